@@ -1,0 +1,77 @@
+"""A running trial's state on disk: one safetensors file, replaced as a whole, deleted when the trial is done.
+
+It holds weights, moments, packed masks, the random generators' states, the step and the curve so far. The order of the
+data needs no place in it: it is a function of seed and epoch.
+"""
+
+import json
+import logging
+import time
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from workers.storage import Location
+
+FORMAT = "sparsweep-checkpoint-1"
+State = tuple[dict[str, Tensor], dict[str, Any]]
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Where one trial keeps its state while it runs.
+
+    Args:
+        location: the file, in a folder or an object store.
+        trial_id: stored in the file, so that no other trial takes it for its own.
+        every_s: seconds between two saves; 0 saves at every step, None never.
+    """
+
+    def __init__(self, location: Location, trial_id: str, every_s: float | None):
+        self.location, self.trial_id, self.every_s = location, trial_id, every_s
+        self._last_save = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the interval is over."""
+        return self.every_s is not None and time.monotonic() - self._last_save >= self.every_s
+
+    def save(self, state: State) -> None:
+        """Replace the file by this state."""
+        if self.every_s is None:
+            return
+        tensors, values = state
+        header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
+        self.location.write_atomic(data)
+        self._last_save = time.monotonic()
+
+    def load(self) -> State | None:
+        """The state last saved, or None: nothing saved, or nothing that this trial can use (which is logged)."""
+        try:
+            data = self.location.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            header = _header(data)
+            if (header.get("format"), header.get("trial_id")) == (FORMAT, self.trial_id):
+                return load(data), json.loads(header["values"])
+            reason = f"it is {header.get('format')} of trial {header.get('trial_id')}"
+        except (SafetensorError, ValueError, KeyError) as error:
+            reason = f"it cannot be read ({error})"
+        log.warning("%s: not this trial's checkpoint, %s; starting from step 0", self.location, reason)
+        return None
+
+    def delete(self) -> None:
+        """Remove the file, if there is one."""
+        self.location.delete()
+
+
+def _header(data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: 8 bytes of length, then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return header.get("__metadata__", {})  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""From sentences with tags to batches of labelled sub-words."""

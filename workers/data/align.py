@@ -1,0 +1,181 @@
+"""Word tags to sub-word labels, kept on disk once made.
+
+The first sub-word of a word carries its label, the others carry none. A sentence whose sub-words exceed the limit is
+split between words into several sequences, as XTREME's preprocessing does; predictions are put together again before
+scoring, so a score is always over whole sentences.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from workers.data.corpus import Sentences, count_unstarted_entities, load_sentences
+from workers.files import cache_folder, replace_file
+from workers.model import load_tokenizer
+from workers.trial import CorpusSpec, ModelSpec, canonical_json
+
+NO_LABEL = -100
+"""Label of a sub-word that is not scored: torch's cross-entropy leaves it out."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """One split as sequences of sub-words, laid end to end in the order of the sentences.
+
+    Attributes:
+        input_ids: int32 (num_subwords,), specials included.
+        labels: int64 (num_subwords,), `NO_LABEL` except at the first sub-word of each word.
+        offsets: int64 (num_sequences + 1,); sequence i is `input_ids[offsets[i]:offsets[i + 1]]`.
+        sentence_of_sequence: int64 (num_sequences,), ascending.
+        num_unstarted_entities: I- tags that continue nothing.
+        pad_id: id that fills up a batch.
+    """
+
+    input_ids: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
+    sentence_of_sequence: np.ndarray
+    num_unstarted_entities: int
+    pad_id: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Sub-words of each sequence: int64 (num_sequences,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences; at least the number of sentences."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_sentences(self) -> int:
+        """Sentences."""
+        return int(self.sentence_of_sequence[-1]) + 1
+
+    @property
+    def num_split_sentences(self) -> int:
+        """Sentences that take more than one sequence."""
+        return int((np.bincount(self.sentence_of_sequence) > 1).sum())
+
+
+@lru_cache(maxsize=16)
+def load_encoded(corpus: CorpusSpec, model: ModelSpec, language: str, split: str, max_length: int) -> EncodedSplit:
+    """A split as sub-words: from this process' memory, else from this machine's cache, else made and kept in both.
+
+    Raises:
+        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.model`.
+    """
+    key: list[Any] = [FORMAT_VERSION, corpus.identity(), model.identity(), language, split, max_length]
+    sentences = None
+    if corpus.fingerprint is None:  # a revision of the hub may move: what it gave is what counts
+        sentences = load_sentences(corpus, language, split)
+        key.append(_hash(canonical_json([sentences.tokens, sentences.labels])))
+    if model.fingerprint is None:
+        key.append(_hash(load_tokenizer(model, corpus).backend_tokenizer.to_str()))
+    path = cache_folder() / "encoded" / f"{_hash(canonical_json(key))}.safetensors"
+    if path.exists():
+        return _from_arrays(load_file(path))
+    sentences = sentences or load_sentences(corpus, language, split)
+    encoded = encode(sentences, load_tokenizer(model, corpus), max_length)
+    replace_file(path, save(_to_arrays(encoded)))
+    return encoded
+
+
+def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSplit:
+    """Tokenise words and lay their labels on first sub-words.
+
+    Args:
+        sentences: words and labels.
+        tokenizer: a fast Hugging Face tokenizer.
+        max_length: longest sequence, specials included; a word longer than this by itself keeps its beginning.
+    """
+    before, after = _special_ids(tokenizer)
+    room = max_length - len(before) - len(after)
+    ids: list[int] = []
+    labels: list[int] = []
+    offsets, owners = [0], []
+    batch = tokenizer(
+        sentences.tokens, is_split_into_words=True, add_special_tokens=False, return_attention_mask=False, verbose=False
+    )
+    for sentence, sentence_labels in enumerate(sentences.labels):
+        words = _subwords_of_words(batch, sentence, len(sentence_labels), tokenizer.unk_token_id)
+        for first, last in _windows([len(word) for word in words], room):
+            subwords = [word[:room] for word in words[first:last]]
+            ids += before
+            labels += [NO_LABEL] * len(before)
+            for word, label in zip(subwords, sentence_labels[first:last], strict=True):
+                ids += word
+                labels += [label] + [NO_LABEL] * (len(word) - 1)
+            ids += after
+            labels += [NO_LABEL] * len(after)
+            offsets.append(len(ids))
+            owners.append(sentence)
+    return EncodedSplit(
+        np.array(ids, np.int32),
+        np.array(labels, np.int64),
+        np.array(offsets, np.int64),
+        np.array(owners, np.int64),
+        count_unstarted_entities(sentences.labels),
+        tokenizer.pad_token_id,
+    )
+
+
+def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Ids that the tokenizer puts before and after a sentence."""
+    probe = tokenizer(["a"], is_split_into_words=True)
+    words, ids = probe.word_ids(), probe["input_ids"]
+    inside = [position for position, word in enumerate(words) if word is not None]
+    return ids[: inside[0]], ids[inside[-1] + 1 :]
+
+
+def _subwords_of_words(batch: Any, sentence: int, num_words: int, unknown_id: int) -> list[list[int]]:
+    """Sub-word ids of each word. A word that a tokenizer makes vanish (a lone control character) becomes unknown."""
+    words: list[list[int]] = [[] for _ in range(num_words)]
+    for subword, word in zip(batch["input_ids"][sentence], batch.word_ids(sentence), strict=True):
+        words[word].append(subword)
+    return [word or [unknown_id] for word in words]
+
+
+def _windows(lengths: list[int], room: int) -> list[tuple[int, int]]:
+    """Word ranges, each of at most `room` sub-words, filled from the left."""
+    windows, first, used = [], 0, 0
+    for position, length in enumerate(lengths):
+        length = min(length, room)
+        if used + length > room:
+            windows.append((first, position))
+            first, used = position, 0
+        used += length
+    return [*windows, (first, len(lengths))]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _to_arrays(encoded: EncodedSplit) -> dict[str, np.ndarray]:
+    return {
+        "input_ids": encoded.input_ids,
+        "labels": encoded.labels.astype(np.int8),  # -100 fits
+        "offsets": encoded.offsets,
+        "sentence_of_sequence": encoded.sentence_of_sequence,
+        "scalars": np.array([encoded.num_unstarted_entities, encoded.pad_id], np.int64),
+    }
+
+
+def _from_arrays(arrays: dict[str, np.ndarray]) -> EncodedSplit:
+    num_unstarted, pad_id = (int(value) for value in arrays["scalars"])
+    return EncodedSplit(
+        arrays["input_ids"],
+        arrays["labels"].astype(np.int64),
+        arrays["offsets"],
+        arrays["sentence_of_sequence"],
+        num_unstarted,
+        pad_id,
+    )

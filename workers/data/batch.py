@@ -1,0 +1,89 @@
+"""Batches of sequences of similar length, so that little is computed on padding.
+
+Padding random batches of 32 WikiANN sentences to their longest costs 3.5 times the real sub-words; drawing 50 batches
+at random and sorting inside them costs 1.09 times. A small split is sorted in smaller parts, so that its batches still
+differ from epoch to epoch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from workers.data.align import NO_LABEL, EncodedSplit
+
+MAX_MEGABATCH = 50
+"""Batches that are drawn together and sorted by length; at most a quarter of an epoch."""
+
+ROWS_OF_PART = 16
+"""Sequences of a part, see `split_by_length`."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded sequences: `input_ids`, `attention_mask` and `labels` are int64 (num_sequences, longest)."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+    num_subwords: int
+    num_words: int
+
+
+def training_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of each batch of one epoch; a pure function of its arguments, so that a resumed trial needs none saved.
+
+    Args:
+        lengths: int64 (num_sequences,).
+        batch_size: sequences a batch; the last one may be smaller.
+        seed: the trial's seed.
+        epoch: from 0.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    shuffled = rng.permutation(len(lengths))
+    num_batches = -(-len(lengths) // batch_size)
+    mega_size = min(max(num_batches // 4, 1), MAX_MEGABATCH) * batch_size
+    batches: list[np.ndarray] = []
+    for start in range(0, len(shuffled), mega_size):
+        mega = shuffled[start : start + mega_size]
+        mega = mega[np.argsort(-lengths[mega], kind="stable")]
+        batches += [mega[i : i + batch_size] for i in range(0, len(mega), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def split_by_length(split: EncodedSplit, indices: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """Cut one batch into parts of similar length, whose gradients are added up.
+
+    A batch of a small language is random, so padding all of it to its longest sequence is mostly waste. On a CPU, where
+    time goes with what is computed, parts of 16 took 0.43 of the time a step for Yoruba and 0.85 for Swahili (parts of
+    8: 0.37 and 0.87). A GPU is faster with one large part.
+    """
+    if device.type != "cpu":
+        return [indices]
+    order = indices[np.argsort(-split.lengths[indices], kind="stable")]
+    return [order[i : i + ROWS_OF_PART] for i in range(0, len(order), ROWS_OF_PART)]
+
+
+def evaluation_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """All indices, longest first, cut into batches."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -> Batch:
+    """Pad the named sequences to the longest of them."""
+    lengths = split.lengths[indices]
+    shape = (len(indices), int(lengths.max()))
+    input_ids = np.full(shape, split.pad_id, np.int64)
+    labels = np.full(shape, NO_LABEL, np.int64)
+    is_real = np.arange(shape[1]) < lengths[:, None]
+    flat = np.concatenate([np.arange(split.offsets[i], split.offsets[i + 1]) for i in indices])
+    input_ids[is_real] = split.input_ids[flat]
+    labels[is_real] = split.labels[flat]
+
+    num_words = int((labels != NO_LABEL).sum())
+
+    def to_device(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
+    return Batch(to_device(input_ids), to_device(is_real.astype(np.int64)), to_device(labels), int(lengths.sum()), num_words)

@@ -1,0 +1,111 @@
+"""A small BERT-like tokenizer, trained on the spot, for models that are not downloaded.
+
+A randomly initialised encoder needs sub-words, and the embedded corpus must work without a network; so its tokenizer
+is trained from that corpus. Pretrained encoders bring their own, and nothing here touches those.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from workers.data.synthetic import LANGUAGES, make_sentences
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Their ids are their indices."""
+
+SMALL_VOCAB_SIZE = 8000
+"""Entries of `small_tokenizer`. Of these about 3600 are single characters, most of them Chinese or Korean, once as the
+start of a word and once as its continuation; with 6000 the Latin languages came out at 2.4 sub-words a word."""
+
+_CONTINUATION = "##"
+
+
+def small_tokenizer(seed: int, languages: Iterable[str] | None = None) -> "PreTrainedTokenizerFast":
+    """Train the tokenizer of the embedded corpus, on the words of its train splits.
+
+    Args:
+        seed: the corpus seed, as in `make_sentences`.
+        languages: whose words to train on; all of the corpus by default. Their order does not matter.
+
+    Returns:
+        A tokenizer of at most `SMALL_VOCAB_SIZE` sub-words, the same in every process; for words use
+        `is_split_into_words=True`.
+
+    Raises:
+        ValueError: a language is not in the embedded corpus.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    texts: list[list[str]] = []
+    for language in sorted(set(LANGUAGES if languages is None else languages)):
+        texts += make_sentences(language, "train", seed)[0]
+    pad, unk, cls, sep, mask = SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=train_wordpiece(texts, SMALL_VOCAB_SIZE),
+        pad_token=pad,
+        unk_token=unk,
+        cls_token=cls,
+        sep_token=sep,
+        mask_token=mask,
+        model_max_length=512,
+    )
+
+
+def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
+    """Train a cased WordPiece tokenizer that works as BERT's does: equal words, in any order, give an equal tokenizer.
+
+    Args:
+        texts: sentences, each as its words.
+        vocab_size: entries asked for, special ones included. Fewer result where the words hold no more; more where
+            their characters alone are more, since every one of them is kept.
+
+    Returns:
+        A tokenizer that writes `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+
+    Raises:
+        ValueError: there are no words.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    def assemble(model: models.WordPiece) -> Tokenizer:
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return tokenizer
+
+    words = sorted(word for text in texts for word in text)
+    if not words:
+        raise ValueError("texts: no words in 0 or more sentences; give at least one sentence with a word")
+    trained = assemble(models.WordPiece(unk_token="[UNK]"))
+    # WordPieceTrainer numbers the continuations of characters ("##a") in the order of a hash table that differs from
+    # process to process, and breaks ties between merges by those numbers. Naming them beforehand, in order, fixes
+    # both; they are named as special tokens, the only entries that it takes, hence the second tokenizer below.
+    continuations = [_CONTINUATION + character for character in _characters(trained, words)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *continuations],
+        limit_alphabet=len(continuations) + 1,
+        continuing_subword_prefix=_CONTINUATION,
+        show_progress=False,
+    )
+    trained.train_from_iterator(words, trainer)
+
+    tokenizer = assemble(
+        models.WordPiece(trained.get_vocab(), unk_token="[UNK]", continuing_subword_prefix=_CONTINUATION)
+    )
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUATION)
+    return tokenizer
+
+
+def _characters(tokenizer: "Tokenizer", words: list[str]) -> list[str]:
+    """All characters that the tokenizer's normalizer leaves of these words, sorted."""
+    return sorted(set(tokenizer.normalizer.normalize_str(" ".join(words))) - {" "})

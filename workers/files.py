@@ -1,0 +1,71 @@
+"""Fingerprints of local files, and the folder where things that can be made again are kept."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where tokenised data and fingerprints are kept: $SPARSWEEP_CACHE, else `sparsweep` in the user's cache."""
+    if folder := os.environ.get("SPARSWEEP_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsweep"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a local file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
+    """16 hexadecimal digits that stand for the contents of files under given labels, wherever they lie.
+
+    A file's hash is remembered by size and modification time, so that planning does not read gigabytes again.
+    """
+    memory = _Memory(cache_folder() / "fingerprints.json")
+    parts = sorted((label, memory.sha256(path)) for label, path in files)
+    memory.save()
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class _Memory:
+    """SHA-256 of files seen before. Losing it, or another process replacing it, costs time only."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.is_changed = False
+        try:
+            known = json.loads(path.read_text())
+            self.known: dict[str, list] = known if isinstance(known, dict) else {}
+        except (OSError, ValueError):
+            self.known = {}
+
+    def sha256(self, path: Path) -> str:
+        path = path.resolve()
+        stat = path.stat()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        entry = self.known.get(str(path))
+        if not isinstance(entry, list) or entry[:3] != state:
+            with path.open("rb") as file:
+                entry = [*state, hashlib.file_digest(file, "sha256").hexdigest()]
+            self.known[str(path)] = entry
+            self.is_changed = True
+        return str(entry[3])
+
+    def save(self) -> None:
+        if self.is_changed:
+            with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
+                replace_file(self.path, json.dumps(self.known).encode())

@@ -1,0 +1,137 @@
+"""Any Hugging Face encoder with a token-classification head, loaded once a process and put back for every trial.
+
+The same route is taken by a worker's first trial and its hundredth, so both start from the same bits: load, then
+initialise what the pretrained weights do not have from the trial's seed.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers.trial import TAGS, CorpusSpec, ModelSpec, TrialError
+
+BUILTIN = "builtin:small-bert"
+
+
+@lru_cache(maxsize=1)
+def load_tokenizer(model: ModelSpec, corpus: CorpusSpec) -> Any:
+    """The model's fast tokenizer.
+
+    Raises:
+        TrialError: kind `bad_data`, when there is none.
+    """
+    if model.name == BUILTIN:
+        from workers.data.wordpiece import small_tokenizer
+
+        return small_tokenizer(corpus.seed or 0)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.name, revision=model.revision)
+    except (ValueError, KeyError) as error:
+        raise TrialError("bad_data", f"model.name: no tokenizer for {model.name}: {_one_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise TrialError("bad_data", f"model.name: {model.name} has no fast tokenizer; choose one with tokenizer.json")
+    return tokenizer
+
+
+def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
+    """The trial's model on `device`, in training mode, with no gradients.
+
+    Args:
+        spec: which encoder.
+        seed: of the head, and with `init: random` of all weights. The global generator is seeded with it.
+        device: where it shall be.
+
+    Raises:
+        TrialError: kind `bad_data`, when the weights do not fit the architecture.
+    """
+    if spec.init == "random":
+        config = _config(spec)
+        torch.manual_seed(seed)
+        model = _auto_class().from_config(config, dtype=torch.float32)
+    else:
+        model = _Pretrained.of(spec).restore(seed)
+    return model.to(device).train()
+
+
+class _Pretrained:
+    """A loaded model, its weights as loaded, and the names of those that the seed decides."""
+
+    last: "tuple[ModelSpec, _Pretrained] | None" = None
+
+    def __init__(self, spec: ModelSpec):
+        try:
+            model, info = _auto_class().from_pretrained(
+                spec.name,
+                revision=spec.revision,
+                num_labels=len(TAGS),
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=False,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise TrialError("bad_data", f"model.name: cannot load {spec.name}: {_one_line(error)}") from error
+        self.model = model
+        self.new = sorted(info["missing_keys"])
+        missing = [name for name in self.new if name.startswith(f"{model.base_model_prefix}.")]
+        if missing:
+            raise TrialError(
+                "bad_data", f"model.name: {spec.name} lacks {len(missing)} weights of the encoder, first {missing[0]}"
+            )
+        self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "_Pretrained":
+        """The loaded model, read from disk only when the last trial used another one."""
+        if cls.last is None or cls.last[0] != spec:
+            cls.last = None  # free the old one first
+            cls.last = (spec, cls(spec))
+        return cls.last[1]
+
+    def restore(self, seed: int) -> nn.Module:
+        """The model as loaded, its new weights drawn anew from the seed."""
+        torch.manual_seed(seed)
+        std = getattr(self.model.config, "initializer_range", 0.02)
+        fresh = {name: _initial_value(self.weights[name], std) for name in self.new}
+        self.model.load_state_dict(self.weights | fresh)
+        self.model.zero_grad(set_to_none=True)
+        return self.model
+
+
+def _initial_value(like: Tensor, std: float) -> Tensor:
+    """As Hugging Face's encoders do: matrices normal, vectors (the head's bias) zero."""
+    return torch.empty_like(like).normal_(0.0, std) if like.ndim > 1 else torch.zeros_like(like)
+
+
+def _auto_class() -> Any:
+    from transformers import AutoModelForTokenClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # "some weights are newly initialised" is what a head is for
+    logging.disable_progress_bar()
+    return AutoModelForTokenClassification
+
+
+def _config(spec: ModelSpec) -> Any:
+    from transformers import AutoConfig, BertConfig
+
+    if spec.name == BUILTIN:
+        from workers.data.wordpiece import SMALL_VOCAB_SIZE
+
+        return BertConfig(
+            vocab_size=SMALL_VOCAB_SIZE,
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=512,
+            max_position_embeddings=512,
+            num_labels=len(TAGS),
+        )
+    return AutoConfig.from_pretrained(spec.name, revision=spec.revision, num_labels=len(TAGS))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,38 @@
+"""Which weights may be pruned, and which of them are ranked together."""
+
+from typing import Literal
+
+from torch import nn
+
+from workers.trial import TrialError
+
+
+def prunable_weights(model: nn.Module, weights: str) -> dict[str, nn.Parameter]:
+    """Prunable parameters by name, in the model's order; a weight that is shared between modules counts once.
+
+    `encoder` is the weight of every linear layer below the embeddings, without pooler and classification head: 85 of
+    mBERT's 177 million parameters. `encoder_and_embeddings` adds the word embeddings, another 92 million.
+
+    Args:
+        model: a Hugging Face model with a token-classification head.
+        weights: encoder or encoder_and_embeddings.
+
+    Raises:
+        TrialError: kind `bad_data`, when the model has no such weights.
+    """
+    body = model.base_model
+    embeddings = body.get_input_embeddings() if weights == "encoder_and_embeddings" else None
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    for name, module in body.named_modules():
+        parts = name.split(".")
+        is_encoder = isinstance(module, nn.Linear) and not {"pooler", "embeddings"} & set(parts)
+        if is_encoder or module is embeddings:
+            found.setdefault(id(module.weight), (f"{name}.weight", module.weight))
+    if not found:
+        raise TrialError("bad_data", f"model: {type(model).__name__} has no linear layers to prune")
+    return dict(found.values())
+
+
+def rank_groups(names: list[str], scope: Literal["global", "layer"]) -> list[list[str]]:
+    """Names whose weights are ranked together: all of them, or each tensor by itself."""
+    return [names] if scope == "global" else [[name] for name in names]

@@ -1,0 +1,225 @@
+"""Runs one trial from a shell or under a driver: data, model, training with pruning, scores.
+
+    python -m workers.run trial.json      # as `sparsweep plan SPEC --json` prints a trial; scores go to stdout
+
+`run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its caller decides when to
+report, when to stop (close it), and where results go. It reads top to bottom in the order of events.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from workers.checkpoint import Checkpoint
+from workers.data.align import EncodedSplit, load_encoded
+from workers.evaluate import predict, score, tags_of_sentences
+from workers.kernels import reference
+from workers.model import make_model
+from workers.train import Training, autocast_dtype
+from workers.trial import EntityScore, Progress, TrialError, TrialResult, TrialSpec
+
+GIB = 2**30
+
+log = logging.getLogger(__name__)
+
+
+def prepare_process(num_threads: int) -> torch.device:
+    """Make this process compute reproducibly on what it was given; call it before the first trial.
+
+    Returns:
+        The first visible GPU, or the CPU.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition for repeatable results
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against nothing here
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def run_trial(
+    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None = None
+) -> Generator[Progress, None, TrialResult]:
+    """Run one trial.
+
+    Args:
+        spec: what to run.
+        device: from `prepare_process`.
+        checkpoint: where to go on from, and where to save to; None keeps nothing.
+
+    Yields:
+        Where the trial is, after every step.
+
+    Returns:
+        Its numbers.
+
+    Raises:
+        TrialError: bad data, a loss that is not finite, or no memory.
+    """
+    try:
+        return (yield from _run(spec, device, checkpoint))
+    except torch.OutOfMemoryError as error:
+        raise TrialError("out_of_memory", f"{error}; lower training.batch_size ({spec.training.batch_size})") from error
+
+
+def _run(
+    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None
+) -> Generator[Progress, None, TrialResult]:
+    _reset_peak_memory(device)
+    started = time.perf_counter()
+    yield Progress(step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading")
+
+    # Data, then the model, whose head is drawn from the seed; from there on one stream of random numbers (dropout).
+    splits = {
+        name: load_encoded(spec.corpus, spec.model, spec.language, name, spec.training.max_length)
+        for name in ("train", *spec.evaluation.splits)
+    }
+    training = Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device)
+    num_resumes = _restore(training, checkpoint)
+    load_s = time.perf_counter() - started
+
+    # Training, with gradual pruning.
+    yield from _train(training, checkpoint, num_resumes)
+
+    # Scores.
+    started = time.perf_counter()
+    scores: list[EntityScore] = []
+    for name in spec.evaluation.splits:
+        scores += yield from _evaluate(training, name, splits[name])
+    evaluate_s = time.perf_counter() - started
+
+    layers = training.pruner.count()
+    num_zeros, num_prunable = (sum(getattr(layer, key) for layer in layers) for key in ("num_zeros", "num_weights"))
+    num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
+    return TrialResult(
+        achieved_sparsity=num_zeros / num_prunable,
+        overall_sparsity=num_zeros / num_parameters,
+        num_parameters=num_parameters,
+        num_prunable=num_prunable,
+        num_steps=training.num_steps,
+        num_train_sentences=splits["train"].num_sentences,
+        num_train_subwords=training.num_subwords,
+        num_split_sentences=sum(split.num_split_sentences for split in splits.values()),
+        num_unstarted_entities=sum(split.num_unstarted_entities for split in splits.values()),
+        num_resumes=num_resumes,
+        load_s=load_s,
+        train_s=training.train_s,
+        evaluate_s=evaluate_s,
+        subwords_per_s=training.subwords_per_s,
+        peak_memory_gib=_peak_memory_gib(),
+        peak_gpu_memory_gib=torch.cuda.max_memory_allocated(device) / GIB if device.type == "cuda" else None,
+        device=device.type,
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        num_threads=torch.get_num_threads(),
+        kernels=reference.NAME,
+        scores=tuple(scores),
+        curve=tuple(training.curve),
+        layers=layers,
+    )
+
+
+def _restore(training: Training, checkpoint: Checkpoint | None) -> int:
+    """Go on from the checkpoint if there is one; returns how often the trial has been resumed."""
+    state = checkpoint.load() if checkpoint else None
+    if state is None:
+        return 0
+    tensors, values = state
+    training.restore(tensors, values)
+    log.info("resumed at step %d of %d", training.step, training.num_steps)
+    return int(values["num_resumes"]) + 1
+
+
+def _train(training: Training, checkpoint: Checkpoint | None, num_resumes: int) -> Generator[Progress, None, None]:
+    def save() -> None:
+        if checkpoint is not None:
+            tensors, values = training.state()
+            checkpoint.save((tensors, values | {"num_resumes": num_resumes}))
+
+    for _ in training.run():
+        if checkpoint is not None and checkpoint.is_due:
+            save()
+        try:
+            yield _progress(training, "training")
+        except GeneratorExit:  # stopped from outside: lose nothing
+            save()
+            raise
+
+
+def _evaluate(
+    training: Training, name: str, split: EncodedSplit
+) -> Generator[Progress, None, tuple[EntityScore, ...]]:
+    settings = training.spec.evaluation
+    dtype = autocast_dtype(training.spec.training)
+    for predicted in predict(training.model, split, settings.batch_size, training.device, dtype):  # noqa: B007
+        yield _progress(training, "evaluating")
+    gold = tags_of_sentences(split, split.labels[split.labels >= 0])
+    return score(name, gold, tags_of_sentences(split, predicted), settings.matching)
+
+
+def _progress(training: Training, phase: str) -> Progress:
+    return Progress(
+        step=training.step,
+        num_steps=training.num_steps,
+        loss=training.last_loss,
+        sparsity=training.pruner.sparsity,
+        subwords_per_s=training.subwords_per_s,
+        phase=phase,  # type: ignore[arg-type]
+    )
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    """Start the process' and the GPU's memory peaks anew, so that they are this trial's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):  # not Linux, or not permitted: the peak is then that of the process so far
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_gib() -> float:
+    """Peak resident memory of this process."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Run the trial in a JSON file and print its result as JSON; progress goes to standard error."""
+    parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
+    parser.add_argument("spec", type=Path, help="file with one trial, an element of `sparsweep plan SPEC --json`")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    args = parser.parse_args()
+    running = run_trial(TrialSpec.from_json(args.spec.read_text()), prepare_process(args.threads))
+    while True:
+        try:
+            progress = next(running)
+        except StopIteration as finished:
+            result = finished.value
+            break
+        sys.stderr.write(f"\r{progress.phase} {progress.step}/{progress.num_steps} loss {progress.loss}   ")
+    sys.stderr.write("\n")
+    print(json.dumps(asdict(result)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Files in a local folder or an object store, behind one value: `Location`.
+
+Checkpoints and results are written through it, always as a whole: a reader sees the old content or the new, never a
+part. A location is text that gets stored and shown, so it must not contain credentials; those come from the environment
+(`AWS_ACCESS_KEY_ID` …, a profile, a service account), and so may the endpoint (`AWS_ENDPOINT_URL`). What the files hold
+is not known here.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+ACCEPTED = "give a folder, s3://bucket/folder or gs://bucket/folder"
+OPTIONS = {
+    "s3": ("region", "scheme", "endpoint_override", "tls_ca_file_path"),
+    "gs": ("scheme", "endpoint_override", "project_id", "retry_limit_seconds"),
+}
+"""What may follow the `?` of an object store's address; pyarrow gives them their meaning."""
+
+log = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """A file in a folder: its name, its size in bytes and when it was last written, in ns since 1970."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder, there or not. Make one with `parse`, go down with `/`.
+
+    `scheme` is "" for local paths; `path` is absolute, or bucket/key in an object store; `options` is the part after
+    the `?`, such as `region=eu-west-1`.
+    """
+
+    scheme: str
+    path: str
+    options: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Location":
+        """Read a path or an address; nothing is opened yet.
+
+        Raises:
+            ValueError: it is empty, contains credentials, or is of a kind or has an option that is not known.
+        """
+        if not text.strip():
+            raise ValueError(f"{text!r}: a location is empty; {ACCEPTED}")
+        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|(s3|gs):", text):
+            return cls("", os.path.abspath(Path(text).expanduser()))  # noqa: PTH100, Path.absolute keeps ..
+        scheme, netloc, path, options, _ = urlsplit(text, allow_fragments=False)
+        where = f"{scheme}://{netloc.rpartition('@')[2]}{path}"
+        if "@" in netloc:
+            raise ValueError(
+                f"{where}: the location contains credentials, which would be stored with the results; "
+                "give them in the environment, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        if scheme not in OPTIONS or not netloc:
+            raise ValueError(f"{where}: not a location that is known; {ACCEPTED}")
+        for option, _value in parse_qsl(options, keep_blank_values=True):
+            if option not in OPTIONS[scheme]:
+                raise ValueError(f"{where}: unknown option {option!r}; {scheme} takes {', '.join(OPTIONS[scheme])}")
+        return cls(scheme, netloc + path.rstrip("/"), options)
+
+    def __truediv__(self, name: str) -> "Location":
+        return replace(self, path=f"{self.path.rstrip('/')}/{name}")
+
+    def __str__(self) -> str:
+        if self.is_local:
+            return self.path
+        return f"{self.scheme}://{self.path}" + (f"?{self.options}" if self.options else "")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on a file system of this machine, mounted ones included."""
+        return not self.scheme
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    def read_bytes(self) -> bytes:
+        """The whole content.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it cannot be read.
+        """
+        with self._filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
+
+    def write_atomic(self, data: bytes) -> None:
+        """Put `data` there as a whole, in place of what there was; folders are made. It survives a power cut."""
+        if self.is_local:
+            _replace_durably(Path(self.path), data)
+            return
+        # Not `with`: that would publish what was written so far when the block raises.
+        stream = self._filesystem.open_output_stream(self.path)
+        stream.write(data)
+        stream.close()
+
+    def exists(self) -> bool:
+        """Whether there is a file (folders do not count)."""
+        return bool(self._filesystem.get_file_info(self.path).is_file)
+
+    def entries(self) -> list[Entry]:
+        """The files of a folder, sorted by name, without hidden ones; none when there is no such folder."""
+        from pyarrow.fs import FileSelector
+
+        infos = self._filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
+        return sorted(
+            Entry(info.base_name, info.size, info.mtime_ns or 0)
+            for info in infos
+            if info.is_file and not info.base_name.startswith(".")
+        )
+
+    def delete(self) -> None:
+        """Remove the file, and what writers that were killed left of it; nothing there is no error."""
+        if self.is_local:
+            path = Path(self.path)
+            for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+                leftover.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._filesystem.delete_file(self.path)
+
+    def check_writable(self) -> None:
+        """Write a small file into this folder, read it back and remove it.
+
+        Raises:
+            OSError: that failed; one line that says why.
+        """
+        probe = self / f".probe-{secrets.token_hex(4)}"
+        content = probe.name.encode()
+        try:
+            probe.write_atomic(content)
+            if probe.read_bytes() != content:
+                raise OSError("what was read back is not what was written")
+            probe.delete()
+        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+            reason = " ".join(str(error).split())
+            raise OSError(f"{self}: cannot be written ({reason}); give a place where you may write") from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of a local folder, waiting for it. Object stores have none: there this does nothing."""
+        if not self.is_local:
+            yield
+            return
+        folder = Path(self.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("a") as file:  # closing it, or dying, releases the lock
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                    raise
+                log.warning("%s: this file system has no locks (%s); run one driver at a time on it", self, error)
+            yield
+
+    @property
+    def _filesystem(self) -> "FileSystem":
+        return _open_filesystem(self.scheme, self.path.partition("/")[0], self.options)
+
+
+@cache
+def _open_filesystem(scheme: str, bucket: str, options: str) -> "FileSystem":
+    from pyarrow.fs import FileSystem, LocalFileSystem
+
+    if not scheme:
+        return LocalFileSystem()
+    if scheme == "s3":  # one PUT for an object under 10 MB, not create, upload and complete
+        options = "&".join(filter(None, (options, "allow_delayed_open=true")))
+    return FileSystem.from_uri(f"{scheme}://{bucket}?{options}")[0]
+
+
+def _replace_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # makes the new name durable, too
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot do that to a folder
+            raise
+    finally:
+        os.close(folder)
