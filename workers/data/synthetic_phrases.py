@@ -6,9 +6,9 @@ here: they come from Faker's locales.
 A grammar has one rule a line, `symbol: alternative | alternative`; a symbol given twice keeps both lines'
 alternatives, and an alternative given twice is drawn twice as often. In an alternative `{symbol}` is replaced by an
 alternative of that symbol or, for a symbol of `SyntheticLanguage.names`, by a name from Faker; `{year}`, `{years}`,
-`{number}` and `{digit}` are numbers. In a `line`, `[LOC]` marks an entity written as the symbol `LOC` says, and `[ORG FC {town}]` one
-that is spelled out. A name outside brackets belongs to no entity (a song, a battle), which is part of what has to be
-learned. Words stand apart from punctuation by a space, as in WikiANN.
+`{number}` and `{digit}` are numbers. In a `line`, `[LOC]` marks an entity written as the symbol `LOC` says, and
+`[ORG FC {town}]` one that is spelled out. A name outside brackets belongs to no entity (a song, a battle), which is
+part of what has to be learned. Words stand apart from punctuation by a space, as in WikiANN.
 
 Where a language inflects names, lines are worded so that the dictionary form is right, or nearly so.
 """
@@ -173,7 +173,8 @@ occupation: রাজনীতিবিদ | চিত্রশিল্পী |
 landform: নদী | গ্রাম | হ্রদ | পাহাড় | দ্বীপ | উপজেলা
 firm: কোম্পানি | ব্যাংক | প্রকাশনী | ক্লাব | পত্রিকা
 work: অ্যালবাম | চলচ্চিত্র | গান | উপন্যাস
-LOC: {town} | {town} | {village} | {village} | {country} | {surname} সড়ক | {surname} বাজার | {town} জেলা | {surname} পাড়া
+LOC: {town} | {town} | {village} | {village} | {country} | {surname} সড়ক | {surname} বাজার
+LOC: {town} জেলা | {surname} পাড়া
 ORG: {company} | {company} | {company} | {town} বিশ্ববিদ্যালয় | {town} ক্রিকেট ক্লাব | {surname} প্রকাশনী
 ORG: {surname} গ্রুপ | {surname} ব্রাদার্স | {surname} অ্যান্ড সন্স
 plain: আরও দেখুন : গানের তালিকা | বহিঃসংযোগ ও অন্যান্য সূত্র
@@ -201,7 +202,8 @@ occupation: Politiker | Maler | Schriftsteller | Fußballspieler | Komponist | A
 landform: Fluss | Dorf | See | Berg | Insel | Stadt
 firm: Unternehmen | Verlag | Brauerei | Verein | Automobilhersteller
 work: Album | Film | Lied | Roman
-LOC: {town} | {town} | {town} | {region} | {country} | Burg {town} | Schloss {surname} | Landkreis {town} | Kap {surname}
+LOC: {town} | {town} | {town} | {region} | {country} | Burg {town} | Schloss {surname}
+LOC: Landkreis {town} | Kap {surname}
 ORG: {company} | {company} | Universität {town} | FC {town} | TSV {town} | Technische Hochschule {town}
 ORG: Stadtwerke {town} | Verlag {surname} | Brauerei {surname}
 plain: Siehe auch : Liste der Kulturdenkmäler | Einzelnachweise und weitere Literatur
@@ -293,7 +295,8 @@ firm: empresa | banco | editorial | club | cervecería
 work: álbum | película | canción | novela
 LOC: {town} | {town} | {town} | {region} | {country} | río {surname} | cerro {surname} | calle {surname}
 LOC: Puerto {surname} | laguna {surname}
-ORG: {surname} y Asociados | Hermanos {surname} | {surname} & {surname} S.A. | Universidad de {town} | Deportivo {town}
+ORG: {surname} y Asociados | Hermanos {surname} | {surname} & {surname} S.A.
+ORG: Universidad de {town} | Deportivo {town}
 ORG: Atlético {town} | Editorial {surname} | Banco {surname} | Banco de {town}
 plain: Véase también : Anexo de canciones | Referencias y enlaces externos
 line: [PER {he}] ( nacido en {year} en [LOC {town}] ) es un {occupation} colombiano .
@@ -324,7 +327,8 @@ landform: رود | روستا | دریاچه | کوه | جزیره | شهر
 firm: شرکت | بانک | انتشارات | باشگاه | کارخانه
 work: آلبوم | فیلم | ترانه | رمان
 LOC: {town} | {town} | {region} | {country} | خیابان {surname} | کوه {surname} | میدان {surname} | دریاچه {surname}
-ORG: {company} | {company} | دانشگاه {region} | باشگاه {surname} | بانک {surname} | انتشارات {surname} | بنیاد {surname}
+ORG: {company} | {company} | دانشگاه {region} | باشگاه {surname} | بانک {surname}
+ORG: انتشارات {surname} | بنیاد {surname}
 plain: جستارهای وابسته : فهرست فیلم ها | پیوند به بیرون و منابع
 line: [PER] ( زاده {year} در [LOC] ) {occupation} ایرانی است .
 line: [PER] در سال {year} در [LOC] به دنیا آمد .
@@ -378,7 +382,8 @@ occupation: פוליטיקאי | צייר | סופר | כדורגלן | מלחי
 landform: נחל | כפר | אגם | הר | אי | מושב
 firm: חברה | בנק | הוצאת ספרים | קבוצת כדורגל | מפעל
 work: אלבום | סרט | שיר | רומן
-LOC: {town} | {town} | {town} | {country} | רחוב {surname} | נחל {town} | הר {surname} | כיכר {surname} | גבעת {surname}
+LOC: {town} | {town} | {town} | {country} | רחוב {surname} | נחל {town} | הר {surname}
+LOC: כיכר {surname} | גבעת {surname}
 ORG: אוניברסיטת {town} | הפועל {town} | מכבי {town} | בנק {surname} | הוצאת {surname} | קבוצת {surname}
 ORG: האחים {surname} | קרן {surname}
 plain: ראו גם : רשימת שירים | קישורים חיצוניים והערות שוליים
@@ -406,7 +411,8 @@ occupation: राजनेता | चित्रकार | लेखक | �
 landform: नदी | गाँव | झील | पर्वत | द्वीप | नगर
 firm: कंपनी | बैंक | प्रकाशन | क्लब | समाचारपत्र
 work: एल्बम | फ़िल्म | गीत | उपन्यास
-LOC: {town} | {town} | {region} | {country} | {surname} नगर | {surname} मार्ग | {surname} झील | {surname} गंज | {town} ज़िला
+LOC: {town} | {town} | {region} | {country} | {surname} नगर | {surname} मार्ग | {surname} झील
+LOC: {surname} गंज | {town} ज़िला
 ORG: {surname} एंड संस | {surname} समूह | {town} विश्वविद्यालय | {town} क्रिकेट क्लब | बैंक ऑफ़ {town}
 ORG: {surname} प्रकाशन | {surname} इंडस्ट्रीज़ | {surname} और {surname} लिमिटेड | {region} सरकार
 plain: इन्हें भी देखें : गीतों की सूची | बाहरी कड़ियाँ और सन्दर्भ
@@ -500,7 +506,8 @@ landform: 川 | 村 | 湖 | 山 | 島 | 町
 firm: 企業 | 銀行 | 出版社 | 鉄道会社 | 新聞社
 work: アルバム | 映画 | 曲 | 小説
 LOC: {town} | {town} | {region} | {village} | {country} | {surname}山 | {surname}川 | {surname}駅 | {surname}町
-ORG: {company} | {company} | {region}立大学 | {surname}銀行 | {surname}書店 | {surname}電機 | {village}高等学校 | {village}鉄道
+ORG: {company} | {company} | {region}立大学 | {surname}銀行 | {surname}書店 | {surname}電機
+ORG: {village}高等学校 | {village}鉄道
 plain: 関連項目：楽曲一覧 | 脚注および外部リンク
 line: [PER]（{year}年生まれ）は、日本の{occupation}である。
 line: [PER]は{year}年に[LOC]で生まれた。
@@ -557,7 +564,8 @@ landform: 강 | 마을 | 호수 | 산 | 섬 | 동네
 firm: 기업 | 은행 | 출판사 | 축구단 | 신문사
 work: 음반 | 영화 | 노래 | 소설
 LOC: {town} | {town} | {town} | {region} | {borough} | {country} | {country} | {road}로 | {woman} 마을 | {man} 산
-ORG: {company} | {company} | {company} | {town} 대학교 | {town} 축구단 | {borough} 신문사 | {woman} 출판사 | {man} 은행
+ORG: {company} | {company} | {company} | {town} 대학교 | {town} 축구단 | {borough} 신문사
+ORG: {woman} 출판사 | {man} 은행
 plain: 같이 보기 : 노래 목록 | 각주 및 바깥 고리
 line: [PER] ( {year}년 ~ ) , 대한민국의 {occupation} .
 line: [PER] , {year}년 [LOC] 출생 .
@@ -641,7 +649,8 @@ occupation: político | pintor | escritor | futebolista | compositor | arquiteto
 landform: rio | aldeia | lago | monte | ilha | freguesia
 firm: empresa | banco | editora | clube | cervejaria
 work: álbum | filme | canção | romance
-LOC: {town} | {town} | {town} | {region} | {country} | rua {surname} | monte {surname} | praça {surname} | castelo de {town}
+LOC: {town} | {town} | {town} | {region} | {country} | rua {surname} | monte {surname}
+LOC: praça {surname} | castelo de {town}
 LOC: Vila {surname}
 ORG: {company} | {company} | Universidade de {town} | Sporting de {town} | Académica de {town} | Editora {surname}
 ORG: Banco {surname} | Irmãos {surname}
@@ -736,8 +745,10 @@ occupation: นักการเมือง | จิตรกร | นัก�
 landform: แม่น้ำ | หมู่บ้าน | ทะเลสาบ | ภูเขา | เกาะ | ตำบล
 firm: บริษัท | ธนาคาร | สำนักพิมพ์ | สโมสร | โรงงาน
 work: อัลบั้ม | ภาพยนตร์ | เพลง | นวนิยาย
-LOC: {region} | {region} | {town} | {district} | {country} | ถนน{surname} | เขา{surname} | คลอง{surname} | บ้าน{surname}
-ORG: {company} | {company} | {company} | มหาวิทยาลัย{town} | สโมสรฟุตบอล{region} | สำนักพิมพ์{surname} | ธนาคาร{surname}
+LOC: {region} | {region} | {town} | {district} | {country} | ถนน{surname} | เขา{surname}
+LOC: คลอง{surname} | บ้าน{surname}
+ORG: {company} | {company} | {company} | มหาวิทยาลัย{town} | สโมสรฟุตบอล{region}
+ORG: สำนักพิมพ์{surname} | ธนาคาร{surname}
 ORG: โรงเรียน{region}
 plain: ดูเพิ่ม : รายชื่อเพลง | อ้างอิงและแหล่งข้อมูลอื่น
 line: [PER](เกิดปี{year}ที่[LOC])เป็น{occupation}ชาวไทย
@@ -775,8 +786,10 @@ occupation: 政治家 | 画家 | 作家 | 足球运动员 | 作曲家 | 建筑�
 landform: 河流 | 村庄 | 湖泊 | 山峰 | 岛屿 | 乡镇
 firm: 公司 | 银行 | 出版社 | 足球俱乐部 | 报纸
 work: 专辑 | 电影 | 歌曲 | 小说
-LOC: {town} | {town} | {county} | {county} | {region} | {district}区 | {country} | {surname}家村 | {surname}家庄 | {town}路
-ORG: {company} | {company} | {town}大学 | {town}足球俱乐部 | {town}银行 | {woman}出版社 | {district}中学 | {surname}氏集团
+LOC: {town} | {town} | {county} | {county} | {region} | {district}区 | {country} | {surname}家村
+LOC: {surname}家庄 | {town}路
+ORG: {company} | {company} | {town}大学 | {town}足球俱乐部 | {town}银行 | {woman}出版社
+ORG: {district}中学 | {surname}氏集团
 ORG: {town}日报
 plain: 参见：歌曲列表 | 参考文献和外部链接
 line: [PER]（{year}年－），中国{occupation}。

@@ -1,0 +1,367 @@
+"""The `sparsweep` command: one function a command; the only place that prints or exits.
+
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 stopped with trials left, 130 interrupted. What a command needs
+is imported inside it, so that `--help` and `plan` need neither torch nor ray.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import SweepError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from orchestrator.driver import Sweep
+    from orchestrator.plan import PlannedTrial
+    from orchestrator.results.store import ResultStore
+    from orchestrator.sweep_spec import SweepSpec
+
+DONE, SOME_FAILED, BAD_INPUT, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    args = _parser().parse_args(arguments)
+    try:
+        code = args.command(args)
+        sys.stdout.flush()
+    except SweepError as error:
+        if args.debug:
+            traceback.print_exc()
+        sys.stderr.write("".join(f"sparsweep: {line}\n" for line in str(error).splitlines()))
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    sys.exit(code)
+
+
+# Commands
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Show what a sweep consists of, what of it is done, and what would run."""
+    sweep, planned, store = _load(args)
+    statuses = store.statuses()
+    if args.json:
+        trials = [
+            {"trial_id": t.trial_id, "status": statuses.get(t.trial_id, "new"), "cost": t.cost, "spec": asdict(t.spec)}
+            for t in planned
+        ]
+        print(json.dumps({"sweep": sweep.name, "results": str(store.location), "trials": trials}))
+        return DONE
+    console = _console()
+    console.print(_plan_table(sweep, planned, statuses))
+    console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
+    return DONE
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is missing of a sweep."""
+    from orchestrator.plan import trials_left
+
+    sweep, planned, store = _load(args)
+    store.check_writable()
+    statuses = store.statuses()
+    store.write_plan(sweep.name, [trial.spec for trial in planned])
+    console = _console()
+    console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
+    left = trials_left(planned, statuses, args.retry_failed)
+    if left:
+        stop_reason = _run_trials(sweep, planned, left, store, console)
+        if stop_reason is not None:
+            console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
+            console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True, highlight=False)
+            return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
+    return _conclude(sweep, planned, store, console)
+
+
+def status(args: argparse.Namespace) -> int:
+    """Count what of a sweep is completed, failed and new, and name the failures."""
+    sweep, planned, store = _load(args)
+    counts = _counts(planned, store.statuses())
+    failures = _failures(planned, store) if counts["failed"] else []
+    if args.json:
+        print(json.dumps({"sweep": sweep.name, "results": str(store.location), **counts, "failures": failures}))
+        return DONE
+    console = _console()
+    console.print(_counts_line(sweep, store, counts), soft_wrap=True)
+    _print_failures(failures, console)
+    return DONE
+
+
+def aggregate(args: argparse.Namespace) -> int:
+    """Mean, spread and difference to dense of F1, by language and sparsity; what is missing is named."""
+    from orchestrator.results import report
+    from orchestrator.results.aggregate import aggregate as aggregate_results
+
+    result = aggregate_results(_store(args.results), args.split)
+    if args.csv is not None:
+        report.write_csv(result, args.csv)
+    if args.parquet is not None:
+        report.write_parquet(result, args.parquet)
+    console = _console()
+    console.print(report.f1_table(result))
+    if result.holes:
+        console.print(report.hole_table(result))
+    return DONE
+
+
+def compact(args: argparse.Namespace) -> int:
+    """Write each table of the results as one Parquet file."""
+    for location in _store(args.results).compact():
+        print(location)
+    return DONE
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Check that every planned trial has exactly one valid completed row; say which have not."""
+    _, planned, _ = _load(args)
+    store = _store(args.results)
+    console = _console()
+    specs = {trial.trial_id: trial.spec for trial in planned}
+    problems = store.verify(specs)
+    for problem in problems:
+        spec = specs[problem.trial_id]
+        name = f"{problem.trial_id} ({spec.language}, sparsity {spec.target_sparsity:g}, seed {spec.seed})"
+        console.print(f"{name}: {problem.what}", soft_wrap=True)
+    console.print(f"{len(specs) - len(problems)} of {len(specs)} trials are valid in {store.location}", soft_wrap=True)
+    return SOME_FAILED if problems else DONE
+
+
+def schema(args: argparse.Namespace) -> int:
+    """Print the JSON schema of sweep files, or with --results the tables and columns of results."""
+    if args.results:
+        from orchestrator.results.schema import describe
+
+        print(describe())
+    else:
+        from orchestrator.sweep_spec import SweepSpec
+
+        print(json.dumps(SweepSpec.model_json_schema(), indent=2))
+    return DONE
+
+
+def sweeps(args: argparse.Namespace) -> int:
+    """List the built-in sweeps, or print one to copy."""
+    from orchestrator.sweep_spec import builtin_sweeps
+
+    known = builtin_sweeps()
+    if args.name is None:
+        for name, file in known.items():
+            print(f"{name:<16} {file.read_text().splitlines()[0].removeprefix('# ')}")
+    elif args.name in known:
+        print(known[args.name].read_text(), end="")
+    else:
+        raise SweepError(f"{args.name}: no such built-in sweep; there are: {', '.join(known)}")
+    return DONE
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Show versions, devices, disk and Ray, and what would be used."""
+    from orchestrator.doctor import examine, render
+
+    findings = examine()
+    _console().print(render(findings))
+    return DONE if all(finding.is_ok for finding in findings) else SOME_FAILED
+
+
+# Their parts
+
+
+def _run_trials(
+    sweep: "SweepSpec",
+    planned: "Sequence[PlannedTrial]",
+    left: "Sequence[PlannedTrial]",
+    store: "ResultStore",
+    console: "Console",
+) -> str | None:
+    """Run trials under a view; returns why it was stopped, if it was."""
+    from orchestrator.driver import Sweep, run_in_thread
+    from orchestrator.progress import SweepProgress, open_view, summary_line
+
+    before = _counts([trial for trial in planned if trial not in left], store.statuses())
+    progress = SweepProgress(
+        sweep.name,
+        str(store.location),
+        left,
+        num_done_before=before["completed"],
+        num_failed_before=before["failed"],
+    )
+    running = Sweep(sweep, left, store, progress)
+    with _stopping_on_signals(running), open_view(progress, console):
+        run_in_thread(running)
+    console.print(summary_line(progress), soft_wrap=True)
+    return running.stop_reason
+
+
+@contextlib.contextmanager
+def _stopping_on_signals(running: "Sweep") -> Iterator[None]:
+    """SIGINT (Ctrl-C), SIGTERM and SIGUSR2 stop the sweep cleanly; a second Ctrl-C does not wait."""
+
+    def stop(number: int, frame: object) -> None:
+        if running.is_stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        running.stop(signal.Signals(number).name)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _conclude(
+    sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "ResultStore", console: "Console"
+) -> int:
+    """After the last trial: the table, the failures, where the files are, and the exit code."""
+    from orchestrator.results.aggregate import aggregate as aggregate_results
+    from orchestrator.results.report import f1_table
+
+    split = "test" if "test" in sweep.evaluation.splits else "validation"
+    cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
+    console.print(f1_table(aggregate_results(store, split).of_cells(cells)))
+    counts = _counts(planned, store.statuses())
+    _print_failures(_failures(planned, store) if counts["failed"] else [], console)
+    console.print(f"Results, one Parquet file a trial and table: {store.location}", soft_wrap=True)
+    if counts["failed"]:
+        console.print(f"{counts['failed']} of {len(planned)} trials failed; try them again with --retry-failed")
+        return SOME_FAILED
+    return STOPPED if counts["new"] else DONE
+
+
+def _load(args: argparse.Namespace) -> "tuple[SweepSpec, list[PlannedTrial], ResultStore]":
+    """The sweep, its trials in order, and the store of its results."""
+    from orchestrator.plan import make_plan
+    from orchestrator.sweep_spec import load_sweep_spec
+
+    sweep = load_sweep_spec(args.spec, args.set)
+    return sweep, make_plan(sweep), _store(sweep.results, must_exist=False)
+
+
+def _store(location: str, must_exist: bool = True) -> "ResultStore":
+    from orchestrator.results.store import ResultStore
+
+    store = ResultStore(location)
+    if must_exist and store.location.is_local and not Path(store.location.path).is_dir():
+        raise SweepError(f"{location}: no such folder; give the results of a sweep that has been run")
+    return store
+
+
+def _counts(planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> dict[str, int]:
+    found = Counter(statuses.get(trial.trial_id, "new") for trial in planned)
+    return {state: found[state] for state in ("completed", "failed", "new")}
+
+
+def _counts_line(sweep: "SweepSpec", store: "ResultStore", counts: Mapping[str, int]) -> str:
+    """The state of a sweep in one line."""
+    shown = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return f"{sweep.name}: {sum(counts.values())} trials, {shown}; results in {store.location}"
+
+
+def _plan_table(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> "Table":
+    """Languages down, sparsities across, in each cell the trials that are done of all seeds."""
+    from rich.table import Table
+
+    cells: dict[tuple[str, float], list[str]] = {}
+    for trial in planned:
+        state = statuses.get(trial.trial_id, "new")
+        cells.setdefault((trial.spec.language, trial.spec.target_sparsity), []).append(state)
+    table = Table(title=f"{sweep.name}: completed trials of {len(sweep.seeds)} seeds", title_justify="left")
+    table.add_column("language")
+    for sparsity in sweep.sparsities:
+        table.add_column(f"{sparsity:g}", justify="right")
+    for language in sweep.languages:
+        states = [cells[language, sparsity] for sparsity in sweep.sparsities]
+        table.add_row(language, *(_cell(found) for found in states))
+    return table
+
+
+def _cell(states: list[str]) -> str:
+    failed = f" [red]{states.count('failed')} failed[/]" if "failed" in states else ""
+    return f"{states.count('completed')}/{len(states)}{failed}"
+
+
+def _failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[dict[str, Any]]:
+    columns = ["trial_id", "language", "target_sparsity", "seed", "status", "error_kind", "error_message"]
+    ids = {trial.trial_id for trial in planned}
+    rows = store.read("trials", columns).to_pylist()
+    failed = [row for row in rows if row["status"] == "failed" and row["trial_id"] in ids]
+    return [{key: value for key, value in row.items() if key != "status"} for row in failed]
+
+
+def _print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
+    for row in failures:
+        trial = f"{row['language']} sparsity {row['target_sparsity']:g} seed {row['seed']}"
+        text = f"failed: {trial}: {row['error_kind']}: {row['error_message']}"
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+# The command line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sparsweep", description="Sweeps of pruned multilingual encoders.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Any, *, takes_spec: bool = False, takes_results: bool = False) -> argparse.ArgumentParser:
+        summary = function.__doc__.splitlines()[0]
+        added = commands.add_parser(function.__name__, help=summary, description=summary)
+        added.set_defaults(command=function, words=sys.argv[1:])
+        if takes_spec:
+            added.add_argument("spec", metavar="SPEC", help="a sweep file, or the name of a built-in sweep")
+            added.add_argument(
+                "--set",
+                action="append",
+                default=[],
+                metavar="PATH=VALUE",
+                help="replace a field, for example --set training.lr=1e-4",
+            )
+        if takes_results:
+            added.add_argument("results", metavar="RESULTS", help="a folder or s3:// location with results")
+        return added
+
+    with_json = "print JSON"
+    command(plan, takes_spec=True).add_argument("--json", action="store_true", help=with_json)
+    command(run, takes_spec=True).add_argument(
+        "--retry-failed", action="store_true", help="run trials again that failed in an earlier run"
+    )
+    command(status, takes_spec=True).add_argument("--json", action="store_true", help=with_json)
+    aggregated = command(aggregate, takes_results=True)
+    aggregated.add_argument("--split", default="test", choices=["validation", "test"], help="default: %(default)s")
+    aggregated.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
+    aggregated.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
+    command(compact, takes_results=True)
+    command(verify, takes_spec=True, takes_results=True)
+    command(schema).add_argument("--results", action="store_true", help="the tables of results instead")
+    command(sweeps).add_argument("name", nargs="?", help="print this one")
+    command(doctor)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Runs the trials that are left on Ray Tune: resources, order, retries, stopping.
+
+Tune schedules; what is done is what the results hold. Tune's own record of the run goes to a scratch folder that is
+deleted afterwards. Ray is imported inside functions: it reads its environment while it is imported.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from cluster.local import private_ray
+from orchestrator.errors import SweepError
+from orchestrator.plan import PlannedTrial
+from orchestrator.progress import SweepProgress
+from orchestrator.provenance import collect_provenance
+from orchestrator.results.store import ResultStore
+from orchestrator.sweep_spec import Resources, SweepSpec
+from workers.trial import ErrorKind, Progress, TrialSpec
+
+if TYPE_CHECKING:
+    from orchestrator.searcher import OrderedSearcher
+
+RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
+"""Kinds of failure that a second try may not meet again; the others would only fail again."""
+
+
+class Sweep:
+    """A running sweep: what the callbacks of Ray Tune need to know, and the switch that stops it.
+
+    Args:
+        spec: the sweep.
+        trials: what is left to run, in order.
+        store: where results go.
+        progress: told of everything that happens.
+        trainable: the class that runs trials; benchmarks of the driver give one that does nothing.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        trials: Sequence[PlannedTrial],
+        store: ResultStore,
+        progress: SweepProgress,
+        trainable: type | None = None,
+    ):
+        self.spec, self.trials, self.store, self.progress, self.trainable = spec, trials, store, progress, trainable
+        self._stopping = threading.Event()
+        self.stop_reason: str | None = None
+        self._stop_signal: Any = None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` has been called."""
+        return self._stopping.is_set()
+
+    def stop(self, reason: str) -> None:
+        """Let running trials save their checkpoints and start no more; `run` returns soon after."""
+        if not self.is_stopping:
+            self.stop_reason = reason
+            self._stopping.set()
+            self.progress.stopping(reason)
+            if self._stop_signal is not None:
+                self._stop_signal.set.remote()
+
+    def run(self) -> None:
+        """Run the trials; returns when none is left or after `stop`.
+
+        Must not run in the main thread: Tune would take the signal handlers of the process.
+
+        Raises:
+            SweepError: the resources that a trial asks for are not there.
+        """
+        with connected_ray() as ray:
+            resources, concurrency = trial_resources(self.spec.resources, ray.cluster_resources())
+            name = f"sparsweep-stop-{secrets.token_hex(8)}"
+            self._stop_signal = _make_stop_signal(name)
+            if self.is_stopping:
+                return
+            with tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch:
+                self._tune(resources, concurrency, name, scratch)
+
+    def _tune(self, resources: dict[str, float], concurrency: int, stop_signal: str, scratch: str) -> None:
+        from ray import tune
+
+        from orchestrator.events import SweepCallback
+        from orchestrator.searcher import OrderedSearcher
+        from orchestrator.trainable import TrialTrainable
+
+        searcher = OrderedSearcher(
+            [self._config(trial, stop_signal) for trial in self.trials],
+            is_wanted=self._is_wanted,
+            is_stopping=lambda: self.is_stopping,
+        )
+        attempts = 1 + self.spec.resources.max_retries
+        tuner = tune.Tuner(
+            tune.with_resources(self.trainable or TrialTrainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=len(self.trials) * attempts,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[SweepCallback(self, searcher)],
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+        tuner.fit()
+
+    def _is_wanted(self, config: dict[str, Any]) -> bool:
+        if not self.store.is_completed(config["trial_id"]):
+            return True
+        self.progress.completed(config["trial_id"], None)  # by another driver on the same results
+        return False
+
+    def _config(self, trial: PlannedTrial, stop_signal: str) -> dict[str, Any]:
+        return {
+            "trial_id": trial.trial_id,
+            "trial": trial.spec.to_json(),
+            "attempt": 1,
+            "results": str(self.store.location),
+            "sweep": self.spec.name,
+            "asked_json": self.spec.model_dump_json(),
+            "checkpoint_every_s": self.spec.resources.checkpoint_every_s,
+            "num_threads": self.spec.resources.cpus_per_trial,
+            "stop_signal": stop_signal,
+        }
+
+    def handle_failure(
+        self,
+        searcher: "OrderedSearcher",
+        config: dict[str, Any],
+        started_at: datetime,
+        kind: ErrorKind,
+        message: str,
+        details: str,
+    ) -> None:
+        """Record the attempt; try again if its kind deserves it, else commit the trial as failed."""
+        spec = TrialSpec.from_json(config["trial"])
+        attempt: dict[str, Any] = {
+            "kind": kind,
+            "message": message,
+            "traceback": details,
+            "sweep": self.spec.name,
+            "asked_json": config["asked_json"],
+            "provenance": collect_provenance(),
+            "started_at": started_at,
+            "ended_at": datetime.now(UTC),
+        }
+        if kind in RETRIED_KINDS and config["attempt"] <= self.spec.resources.max_retries:
+            self.store.record_attempt(spec, **attempt)
+            self.progress.retried(config["trial_id"], kind, message)
+            searcher.retry(config | {"attempt": config["attempt"] + 1})
+            return
+        self.store.commit_failed(spec, **attempt)
+        self.progress.failed(config["trial_id"], kind, message)
+
+
+def trial_resources(asked: Resources, available: dict[str, float]) -> tuple[dict[str, float], int]:
+    """Resources of a trial in Ray's terms, and how many trials run at a time.
+
+    Args:
+        asked: the sweep's `resources`.
+        available: of the whole Ray cluster, as `ray.cluster_resources()` gives it.
+
+    Raises:
+        SweepError: not even one trial fits, and the sweep does not say how many shall.
+    """
+    num_gpus, num_cpus = available.get("GPU", 0.0), available.get("CPU", 0.0)
+    gpus = asked.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if num_gpus else 0.0
+    fitting = math.floor(num_cpus / asked.cpus_per_trial)
+    if gpus:
+        by_gpu = math.floor(num_gpus / gpus) if gpus >= 1 else math.floor(num_gpus) * math.floor(1 / gpus + 1e-9)
+        fitting = min(fitting, by_gpu)
+    if fitting == 0 and asked.max_concurrent_trials is None:
+        raise SweepError(
+            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus:g} GPUs, Ray has {num_cpus:g} and "
+            f"{num_gpus:g}; lower resources.cpus_per_trial or gpus_per_trial"
+        )
+    concurrency = min(fitting, asked.max_concurrent_trials or fitting) if fitting else asked.max_concurrent_trials
+    return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency or 1)
+
+
+@contextlib.contextmanager
+def connected_ray() -> Iterator[ModuleType]:
+    """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the block."""
+    if os.environ.get("RAY_ADDRESS"):
+        import ray
+
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+        return
+    local = private_ray()
+    os.environ.update(local.environment)
+    import ray
+
+    try:
+        ray.init(**local.init_options)
+        yield ray
+    finally:
+        ray.shutdown()
+        shutil.rmtree(local.temp_dir, ignore_errors=True)
+
+
+def _make_stop_signal(name: str) -> Any:
+    """A tiny actor that running trials ask once a second whether they shall stop."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class StopSignal:
+        def __init__(self) -> None:
+            self.is_on = False
+
+        def set(self) -> None:
+            self.is_on = True
+
+        def is_set(self) -> bool:
+            return self.is_on
+
+    signal = StopSignal.options(name=name).remote()
+    ray.get(signal.is_set.remote())
+    return signal
+
+
+def run_in_thread(sweep: Sweep) -> None:
+    """Run the sweep beside the main thread, which is left to signals.
+
+    Raises:
+        Exception: what `sweep.run` raised.
+    """
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            sweep.run()
+        except BaseException as error:  # handed to the main thread, which raises it
+            failures.append(error)
+
+    thread = threading.Thread(target=target, name="sweep", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)  # a join without end would not let Python handle signals
+    if failures:
+        raise failures[0]

@@ -1,0 +1,104 @@
+"""The files of the tables: their names, many read at a time, and compact files in place of many where they are true."""
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.results.parquet import decode, encode_compact, encode_small
+from orchestrator.results.rows import Row
+from orchestrator.results.schema import TABLES
+from workers.storage import Location
+
+NUM_READERS = 16
+"""Threads that read small files: an object store answers each request after tens of milliseconds."""
+
+SUFFIX = ".parquet"
+
+
+class TableFiles:
+    """`<location>/<table>/<key>.parquet` and `<location>/compact/<table>.parquet`."""
+
+    def __init__(self, location: Location):
+        self.location = location
+
+    def path(self, name: str, key: str) -> Location:
+        """The file of a table with the rows of one key."""
+        return self.location / name / f"{key}{SUFFIX}"
+
+    def keys(self, name: str) -> dict[str, int]:
+        """Keys of the files of a table, sorted, and when each was written, in ns."""
+        entries = (self.location / name).entries()
+        return {entry.name.removesuffix(SUFFIX): entry.mtime_ns for entry in entries if entry.name.endswith(SUFFIX)}
+
+    def read_one(self, name: str, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: it is damaged, or of another version.
+        """
+        file = self.path(name, key)
+        return decode(TABLES[name], file.read_bytes(), file, columns)
+
+    def write(self, *files: tuple[str, str, Sequence[Row]]) -> None:
+        """Files as (table, key, rows), in this order; all rows are checked before the first is written.
+
+        Raises:
+            StoreError: a row cannot be stored, see `Table.build`.
+        """
+        encoded = [
+            (self.path(name, key), encode_small(TABLES[name], TABLES[name].build(rows))) for name, key, rows in files
+        ]
+        for path, data in encoded:
+            path.write_atomic(data)
+
+    def write_compact(self, name: str, rows: pa.Table) -> Location:
+        """The compact file of a table; returns where it is."""
+        file = self.path("compact", name)
+        file.write_atomic(encode_compact(TABLES[name], rows))
+        return file
+
+    def read(self, name: str, columns: Sequence[str] | None, completed: Collection[str] | None = None) -> pa.Table:
+        """All rows of a table, sorted. Of scores, curves and layers those of the `completed` trials."""
+        table = TABLES[name]
+        names = None if columns is None else list(dict.fromkeys((*columns, table.key, *table.sort_by)))
+        wanted = set(self.keys(name)) if completed is None else set(completed)
+        old = self._read_unchanged(name, names, wanted)
+        left = sorted(wanted - set(pc.unique(old[table.key]).to_pylist()))
+        files = [self.path(name, key) for key in left]
+        with ThreadPoolExecutor(NUM_READERS) as readers:  # decoding holds Python's lock: threads would slow it down
+            contents = readers.map(Location.read_bytes, files)
+            new = [decode(table, data, file, names) for file, data in zip(files, contents, strict=True)]
+        rows = pa.concat_tables([old, *new]).cast(table.subset(names)).combine_chunks()
+        rows = rows.sort_by([(column, "ascending") for column in table.sort_by])
+        return rows if columns is None else rows.select(list(columns))
+
+    def _read_unchanged(self, name: str, names: list[str] | None, wanted: set[str]) -> pa.Table:
+        """The rows of the compact file that are wanted and are still true.
+
+        That is sure of what is never replaced: attempts, and the trials that were completed. A trial that was deleted
+        by hand and run again has a newer file than the compact one.
+        """
+        key = TABLES[name].key
+        rows = self._read_compact(name, names)
+        if name == "plans":
+            return rows.slice(0, 0)
+        if name != "attempts":
+            wanted = wanted & self._unchanged_trials()
+        return rows.filter(pc.is_in(rows[key], pa.array(list(wanted), pa.string())))
+
+    def _unchanged_trials(self) -> set[str]:
+        written, files = self.keys("compact").get("trials", 0), self.keys("trials")
+        rows = self._read_compact("trials", ["trial_id", "status"])
+        completed = rows.filter(pc.equal(rows["status"], "completed"))["trial_id"].to_pylist()
+        return {trial_id for trial_id in completed if files.get(trial_id, written) < written}
+
+    def _read_compact(self, name: str, names: list[str] | None) -> pa.Table:
+        """All rows of a compact file; none when there is no such file."""
+        file = self.path("compact", name)
+        try:
+            return decode(TABLES[name], file.read_bytes(), file, names)
+        except FileNotFoundError:
+            return TABLES[name].subset(names).empty_table()

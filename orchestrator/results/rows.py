@@ -1,0 +1,136 @@
+"""From the values that a trial travels as (`TrialSpec`, `TrialResult`) to rows of the tables."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, TypedDict, cast
+
+from orchestrator.errors import StoreError
+from orchestrator.results.schema import MEASURED, PROVENANCE, SETTINGS
+from workers.trial import RECIPE_VERSION, TrialResult, TrialSpec
+
+Row = dict[str, Any]
+
+
+class Circumstances(TypedDict):
+    """Of one try at a trial: by which sweep, that sweep as it was asked for, with what and where, and when.
+
+    `provenance` has values for some or all of the columns `provenance_*`; times have a time zone.
+    """
+
+    sweep: str
+    asked_json: str
+    provenance: Mapping[str, str | bool | None]
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How a try at a trial failed: its `workers.trial.ErrorKind`, one line, and Python's traceback if there is one."""
+
+    kind: str
+    message: str
+    traceback: str | None
+
+
+Outcome = TrialResult | Failure
+
+
+def check_circumstances(circumstances: Circumstances) -> None:
+    """Refuse what has no column, and times that could be of any time zone.
+
+    Raises:
+        StoreError: so it is.
+    """
+    for name in ("started_at", "ended_at"):
+        time = cast(datetime, circumstances[name])
+        if time.tzinfo is None:
+            raise StoreError(f"{name}: {time} has no time zone; give one, such as datetime.UTC")
+    known = [column.name.removeprefix("provenance_") for column in PROVENANCE]
+    if unknown := sorted(circumstances["provenance"].keys() - set(known)):
+        raise StoreError(f"provenance: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
+
+
+def trial_row(spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, num_attempts: int) -> Row:
+    """The row of `trials`."""
+    result = None if isinstance(outcome, Failure) else outcome
+    provenance = circumstances["provenance"]
+    return {
+        **spec_columns(spec),
+        **_try_columns(outcome, circumstances),
+        **{column.name: getattr(result, column.name, None) for column in MEASURED},
+        **{column.name: provenance.get(column.name.removeprefix("provenance_")) for column in PROVENANCE},
+        "status": "completed" if result else "failed",
+        "num_attempts": num_attempts,
+        "duration_s": (circumstances["ended_at"] - circumstances["started_at"]).total_seconds(),
+        "num_scores": len(result.scores) if result else 0,
+        "num_curve_points": len(result.curve) if result else 0,
+        "num_layers": len(result.layers) if result else 0,
+        "spec_json": spec.to_json(),
+        "asked_json": circumstances["asked_json"],
+    }
+
+
+def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
+    """The trial's rows in the other tables that its numbers go to, by table."""
+    key = {"trial_id": spec.trial_id(), **_grid(spec)}
+    return {
+        "scores": [key | asdict(score) for score in result.scores],
+        "curves": [key | asdict(point) for point in result.curve],
+        "layers": [key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights} for layer in result.layers],
+    }
+
+
+def attempt_row(
+    attempt_id: str, number: int, status: str, spec: TrialSpec, outcome: Outcome, circumstances: Circumstances
+) -> Row:
+    """The row of `attempts`."""
+    return _try_columns(outcome, circumstances) | {
+        "attempt_id": attempt_id,
+        "trial_id": spec.trial_id(),
+        "attempt": number,
+        "status": status,
+        "host": circumstances["provenance"].get("host"),
+    }
+
+
+def plan_rows(sweep: str, trials: Iterable[TrialSpec]) -> list[Row]:
+    """The rows of `plans` for one sweep, in its order."""
+    return [
+        {"sweep": sweep, "position": position, "trial_id": spec.trial_id(), "cell_id": spec.cell_id(), **_grid(spec)}
+        for position, spec in enumerate(trials)
+    ]
+
+
+def spec_columns(spec: TrialSpec) -> Row:
+    """The columns of `trials` that a spec decides: ids, place in the grid, settings."""
+    values = asdict(spec)
+    row = {
+        "trial_id": spec.trial_id(),
+        "cell_id": spec.cell_id(),
+        "dense_trial_id": spec.dense_counterpart().trial_id() if spec.pruning else None,
+        "recipe_version": RECIPE_VERSION,
+        **_grid(spec),
+    }
+    for column in SETTINGS:
+        section, _, name = column.name.partition("_")
+        row[column.name] = values[section][name] if values[section] is not None else None
+    return row | {"evaluation_splits": list(spec.evaluation.splits)}
+
+
+def _grid(spec: TrialSpec) -> Row:
+    return {"language": spec.language, "target_sparsity": spec.target_sparsity, "seed": spec.seed}
+
+
+def _try_columns(outcome: Outcome, circumstances: Circumstances) -> Row:
+    """What `trials` and `attempts` both say of a try."""
+    failure = outcome if isinstance(outcome, Failure) else None
+    return {
+        "sweep": circumstances["sweep"],
+        "error_kind": failure.kind if failure else None,
+        "error_message": failure.message if failure else None,
+        "error_traceback": failure.traceback if failure else None,
+        "started_at": circumstances["started_at"],
+        "ended_at": circumstances["ended_at"],
+    }

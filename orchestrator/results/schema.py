@@ -1,0 +1,257 @@
+"""The tables that results consist of: every column with its name, type, unit and meaning.
+
+This is the only list of columns. The documentation (`describe`), the metadata of the Parquet files and the checks on
+reading and writing are made from it. What a sweep's settings mean is said once, in `orchestrator.sweep_spec`, and taken
+from there. Nothing is read or written here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import get_args, get_origin
+
+import pyarrow as pa
+
+from orchestrator import sweep_spec
+from orchestrator.results.columns import FLAG, REAL, TEXT, TIME, WHOLE, Column, Table, arrow_type, type_name, unit_of
+from workers import trial
+
+SCHEMA_VERSION = 1
+"""Part of every file. Raise it with any change of a column; files of another version are refused."""
+
+
+def describe() -> str:
+    """All tables as Markdown."""
+    lines = [f"# Results, schema version {SCHEMA_VERSION}"]
+    for table in (*TABLES.values(), AGGREGATES):
+        lines += ["", f"## {table.name}", "", table.meaning, ""]
+        lines += ["| column | type | unit | null | meaning |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {column.name} | {type_name(column.type)} | {column.unit} | {'yes' if column.is_nullable else ''} "
+            f"| {column.meaning} |"
+            for column in table.columns
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(section: str, values: type, documented: type[sweep_spec.Section]) -> Iterator[Column]:
+    """One column a field of a section of `TrialSpec`, with the meaning that the sweep file's documentation gives it."""
+    for field in fields(values):
+        name, (kind, is_nullable) = f"{section}_{field.name}", arrow_type(field.type)
+        info = documented.model_fields.get(field.name)
+        is_fraction = info and any(getattr(limit, "le", None) == 1 for limit in info.metadata)
+        unit = "fraction" if is_fraction else unit_of(name)
+        meaning = info.description if info else RESOLVED_SETTINGS.get(name)
+        yield Column(name, kind, meaning or "", is_nullable or section == "pruning", unit)
+
+
+RESOLVED_SETTINGS = {
+    "corpus_fingerprint": "Hash that identifies the data of this language; null for the hub, where revision does.",
+    "model_fingerprint": "Hash that identifies a model folder's files; null for other models.",
+}
+
+SETTINGS = (
+    *_settings("corpus", trial.CorpusSpec, sweep_spec.Corpus),
+    *_settings("model", trial.ModelSpec, sweep_spec.Model),
+    *_settings("pruning", trial.PruningSpec, sweep_spec.Pruning),
+    *_settings("training", trial.TrainingSpec, sweep_spec.Training),
+    *_settings("evaluation", trial.EvaluationSpec, sweep_spec.Evaluation),
+)
+"""All settings of a trial, resolved, as columns. Those of pruning are null for dense trials."""
+
+MEASURED_MEANINGS = {
+    "achieved_sparsity": "Zeros among the prunable weights after training, counted.",
+    "overall_sparsity": "Zeros in the prunable weights as a part of all parameters.",
+    "num_parameters": "Parameters of the model.",
+    "num_prunable": "Weights that pruning may remove.",
+    "num_steps": "Optimizer steps.",
+    "num_train_sentences": "Sentences of the training split that were used.",
+    "num_train_subwords": "Sub-words trained on in all epochs together, special ones included.",
+    "num_split_sentences": "Sentences longer than training_max_length, which were split between words.",
+    "num_unstarted_entities": "Entities in the corpus that begin with I-, against IOB2.",
+    "num_resumes": "How often training went on from a checkpoint.",
+    "load_s": "Time to load corpus and model.",
+    "train_s": "Time for training, resumptions included.",
+    "evaluate_s": "Time for scoring.",
+    "subwords_per_s": "Training speed in sub-words, padding not counted.",
+    "peak_memory_gib": "Largest resident memory of the worker's process.",
+    "peak_gpu_memory_gib": "Largest memory on the GPU during the trial; null without one.",
+    "device": "Kind of device that computed, such as cpu or cuda.",
+    "device_name": "Its model.",
+    "num_threads": "CPU threads that computed.",
+    "kernels": "Implementation of the pruning kernels that was used.",
+}
+
+
+MEASURED = tuple(
+    Column(field.name, arrow_type(field.type)[0], MEASURED_MEANINGS.get(field.name, ""), True, unit_of(field.name))
+    for field in fields(trial.TrialResult)
+    if get_origin(field.type) is not tuple
+)
+"""The scalars of `TrialResult`; null for failed trials."""
+
+PROVENANCE = (
+    Column("provenance_commit", TEXT, "Git commit of the code; null for an installed copy.", True),
+    Column("provenance_is_dirty", FLAG, "Whether tracked files differed from that commit.", True),
+    Column("provenance_sparsweep", TEXT, "Version of sparsweep.", True),
+    Column("provenance_python", TEXT, "Version of Python.", True),
+    Column("provenance_torch", TEXT, "Version of torch.", True),
+    Column("provenance_transformers", TEXT, "Version of transformers.", True),
+    Column("provenance_tokenizers", TEXT, "Version of tokenizers.", True),
+    Column("provenance_ray", TEXT, "Version of ray.", True),
+    Column("provenance_numpy", TEXT, "Version of numpy.", True),
+    Column("provenance_host", TEXT, "Name of the machine.", True),
+    Column("provenance_platform", TEXT, "Its operating system and processor.", True),
+)
+
+TRIAL_ID = Column("trial_id", TEXT, "The trial; hash of all that can change its numbers.")
+CELL_ID = Column("cell_id", TEXT, "Trials that differ by seed only have the same.")
+SWEEP = Column("sweep", TEXT, "Name of the sweep that ran it.")
+GRID = (
+    Column("language", TEXT, "WikiANN code of the language."),
+    Column("target_sparsity", REAL, "Sparsity asked for, in [0, 1); 0 is dense.", unit="fraction"),
+    Column("seed", WHOLE, "Seed of initialisation, data order and dropout."),
+)
+ERROR = (
+    Column("error_kind", TEXT, f"Kind of failure, one of {', '.join(get_args(trial.ErrorKind))}.", True),
+    Column("error_message", TEXT, "What went wrong, in one line.", True),
+    Column("error_traceback", TEXT, "Python's traceback.", True),
+)
+TIMES = (
+    Column("started_at", TIME, "When the attempt began.", unit="UTC"),
+    Column("ended_at", TIME, "When it ended.", unit="UTC"),
+)
+SORT_BY = ("language", "target_sparsity", "seed", "trial_id")
+
+TRIALS = Table(
+    "trials",
+    "One row a trial. It is written after the trial's rows in all other tables: a trial exists when this row does.",
+    key="trial_id",
+    sort_by=SORT_BY,
+    columns=(
+        TRIAL_ID,
+        CELL_ID,
+        Column("dense_trial_id", TEXT, "The dense trial to compare with: same seed and settings; null if dense.", True),
+        SWEEP,
+        *GRID,
+        Column("recipe_version", WHOLE, "Version of the code's recipe, raised when it changes the numbers of trials."),
+        Column("status", TEXT, "completed or failed."),
+        Column("num_attempts", WHOLE, "Rows of the trial in attempts, this one's included.", unit="count"),
+        *ERROR,
+        *TIMES,
+        Column("duration_s", REAL, "From started_at to ended_at.", unit="s"),
+        *MEASURED,
+        Column("num_scores", WHOLE, "Rows of the trial in scores.", unit="count"),
+        Column("num_curve_points", WHOLE, "Rows of the trial in curves.", unit="count"),
+        Column("num_layers", WHOLE, "Rows of the trial in layers.", unit="count"),
+        *SETTINGS,
+        *PROVENANCE,
+        Column("spec_json", TEXT, "The whole trial, as the code reads it."),
+        Column("asked_json", TEXT, "The whole sweep, as it was asked for."),
+    ),
+)
+
+SCORES = Table(
+    "scores",
+    "One row a completed trial, split and entity type. An entity is right when its words and its type are.",
+    key="trial_id",
+    sort_by=SORT_BY,
+    columns=(
+        TRIAL_ID,
+        *GRID,
+        Column("split", TEXT, "validation or test."),
+        Column("entity_type", TEXT, f"{', '.join(trial.ENTITY_TYPES)}, or micro: all entities together."),
+        Column("precision", REAL, "num_correct / num_predicted; null when nothing was predicted.", True, "fraction"),
+        Column("recall", REAL, "num_correct / support; null when there is nothing to find.", True, "fraction"),
+        Column("f1", REAL, "2 num_correct / (num_predicted + support); null where that is 0 / 0.", True, "fraction"),
+        Column("support", WHOLE, "Entities annotated.", unit="count"),
+        Column("num_predicted", WHOLE, "Entities predicted.", unit="count"),
+        Column("num_correct", WHOLE, "Entities predicted rightly.", unit="count"),
+    ),
+)
+
+CURVES = Table(
+    "curves",
+    "One row a completed trial and logged training step.",
+    key="trial_id",
+    sort_by=(*SORT_BY, "step"),
+    columns=(
+        TRIAL_ID,
+        *GRID,
+        Column("step", WHOLE, "Optimizer steps done."),
+        Column("loss", REAL, "Mean training loss since the row before."),
+        Column("lr", REAL, "Learning rate of the step."),
+        Column("sparsity", REAL, "Zeros among the prunable weights.", unit="fraction"),
+        Column("grad_norm", REAL, "2-norm of the gradient of the weights that are not pruned, before clipping."),
+    ),
+)
+
+LAYERS = Table(
+    "layers",
+    "One row a completed trial and prunable tensor, in the model's order.",
+    key="trial_id",
+    sort_by=SORT_BY,
+    columns=(
+        TRIAL_ID,
+        *GRID,
+        Column("name", TEXT, "The tensor's name in the model."),
+        Column("shape", pa.list_(WHOLE), "Its shape."),
+        Column("num_zeros", WHOLE, "Weights that are exactly zero after training.", unit="count"),
+        Column("num_weights", WHOLE, "All its weights.", unit="count"),
+        Column("sparsity", REAL, "num_zeros / num_weights.", unit="fraction"),
+    ),
+)
+
+ATTEMPTS = Table(
+    "attempts",
+    "One row a try at a trial, those included that were tried again. Rows are never replaced.",
+    key="attempt_id",
+    sort_by=("trial_id", "attempt", "attempt_id"),
+    columns=(
+        Column("attempt_id", TEXT, "The trial's id, a dash and 8 random hexadecimal digits."),
+        TRIAL_ID,
+        Column("attempt", WHOLE, "Number of the try, from 1; two tries at the same time may have the same."),
+        SWEEP,
+        Column("status", TEXT, "completed; failed; or duplicate: completed, but another one was first and is kept."),
+        *ERROR,
+        Column("host", TEXT, "Name of the machine.", True),
+        *TIMES,
+    ),
+)
+
+PLANS = Table(
+    "plans",
+    "One row a trial that a sweep consists of, as of its last run. What is here and not in trials is missing.",
+    key="sweep",
+    sort_by=("sweep", "position"),
+    columns=(
+        Column("sweep", TEXT, "Name of the sweep."),
+        Column("position", WHOLE, "Place in the order of running, from 0."),
+        TRIAL_ID,
+        CELL_ID,
+        *GRID,
+    ),
+)
+
+TABLES = {table.name: table for table in (TRIALS, SCORES, CURVES, LAYERS, ATTEMPTS, PLANS)}
+CHILD_TABLES = {"scores": "num_scores", "curves": "num_curve_points", "layers": "num_layers"}
+"""Tables with the numbers of completed trials, and the column of trials that says how many rows a trial has there."""
+
+AGGREGATES = Table(
+    "aggregates",
+    "One row a cell: the trials that differ by seed only. Computed by `sparsweep aggregate`, from the tables above.",
+    key="cell_id",
+    sort_by=("language", "target_sparsity", "cell_id"),
+    columns=(
+        *GRID[:2],
+        CELL_ID,
+        Column("settings", TEXT, "What tells the cell from others of this language and sparsity; null if alone.", True),
+        Column("split", TEXT, "Split that was scored."),
+        Column("f1_mean", REAL, "Mean micro F1 over seeds; null when no seed has one.", True, "fraction"),
+        Column("f1_std", REAL, "Its sample standard deviation; null below two seeds.", True, "fraction"),
+        Column("num_seeds", WHOLE, "Seeds with an F1.", unit="count"),
+        Column("delta_dense_mean", REAL, "Mean of F1 minus that of the same seed's dense trial.", True, "fraction"),
+        Column("delta_dense_std", REAL, "Its sample standard deviation; null below two pairs.", True, "fraction"),
+        Column("num_pairs", WHOLE, "Seeds where both have an F1.", unit="count"),
+        Column("num_holes", WHOLE, "Seeds that were planned or tried and have no F1.", unit="count"),
+    ),
+)

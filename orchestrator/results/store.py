@@ -1,0 +1,177 @@
+"""The results location: which file is written where and when, and how all of them are read.
+
+    <results>/trials/<trial_id>.parquet            one row; written last, and only then does the trial exist
+    <results>/{scores,curves,layers}/<trial_id>.parquet
+    <results>/attempts/<trial_id>-<8 hex>.parquet  one row a try; never replaced
+    <results>/plans/<sweep>.parquet                what a sweep consists of, as of its last run
+    <results>/compact/<table>.parquet              all of a table in one file, from `compact`
+    <results>/checkpoints/<trial_id>.safetensors   the state of a trial that runs or was interrupted
+
+A completed trial is never overwritten; a failed one may be, by a better outcome or a newer failure. Whoever dies
+between a trial's files and its row leaves files that nobody reads; the trial is run again and they are replaced.
+
+Several processes may commit at once. In a local folder they wait for one another's lock. In an object store two that
+commit the same trial in the same second overwrite each other's files: the last one wins, and where trials are
+deterministic both wrote equal numbers.
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Unpack
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.errors import StoreError
+from orchestrator.results.files import NUM_READERS, TableFiles
+from orchestrator.results.rows import (
+    Circumstances,
+    Failure,
+    Outcome,
+    Row,
+    attempt_row,
+    check_circumstances,
+    child_rows,
+    plan_rows,
+    trial_row,
+)
+from orchestrator.results.schema import CHILD_TABLES
+from orchestrator.results.verify import Problem, find_problem
+from workers.storage import Location
+from workers.trial import TrialResult, TrialSpec
+
+
+class ResultStore:
+    """The results at a location, a folder or an address such as s3://bucket/folder. Making one opens nothing.
+
+    Raises:
+        StoreError: the location is not one.
+    """
+
+    def __init__(self, location: str):
+        try:
+            self.location = Location.parse(location)
+        except ValueError as error:
+            raise StoreError(f"results: {error}") from error
+        self._files = TableFiles(self.location)
+
+    def check_writable(self) -> None:
+        """Try to write there.
+
+        Raises:
+            StoreError: that failed.
+        """
+        try:
+            self.location.check_writable()
+        except OSError as error:
+            raise StoreError(f"results: {error}") from error
+
+    def checkpoint(self, trial_id: str) -> Location:
+        """Where a trial keeps its state while it runs."""
+        return self.location / "checkpoints" / f"{trial_id}.safetensors"
+
+    def commit_completed(self, spec: TrialSpec, result: TrialResult, **circumstances: Unpack[Circumstances]) -> bool:
+        """Keep a trial's numbers, and a record of the attempt.
+
+        Returns:
+            False if the trial was completed before: then what is stored stays, and these numbers are dropped.
+
+        Raises:
+            StoreError: a value cannot be stored, such as NaN; nothing has been written.
+            OSError: writing failed; the trial does not exist, or is as it was.
+        """
+        return self._commit(spec, result, circumstances)
+
+    def commit_failed(
+        self, spec: TrialSpec, *, kind: str, message: str, traceback: str | None, **circumstances: Unpack[Circumstances]
+    ) -> bool:
+        """Keep that a trial failed for good, and a record of the attempt. Returns and raises as `commit_completed`."""
+        return self._commit(spec, Failure(kind=kind, message=message, traceback=traceback), circumstances)
+
+    def record_attempt(
+        self, spec: TrialSpec, *, kind: str, message: str, traceback: str | None, **circumstances: Unpack[Circumstances]
+    ) -> None:
+        """Keep a record of a failed attempt that will be followed by another one. Raises as `commit_completed`."""
+        failure = Failure(kind=kind, message=message, traceback=traceback)
+        self._commit(spec, failure, circumstances, is_final=False)
+
+    def is_completed(self, trial_id: str) -> bool:
+        """Whether the numbers of a trial are there."""
+        try:
+            return "completed" in self._files.read_one("trials", trial_id, ["status"])["status"].to_pylist()
+        except FileNotFoundError:
+            return False
+
+    def statuses(self) -> dict[str, str]:
+        """`completed` or `failed`, of each trial there is."""
+        rows = self.read("trials", ["trial_id", "status"])
+        return dict(zip(rows["trial_id"].to_pylist(), rows["status"].to_pylist(), strict=True))
+
+    def write_plan(self, sweep: str, trials: Iterable[TrialSpec]) -> None:
+        """Keep what a sweep consists of, in its order, in place of what it consisted of before."""
+        self._files.write(("plans", sweep, plan_rows(sweep, trials)))
+
+    def read_plan(self, sweep: str) -> pa.Table:
+        """What a sweep consisted of when it was last run.
+
+        Raises:
+            StoreError: it has not been run here.
+        """
+        try:
+            return self._files.read_one("plans", sweep)
+        except FileNotFoundError:
+            known = ", ".join(self._files.keys("plans")) or "none"
+            raise StoreError(f"{self.location}: no plan of sweep {sweep!r}; there are plans of: {known}") from None
+
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a table, sorted as `schema` says; of scores, curves and layers those of completed trials.
+
+        What the compact file has and cannot have changed is taken from there, the rest from the trials' files.
+
+        Args:
+            name: the table.
+            columns: the columns wanted; all when None.
+
+        Raises:
+            StoreError: a file is damaged, or of another version.
+        """
+        completed = _completed(self.read("trials", ["trial_id", "status"])) if name in CHILD_TABLES else None
+        return self._files.read(name, columns, completed)
+
+    def compact(self) -> list[Location]:
+        """Write each table to one file, for analysts and for `read`; returns these files. Equal rows, equal bytes."""
+        trials = self.read("trials")
+        completed = _completed(trials)  # not asked again: trials may be committed meanwhile
+        tables = {name: self._files.read(name, None, completed) for name in CHILD_TABLES}
+        tables |= {"attempts": self.read("attempts"), "plans": self.read("plans"), "trials": trials}
+        return [self._files.write_compact(name, rows) for name, rows in tables.items()]
+
+    def verify(self, expected: Iterable[str]) -> list[Problem]:
+        """Read all files of the trials expected, and name those that are not completed or whose files are not right."""
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            found = readers.map(lambda trial_id: find_problem(self._files, trial_id), expected)
+            return [problem for problem in found if problem]
+
+    def _commit(
+        self, spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, *, is_final: bool = True
+    ) -> bool:
+        check_circumstances(circumstances)
+        trial_id = spec.trial_id()
+        with self.location.locked():
+            is_first = not self.is_completed(trial_id)
+            status = "failed" if isinstance(outcome, Failure) else "completed" if is_first else "duplicate"
+            number = 1 + sum(attempt_id.startswith(trial_id) for attempt_id in self._files.keys("attempts"))
+            attempt_id = f"{trial_id}-{secrets.token_hex(4)}"
+            row = attempt_row(attempt_id, number, status, spec, outcome, circumstances)
+            files: list[tuple[str, str, Sequence[Row]]] = [("attempts", attempt_id, [row])]
+            if is_first and is_final:
+                if isinstance(outcome, TrialResult):
+                    files += [(name, trial_id, rows) for name, rows in child_rows(spec, outcome).items()]
+                files += [("trials", trial_id, [trial_row(spec, outcome, circumstances, number)])]  # last
+            self._files.write(*files)
+        return is_first
+
+
+def _completed(trials: pa.Table) -> list[str]:
+    return trials.filter(pc.equal(trials["status"], "completed"))["trial_id"].to_pylist()  # type: ignore[no-any-return]

@@ -1,0 +1,303 @@
+"""The sweep file: every field with its meaning, unit, range and default, and the checks across fields.
+
+A sweep is one YAML file. It is read once, here, into models that refuse unknown keys; `orchestrator.plan` turns it
+into trials. Defaults are those of XTREME (Hu et al. 2020) for named-entity recognition where it states one; the
+pruning defaults are ours, since Ogueji et al. (2022) do not publish theirs.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
+
+from orchestrator.errors import SpecError
+
+BUILTIN_MODEL = "builtin:small-bert"
+BUILTIN_FOLDER = Path(__file__).parent / "sweeps"
+
+PositiveInt = Annotated[StrictInt, Field(gt=0)]
+NaturalInt = Annotated[StrictInt, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Sparsity = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NaturalFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the sweep file: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+def refuse_duplicates(values: list[Any]) -> list[Any]:
+    """Pydantic validator: a list names each of its values once."""
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise ValueError(f"{value} stands twice in {values}; list each once")
+    return values
+
+
+class Corpus(Section):
+    """Where sentences and tags come from."""
+
+    kind: Literal["hub", "path", "synthetic"] = "hub"
+    """hub: a dataset of the Hugging Face hub; path: a local folder; synthetic: the embedded offline corpus."""
+    name: str = "unimelb-nlp/wikiann"
+    """Repository of the hub with one configuration a language; used by kind hub."""
+    revision: str = "main"
+    """Commit, tag or branch of that repository; give a commit to pin the data."""
+    path: str | None = None
+    """Folder with <language>/<split>*.parquet or <language>/<split>.tsv; needed by kind path."""
+    seed: NaturalInt = 0
+    """Seed of the synthetic corpus."""
+    max_train_sentences: PositiveInt | None = None
+    """Keep only the first so many training sentences of each language; null keeps all."""
+    max_eval_sentences: PositiveInt | None = None
+    """Keep only the first so many sentences of validation and of test; null keeps all."""
+
+
+class Model(Section):
+    """Which encoder is fine-tuned."""
+
+    name: str = "google-bert/bert-base-multilingual-cased"
+    """Name on the Hugging Face hub, a local folder, or builtin:small-bert (a small BERT for the synthetic corpus)."""
+    revision: str = "main"
+    """Commit, tag or branch on the hub; give a commit to pin the weights."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """pretrained: load the weights; random: the same architecture, initialised from the trial's seed."""
+
+
+class Pruning(Section):
+    """How trials with a sparsity above 0 are pruned; dense trials ignore it."""
+
+    sparsity_schedule: Literal["cubic"] = "cubic"
+    """From initial to target sparsity: cubic after Zhu & Gupta (2017), equation 1."""
+    scope: Literal["global", "layer"] = "global"
+    """global: all prunable weights are ranked together; layer: each tensor reaches the target by itself."""
+    weights: Literal["encoder", "encoder_and_embeddings"] = "encoder"
+    """Which weights are prunable: the encoder's linear layers, or these and the word embeddings."""
+    initial_sparsity: Sparsity = 0.0
+    """Sparsity at the first pruning step, fraction in [0, 1), at most the smallest non-zero target."""
+    begin: Fraction = 0.1
+    """First pruning step, as a fraction of all training steps."""
+    end: Fraction = 0.7
+    """Step at which the target is reached, as a fraction of all training steps; the rest is recovery."""
+    update_every_steps: PositiveInt = 10
+    """Steps between two recomputations of the masks; the last one always falls on the end step."""
+
+
+class Training(Section):
+    """How every trial is fine-tuned, with AdamW."""
+
+    num_epochs: PositiveInt = 10
+    """Passes over the training split."""
+    num_steps: PositiveInt | None = None
+    """Optimizer steps; when given it takes the place of num_epochs."""
+    batch_size: PositiveInt = 32
+    """Sentences an optimizer step."""
+    lr: PositiveFloat = 2e-5
+    """Peak learning rate."""
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    """After the warm-up: linear decay to 0 at the last step, or constant."""
+    warmup: Fraction = 0.0
+    """Part of the steps in which the learning rate rises linearly from 0."""
+    weight_decay: NaturalFloat = 0.0
+    """Decoupled weight decay (Loshchilov & Hutter 2019); never on biases and normalisation weights."""
+    adam_epsilon: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this 2-norm, taken over the weights that are not pruned."""
+    max_length: Annotated[StrictInt, Field(ge=8)] = 128
+    """Longest sequence in sub-words, specials included; longer sentences are split between words, not cut."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: forward and backward under autocast; weights and moments stay float32."""
+
+
+class Evaluation(Section):
+    """What is scored after training."""
+
+    splits: list[Literal["validation", "test"]] = Field(default=["validation", "test"], min_length=1)
+    """Splits that are scored."""
+    batch_size: PositiveInt = 128
+    """Sequences a forward pass."""
+    matching: Literal["strict", "lenient"] = "strict"
+    """strict: an entity starts with B-, as IOB2 says; lenient: an I- without B- starts one too, as conlleval does."""
+
+
+    _distinct = field_validator("splits")(refuse_duplicates)
+
+
+class Resources(Section):
+    """What a trial is given. Nothing here changes which trials there are."""
+
+    gpus_per_trial: NaturalFloat | None = None
+    """GPUs a trial; fractions share one; null: 1 where Ray sees GPUs, otherwise 0."""
+    cpus_per_trial: PositiveInt = 1
+    """CPU cores a trial, and the number of threads it computes with."""
+    max_concurrent_trials: PositiveInt | None = None
+    """Trials at a time; null: as many as the resources allow."""
+    max_retries: NaturalInt = 2
+    """How often a trial is started again after its worker died or its storage failed."""
+    checkpoint_every_s: NaturalFloat | None = 300.0
+    """Seconds of training between two checkpoints of a running trial; 0: every step; null: none."""
+
+
+class SweepSpec(Section):
+    """A sweep: every language at every sparsity with every seed."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,45}[a-z0-9])?$")
+    """Name of the sweep: 1 to 47 of a-z, 0-9 and -, neither first nor last a -."""
+    results: str = Field(min_length=1)
+    """Where results go: a folder, or a location such as s3://bucket/folder. Sweeps may share it."""
+    languages: list[str] = Field(min_length=1)
+    """WikiANN codes, for example sw."""
+    sparsities: list[Sparsity] = Field(min_length=1)
+    """Target sparsities, fractions in [0, 1); 0 is dense. Without 0 nothing can be compared with dense."""
+    seeds: list[NaturalInt] = Field(min_length=1)
+    """Seeds of initialisation, data order and dropout."""
+    corpus: Corpus = Corpus()
+    model: Model = Model()
+    pruning: Pruning = Pruning()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+
+    _distinct = field_validator("languages", "sparsities", "seeds")(refuse_duplicates)
+
+    @model_validator(mode="after")
+    def _check_across_fields(self) -> "SweepSpec":
+        if self.pruning.begin > self.pruning.end:
+            raise ValueError(
+                f"pruning.begin: {self.pruning.begin} is after pruning.end, {self.pruning.end}; begin must not be later"
+            )
+        targets = [sparsity for sparsity in self.sparsities if sparsity > 0]
+        if targets and self.pruning.initial_sparsity > min(targets):
+            raise ValueError(
+                f"pruning.initial_sparsity: {self.pruning.initial_sparsity} is above the smallest target "
+                f"{min(targets)}; a schedule only goes up"
+            )
+        if self.corpus.kind == "path" and self.corpus.path is None:
+            raise ValueError("corpus.path: missing; kind path needs the folder that holds the languages")
+        if self.corpus.kind != "path" and self.corpus.path is not None:
+            raise ValueError(
+                f"corpus.path: {self.corpus.path!r} is not used by kind {self.corpus.kind}; "
+                "remove it or set corpus.kind=path"
+            )
+        if self.model.name.startswith("builtin:"):
+            self._check_builtin_model()
+        return self
+
+    def _check_builtin_model(self) -> None:
+        if self.model.name != BUILTIN_MODEL:
+            raise ValueError(f"model.name: {self.model.name!r} is not built in; the built-in model is {BUILTIN_MODEL}")
+        if self.model.init != "random":
+            raise ValueError(f"model.init: {self.model.init}; {BUILTIN_MODEL} has no trained weights, use random")
+        if self.corpus.kind != "synthetic":
+            raise ValueError(
+                f"model.name: {BUILTIN_MODEL} knows only the synthetic corpus' vocabulary, corpus.kind is "
+                f"{self.corpus.kind}; name an encoder of the hub or a folder"
+            )
+
+
+def builtin_sweeps() -> dict[str, Path]:
+    """Name and file of each sweep that comes with the package."""
+    return {file.stem: file for file in sorted(BUILTIN_FOLDER.glob("*.yaml"))}
+
+
+def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Read and check a sweep file.
+
+    Args:
+        path: the YAML file, or the name of a built-in sweep (see `sparsweep sweeps`).
+        overrides: `dotted.path=value` items that replace single fields; values are read as YAML.
+
+    Raises:
+        SpecError: the file is missing or is not YAML, or a field is wrong; one line a fault.
+    """
+    file = Path(path)
+    if not file.exists():
+        file = builtin_sweeps().get(path, file)
+    try:
+        fields = _read_yaml(file.read_text(encoding="utf-8"), str(file))
+    except FileNotFoundError as error:
+        names = ", ".join(builtin_sweeps())
+        raise SpecError(f"{path}: no such file; give a sweep file or one of the built-in sweeps: {names}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
+    if not isinstance(fields, dict):
+        raise SpecError(f"{file}: holds {type(fields).__name__}, not a mapping; begin with `name: …`")
+    for override in overrides:
+        _override(fields, override)
+    try:
+        return SweepSpec.model_validate(fields)
+    except ValidationError as error:
+        raise SpecError("\n".join(f"{file}: {_describe(fault)}" for fault in error.errors())) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain values only, and no key twice in one mapping (YAML would silently keep the last)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice; keep one", node.value[position][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise SpecError(f"{place}: not YAML: {error.problem}; see `sparsweep sweeps` for examples") from error
+    except (yaml.YAMLError, TypeError, ValueError) as error:  # unhashable keys, impossible dates, odd characters
+        raise SpecError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    """Set one field; sections that the file leaves out come into being."""
+    path, equals, value = override.partition("=")
+    *sections, name = path.strip().split(".")
+    if not equals or not name:
+        raise SpecError(f"--set {override}: not path=value; for example --set training.lr=1e-4")
+    for section in sections:
+        fields = fields.setdefault(section, {})
+        if not isinstance(fields, dict):
+            raise SpecError(f"--set {override}: {section} holds {fields!r}, which has no fields")
+    fields[name] = _read_yaml(value, f"--set {path}")
+
+
+def _describe(fault: Any) -> str:
+    """One line for one of pydantic's faults: where, what was wrong, the value."""
+    where = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_did_you_mean(fault['loc'])}; `sparsweep schema` lists the fields"
+    if fault["type"] == "missing":
+        return f"{where}: missing; `sparsweep schema` describes it"
+    if not where:  # a check across fields names them itself
+        return message
+    return f"{where}: {_shorten(fault['input'])}: {message[0].lower() + message[1:]}"
+
+
+def _did_you_mean(loc: tuple[str | int, ...]) -> str:
+    model: Any = SweepSpec
+    for part in loc[:-1]:
+        field = model.model_fields.get(part)
+        model = field.annotation if field else None
+        if not (isinstance(model, type) and issubclass(model, Section)):
+            return ""
+    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    return f", did you mean {close[0]}" if close else ""
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,109 @@
+"""The class that Ray starts once a worker and uses for trial after trial.
+
+A `step` runs the trial for about a second and reports where it is; the last one commits the result. Whatever goes wrong
+inside a trial ends here, as a report of what it was; the driver decides whether it is tried again. Only the death of the
+process itself is left for the driver to notice.
+"""
+
+import time
+import traceback
+from collections.abc import Generator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.provenance import collect_provenance
+from orchestrator.results.store import ResultStore
+from workers.checkpoint import Checkpoint
+from workers.run import prepare_process, run_trial
+from workers.trial import ErrorKind, Progress, TrialError, TrialResult, TrialSpec
+
+REPORT_EVERY_S = 1.0
+
+class TrialTrainable(tune.Trainable):
+    """Runs trials as `config` describes them, see `orchestrator.driver`."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Once a worker: threads and determinism; then the first trial."""
+        self.device = prepare_process(config["num_threads"])
+        self.stop_signal = ray.get_actor(config["stop_signal"])
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial, in the same process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run for about a second, or to the end of the trial."""
+        try:
+            return self._advance()
+        except TrialError as error:
+            return self._fail(error.kind, error)
+        except OSError as error:  # files, object stores, the hub
+            return self._fail("storage", error)
+        except Exception as error:  # the one broad except: a trial's failure must not stop the sweep
+            return self._fail("unexpected", error)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: a trial's state is in its own checkpoint, beside the results."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing, see `save_checkpoint`."""
+
+    def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
+        """The work of a trial; what benchmarks of the driver replace."""
+        return run_trial(spec, self.device, self.checkpoint)
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.spec = TrialSpec.from_json(config["trial"])
+        self.store = ResultStore(config["results"])
+        self.sweep, self.asked_json = config["sweep"], config["asked_json"]
+        self.checkpoint = Checkpoint(
+            self.store.checkpoint(self.spec.trial_id()), self.spec.trial_id(), config["checkpoint_every_s"]
+        )
+        self.started_at = datetime.now(UTC)
+        self.running = self.make_run(self.spec)
+
+    def _advance(self) -> dict[str, Any]:
+        until = time.monotonic() + REPORT_EVERY_S
+        while True:
+            try:
+                progress = next(self.running)
+            except StopIteration as finished:
+                return self._commit(finished.value)
+            if time.monotonic() >= until:
+                if ray.get(self.stop_signal.is_set.remote()):
+                    self.running.close()  # saves its checkpoint
+                    return {"done": True, "outcome": "stopped"}
+                return {"done": False, "progress": asdict(progress)}
+
+    def _commit(self, result: TrialResult) -> dict[str, Any]:
+        is_first = self.store.commit_completed(self.spec, result, **self._circumstances())
+        self.checkpoint.delete()
+        f1 = {(score.split, score.entity_type): score.f1 for score in result.scores}
+        shown = f1.get(("test", "micro"), f1.get(("validation", "micro")))
+        return {"done": True, "outcome": "completed" if is_first else "duplicate", "f1": shown}
+
+    def _fail(self, kind: ErrorKind, error: Exception) -> dict[str, Any]:
+        self.running.close()
+        return {
+            "done": True,
+            "outcome": "failed",
+            "kind": kind,
+            "message": " ".join(str(error).split()) or type(error).__name__,
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+
+    def _circumstances(self) -> dict[str, Any]:
+        return {
+            "sweep": self.sweep,
+            "asked_json": self.asked_json,
+            "provenance": collect_provenance(),
+            "started_at": self.started_at,
+            "ended_at": datetime.now(UTC),
+        }

@@ -1,0 +1,136 @@
+"""A small trial and a result of it, for tests to change one thing of."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from workers.trial import (
+    CorpusSpec,
+    CurvePoint,
+    EntityScore,
+    EvaluationSpec,
+    LayerSparsity,
+    ModelSpec,
+    PruningSpec,
+    TrainingSpec,
+    TrialResult,
+    TrialSpec,
+)
+
+PRUNING = PruningSpec(
+    sparsity_schedule="cubic",
+    scope="global",
+    weights="encoder",
+    initial_sparsity=0.0,
+    begin=0.1,
+    end=0.7,
+    update_every_steps=10,
+)
+
+
+def make_trial_spec(**changes: Any) -> TrialSpec:
+    """Swahili, half pruned, seed 0, on the synthetic corpus; dense when `target_sparsity` is 0."""
+    pruning = PRUNING if changes.get("target_sparsity", 0.5) else None
+    spec = TrialSpec(
+        language="sw",
+        target_sparsity=0.5 if pruning else 0.0,
+        seed=0,
+        corpus=CorpusSpec(
+            kind="synthetic",
+            name=None,
+            revision=None,
+            path=None,
+            seed=0,
+            fingerprint="0123456789abcdef",
+            max_train_sentences=None,
+            max_eval_sentences=None,
+        ),
+        model=ModelSpec(name="builtin:small-bert", revision=None, init="random", fingerprint=None),
+        pruning=pruning,
+        training=TrainingSpec(
+            num_epochs=None,
+            num_steps=20,
+            batch_size=32,
+            lr=2e-5,
+            lr_schedule="linear",
+            warmup=0.0,
+            weight_decay=0.0,
+            adam_epsilon=1e-8,
+            max_grad_norm=1.0,
+            max_length=128,
+            precision="float32",
+        ),
+        evaluation=EvaluationSpec(splits=("validation", "test"), batch_size=128, matching="strict"),
+    )
+    return replace(spec, **changes)
+
+
+def make_trial_result(**changes: Any) -> TrialResult:
+    """Two layers of unlike shape, two points of a curve, scores on two splits; `f1` sets the micro F1 on test."""
+    f1 = changes.pop("f1", 0.5)
+    result = TrialResult(
+        achieved_sparsity=0.5,
+        overall_sparsity=0.4,
+        num_parameters=50,
+        num_prunable=40,
+        num_steps=20,
+        num_train_sentences=100,
+        num_train_subwords=1700,
+        num_split_sentences=1,
+        num_unstarted_entities=0,
+        num_resumes=0,
+        load_s=0.25,
+        train_s=2.0,
+        evaluate_s=0.5,
+        subwords_per_s=850.0,
+        peak_memory_gib=0.75,
+        peak_gpu_memory_gib=None,
+        device="cpu",
+        device_name="a processor",
+        num_threads=1,
+        kernels="reference",
+        scores=tuple(
+            make_score(split=split, entity_type=entity_type, f1=f1 if split == "test" else 0.25)
+            for split in ("validation", "test")
+            for entity_type in ("PER", "ORG", "LOC", "micro")
+        ),
+        curve=(
+            CurvePoint(step=10, loss=1.5, lr=2e-5, sparsity=0.25, grad_norm=3.0),
+            CurvePoint(step=20, loss=0.5, lr=0.0, sparsity=0.5, grad_norm=1.0),
+        ),
+        layers=(
+            LayerSparsity(name="encoder.layer.10.weight", shape=(4, 6), num_zeros=15, num_weights=24),
+            LayerSparsity(name="encoder.layer.2.weight", shape=(8, 2), num_zeros=5, num_weights=16),
+        ),
+    )
+    return replace(result, **changes)
+
+
+def make_score(**changes: Any) -> EntityScore:
+    """Eight of sixteen entities found, with sixteen predicted."""
+    score = EntityScore(
+        split="test",
+        entity_type="micro",
+        precision=0.5,
+        recall=0.5,
+        f1=0.5,
+        support=16,
+        num_predicted=16,
+        num_correct=8,
+    )
+    return replace(score, **changes)
+
+
+STARTED_AT = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+def make_circumstances(**changes: Any) -> Any:
+    """What `ResultStore.commit_completed` wants to know beside trial and result: a try that took 90.5 s."""
+    circumstances = {
+        "sweep": "demo",
+        "asked_json": '{"name":"demo"}',
+        "provenance": {"commit": "c0ffee", "is_dirty": False, "torch": "2.13.0", "host": "node-1"},
+        "started_at": STARTED_AT,
+        "ended_at": STARTED_AT + timedelta(seconds=90.5),
+    }
+    return circumstances | changes

@@ -1,0 +1,87 @@
+"""Identity of trials: what changes it, what does not, and that it never changes by accident."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import make_trial_spec
+from workers.trial import TrialError, TrialSpec, canonical_json
+
+
+def test_spec_survives_json():
+    spec = make_trial_spec()
+    assert TrialSpec.from_json(spec.to_json()) == spec
+    dense = spec.dense_counterpart()
+    assert TrialSpec.from_json(dense.to_json()) == dense
+
+
+def test_places_on_a_disk_are_no_part_of_the_identity():
+    spec = make_trial_spec()
+    corpus = replace(spec.corpus, kind="path", path="/laptop/wikiann", fingerprint="same")
+    model = replace(spec.model, name="/laptop/mbert", fingerprint="same")
+    here = replace(spec, corpus=corpus, model=model)
+    there = replace(
+        spec, corpus=replace(corpus, path="/cluster/wikiann"), model=replace(model, name="/cluster/mbert")
+    )
+    assert here.trial_id() == there.trial_id()
+    assert here.trial_id() != replace(here, corpus=replace(corpus, fingerprint="other")).trial_id()
+    assert here.trial_id() != replace(here, model=replace(model, fingerprint="other")).trial_id()
+
+
+def test_every_setting_is_part_of_the_identity():
+    spec = make_trial_spec()
+    changed = [
+        replace(spec, language="xx"),
+        replace(spec, target_sparsity=0.123),
+        replace(spec, seed=spec.seed + 1),
+        replace(spec, training=replace(spec.training, lr=spec.training.lr * 2)),
+        replace(spec, evaluation=replace(spec.evaluation, matching="lenient")),
+        replace(spec, pruning=replace(spec.pruning, update_every_steps=77)),
+        replace(spec, model=replace(spec.model, init="random" if spec.model.init == "pretrained" else "pretrained")),
+        replace(spec, corpus=replace(spec.corpus, max_train_sentences=5)),
+    ]
+    assert len({spec.trial_id(), *(other.trial_id() for other in changed)}) == len(changed) + 1
+
+
+def test_cell_leaves_out_the_seed_only():
+    spec = make_trial_spec()
+    assert spec.cell_id() == replace(spec, seed=99).cell_id()
+    assert spec.cell_id() != replace(spec, target_sparsity=0.123).cell_id()
+
+
+def test_dense_trials_do_not_depend_on_how_others_are_pruned():
+    one = make_trial_spec()
+    other = replace(one, target_sparsity=0.9, pruning=replace(one.pruning, scope="layer", end=0.5))
+    assert one.dense_counterpart().trial_id() == other.dense_counterpart().trial_id()
+
+
+def test_pruning_settings_belong_to_pruned_trials_exactly():
+    spec = make_trial_spec()
+    with pytest.raises(ValueError, match="target_sparsity: 0.5 with pruning off"):
+        replace(spec.dense_counterpart(), target_sparsity=0.5)
+    with pytest.raises(ValueError, match="target_sparsity: 0.0 with pruning on"):
+        replace(spec, target_sparsity=0.0)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"corpus": {}}', "no json"])
+def test_what_is_no_spec_is_refused(text):
+    with pytest.raises(ValueError, match="not a trial spec|Expecting value"):
+        TrialSpec.from_json(text)
+
+
+def test_unknown_field_is_refused():
+    text = make_trial_spec().to_json().replace('"seed":', '"sede":')
+    with pytest.raises(ValueError, match="sede"):
+        TrialSpec.from_json(text)
+
+
+def test_canonical_json_refuses_what_json_cannot_say():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"lr": float("nan")})
+
+
+def test_trial_error_survives_pickling():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(TrialError("bad_data", "tag 7")))
+    assert (error.kind, str(error)) == ("bad_data", "tag 7")
