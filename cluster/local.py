@@ -62,6 +62,7 @@ def private_ray(
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a sweep mean the folder it was started in
+            "RAY_AIR_NEW_OUTPUT": "0",  # with it Tune prints its configuration even when told to be quiet
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store keeps the results; Tune would write 5 files a trial
         },
         init_options={
@@ -70,7 +71,7 @@ def private_ray(
             "num_gpus": num_gpus,
             "include_dashboard": False,
             "log_to_driver": False,
-            "logging_level": logging.WARNING,
+            "logging_level": logging.ERROR,
             "object_store_memory": OBJECT_STORE_BYTES,
             "_memory": usable_memory_bytes() - OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",

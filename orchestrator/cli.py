@@ -278,14 +278,16 @@ def _counts_line(sweep: "SweepSpec", store: "ResultStore", counts: Mapping[str, 
 
 def _plan_table(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> "Table":
     """Languages down, sparsities across, in each cell the trials that are done of all seeds."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     cells: dict[tuple[str, float], list[str]] = {}
     for trial in planned:
         state = statuses.get(trial.trial_id, "new")
         cells.setdefault((trial.spec.language, trial.spec.target_sparsity), []).append(state)
-    table = Table(title=f"{sweep.name}: completed trials of {len(sweep.seeds)} seeds", title_justify="left")
-    table.add_column("language")
+    caption = f"completed trials of {len(sweep.seeds)} seeds, by sparsity"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+    table.add_column("language", no_wrap=True)
     for sparsity in sweep.sparsities:
         table.add_column(f"{sparsity:g}", justify="right")
     for language in sweep.languages:

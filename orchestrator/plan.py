@@ -6,6 +6,7 @@ any job is queued. It imports neither torch nor ray.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from orchestrator.errors import SpecError
@@ -96,8 +97,9 @@ def _resolve_model(sweep: SweepSpec) -> ModelSpec:
     from workers.model_folder import fingerprint_model_folder, is_folder_name
 
     model = sweep.model
-    if model.name.startswith("builtin:"):
-        return ModelSpec(name=model.name, revision=None, init=model.init, fingerprint=None)
+    if model.name.startswith("builtin:"):  # its vocabulary is trained on the spot, by a library that may change
+        fingerprint = f"{model.name}-tokenizers{version('tokenizers')}"
+        return ModelSpec(name=model.name, revision=None, init=model.init, fingerprint=fingerprint)
     if not is_folder_name(model.name):
         return ModelSpec(name=model.name, revision=model.revision, init=model.init, fingerprint=None)
     folder = Path(model.name).expanduser().resolve()

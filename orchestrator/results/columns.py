@@ -6,11 +6,11 @@ Which tables and columns there are is said in `orchestrator.results.schema`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 
@@ -68,17 +68,17 @@ class Table:
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise StoreError(f"{self.name}: {error}; see its columns in results/schema.py") from error
         for column in self.columns:
-            self._check(column, table[column.name])
+            self._check(column, [row[column.name] for row in rows], table[column.name])
         return table
 
-    def _check(self, column: Column, values: pa.ChunkedArray) -> None:
+    def _check(self, column: Column, values: Sequence[Any], stored: pa.ChunkedArray) -> None:
         where = f"{self.name}.{column.name}"
-        if values.null_count and not column.is_nullable:
+        if stored.null_count and not column.is_nullable:
             raise StoreError(f"{where}: null; every row needs a value")
-        if pa.types.is_floating(column.type):
-            bad = values.filter(pc.invert(pc.is_finite(values)))
-            if len(bad):
-                raise StoreError(f"{where}: {bad[0]} is not stored; give a finite number, or null for not measured")
+        if column.type == WHOLE and (parts := [value for value in values if isinstance(value, float)]):
+            raise StoreError(f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an integer")
+        if column.type == REAL and (odd := [value for value in values if value is not None and not isfinite(value)]):
+            raise StoreError(f"{where}: {odd[0]} is not stored; give a finite number, or null for not measured")
 
 
 def arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:

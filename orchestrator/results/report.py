@@ -3,6 +3,7 @@
 import io
 
 import pyarrow.csv
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from orchestrator.errors import StoreError
@@ -16,9 +17,10 @@ def f1_table(aggregates: Aggregates) -> Table:
     """One line a cell: mean and sample standard deviation of F1 and of the paired difference to dense."""
     rows = aggregates.table.to_pylist()
     has_settings = any(row["settings"] for row in rows)
-    table = Table(caption="F1: mean ± sample standard deviation over seeds; Δ dense: to the same seed's dense trial")
-    table.add_column("language")
-    table.add_column("sparsity", justify="right")
+    caption = "F1: mean ± sample standard deviation over seeds\nΔ dense: difference to the same seed's dense trial"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+    table.add_column("language", no_wrap=True)
+    table.add_column("sparsity", justify="right", no_wrap=True)
     if has_settings:
         table.add_column("settings", overflow="fold")
     for title in (f"{rows[0]['split'] if rows else 'test'} F1", "seeds", "Δ dense", "pairs", "missing"):
@@ -41,7 +43,8 @@ def f1_table(aggregates: Aggregates) -> Table:
 
 def hole_table(aggregates: Aggregates) -> Table:
     """One line a hole."""
-    table = Table(title=f"{len(aggregates.holes)} trials without F1", title_justify="left")
+    title = f"{len(aggregates.holes)} trials without F1"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for title in ("language", "sparsity", "seed", "sweep", "trial"):
         table.add_column(title, no_wrap=True)
     table.add_column("why", overflow="fold")

@@ -139,7 +139,9 @@ def test_what_is_no_location_is_refused(text, message):
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_credentials_in_an_address_are_refused_and_not_repeated(scheme):
-    with pytest.raises(ValueError, match=r"//bucket/x: the location contains credentials.*AWS_ACCESS_KEY_ID") as refusal:
+    with pytest.raises(
+        ValueError, match=r"//bucket/x: the location contains credentials.*AWS_ACCESS_KEY_ID"
+    ) as refusal:
         Location.parse(f"{scheme}://an-access-key:a-secret@bucket/x?region=eu")
     assert "secret" not in str(refusal.value).replace("AWS_SECRET_ACCESS_KEY", "")
     assert "an-access-key" not in str(refusal.value)

@@ -1,0 +1,112 @@
+"""Real sweeps, started as a user does: the command in a process of its own, Ray and all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from orchestrator.results.store import ResultStore
+
+TIMEOUT_S = 180
+# What may differ between two runs of a trial: when, how long, where, how often.
+CIRCUMSTANCES = ("_at", "_s", "num_attempts", "num_resumes", "peak_memory_gib", "provenance_", "asked_json", "sweep")
+
+
+class Command:
+    """A `sparsweep` command that runs in a process group of its own.
+
+    Args:
+        words: the command line after `sparsweep`.
+        environment: variables to set.
+    """
+
+    def __init__(self, *words: str, **environment: str):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | environment,
+        )
+
+    def finish(self) -> tuple[int, str]:
+        """Exit code and all output."""
+        try:
+            output, _ = self.process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            raise
+        return self.process.returncode, output
+
+    def signal(self, number: int) -> None:
+        """What a terminal does: to the whole process group."""
+        os.killpg(self.process.pid, number)
+
+    def workers(self) -> list[psutil.Process]:
+        """Processes that run trials."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if "TrialTrainable" in " ".join(child.cmdline() or [child.name()])]
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to happen while the command runs."""
+        until = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert self.process.poll() is None, f"the command ended first: {self.finish()}"
+            assert time.monotonic() < until, "it did not happen"
+            time.sleep(0.05)
+
+
+def sparsweep(*words: str, **environment: str) -> tuple[int, str]:
+    """Run a command to its end: exit code and all output."""
+    return Command(*words, **environment).finish()
+
+
+def write_sweep(file: Path, results: object, **changes: object) -> str:
+    """A sweep of four trials of about two seconds: Georgian and Bengali, dense and half pruned."""
+    fields = {
+        "name": "tiny",
+        "results": str(results),
+        "corpus": {"kind": "synthetic"},
+        "model": {"name": "builtin:small-bert", "init": "random"},
+        "languages": ["ka", "bn"],
+        "sparsities": [0.0, 0.5],
+        "seeds": [0],
+        "pruning": {"update_every_steps": 5},
+        "training": {"num_steps": 60, "lr": 1e-3},
+        "resources": {"checkpoint_every_s": 0.2},
+    }
+    file.write_text(yaml.safe_dump(fields | changes))
+    return str(file)
+
+
+def numbers(results: object) -> dict[str, list[dict]]:
+    """All that trials computed, to the last bit, without times and places."""
+    store = ResultStore(str(results))
+    tables = {name: store.read(name).to_pylist() for name in ("trials", "scores", "curves", "layers")}
+    for name, rows in tables.items():
+        tables[name] = [
+            {key: value for key, value in row.items() if not any(part in key for part in CIRCUMSTANCES)} for row in rows
+        ]
+    return tables
+
+
+def checkpoints(results: Path) -> list[Path]:
+    """Checkpoints of trials that run or were interrupted."""
+    return list((results / "checkpoints").glob("*.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the sweep of `write_sweep`, run in one go."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, output = sparsweep("run", write_sweep(folder / "tiny.yaml", folder / "results"))
+    assert code == 0, output
+    return folder / "results"

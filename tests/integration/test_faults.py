@@ -1,0 +1,66 @@
+"""Killed at the worst moment: what was committed stays, and the rest comes out to the same bits."""
+
+import signal
+
+from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
+
+from orchestrator.results.store import ResultStore
+
+
+def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_sweep(undisturbed, tmp_path):
+    results = tmp_path / "results"
+    spec = write_sweep(tmp_path / "tiny.yaml", results)
+
+    killed = Command("run", spec)
+    killed.wait_until(lambda: len(checkpoints(results)) > 0)
+    killed.process.kill()
+    assert killed.finish()[0] == -signal.SIGKILL
+    assert len(list(results.glob("trials/*"))) < 4, "it was killed in the middle"
+
+    resumed = Command("run", spec)
+    resumed.wait_until(lambda: len(resumed.workers()) > 0 and any("ray::TrialT" in w.name() for w in resumed.workers()))
+    resumed.workers()[0].kill()
+    code, output = resumed.finish()
+    assert code == 0, output
+    assert "retry" in output
+    assert "worker_died" in output
+
+    assert numbers(results) == numbers(undisturbed)
+    assert sparsweep("verify", spec, str(results))[0] == 0
+    assert checkpoints(results) == []
+    attempts = ResultStore(str(results)).read("attempts").to_pylist()
+    died = [attempt for attempt in attempts if attempt["error_kind"] == "worker_died"]
+    assert len(died) == 1
+    assert sum(attempt["status"] == "completed" for attempt in attempts) == 4
+
+
+def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(undisturbed, tmp_path):
+    results = tmp_path / "results"
+    spec = write_sweep(tmp_path / "tiny.yaml", results, resources={"checkpoint_every_s": 1e6})
+    stopped = Command("run", spec)
+    stopped.wait_until(lambda: len(stopped.workers()) == 2)
+    stopped.wait_until(lambda: all(worker.cpu_times().user > 8 for worker in stopped.workers()))
+    stopped.signal(signal.SIGINT)
+    code, output = stopped.finish()
+    assert code == 130, output
+    assert "all that was finished is kept. Go on with:" in output
+    assert f"sparsweep run {spec}" in output
+    assert "Traceback" not in output
+    num_done = len(list(results.glob("trials/*")))
+    assert num_done < 4
+    assert checkpoints(results), "running trials saved their state"
+
+    code, output = sparsweep("run", spec)
+    assert code == 0, output
+    assert numbers(results) == numbers(undisturbed)
+    resumed = [row["num_resumes"] for row in ResultStore(str(results)).read("trials", ["num_resumes"]).to_pylist()]
+    assert 1 in resumed
+
+
+def test_sigterm_ends_with_exit_code_75_while_trials_are_left(tmp_path):
+    results = tmp_path / "results"
+    command = Command("run", write_sweep(tmp_path / "tiny.yaml", results))
+    command.wait_until(lambda: len(checkpoints(results)) > 0)
+    command.process.send_signal(signal.SIGTERM)
+    code, output = command.finish()
+    assert code == 75, output
