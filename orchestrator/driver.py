@@ -118,7 +118,7 @@ class Sweep:
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)  # its warnings are about files that we do not want
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is told by the progress view
         tuner.fit()
 
     def _is_wanted(self, config: dict[str, Any]) -> bool:

@@ -1,10 +1,11 @@
 """What Ray Tune tells of trials, passed on to the sweep: progress, outcomes, and workers that died."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 
 from orchestrator.searcher import OrderedSearcher
 from workers.trial import ErrorKind, Progress
@@ -55,15 +56,14 @@ class SweepCallback(tune.Callback):
 
 def _describe_error(trial: Any) -> tuple[ErrorKind, str, str]:
     """Kind, message and details of what Tune caught: a dead worker, or a fault outside the trial itself."""
-    error = trial.get_pickled_error()
-    details = trial.get_error() or str(error)
+    details = Path(trial.error_file).read_text()
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
     if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.OutOfMemoryError):
-        return "worker_died", _reason_of_death(str(error)), details
+        return "worker_died", f"the worker process died: {_reason_of_death(str(error))}", details
     return "unexpected", details.strip().splitlines()[-1], details
 
 
 def _reason_of_death(text: str) -> str:
-    """The line of Ray's report that says why; the others name ids."""
-    lines = [line.strip() for line in text.splitlines()]
-    reasons = [line for line in lines if "exit" in line.lower() or "memory" in line.lower()]
-    return f"the worker process died: {reasons[-1] if reasons else lines[0]}"
+    """What Ray found out, without its ids and its guesses at causes."""
+    detail = text.partition("Worker exit detail: ")[2] or text
+    return " ".join(detail.partition(" Some common causes")[0].split())

@@ -51,9 +51,8 @@ class Command:
         os.killpg(self.process.pid, number)
 
     def workers(self) -> list[psutil.Process]:
-        """Processes that run trials."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "TrialTrainable" in " ".join(child.cmdline() or [child.name()])]
+        """Processes that run trials now."""
+        return [child for child in psutil.Process(self.process.pid).children(recursive=True) if _runs_trials(child)]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to happen while the command runs."""
@@ -62,6 +61,13 @@ class Command:
             assert self.process.poll() is None, f"the command ended first: {self.finish()}"
             assert time.monotonic() < until, "it did not happen"
             time.sleep(0.05)
+
+
+def _runs_trials(process: psutil.Process) -> bool:
+    try:
+        return "Trainable" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
 
 
 def sparsweep(*words: str, **environment: str) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Killed at the worst moment: what was committed stays, and the rest comes out to the same bits."""
 
 import signal
+import time
 
 from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
 
@@ -17,9 +18,12 @@ def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_swe
     assert killed.finish()[0] == -signal.SIGKILL
     assert len(list(results.glob("trials/*"))) < 4, "it was killed in the middle"
 
+    started = time.time()
     resumed = Command("run", spec)
-    resumed.wait_until(lambda: len(resumed.workers()) > 0 and any("ray::TrialT" in w.name() for w in resumed.workers()))
-    resumed.workers()[0].kill()
+    resumed.wait_until(lambda: any(file.stat().st_mtime > started for file in checkpoints(results)))
+    resumed.wait_until(lambda: len(resumed.workers()) > 0)
+    victim = next(iter(resumed.workers()))
+    victim.kill()
     code, output = resumed.finish()
     assert code == 0, output
     assert "retry" in output

@@ -118,7 +118,7 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
 
 
 def test_a_sweep_on_an_object_store_gives_the_same_numbers(undisturbed, tmp_path, s3_location):
-    spec = write_sweep(tmp_path / "tiny.yaml", s3_location)
+    spec = write_sweep(tmp_path / "tiny.yaml", s3_location, resources={"checkpoint_every_s": 5})
     code, output = sparsweep("run", spec)
     assert code == 0, output
     assert sparsweep("verify", spec, s3_location)[0] == 0
@@ -135,7 +135,8 @@ def test_a_sweep_on_an_object_store_gives_the_same_numbers(undisturbed, tmp_path
     ],
 )
 def test_bad_input_ends_with_one_line_and_exit_code_2(tmp_path, changes, message):
-    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", **{k: v for k, v in changes.items()})
+    changes = {"results": tmp_path / "results"} | changes
+    spec = write_sweep(tmp_path / "tiny.yaml", **changes)
     code, output = sparsweep("run", spec)
     assert code == 2, output
     assert message in output

@@ -1,4 +1,6 @@
+import io
 import math
+import re
 from dataclasses import replace
 
 import polars
@@ -31,11 +33,10 @@ def fail(store, spec, kind, message):
     store.commit_failed(spec, kind=kind, message=message, traceback=None, **make_circumstances())
 
 
-def shown(table, width=160):
-    console = Console(width=width, record=True, file=None, quiet=False)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+def shown(table):
+    terminal = io.StringIO()
+    Console(file=terminal, width=160).print(table)
+    return terminal.getvalue()
 
 
 NUMBERS = (
@@ -163,6 +164,15 @@ def test_a_cell_that_has_not_run_is_told_apart_by_its_id(store):
     assert f"cell {other.cell_id()}" in aggregate(store).table["settings"].to_pylist()
 
 
+def test_only_the_cells_asked_for_are_kept_with_their_holes(store):
+    commit(store, "sw", 0.5, 0, 0.5)
+    commit(store, "sw", 0.9, 0, 0.25)
+    store.write_plan("demo", [make_trial_spec(seed=1), make_trial_spec(target_sparsity=0.9, seed=1)])
+    found = aggregate(store).of_cells([make_trial_spec(target_sparsity=0.9).cell_id()])
+    assert found.table["f1_mean"].to_pylist() == [0.25]
+    assert [hole.target_sparsity for hole in found.holes] == [0.9]
+
+
 def test_an_empty_location_has_no_cells_and_no_holes(store):
     found = aggregate(store)
     assert (found.table.num_rows, found.holes) == (0, [])
@@ -174,7 +184,8 @@ def test_the_table_on_the_terminal(store):
         commit(store, "sw", 0.0, seed, f1)
     commit(store, "sw", 0.9, 0, 0.7)
     store.write_plan("demo", [make_trial_spec(language="yo", target_sparsity=0.0)])
-    lines = [line.replace("│", " ").split() for line in shown(f1_table(aggregate(store))).splitlines() if "│" in line]
+    body = re.search(r"──\s*\n(.*?)\n\s*\n", shown(f1_table(aggregate(store))), re.DOTALL)
+    lines = [line.split() for line in body[1].splitlines()]
     assert lines == [
         ["sw", "0", "0.850", "±", "0.071", "2", "–"],
         ["0.9", "0.700", "1", "-0.100", "1"],

@@ -1,4 +1,3 @@
-import boto3
 import pytest
 
 from orchestrator.errors import StoreError
@@ -20,6 +19,8 @@ def store(bucket, tmp_path):
 
 
 def keys(store):
+    import boto3
+
     bucket, _, folder = store.location.path.partition("/")
     objects = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=folder).get("Contents", [])
     return {item["Key"].removeprefix(f"{folder}/") for item in objects} - {""}
