@@ -228,9 +228,7 @@ def _stopping_on_signals(running: "Sweep") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _conclude(
-    sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "ResultStore", console: "Console"
-) -> int:
+def _conclude(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "ResultStore", console: "Console") -> int:
     """After the last trial: the table, the failures, where the files are, and the exit code."""
     from orchestrator.results.aggregate import aggregate as aggregate_results
     from orchestrator.results.report import f1_table

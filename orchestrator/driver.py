@@ -24,7 +24,7 @@ from orchestrator.progress import SweepProgress
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.sweep_spec import Resources, SweepSpec
-from workers.trial import ErrorKind, Progress, TrialSpec
+from workers.trial import ErrorKind, TrialSpec
 
 if TYPE_CHECKING:
     from orchestrator.searcher import OrderedSearcher
@@ -236,7 +236,7 @@ def _make_stop_signal(name: str) -> Any:
         def is_set(self) -> bool:
             return self.is_on
 
-    signal = StopSignal.options(name=name).remote()
+    signal = StopSignal.options(name=name).remote()  # type: ignore[attr-defined]
     ray.get(signal.is_set.remote())
     return signal
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.languages import language
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.sweep_spec import Corpus, SweepSpec
 from workers.trial import (
     CorpusSpec,
     EvaluationSpec,
@@ -110,7 +111,7 @@ def _resolve_model(sweep: SweepSpec) -> ModelSpec:
 def _resolve_corpus(sweep: SweepSpec, code: str) -> tuple[CorpusSpec, dict[str, int]]:
     """The corpus of one language, and the sentences of each split that will be used."""
     corpus = sweep.corpus
-    fields = {"name": None, "revision": None, "path": None, "seed": None, "fingerprint": None}
+    fields: dict[str, Any] = {"name": None, "revision": None, "path": None, "seed": None, "fingerprint": None}
     splits = ("train", *sweep.evaluation.splits)
     if corpus.kind == "hub":
         known = language(code)
@@ -131,11 +132,11 @@ def _resolve_corpus(sweep: SweepSpec, code: str) -> tuple[CorpusSpec, dict[str, 
         except ValueError as error:
             raise SpecError(str(error)) from error
         fields |= {"seed": corpus.seed, "fingerprint": synthetic.fingerprint(corpus.seed)}
-    limits = {"max_train_sentences": corpus.max_train_sentences, "max_eval_sentences": corpus.max_eval_sentences}
-    spec = CorpusSpec(kind=corpus.kind, **fields, **limits)
+    fields |= {"max_train_sentences": corpus.max_train_sentences, "max_eval_sentences": corpus.max_eval_sentences}
+    spec = CorpusSpec(kind=corpus.kind, **fields)
     return spec, {split: _limited(sizes[split], split, corpus) for split in splits}
 
 
-def _limited(size: int, split: str, corpus) -> int:  # type: ignore[no-untyped-def]
+def _limited(size: int, split: str, corpus: Corpus) -> int:
     limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
     return size if limit is None else min(size, limit)

@@ -22,9 +22,7 @@ class OrderedSearcher(Searcher):
         is_stopping: True ends the search.
     """
 
-    def __init__(
-        self, configs: Iterable[Config], is_wanted: Callable[[Config], bool], is_stopping: Callable[[], bool]
-    ):
+    def __init__(self, configs: Iterable[Config], is_wanted: Callable[[Config], bool], is_stopping: Callable[[], bool]):
         super().__init__()
         self._left = deque(configs)
         self._running: set[str] = set()

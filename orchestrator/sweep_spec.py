@@ -126,7 +126,6 @@ class Evaluation(Section):
     matching: Literal["strict", "lenient"] = "strict"
     """strict: an entity starts with B-, as IOB2 says; lenient: an I- without B- starts one too, as conlleval does."""
 
-
     _distinct = field_validator("splits")(refuse_duplicates)
 
 
@@ -277,7 +276,7 @@ def _override(fields: dict[str, Any], override: str) -> None:
 def _describe(fault: Any) -> str:
     """One line for one of pydantic's faults: where, what was wrong, the value."""
     where = ".".join(str(part) for part in fault["loc"])
-    message = fault["msg"].removeprefix("Value error, ")
+    message: str = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key{_did_you_mean(fault['loc'])}; `sparsweep schema` lists the fields"
     if fault["type"] == "missing":

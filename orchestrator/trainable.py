@@ -1,8 +1,8 @@
 """The class that Ray starts once a worker and uses for trial after trial.
 
-A `step` runs the trial for about a second and reports where it is; the last one commits the result. Whatever goes wrong
-inside a trial ends here, as a report of what it was; the driver decides whether it is tried again. Only the death of the
-process itself is left for the driver to notice.
+A `step` runs the trial for about a second and reports where it is; the last one commits the result. Whatever goes
+wrong inside a trial ends here, as a report of what it was; the driver decides whether it is tried again. Only the death
+of the process itself is left for the driver to notice.
 """
 
 import time
@@ -22,6 +22,7 @@ from workers.run import prepare_process, run_trial
 from workers.trial import ErrorKind, Progress, TrialError, TrialResult, TrialSpec
 
 REPORT_EVERY_S = 1.0
+
 
 class TrialTrainable(tune.Trainable):
     """Runs trials as `config` describes them, see `orchestrator.driver`."""

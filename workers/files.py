@@ -4,9 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from workers.storage import Location
 
 
 def cache_folder() -> Path:
@@ -14,20 +15,6 @@ def cache_folder() -> Path:
     if folder := os.environ.get("SPARSWEEP_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsweep"
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a local file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
@@ -68,4 +55,4 @@ class _Memory:
     def save(self) -> None:
         if self.is_changed:
             with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
-                replace_file(self.path, json.dumps(self.known).encode())
+                Location.parse(str(self.path)).write_atomic(json.dumps(self.known).encode())

@@ -51,10 +51,11 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
     if spec.init == "random":
         config = _config(spec)
         torch.manual_seed(seed)
-        model = _auto_class().from_config(config, dtype=torch.float32)
+        model: nn.Module = _auto_class().from_config(config, dtype=torch.float32)
     else:
         model = _Pretrained.of(spec).restore(seed)
-    return model.to(device).train()
+    model.to(device).train()
+    return model
 
 
 class _Pretrained:
@@ -74,7 +75,7 @@ class _Pretrained:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise TrialError("bad_data", f"model.name: cannot load {spec.name}: {_one_line(error)}") from error
-        self.model = model
+        self.model: nn.Module = model
         self.new = sorted(info["missing_keys"])
         missing = [name for name in self.new if name.startswith(f"{model.base_model_prefix}.")]
         if missing:

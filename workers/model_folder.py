@@ -1,4 +1,4 @@
-"""Looks at a model folder without loading it: is all there, and what identifies it? No torch, so planning stays fast."""
+"""Looks at a model folder without loading it: is all there, and what identifies it? Without torch, to plan quickly."""
 
 from pathlib import Path
 

@@ -2,8 +2,8 @@
 
     python -m workers.run trial.json      # as `sparsweep plan SPEC --json` prints a trial; scores go to stdout
 
-`run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its caller decides when to
-report, when to stop (close it), and where results go. It reads top to bottom in the order of events.
+`run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its caller decides when
+to report, when to stop (close it), and where results go. It reads top to bottom in the order of events.
 """
 
 import argparse
@@ -44,7 +44,8 @@ def prepare_process(num_threads: int) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition for repeatable results
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against nothing here
+    # Deterministic mode fills new memory with NaN, which costs time; nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
@@ -156,9 +157,7 @@ def _train(training: Training, checkpoint: Checkpoint | None, num_resumes: int) 
             raise
 
 
-def _evaluate(
-    training: Training, name: str, split: EncodedSplit
-) -> Generator[Progress, None, tuple[EntityScore, ...]]:
+def _evaluate(training: Training, name: str, split: EncodedSplit) -> Generator[Progress, None, tuple[EntityScore, ...]]:
     settings = training.spec.evaluation
     dtype = autocast_dtype(training.spec.training)
     for predicted in predict(training.model, split, settings.batch_size, training.device, dtype):  # noqa: B007

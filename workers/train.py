@@ -7,12 +7,12 @@ can stop between two steps; closing it early leaves the state complete for a che
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workers.data.align import NO_LABEL, EncodedSplit
@@ -114,7 +114,9 @@ class Training:
         """Add up the gradients of the step's batch; returns its mean cross-entropy a word."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
         indices = self._order(epoch)[position]
-        parts = [make_batch(self.split, part, self.device) for part in split_by_length(self.split, indices, self.device)]
+        parts = [
+            make_batch(self.split, part, self.device) for part in split_by_length(self.split, indices, self.device)
+        ]
         num_words = sum(part.num_words for part in parts)
         losses = []
         for part in parts:
@@ -129,7 +131,7 @@ class Training:
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             logits = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         labels = batch.labels.flatten()
-        return F.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum")
+        return nn.functional.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum")
 
     def _batches_of_epoch(self, epoch: int) -> list[np.ndarray]:
         return training_order(self.split.lengths, self.spec.training.batch_size, self.spec.seed, epoch)
@@ -175,7 +177,7 @@ class Training:
             "num_subwords": self.num_subwords,
             "train_s": self.train_s,
             "sparsity": self.pruner.sparsity,
-            "curve": [[point.step, point.loss, point.lr, point.sparsity, point.grad_norm] for point in self.curve],
+            "curve": [asdict(point) for point in self.curve],
             "losses": [float(loss) for loss in self._losses],
             "grad_norms": [float(norm) for norm in self._grad_norms],
         }
@@ -189,11 +191,10 @@ class Training:
         """
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
-            keys = [key for key in ("step", *MOMENTS) if f"optimizer.{key}.{name}" in tensors]
-            if keys:
-                self.optimizer.state[parameter] = {
-                    key: tensors[f"optimizer.{key}.{name}"].to(self.device) for key in keys
-                }
+            saved = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", *MOMENTS)}
+            state = {key: value.to(self.device) for key, value in saved.items() if value is not None}
+            if state:
+                self.optimizer.state[parameter] = state
         for name, weight in self.weights.items():
             if f"mask.{name}" in tensors:
                 bits = np.unpackbits(tensors[f"mask.{name}"].numpy(), count=weight.numel())
@@ -203,8 +204,7 @@ class Training:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
         self.step, self.num_subwords, self.train_s = values["step"], values["num_subwords"], values["train_s"]
         self.pruner.sparsity = values["sparsity"]
-        keys = ("step", "loss", "lr", "sparsity", "grad_norm")
-        self.curve = [CurvePoint(**dict(zip(keys, point, strict=True))) for point in values["curve"]]
+        self.curve = [CurvePoint(**point) for point in values["curve"]]
         self._losses = [torch.tensor(loss, device=self.device) for loss in values["losses"]]
         self._grad_norms = [torch.tensor(norm, device=self.device) for norm in values["grad_norms"]]
 

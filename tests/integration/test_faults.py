@@ -3,9 +3,8 @@
 import signal
 import time
 
-from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
-
 from orchestrator.results.store import ResultStore
+from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
 
 
 def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_sweep(undisturbed, tmp_path):

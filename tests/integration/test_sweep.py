@@ -4,9 +4,9 @@ import json
 
 import duckdb
 import pytest
-from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
 
 from orchestrator.results.store import ResultStore
+from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
 from workers.data import synthetic
 
 

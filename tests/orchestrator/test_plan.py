@@ -139,7 +139,8 @@ def test_weights_count_for_pretrained_models_only(tmp_path):
 
 def test_planning_needs_neither_torch_nor_ray():
     code = (
-        "import sys, json; from orchestrator.sweep_spec import load_sweep_spec; from orchestrator.plan import make_plan;"
+        "import sys, json; from orchestrator.sweep_spec import load_sweep_spec;"
+        "from orchestrator.plan import make_plan;"
         "make_plan(load_sweep_spec('smoke'));"
         "print(json.dumps([m for m in ('torch', 'ray', 'transformers', 'faker', 'datasets') if m in sys.modules]))"
     )

@@ -62,7 +62,9 @@ def test_schedule_of_a_trial_ends_at_its_fraction_of_the_steps():
     assert (made.begin_step, made.end_step, made.target) == (4, 28, 0.9)
 
 
-@pytest.mark.parametrize(("sparsity", "num_weights", "expected"), [(0.5, 5, 2), (0.5, 7, 4), (0.9, 11, 10), (0.0, 9, 0)])
+@pytest.mark.parametrize(
+    ("sparsity", "num_weights", "expected"), [(0.5, 5, 2), (0.5, 7, 4), (0.9, 11, 10), (0.0, 9, 0)]
+)
 def test_number_of_pruned_weights_is_the_nearest_integer_halves_to_even(sparsity, num_weights, expected):
     assert reference.count_pruned(sparsity, num_weights) == expected
 

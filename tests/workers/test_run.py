@@ -1,4 +1,4 @@
-"""A whole trial: the same bits every time, also when it was stopped, killed or run by a worker that ran others before."""
+"""A whole trial: the same bits every time, also when it was stopped, or run by a worker that ran others before."""
 
 import json
 import shutil
@@ -152,7 +152,9 @@ def test_without_an_interval_nothing_is_saved(device, tmp_path):
 def test_loss_that_is_not_finite_stops_the_trial(device):
     spec = small_trial()
     wild = replace(spec, training=replace(spec.training, lr=1e30, max_grad_norm=1e30))
-    with pytest.raises(TrialError, match=r"loss is (nan|inf) at step \d+ of 23; lower training.lr \(1e\+30\)") as caught:
+    with pytest.raises(
+        TrialError, match=r"loss is (nan|inf) at step \d+ of 23; lower training.lr \(1e\+30\)"
+    ) as caught:
         finish(run_trial(wild, device))
     assert caught.value.kind == "non_finite_loss"
 

@@ -20,9 +20,7 @@ def test_places_on_a_disk_are_no_part_of_the_identity():
     corpus = replace(spec.corpus, kind="path", path="/laptop/wikiann", fingerprint="same")
     model = replace(spec.model, name="/laptop/mbert", fingerprint="same")
     here = replace(spec, corpus=corpus, model=model)
-    there = replace(
-        spec, corpus=replace(corpus, path="/cluster/wikiann"), model=replace(model, name="/cluster/mbert")
-    )
+    there = replace(spec, corpus=replace(corpus, path="/cluster/wikiann"), model=replace(model, name="/cluster/mbert"))
     assert here.trial_id() == there.trial_id()
     assert here.trial_id() != replace(here, corpus=replace(corpus, fingerprint="other")).trial_id()
     assert here.trial_id() != replace(here, model=replace(model, fingerprint="other")).trial_id()

@@ -14,8 +14,9 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from workers.data.corpus import Sentences, count_unstarted_entities, load_sentences
-from workers.files import cache_folder, replace_file
+from workers.files import cache_folder
 from workers.model import load_tokenizer
+from workers.storage import Location
 from workers.trial import CorpusSpec, ModelSpec, canonical_json
 
 NO_LABEL = -100
@@ -84,7 +85,7 @@ def load_encoded(corpus: CorpusSpec, model: ModelSpec, language: str, split: str
         return _from_arrays(load_file(path))
     sentences = sentences or load_sentences(corpus, language, split)
     encoded = encode(sentences, load_tokenizer(model, corpus), max_length)
-    replace_file(path, save(_to_arrays(encoded)))
+    Location.parse(str(path)).write_atomic(save(_to_arrays(encoded)))
     return encoded
 
 

@@ -86,4 +86,6 @@ def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -
     def to_device(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(device, non_blocking=True)
 
-    return Batch(to_device(input_ids), to_device(is_real.astype(np.int64)), to_device(labels), int(lengths.sum()), num_words)
+    return Batch(
+        to_device(input_ids), to_device(is_real.astype(np.int64)), to_device(labels), int(lengths.sum()), num_words
+    )

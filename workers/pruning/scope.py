@@ -1,6 +1,6 @@
 """Which weights may be pruned, and which of them are ranked together."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -20,7 +20,7 @@ def prunable_weights(model: nn.Module, weights: str) -> dict[str, nn.Parameter]:
     Raises:
         TrialError: kind `bad_data`, when the model has no such weights.
     """
-    body = model.base_model
+    body: Any = model.base_model
     embeddings = body.get_input_embeddings() if weights == "encoder_and_embeddings" else None
     found: dict[int, tuple[str, nn.Parameter]] = {}
     for name, module in body.named_modules():
