@@ -6,6 +6,7 @@ only to those who know its token, because whoever can reach an open Ray can run 
 """
 
 import logging
+import os
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ from cluster.machine import usable_cpus, usable_memory_bytes
 
 # Trials pass only small values through Ray. Its minimum is 75 MiB, its default 30 % of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
+
+# For Ray Tune on any cluster.
+TUNE_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the folder that the sweep was started in
+    "RAY_AIR_NEW_OUTPUT": "0",  # with it Tune prints its configuration even when told to be quiet
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store keeps the results; Tune would write 5 files a trial
+}
 
 # Ray's longest socket, <temp dir>/session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store, takes 64 bytes more
 # than its folder; a socket's path may have 107 bytes on Linux and 103 on macOS.
@@ -34,6 +42,21 @@ class LocalRay:
     environment: dict[str, str]
     init_options: dict[str, Any]
     temp_dir: Path
+
+
+def private_environment() -> dict[str, str]:
+    """What has to be in `os.environ` before Ray is imported.
+
+    A token that is there already stays: Ray reads it once a process, so a second Ray of the process has the same.
+    """
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
+        # Ray otherwise replaces 127.0.0.1 by the machine's outward address and listens on every interface.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **TUNE_ENVIRONMENT,
+    }
 
 
 def private_ray(
@@ -55,16 +78,7 @@ def private_ray(
         raise ValueError(f"num_gpus: {num_gpus}; give 0 or more, or None for those that Ray finds")
     temp_dir = _make_temp_dir(temp_root)
     return LocalRay(
-        environment={
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            # Ray otherwise replaces 127.0.0.1 by the machine's outward address and listens on every interface.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a sweep mean the folder it was started in
-            "RAY_AIR_NEW_OUTPUT": "0",  # with it Tune prints its configuration even when told to be quiet
-            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store keeps the results; Tune would write 5 files a trial
-        },
+        environment=private_environment(),
         init_options={
             "address": "local",
             "num_cpus": usable_cpus() if num_cpus is None else num_cpus,

@@ -1,7 +1,7 @@
 """The `sparsweep` command: one function a command; the only place that prints or exits.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 stopped with trials left, 130 interrupted. What a command needs
-is imported inside it, so that `--help` and `plan` need neither torch nor ray.
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 stopped with trials left, 130 interrupted. What a command
+needs is imported inside it, so that `--help` and `plan` need neither torch nor ray.
 """
 
 import argparse
@@ -38,16 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = args.command(args)
         sys.stdout.flush()
-    except SweepError as error:
-        if args.debug:
-            traceback.print_exc()
-        sys.stderr.write("".join(f"sparsweep: {line}\n" for line in str(error).splitlines()))
-        code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
+    except (SweepError, OSError) as error:
+        if args.debug:
+            traceback.print_exc()
+        sys.stderr.write("".join(f"sparsweep: {line}\n" for line in str(error).splitlines()))
+        code = BAD_INPUT
     sys.exit(code)
 
 
@@ -207,6 +207,7 @@ def _run_trials(
     with _stopping_on_signals(running), open_view(progress, console):
         run_in_thread(running)
     console.print(summary_line(progress), soft_wrap=True)
+    store.compact()  # makes every later reading of these results fast, whatever is added to them
     return running.stop_reason
 
 
@@ -238,7 +239,7 @@ def _conclude(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "Res
     console.print(f1_table(aggregate_results(store, split).of_cells(cells)))
     counts = _counts(planned, store.statuses())
     _print_failures(_failures(planned, store) if counts["failed"] else [], console)
-    console.print(f"Results, one Parquet file a trial and table: {store.location}", soft_wrap=True)
+    console.print(f"Results: {store.location}, all trials of a table in compact/<table>.parquet", soft_wrap=True)
     if counts["failed"]:
         console.print(f"{counts['failed']} of {len(planned)} trials failed; try them again with --retry-failed")
         return SOME_FAILED

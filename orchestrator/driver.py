@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cluster.local import private_ray
+from cluster.local import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import SweepProgress
@@ -42,6 +42,7 @@ class Sweep:
         store: where results go.
         progress: told of everything that happens.
         trainable: the class that runs trials; benchmarks of the driver give one that does nothing.
+        reuse_workers: run trial after trial in one process; else each trial gets a new one.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Sweep:
         store: ResultStore,
         progress: SweepProgress,
         trainable: type | None = None,
+        reuse_workers: bool = True,
     ):
-        self.spec, self.trials, self.store, self.progress, self.trainable = spec, trials, store, progress, trainable
+        self.spec, self.trials, self.store, self.progress = spec, trials, store, progress
+        self.trainable, self.reuse_workers = trainable, reuse_workers
         self._stopping = threading.Event()
         self.stop_reason: str | None = None
         self._stop_signal: Any = None
@@ -107,7 +110,7 @@ class Sweep:
                 search_alg=searcher,
                 num_samples=len(self.trials) * attempts,
                 max_concurrent_trials=concurrency,
-                reuse_actors=True,
+                reuse_actors=self.reuse_workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
@@ -201,6 +204,7 @@ def trial_resources(asked: Resources, available: dict[str, float]) -> tuple[dict
 def connected_ray() -> Iterator[ModuleType]:
     """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the block."""
     if os.environ.get("RAY_ADDRESS"):
+        os.environ.update(TUNE_ENVIRONMENT)
         import ray
 
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)

@@ -1,7 +1,7 @@
 """Hands a list of trials to Ray Tune in order, and again those that shall be retried.
 
-A searcher, not `grid_search`: Tune expands a grid of N dictionaries in O(N²) and, when workers are reused, not in order.
-Retries are ours as well, not Tune's: it would start a trial again whatever its error was.
+A searcher, not `grid_search`: Tune expands a grid of N dictionaries in O(N²) and, when workers are reused, not in
+order. Retries are ours as well, not Tune's: it would start a trial again whatever its error was.
 """
 
 from collections import deque

@@ -217,7 +217,7 @@ def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
         SpecError: the file is missing or is not YAML, or a field is wrong; one line a fault.
     """
     file = Path(path)
-    if not file.exists():
+    if not file.is_file():
         file = builtin_sweeps().get(path, file)
     try:
         fields = _read_yaml(file.read_text(encoding="utf-8"), str(file))

@@ -70,8 +70,11 @@ def run_trial(
     """
     try:
         return (yield from _run(spec, device, checkpoint))
-    except torch.OutOfMemoryError as error:
-        raise TrialError("out_of_memory", f"{error}; lower training.batch_size ({spec.training.batch_size})") from error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        hint = f"lower training.batch_size ({spec.training.batch_size}) or training.max_length"
+        raise TrialError("out_of_memory", f"{error}; {hint}") from error
 
 
 def _run(
@@ -90,15 +93,27 @@ def _run(
     num_resumes = _restore(training, checkpoint)
     load_s = time.perf_counter() - started
 
-    # Training, with gradual pruning.
-    yield from _train(training, checkpoint, num_resumes)
+    def save() -> None:
+        if checkpoint is not None:
+            tensors, values = training.state()
+            checkpoint.save((tensors, values | {"num_resumes": num_resumes}))
 
-    # Scores.
-    started = time.perf_counter()
-    scores: list[EntityScore] = []
-    for name in spec.evaluation.splits:
-        scores += yield from _evaluate(training, name, splits[name])
-    evaluate_s = time.perf_counter() - started
+    try:
+        # Training, with gradual pruning.
+        for _ in training.run():
+            if checkpoint is not None and checkpoint.is_due:
+                save()
+            yield _progress(training, "training")
+
+        # Scores.
+        started = time.perf_counter()
+        scores: list[EntityScore] = []
+        for name in spec.evaluation.splits:
+            scores += yield from _evaluate(training, name, splits[name])
+        evaluate_s = time.perf_counter() - started
+    except GeneratorExit:  # stopped from outside: lose nothing
+        save()
+        raise
 
     layers = training.pruner.count()
     num_zeros, num_prunable = (sum(getattr(layer, key) for layer in layers) for key in ("num_zeros", "num_weights"))
@@ -141,22 +156,6 @@ def _restore(training: Training, checkpoint: Checkpoint | None) -> int:
     return int(values["num_resumes"]) + 1
 
 
-def _train(training: Training, checkpoint: Checkpoint | None, num_resumes: int) -> Generator[Progress, None, None]:
-    def save() -> None:
-        if checkpoint is not None:
-            tensors, values = training.state()
-            checkpoint.save((tensors, values | {"num_resumes": num_resumes}))
-
-    for _ in training.run():
-        if checkpoint is not None and checkpoint.is_due:
-            save()
-        try:
-            yield _progress(training, "training")
-        except GeneratorExit:  # stopped from outside: lose nothing
-            save()
-            raise
-
-
 def _evaluate(training: Training, name: str, split: EncodedSplit) -> Generator[Progress, None, tuple[EntityScore, ...]]:
     settings = training.spec.evaluation
     dtype = autocast_dtype(training.spec.training)
@@ -164,6 +163,11 @@ def _evaluate(training: Training, name: str, split: EncodedSplit) -> Generator[P
         yield _progress(training, "evaluating")
     gold = tags_of_sentences(split, split.labels[split.labels >= 0])
     return score(name, gold, tags_of_sentences(split, predicted), settings.matching)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """A GPU's or Python's own error, or what torch says when the operating system gives it no memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _progress(training: Training, phase: str) -> Progress:

@@ -151,13 +151,16 @@ class Training:
         self._grad_norms.clear()
 
     def _refuse_non_finite_loss(self) -> None:
-        losses = torch.stack(self._losses).tolist() if self._losses else []
-        bad = [i for i, loss in enumerate(losses) if not math.isfinite(loss)]
+        """Look at the losses, and the gradient norms that tell of the next one, since the last look."""
+        if not self._losses:
+            return
+        losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._grad_norms).tolist()
+        bad = [i for i, pair in enumerate(zip(losses, norms, strict=True)) if not all(map(math.isfinite, pair))]
         if bad:
             step = self.step - len(losses) + bad[0] + 1
             raise TrialError(
                 "non_finite_loss",
-                f"loss is {losses[bad[0]]} at step {step} of {self.num_steps}; "
+                f"loss is {losses[bad[0]]} and gradient norm {norms[bad[0]]} at step {step} of {self.num_steps}; "
                 f"lower training.lr ({self.spec.training.lr}) or use training.precision=float32",
             )
 

@@ -117,7 +117,7 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_names_the_builtin_sweeps(tmp_path):
-    with pytest.raises(SpecError, match="no such file; give a sweep file or one of the built-in sweeps: smoke"):
+    with pytest.raises(SpecError, match="no such file; give a sweep file or one of the built-in sweeps: .*smoke"):
         load_sweep_spec(str(tmp_path / "nowhere.yaml"))
 
 
@@ -128,3 +128,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         load_sweep_spec(str(file))
     with pytest.raises(SpecError, match="cannot be read as text"):
         load_sweep_spec(str(tmp_path))
+
+
+def test_a_folder_does_not_hide_the_builtin_sweep_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "smoke").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_sweep_spec("smoke").name == "smoke"

@@ -1,11 +1,13 @@
 """Reading corpora: the hub's Parquet layout, text files, real WikiANN; and what bad files get."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from workers.data.corpus import count_unstarted_entities, examine_folder, load_sentences
-from workers.trial import CorpusSpec, TrialError
+from workers.trial import TAGS, CorpusSpec, TrialError
 
 
 def path_corpus(path, **changes) -> CorpusSpec:
@@ -71,6 +73,39 @@ def test_real_wikiann_has_its_known_sizes(wikiann):
 def test_real_japanese_has_unstarted_entities(wikiann):
     labels = load_sentences(path_corpus(wikiann), "ja", "train").labels
     assert count_unstarted_entities(labels) > 0
+
+
+HUB_CARD = """---
+configs:
+- config_name: sw
+  data_files:
+  - split: train
+    path: sw/train-*
+dataset_info:
+- config_name: sw
+  features:
+  - name: tokens
+    sequence: string
+  - name: ner_tags
+    sequence:
+      class_label:
+        names: {names}
+---
+"""
+
+
+@pytest.mark.parametrize("names", [list(TAGS), ["O", "B-MISC"]])
+def test_a_repository_of_the_hub_is_loaded_and_its_tags_compared(tmp_path, names):
+    """`load_dataset` takes a repository's folder by the code that reads it from the hub."""
+    write_parquet(tmp_path / "repo" / "sw", "train", [["Juma", "alienda"]], [[1, 0]])
+    named = {f"'{label}'": name for label, name in enumerate(names)}
+    (tmp_path / "repo" / "README.md").write_text(HUB_CARD.format(names=str(named).replace('"', "")))
+    corpus = replace(path_corpus(tmp_path), kind="hub", name=str(tmp_path / "repo"), revision="main", path=None)
+    if names == list(TAGS):
+        assert load_sentences(corpus, "sw", "train").labels == [[1, 0]]
+    else:
+        with pytest.raises(TrialError, match=r"sw train: tags are \['O', 'B-MISC'\]; expected"):
+            load_sentences(corpus, "sw", "train")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,27 @@ def test_stopped_trial_goes_on_to_the_same_bits(device, tmp_path, stopped_after)
     assert resumed.num_resumes == 1
 
 
+def test_trial_stopped_while_it_is_scored_is_not_trained_again(device, tmp_path):
+    spec = small_trial()
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    assert any(progress.phase == "evaluating" for progress in interrupted)  # `any` stops at the first
+    interrupted.close()
+    resumed = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    assert [progress.phase for progress in (next(resumed), next(resumed))] == ["loading", "evaluating"]
+    assert numbers(finish(resumed)) == numbers(finish(run_trial(spec, device)))
+
+
+def test_memory_that_is_not_there_is_named(device, tmp_path):
+    from workers.data.wordpiece import small_tokenizer
+
+    small_tokenizer(0).save_pretrained(tmp_path)
+    BertConfig(vocab_size=10**11).save_pretrained(tmp_path)
+    model = ModelSpec(name=str(tmp_path), revision=None, init="random", fingerprint="huge")
+    with pytest.raises(TrialError, match=r"can't allocate memory.* lower training.batch_size \(32\)") as caught:
+        finish(run_trial(small_trial(model=model), device))
+    assert caught.value.kind == "out_of_memory"
+
+
 def test_trial_may_be_stopped_again_and_again(device, tmp_path):
     spec = small_trial()
     for step in (3, 9, 18):
@@ -153,7 +174,7 @@ def test_loss_that_is_not_finite_stops_the_trial(device):
     spec = small_trial()
     wild = replace(spec, training=replace(spec.training, lr=1e30, max_grad_norm=1e30))
     with pytest.raises(
-        TrialError, match=r"loss is (nan|inf) at step \d+ of 23; lower training.lr \(1e\+30\)"
+        TrialError, match=r"loss is .* and gradient norm (nan|inf) at step \d+ of 23; lower training.lr \(1e\+30\)"
     ) as caught:
         finish(run_trial(wild, device))
     assert caught.value.kind == "non_finite_loss"

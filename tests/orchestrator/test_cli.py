@@ -1,0 +1,99 @@
+"""The command line: exit codes, one-line errors, and what each command prints."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.cli import main
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def test_help_lists_every_command(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for command in ("plan", "run", "status", "aggregate", "compact", "verify", "schema", "sweeps", "doctor"):
+        assert f"    {command} " in out or f"    {command}\n" in out
+
+
+def test_schema_is_json_with_descriptions(capsys):
+    schema = json.loads(run(capsys, "schema")[1])
+    assert schema["$defs"]["Training"]["properties"]["lr"]["description"] == "Peak learning rate."
+    assert schema["required"] == ["name", "results", "languages", "sparsities", "seeds"]
+
+
+def test_schema_of_results_names_every_table(capsys):
+    out = run(capsys, "schema", "--results")[1]
+    for table in ("trials", "scores", "curves", "layers", "attempts", "plans"):
+        assert f"## {table}" in out
+
+
+def test_builtin_sweeps_are_listed_and_printed(capsys):
+    assert "smoke" in run(capsys, "sweeps")[1]
+    assert "name: smoke" in run(capsys, "sweeps", "smoke")[1]
+    code, _, err = run(capsys, "sweeps", "smok")
+    assert (code, err) == (2, "sparsweep: smok: no such built-in sweep; there are: low-resource, smoke\n")
+
+
+def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):
+    code, out, _ = run(capsys, "plan", "smoke", "--set", f"results={tmp_path}/r")
+    assert code == 0
+    assert "smoke: 24 trials, 0 completed, 0 failed, 24 new" in out
+    assert out.count("0/2") == 12
+    assert not (tmp_path / "r").exists(), "planning writes nothing"
+
+
+def test_a_planned_trial_runs_by_itself(capsys, tmp_path):
+    sets = (
+        "--set",
+        "languages=[ka]",
+        "--set",
+        "sparsities=[0.5]",
+        "--set",
+        "seeds=[3]",
+        "--set",
+        "training.num_steps=2",
+    )
+    trial = json.loads(run(capsys, "plan", "smoke", *sets, "--json")[1])["trials"][0]
+    (tmp_path / "trial.json").write_text(json.dumps(trial["spec"]))
+    command = [sys.executable, "-m", "workers.run", str(tmp_path / "trial.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["achieved_sparsity"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("plan", "nowhere.yaml"), "sparsweep: nowhere.yaml: no such file; "),
+        (("run", "smoke", "--set", "languages=[]"), "smoke.yaml: languages: []: list should have at least 1 item"),
+        (("run", "smoke", "--set", "languages=[qq]"), "'qq' is not in the synthetic corpus; it has ar, "),
+        (("status", "smoke", "--set", "results=ftp://x/y"), "results: ftp://x/y: not a location that is known"),
+        (("status", "smoke", "--set", "results=s3://me:secret@x/y"), "the location contains credentials"),
+        (("aggregate", "/no/such/folder"), "/no/such/folder: no such folder; give the results of a sweep"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(capsys, words, message):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert "secret" not in err
+
+
+def test_debug_adds_the_traceback(capsys):
+    code, _, err = run(capsys, "--debug", "plan", "nowhere.yaml")
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f"{sys.executable} -m orchestrator.cli schema | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")

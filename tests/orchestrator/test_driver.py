@@ -1,0 +1,78 @@
+"""What a trial gets, and the searcher's order."""
+
+import pytest
+from ray.tune.search import Searcher
+
+from orchestrator.driver import trial_resources
+from orchestrator.errors import SweepError
+from orchestrator.searcher import OrderedSearcher
+from orchestrator.sweep_spec import Resources
+
+
+@pytest.mark.parametrize(
+    ("asked", "available", "resources", "concurrency"),
+    [
+        ({}, {"CPU": 2.0}, {"cpu": 1, "gpu": 0}, 2),
+        ({}, {"CPU": 16.0, "GPU": 4.0}, {"cpu": 1, "gpu": 1}, 4),
+        ({}, {"CPU": 3.0, "GPU": 4.0}, {"cpu": 1, "gpu": 1}, 3),
+        ({"gpus_per_trial": 0}, {"CPU": 3.0, "GPU": 4.0}, {"cpu": 1, "gpu": 0}, 3),
+        ({"gpus_per_trial": 0.3}, {"CPU": 16.0, "GPU": 2.0}, {"cpu": 1, "gpu": 0.3}, 6),
+        ({"gpus_per_trial": 2}, {"CPU": 16.0, "GPU": 5.0}, {"cpu": 1, "gpu": 2}, 2),
+        ({"cpus_per_trial": 4}, {"CPU": 10.0}, {"cpu": 4, "gpu": 0}, 2),
+        ({"max_concurrent_trials": 1}, {"CPU": 10.0}, {"cpu": 1, "gpu": 0}, 1),
+        ({"max_concurrent_trials": 99}, {"CPU": 10.0}, {"cpu": 1, "gpu": 0}, 10),
+        ({"gpus_per_trial": 1, "max_concurrent_trials": 8}, {"CPU": 2.0}, {"cpu": 1, "gpu": 1}, 8),
+    ],
+)
+def test_trials_get_a_gpu_each_where_there_are_gpus(asked, available, resources, concurrency):
+    assert trial_resources(Resources(**asked), available) == (resources, concurrency)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"cpus_per_trial": 64}, "a trial asks for 64 CPUs and 0 GPUs, Ray has 8 and 0; lower"),
+        ({"gpus_per_trial": 0.5}, "a trial asks for 1 CPUs and 0.5 GPUs, Ray has 8 and 0"),
+    ],
+)
+def test_trials_that_can_never_start_are_refused(asked, message):
+    with pytest.raises(SweepError, match=message):
+        trial_resources(Resources(**asked), {"CPU": 8.0})
+
+
+def suggest_all(searcher: OrderedSearcher) -> list[int]:
+    found = []
+    while (config := searcher.suggest(str(len(found)))) not in (Searcher.FINISHED, None):
+        found.append(config["n"])
+    return found
+
+
+def make_searcher(is_wanted=lambda config: True, is_stopping=lambda: False) -> OrderedSearcher:
+    return OrderedSearcher([{"n": n} for n in range(5)], is_wanted, is_stopping)
+
+
+def test_trials_are_handed_out_in_order():
+    assert suggest_all(make_searcher()) == [0, 1, 2, 3, 4]
+
+
+def test_trials_that_another_driver_finished_are_skipped():
+    assert suggest_all(make_searcher(is_wanted=lambda config: config["n"] % 2 == 0)) == [0, 2, 4]
+
+
+def test_search_waits_for_running_trials_that_may_come_back():
+    searcher = make_searcher()
+    suggest_all(searcher)
+    assert searcher.suggest("x") is None
+    searcher.retry({"n": 9})
+    assert searcher.suggest("again") == {"n": 9}
+    for trial_id in ("0", "1", "2", "3", "4", "again"):
+        searcher.on_trial_complete(trial_id)
+    assert searcher.suggest("x") == Searcher.FINISHED
+
+
+def test_stopping_hands_out_no_more():
+    stopping = False
+    searcher = make_searcher(is_stopping=lambda: stopping)
+    assert searcher.suggest("0") == {"n": 0}
+    stopping = True
+    assert searcher.suggest("1") == Searcher.FINISHED
