@@ -99,7 +99,7 @@ class Sweep:
         from orchestrator.trainable import TrialTrainable
 
         searcher = OrderedSearcher(
-            [self._config(trial, stop_signal) for trial in self.trials],
+            [self._config(trial, stop_signal, use_gpu=resources["gpu"] > 0) for trial in self.trials],
             is_wanted=self._is_wanted,
             is_stopping=lambda: self.is_stopping,
         )
@@ -130,7 +130,7 @@ class Sweep:
         self.progress.completed(config["trial_id"], None)  # by another driver on the same results
         return False
 
-    def _config(self, trial: PlannedTrial, stop_signal: str) -> dict[str, Any]:
+    def _config(self, trial: PlannedTrial, stop_signal: str, use_gpu: bool) -> dict[str, Any]:
         return {
             "trial_id": trial.trial_id,
             "trial": trial.spec.to_json(),
@@ -140,6 +140,7 @@ class Sweep:
             "asked_json": self.spec.model_dump_json(),
             "checkpoint_every_s": self.spec.resources.checkpoint_every_s,
             "num_threads": self.spec.resources.cpus_per_trial,
+            "use_gpu": use_gpu,
             "stop_signal": stop_signal,
         }
 

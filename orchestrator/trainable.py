@@ -29,7 +29,7 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Once a worker: threads and determinism; then the first trial."""
-        self.device = prepare_process(config["num_threads"])
+        self.device = prepare_process(config["num_threads"], config["use_gpu"])
         self.stop_signal = ray.get_actor(config["stop_signal"])
         self._begin(config)
 

@@ -34,11 +34,15 @@ GIB = 2**30
 log = logging.getLogger(__name__)
 
 
-def prepare_process(num_threads: int) -> torch.device:
+def prepare_process(num_threads: int, use_gpu: bool | None = None) -> torch.device:
     """Make this process compute reproducibly on what it was given; call it before the first trial.
 
-    Returns:
-        The first visible GPU, or the CPU.
+    Args:
+        num_threads: CPU threads to compute with.
+        use_gpu: whether to use the first visible GPU; None: if there is one.
+
+    Raises:
+        TrialError: a GPU shall be used and torch sees none.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition for repeatable results
@@ -46,7 +50,10 @@ def prepare_process(num_threads: int) -> torch.device:
     torch.use_deterministic_algorithms(True)
     # Deterministic mode fills new memory with NaN, which costs time; nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    has_gpu = use_gpu is not False and torch.cuda.is_available()
+    if use_gpu and not has_gpu:
+        raise TrialError("unexpected", f"the trial was given a GPU, but torch {torch.__version__} sees none")
+    return torch.device("cuda", 0) if has_gpu else torch.device("cpu")
 
 
 def run_trial(

@@ -74,6 +74,13 @@ def test_trial_hits_its_sparsity_and_reports_what_it_did(device):
     assert 0.1 < result.peak_memory_gib < 8
 
 
+def test_gpu_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(TrialError, match="was given a GPU, but torch .* sees none"):
+        prepare_process(1, use_gpu=True)
+
+
 def test_two_runs_are_equal_and_another_seed_is_not(device):
     first = finish(run_trial(small_trial(), device))
     assert numbers(finish(run_trial(small_trial(), device))) == numbers(first)

@@ -39,13 +39,19 @@ def magnitude_masks(weights: Sequence[Tensor], masks: Sequence[Tensor], num_prun
     if num_pruned == 0:
         keep = torch.ones_like(scores, dtype=torch.bool)
     else:
-        threshold = scores.kthvalue(num_pruned).values
+        threshold = _kth_smallest(scores, num_pruned)
         below = scores < threshold
         ties = (scores == threshold).nonzero().squeeze(1)
         keep = ~below
         keep[ties[: num_pruned - int(below.sum())]] = False
     sizes = [weight.numel() for weight in weights]
     return [part.view(weight.shape) for part, weight in zip(keep.split(sizes), weights, strict=True)]
+
+
+def _kth_smallest(values: Tensor, k: int) -> Tensor:
+    if values.is_cuda:  # there kthvalue refuses to run deterministically, for the sake of its indices
+        return values.sort().values[k - 1]
+    return values.kthvalue(k).values
 
 
 def _score(weight: Tensor, mask: Tensor) -> Tensor:
