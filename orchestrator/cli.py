@@ -5,15 +5,13 @@ needs is imported inside it, so that `--help` and `plan` need neither torch nor 
 """
 
 import argparse
-import contextlib
 import json
 import os
 import shlex
-import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from orchestrator.driver import Sweep
     from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
     from orchestrator.sweep_spec import SweepSpec
@@ -83,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
     left = trials_left(planned, statuses, args.retry_failed)
     if left:
-        stop_reason = _run_trials(sweep, planned, left, store, console)
+        skipped = {trial.trial_id for trial in planned} - {trial.trial_id for trial in left}
+        before = Counter(statuses[trial_id] for trial_id in skipped)
+        stop_reason = _run_trials(sweep, left, before, store, console)
         if stop_reason is not None:
             console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
             console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True, highlight=False)
@@ -186,16 +185,15 @@ def doctor(args: argparse.Namespace) -> int:
 
 def _run_trials(
     sweep: "SweepSpec",
-    planned: "Sequence[PlannedTrial]",
     left: "Sequence[PlannedTrial]",
+    before: Mapping[str, int],
     store: "ResultStore",
     console: "Console",
 ) -> str | None:
-    """Run trials under a view; returns why it was stopped, if it was."""
-    from orchestrator.driver import Sweep, run_in_thread
+    """Run the trials left under a view, `before` counting the others; returns why it was stopped, if it was."""
+    from orchestrator.driver import Sweep
     from orchestrator.progress import SweepProgress, open_view, summary_line
 
-    before = _counts([trial for trial in planned if trial not in left], store.statuses())
     progress = SweepProgress(
         sweep.name,
         str(store.location),
@@ -204,29 +202,11 @@ def _run_trials(
         num_failed_before=before["failed"],
     )
     running = Sweep(sweep, left, store, progress)
-    with _stopping_on_signals(running), open_view(progress, console):
-        run_in_thread(running)
+    with open_view(progress, console):
+        running.run()
     console.print(summary_line(progress), soft_wrap=True)
     store.compact()  # makes every later reading of these results fast, whatever is added to them
     return running.stop_reason
-
-
-@contextlib.contextmanager
-def _stopping_on_signals(running: "Sweep") -> Iterator[None]:
-    """SIGINT (Ctrl-C), SIGTERM and SIGUSR2 stop the sweep cleanly; a second Ctrl-C does not wait."""
-
-    def stop(number: int, frame: object) -> None:
-        if running.is_stopping and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        running.stop(signal.Signals(number).name)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.signal(number, stop) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _conclude(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "ResultStore", console: "Console") -> int:

@@ -10,9 +10,10 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from workers.trial import ErrorKind, TrialSpec
 
 if TYPE_CHECKING:
     from orchestrator.searcher import OrderedSearcher
+
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
@@ -56,40 +59,51 @@ class Sweep:
     ):
         self.spec, self.trials, self.store, self.progress = spec, trials, store, progress
         self.trainable, self.reuse_workers = trainable, reuse_workers
-        self._stopping = threading.Event()
         self.stop_reason: str | None = None
         self._stop_signal: Any = None
 
     @property
     def is_stopping(self) -> bool:
         """Whether `stop` has been called."""
-        return self._stopping.is_set()
+        return self.stop_reason is not None
 
     def stop(self, reason: str) -> None:
         """Let running trials save their checkpoints and start no more; `run` returns soon after."""
         if not self.is_stopping:
             self.stop_reason = reason
-            self._stopping.set()
             self.progress.stopping(reason)
-            if self._stop_signal is not None:
-                self._stop_signal.set.remote()
+            self._stop_signal.set.remote()
 
     def run(self) -> None:
-        """Run the trials; returns when none is left or after `stop`.
+        """Run the trials, from the main thread; returns when none is left or after a stop.
 
-        Must not run in the main thread: Tune would take the signal handlers of the process.
+        While they run, SIGINT (Ctrl-C), SIGTERM and SIGUSR2 stop the sweep cleanly; a second Ctrl-C does not wait.
 
         Raises:
             SweepError: the resources that a trial asks for are not there.
+            KeyboardInterrupt: a second Ctrl-C.
         """
         with connected_ray() as ray:
             resources, concurrency = trial_resources(self.spec.resources, ray.cluster_resources())
             name = f"sparsweep-stop-{secrets.token_hex(8)}"
             self._stop_signal = _make_stop_signal(name)
-            if self.is_stopping:
-                return
-            with tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch:
-                self._tune(resources, concurrency, name, scratch)
+            # Only now: Ray takes the signals while it connects. And Tune runs in a thread, or it would take them, too.
+            with self._stopping_on_signals(), tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch:
+                _run_in_thread(lambda: self._tune(resources, concurrency, name, scratch))
+
+    @contextlib.contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        def stop(number: int, frame: object) -> None:
+            if self.is_stopping and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop(signal.Signals(number).name)
+
+        before = {number: signal.signal(number, stop) for number in STOPPING_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _tune(self, resources: dict[str, float], concurrency: int, stop_signal: str, scratch: str) -> None:
         from ray import tune
@@ -246,17 +260,13 @@ def _make_stop_signal(name: str) -> Any:
     return signal
 
 
-def run_in_thread(sweep: Sweep) -> None:
-    """Run the sweep beside the main thread, which is left to signals.
-
-    Raises:
-        Exception: what `sweep.run` raised.
-    """
+def _run_in_thread(action: Callable[[], None]) -> None:
+    """Run beside the main thread, which is left to signals; raises what it raises."""
     failures: list[BaseException] = []
 
     def target() -> None:
         try:
-            sweep.run()
+            action()
         except BaseException as error:  # handed to the main thread, which raises it
             failures.append(error)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.s3_server import s3_bucket
 
-SHARED = Path(os.environ.get("SPARSWEEP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
 
@@ -33,8 +33,11 @@ def mbert() -> Path:
 
 
 def _real_data(name: str) -> Path:
-    folder = SHARED / name
+    given = os.environ.get("SPARSWEEP_TEST_DATA")
+    folder = Path(given or BESIDE_THE_PROJECT) / name
     if not folder.is_dir():
+        if given:
+            pytest.fail(f"SPARSWEEP_TEST_DATA: {given} has no {name}/")
         pytest.skip(WITHOUT_DATA)
     return folder
 

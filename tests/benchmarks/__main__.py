@@ -145,7 +145,7 @@ def smoke() -> Iterator[Measurement]:
 
 def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
     """Seconds from the first trial's start to the last one's end."""
-    from orchestrator.driver import Sweep, run_in_thread
+    from orchestrator.driver import Sweep
     from orchestrator.progress import SweepProgress
     from orchestrator.results.store import ResultStore
 
@@ -153,7 +153,7 @@ def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
     planned = make_plan(spec)
     with tempfile.TemporaryDirectory() as folder:
         progress = SweepProgress(spec.name, folder, planned)
-        run_in_thread(Sweep(spec, planned, ResultStore(folder), progress, trainable, reuse_workers))
+        Sweep(spec, planned, ResultStore(folder), progress, trainable, reuse_workers).run()
         assert progress.snapshot().num_done == num_trials
         ended = sorted(row["ended_at"] for row in ResultStore(folder).read("trials").to_pylist())
     # The first trials wait for their workers to import torch, which is paid once a worker, not once a trial.
