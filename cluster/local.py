@@ -28,7 +28,7 @@ TUNE_ENVIRONMENT = {
 # Ray's longest socket, <temp dir>/session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store, takes 64 bytes more
 # than its folder; a socket's path may have 107 bytes on Linux and 103 on macOS.
 _LONGEST_TEMP_DIR = 103 - 64
-_LONGEST_TEMP_ROOT = _LONGEST_TEMP_DIR - len("/ray-12345678")
+_LONGEST_TEMP_ROOT = _LONGEST_TEMP_DIR - len("/ray-12345678/r")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def private_ray(
             "object_store_memory": OBJECT_STORE_BYTES,
             "_memory": usable_memory_bytes() - OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
-            "_temp_dir": str(temp_dir),
+            "_temp_dir": str(temp_dir / "r"),  # Ray lets everybody write to its folder, so it is one inside ours,
         },
         temp_dir=temp_dir,
     )

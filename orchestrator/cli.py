@@ -1,10 +1,11 @@
 """The `sparsweep` command: one function a command; the only place that prints or exits.
 
-Exit codes: 0 done, 1 some trials failed, 2 bad input, 75 stopped with trials left, 130 interrupted. What a command
-needs is imported inside it, so that `--help` and `plan` need neither torch nor ray.
+Exit codes: 0 done, 1 some trials failed, 2 bad input, 70 a fault of ours, 75 stopped with trials left, 130 interrupted.
+What a command needs is imported inside it, so that `--help` and `plan` need neither torch nor ray.
 """
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -21,16 +22,21 @@ from orchestrator.errors import SweepError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
     from orchestrator.sweep_spec import SweepSpec
 
-DONE, SOME_FAILED, BAD_INPUT, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
+DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
+MAX_ERROR_LINES = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a question mark
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     args = _parser().parse_args(arguments)
     try:
         code = args.command(args)
@@ -41,11 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except (SweepError, OSError) as error:
-        if args.debug:
-            traceback.print_exc()
-        sys.stderr.write("".join(f"sparsweep: {line}\n" for line in str(error).splitlines()))
         code = BAD_INPUT
+        _print_error(str(error), args.debug)
+    except Exception as error:
+        code = FAULT
+        _print_error(f"{type(error).__name__}: {error}; this is a fault of sparsweep, --debug shows where", args.debug)
     sys.exit(code)
+
+
+def _print_error(message: str, is_debugging: bool) -> None:
+    if is_debugging:
+        traceback.print_exc()
+    lines = message.splitlines()
+    if len(lines) > MAX_ERROR_LINES:
+        lines = [*lines[:MAX_ERROR_LINES], f"... and {len(lines) - MAX_ERROR_LINES} more"]
+    sys.stderr.write("".join(f"sparsweep: {line}\n" for line in lines))
 
 
 # Commands
@@ -79,14 +95,16 @@ def run(args: argparse.Namespace) -> int:
     console = _console()
     console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
     left = trials_left(planned, statuses, args.retry_failed)
+    stop_reason = None
     if left:
         skipped = {trial.trial_id for trial in planned} - {trial.trial_id for trial in left}
         before = Counter(statuses[trial_id] for trial_id in skipped)
         stop_reason = _run_trials(sweep, left, before, store, console)
-        if stop_reason is not None:
-            console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
-            console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True, highlight=False)
-            return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
+    store.compact()
+    if stop_reason is not None:
+        console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
+        console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)
+        return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
     return _conclude(sweep, planned, store, console)
 
 
@@ -205,7 +223,6 @@ def _run_trials(
     with open_view(progress, console):
         running.run()
     console.print(summary_line(progress), soft_wrap=True)
-    store.compact()  # makes every later reading of these results fast, whatever is added to them
     return running.stop_reason
 
 
@@ -239,8 +256,11 @@ def _store(location: str, must_exist: bool = True) -> "ResultStore":
     from orchestrator.results.store import ResultStore
 
     store = ResultStore(location)
-    if must_exist and store.location.is_local and not Path(store.location.path).is_dir():
-        raise SweepError(f"{location}: no such folder; give the results of a sweep that has been run")
+    path = Path(store.location.path)
+    if store.location.is_local and path.exists() and not path.is_dir():
+        raise SweepError(f"results: {location} is a file; give a folder")
+    if must_exist and not store.planned_sweeps():
+        raise SweepError(f"{location}: holds no results; give the results of a sweep that has been run")
     return store
 
 
@@ -271,13 +291,15 @@ def _plan_table(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses:
         table.add_column(f"{sparsity:g}", justify="right")
     for language in sweep.languages:
         states = [cells[language, sparsity] for sparsity in sweep.sparsities]
-        table.add_row(language, *(_cell(found) for found in states))
+        table.add_row(language, *map(_cell, states))
     return table
 
 
-def _cell(states: list[str]) -> str:
-    failed = f" [red]{states.count('failed')} failed[/]" if "failed" in states else ""
-    return f"{states.count('completed')}/{len(states)}{failed}"
+def _cell(states: list[str]) -> "Text":
+    from rich.text import Text
+
+    failed = f" {states.count('failed')} failed" if "failed" in states else ""
+    return Text.assemble(f"{states.count('completed')}/{len(states)}", (failed, "red"))
 
 
 def _failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[dict[str, Any]]:
@@ -292,26 +314,33 @@ def _print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
     for row in failures:
         trial = f"{row['language']} sparsity {row['target_sparsity']:g} seed {row['seed']}"
         text = f"failed: {trial}: {row['error_kind']}: {row['error_message']}"
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        console.print(text, soft_wrap=True)
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console()
+    class PlainConsole(Console):
+        """Takes text as it is, and leaves a reader that went away to `main`."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PlainConsole(markup=False, highlight=False)
 
 
 # The command line
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sparsweep", description="Sweeps of pruned multilingual encoders.")
+    about = "Sweeps of pruned multilingual encoders."
+    parser = argparse.ArgumentParser(prog="sparsweep", description=about, allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function: Any, *, takes_spec: bool = False, takes_results: bool = False) -> argparse.ArgumentParser:
         summary = function.__doc__.splitlines()[0]
-        added = commands.add_parser(function.__name__, help=summary, description=summary)
+        added = commands.add_parser(function.__name__, help=summary, description=summary, allow_abbrev=False)
         added.set_defaults(command=function, words=sys.argv[1:])
         if takes_spec:
             added.add_argument("spec", metavar="SPEC", help="a sweep file, or the name of a built-in sweep")

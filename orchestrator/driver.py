@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.searcher import OrderedSearcher
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE", "SPARSWEEP_CACHE")
+"""Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to whoever uses it."""
 
 RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
@@ -72,7 +75,8 @@ class Sweep:
         if not self.is_stopping:
             self.stop_reason = reason
             self.progress.stopping(reason)
-            self._stop_signal.set.remote()
+            if self._stop_signal is not None:
+                self._stop_signal.set.remote()
 
     def run(self) -> None:
         """Run the trials, from the main thread; returns when none is left or after a stop.
@@ -84,12 +88,14 @@ class Sweep:
             KeyboardInterrupt: a second Ctrl-C.
         """
         with connected_ray() as ray:
-            resources, concurrency = trial_resources(self.spec.resources, ray.cluster_resources())
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            resources, concurrency = trial_resources(self.spec.resources, nodes, may_grow=is_given_cluster())
             name = f"sparsweep-stop-{secrets.token_hex(8)}"
             self._stop_signal = _make_stop_signal(name)
             # Only now: Ray takes the signals while it connects. And Tune runs in a thread, or it would take them, too.
             with self._stopping_on_signals(), tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch:
                 _run_in_thread(lambda: self._tune(resources, concurrency, name, scratch))
+            self._stop_signal = None
 
     @contextlib.contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:
@@ -165,10 +171,19 @@ class Sweep:
         started_at: datetime,
         kind: ErrorKind,
         message: str,
-        details: str,
+        details: str | None,
     ) -> None:
-        """Record the attempt; try again if its kind deserves it, else commit the trial as failed."""
-        spec = TrialSpec.from_json(config["trial"])
+        """Record the attempt; try again if its kind deserves it, else commit the trial as failed.
+
+        Args:
+            searcher: takes trials that are tried again.
+            config: of the trial, as Tune has it.
+            started_at: when the attempt began.
+            kind: what went wrong; `stopped` is no failure, the trial is left for the next run.
+            message: one line.
+            details: the traceback, if there is one.
+        """
+        spec, trial_id = TrialSpec.from_json(config["trial"]), config["trial_id"]
         attempt: dict[str, Any] = {
             "kind": kind,
             "message": message,
@@ -179,50 +194,82 @@ class Sweep:
             "started_at": started_at,
             "ended_at": datetime.now(UTC),
         }
-        if kind in RETRIED_KINDS and config["attempt"] <= self.spec.resources.max_retries:
+        if kind == "stopped":
             self.store.record_attempt(spec, **attempt)
-            self.progress.retried(config["trial_id"], kind, message)
+            self.progress.stopped(trial_id)
+        elif kind in RETRIED_KINDS and config["attempt"] <= self.spec.resources.max_retries:
+            self.store.record_attempt(spec, **attempt)
+            self.progress.retried(trial_id, kind, message)
             searcher.retry(config | {"attempt": config["attempt"] + 1})
-            return
-        self.store.commit_failed(spec, **attempt)
-        self.progress.failed(config["trial_id"], kind, message)
+        else:
+            self.store.commit_failed(spec, **attempt)
+            self.store.checkpoint(trial_id).delete()
+            self.progress.failed(trial_id, kind, message)
 
 
-def trial_resources(asked: Resources, available: dict[str, float]) -> tuple[dict[str, float], int]:
+def trial_resources(
+    asked: Resources, nodes: Sequence[Mapping[str, float]], may_grow: bool
+) -> tuple[dict[str, float], int]:
     """Resources of a trial in Ray's terms, and how many trials run at a time.
 
     Args:
         asked: the sweep's `resources`.
-        available: of the whole Ray cluster, as `ray.cluster_resources()` gives it.
+        nodes: resources of each machine of the Ray cluster.
+        may_grow: whether machines may join later, so that a trial that fits on none may wait for one.
 
     Raises:
-        SweepError: not even one trial fits, and the sweep does not say how many shall.
+        SweepError: a trial fits on no machine, unless the cluster may grow and `max_concurrent_trials` is given.
     """
-    num_gpus, num_cpus = available.get("GPU", 0.0), available.get("CPU", 0.0)
     gpus = asked.gpus_per_trial
     if gpus is None:
-        gpus = 1.0 if num_gpus else 0.0
-    fitting = math.floor(num_cpus / asked.cpus_per_trial)
-    if gpus:
-        by_gpu = math.floor(num_gpus / gpus) if gpus >= 1 else math.floor(num_gpus) * math.floor(1 / gpus + 1e-9)
-        fitting = min(fitting, by_gpu)
-    if fitting == 0 and asked.max_concurrent_trials is None:
+        gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
+    fitting = sum(_num_fitting(node, asked.cpus_per_trial, gpus) for node in nodes)
+    if fitting == 0 and not (may_grow and asked.max_concurrent_trials):
+        largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
         raise SweepError(
-            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus:g} GPUs, Ray has {num_cpus:g} and "
-            f"{num_gpus:g}; lower resources.cpus_per_trial or gpus_per_trial"
+            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus:g} GPUs, the largest machine has "
+            f"{largest.get('CPU', 0):g} and {largest.get('GPU', 0):g}; lower resources.cpus_per_trial or gpus_per_trial"
         )
-    concurrency = min(fitting, asked.max_concurrent_trials or fitting) if fitting else asked.max_concurrent_trials
-    return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency or 1)
+    concurrency = min(fitting or math.inf, asked.max_concurrent_trials or math.inf)
+    return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency)
+
+
+def _num_fitting(node: Mapping[str, float], cpus: int, gpus: float) -> int:
+    """Trials that run on one machine at a time; a fraction of a GPU never spans two."""
+    by_cpu = math.floor(node.get("CPU", 0) / cpus)
+    if not gpus:
+        return by_cpu
+    num_gpus = node.get("GPU", 0)
+    by_gpu = math.floor(num_gpus / gpus) if gpus >= 1 else math.floor(num_gpus) * math.floor(1 / gpus + 1e-9)
+    return min(by_cpu, by_gpu)
+
+
+def is_given_cluster() -> bool:
+    """Whether RAY_ADDRESS names a cluster; `local` asks for a private Ray in Ray's own words.
+
+    Raises:
+        SweepError: it is the address of a Ray client, through which Tune cannot be driven.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith("ray://"):
+        raise SweepError(f"RAY_ADDRESS: {address} is for Ray's client; run on the cluster and give its HOST:PORT")
+    return address not in ("", "local")
 
 
 @contextlib.contextmanager
 def connected_ray() -> Iterator[ModuleType]:
     """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the block."""
-    if os.environ.get("RAY_ADDRESS"):
+    if is_given_cluster():
         os.environ.update(TUNE_ENVIRONMENT)
         import ray
 
-        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        ray.init(
+            address=os.environ["RAY_ADDRESS"],
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": passed_on},
+        )
         try:
             yield ray
         finally:
@@ -241,8 +288,9 @@ def connected_ray() -> Iterator[ModuleType]:
 
 
 def _make_stop_signal(name: str) -> Any:
-    """A tiny actor that running trials ask once a second whether they shall stop."""
+    """A tiny actor beside the driver that running trials ask once a second whether they shall stop."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     @ray.remote(num_cpus=0)
     class StopSignal:
@@ -255,9 +303,10 @@ def _make_stop_signal(name: str) -> Any:
         def is_set(self) -> bool:
             return self.is_on
 
-    signal = StopSignal.options(name=name).remote()  # type: ignore[attr-defined]
-    ray.get(signal.is_set.remote())
-    return signal
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = StopSignal.options(name=name, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    ray.get(actor.is_set.remote())
+    return actor
 
 
 def _run_in_thread(action: Callable[[], None]) -> None:

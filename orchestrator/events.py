@@ -36,20 +36,23 @@ class SweepCallback(tune.Callback):
             self.sweep.progress.updated(trial.config["trial_id"], Progress(**result["progress"]))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """It came to an end that the worker could report."""
+        """It came to an end that the worker could report, or was stopped."""
         result, trial_id = trial.last_result, trial.config["trial_id"]
         if result["outcome"] == "failed":
             self._failed(trial, result["kind"], result["message"], result["traceback"])
         elif result["outcome"] == "stopped":
-            self.sweep.progress.stopped(trial_id)
-        else:
+            self._failed(trial, "stopped", f"stopped by {self.sweep.stop_reason}", None)
+        elif self.sweep.store.is_completed(trial_id):
             self.sweep.progress.completed(trial_id, result["f1"])
+        else:
+            where = f"the worker on {result['hostname']} wrote its results where the driver does not see them"
+            self._failed(trial, "bad_data", f"{where}; give a results location that all machines share", None)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Its worker died, or could not even start the trial."""
         self._failed(trial, *_describe_error(trial))
 
-    def _failed(self, trial: Any, kind: ErrorKind, message: str, details: str) -> None:
+    def _failed(self, trial: Any, kind: ErrorKind, message: str, details: str | None) -> None:
         started_at = self.started_at.get(trial.trial_id, datetime.now(UTC))
         self.sweep.handle_failure(self.searcher, trial.config, started_at, kind, message, details)
 

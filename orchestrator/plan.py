@@ -103,9 +103,16 @@ def _resolve_model(sweep: SweepSpec) -> ModelSpec:
         return ModelSpec(name=model.name, revision=None, init=model.init, fingerprint=fingerprint)
     if not is_folder_name(model.name):
         return ModelSpec(name=model.name, revision=model.revision, init=model.init, fingerprint=None)
-    folder = Path(model.name).expanduser().resolve()
+    folder = _absolute(model.name, "model.name")
     fingerprint = fingerprint_model_folder(folder, model.init)
     return ModelSpec(name=str(folder), revision=None, init=model.init, fingerprint=fingerprint)
+
+
+def _absolute(path: str, field: str) -> Path:
+    try:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a null character, a loop of links
+        raise SpecError(f"{field}: {path!r} is no path ({error}); give a folder") from error
 
 
 def _resolve_corpus(sweep: SweepSpec, code: str) -> tuple[CorpusSpec, dict[str, int]]:
@@ -120,7 +127,7 @@ def _resolve_corpus(sweep: SweepSpec, code: str) -> tuple[CorpusSpec, dict[str, 
     elif corpus.kind == "path":
         from workers.data.corpus import examine_folder
 
-        folder = Path(str(corpus.path)).expanduser().resolve()
+        folder = _absolute(str(corpus.path), "corpus.path")
         facts = examine_folder(folder, code, splits)
         sizes = facts.num_sentences
         fields |= {"path": str(folder), "fingerprint": facts.fingerprint}

@@ -11,19 +11,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orchestrator.errors import SpecError
 
 BUILTIN_MODEL = "builtin:small-bert"
 BUILTIN_FOLDER = Path(__file__).parent / "sweeps"
 
-PositiveInt = Annotated[StrictInt, Field(gt=0)]
-NaturalInt = Annotated[StrictInt, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Sparsity = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NaturalFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")
+    return value
+
+
+PositiveInt = Annotated[StrictInt, Field(gt=0, lt=2**31)]
+NaturalInt = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+Number = Annotated[float, BeforeValidator(_refuse_bool)]  # 1e-4 without a dot is text in YAML, and a number here
+Fraction = Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)]
+Sparsity = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
+PositiveFloat = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+NaturalFloat = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,15}$")]
 
 
 class Section(BaseModel):
@@ -49,7 +67,7 @@ class Corpus(Section):
     """Repository of the hub with one configuration a language; used by kind hub."""
     revision: str = "main"
     """Commit, tag or branch of that repository; give a commit to pin the data."""
-    path: str | None = None
+    path: Annotated[str, Field(min_length=1)] | None = None
     """Folder with <language>/<split>*.parquet or <language>/<split>.tsv; needed by kind path."""
     seed: NaturalInt = 0
     """Seed of the synthetic corpus."""
@@ -62,7 +80,7 @@ class Corpus(Section):
 class Model(Section):
     """Which encoder is fine-tuned."""
 
-    name: str = "google-bert/bert-base-multilingual-cased"
+    name: Annotated[str, Field(min_length=1)] = "google-bert/bert-base-multilingual-cased"
     """Name on the Hugging Face hub, a local folder, or builtin:small-bert (a small BERT for the synthetic corpus)."""
     revision: str = "main"
     """Commit, tag or branch on the hub; give a commit to pin the weights."""
@@ -151,7 +169,7 @@ class SweepSpec(Section):
     """Name of the sweep: 1 to 47 of a-z, 0-9 and -, neither first nor last a -."""
     results: str = Field(min_length=1)
     """Where results go: a folder, or a location such as s3://bucket/folder. Sweeps may share it."""
-    languages: list[str] = Field(min_length=1)
+    languages: list[Code] = Field(min_length=1)
     """WikiANN codes, for example sw."""
     sparsities: list[Sparsity] = Field(min_length=1)
     """Target sparsities, fractions in [0, 1); 0 is dense. Without 0 nothing can be compared with dense."""
@@ -240,11 +258,12 @@ class _StrictLoader(yaml.SafeLoader):
     """Plain values only, and no key twice in one mapping (YAML would silently keep the last)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in nodes]
         for position, key in enumerate(keys):
             if key in keys[:position]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice; keep one", node.value[position][0].start_mark
+                    None, None, f"the key {key!r} stands twice; keep one", nodes[position].start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -256,6 +275,8 @@ def _read_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         raise SpecError(f"{place}: not YAML: {error.problem}; see `sparsweep sweeps` for examples") from error
+    except RecursionError as error:
+        raise SpecError(f"{where}: not YAML that a sweep needs: nested too deeply") from error
     except (yaml.YAMLError, TypeError, ValueError) as error:  # unhashable keys, impossible dates, odd characters
         raise SpecError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
 

@@ -28,8 +28,8 @@ class TrialTrainable(tune.Trainable):
     """Runs trials as `config` describes them, see `orchestrator.driver`."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Once a worker: threads and determinism; then the first trial."""
-        self.device = prepare_process(config["num_threads"], config["use_gpu"])
+        """Once a worker, before its first trial."""
+        self.resources = (config["num_threads"], config["use_gpu"])
         self.stop_signal = ray.get_actor(config["stop_signal"])
         self._begin(config)
 
@@ -47,6 +47,8 @@ class TrialTrainable(tune.Trainable):
         except OSError as error:  # files, object stores, the hub
             return self._fail("storage", error)
         except Exception as error:  # the one broad except: a trial's failure must not stop the sweep
+            if self.resources[1]:
+                raise  # a fault on a GPU may stay with the process, so Tune shall end it
             return self._fail("unexpected", error)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class TrialTrainable(tune.Trainable):
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         """The work of a trial; what benchmarks of the driver replace."""
-        return run_trial(spec, self.device, self.checkpoint)
+        return (yield from run_trial(spec, prepare_process(*self.resources), self.checkpoint))
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.spec = TrialSpec.from_json(config["trial"])
@@ -78,10 +80,16 @@ class TrialTrainable(tune.Trainable):
             except StopIteration as finished:
                 return self._commit(finished.value)
             if time.monotonic() >= until:
-                if ray.get(self.stop_signal.is_set.remote()):
+                if self._shall_stop():
                     self.running.close()  # saves its checkpoint
                     return {"done": True, "outcome": "stopped"}
                 return {"done": False, "progress": asdict(progress)}
+
+    def _shall_stop(self) -> bool:
+        try:
+            return bool(ray.get(self.stop_signal.is_set.remote()))
+        except ray.exceptions.RayActorError:  # it went with the driver's node
+            return True
 
     def _commit(self, result: TrialResult) -> dict[str, Any]:
         is_first = self.store.commit_completed(self.spec, result, **self._circumstances())

@@ -30,8 +30,8 @@ def load_tokenizer(model: ModelSpec, corpus: CorpusSpec) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.name, revision=model.revision)
-    except (ValueError, KeyError) as error:
-        raise TrialError("bad_data", f"model.name: no tokenizer for {model.name}: {_one_line(error)}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise _refusal(error, f"no tokenizer for {model.name}") from error
     if not tokenizer.is_fast:
         raise TrialError("bad_data", f"model.name: {model.name} has no fast tokenizer; choose one with tokenizer.json")
     return tokenizer
@@ -73,8 +73,8 @@ class _Pretrained:
                 output_loading_info=True,
                 ignore_mismatched_sizes=False,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise TrialError("bad_data", f"model.name: cannot load {spec.name}: {_one_line(error)}") from error
+        except (OSError, ValueError) as error:
+            raise _refusal(error, f"cannot load {spec.name}") from error
         self.model: nn.Module = model
         self.new = sorted(info["missing_keys"])
         missing = [name for name in self.new if name.startswith(f"{model.base_model_prefix}.")]
@@ -131,8 +131,14 @@ def _config(spec: ModelSpec) -> Any:
             max_position_embeddings=512,
             num_labels=len(TAGS),
         )
-    return AutoConfig.from_pretrained(spec.name, revision=spec.revision, num_labels=len(TAGS))
+    try:
+        return AutoConfig.from_pretrained(spec.name, revision=spec.revision, num_labels=len(TAGS))
+    except (OSError, ValueError) as error:
+        raise _refusal(error, f"no config of {spec.name}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _refusal(error: Exception, what: str) -> TrialError:
+    """Hugging Face says OSError of what is not there and of a hub that does not answer; only the latter may pass."""
+    text = " ".join(str(error).split())[:300]
+    is_unreachable = isinstance(error, ConnectionError | TimeoutError) or "connect" in text.lower()
+    return TrialError("storage" if is_unreachable else "bad_data", f"model.name: {what}: {text}")

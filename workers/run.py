@@ -1,6 +1,6 @@
 """Runs one trial from a shell or under a driver: data, model, training with pruning, scores.
 
-    python -m workers.run trial.json      # as `sparsweep plan SPEC --json` prints a trial; scores go to stdout
+    python -m workers.run trial.json      # a `spec` of `sparsweep plan SPEC --json`; the result goes to stdout
 
 `run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its caller decides when
 to report, when to stop (close it), and where results go. It reads top to bottom in the order of events.
@@ -21,11 +21,13 @@ from pathlib import Path
 
 import torch
 
-from workers.checkpoint import Checkpoint
+from workers.checkpoint import Checkpoint, State
 from workers.data.align import EncodedSplit, load_encoded
+from workers.data.corpus import fingerprint_folder
 from workers.evaluate import predict, score, tags_of_sentences
 from workers.kernels import reference
-from workers.model import make_model
+from workers.model import BUILTIN, make_model
+from workers.model_folder import fingerprint_model_folder
 from workers.train import Training, autocast_dtype
 from workers.trial import EntityScore, Progress, TrialError, TrialResult, TrialSpec
 
@@ -91,13 +93,22 @@ def _run(
     started = time.perf_counter()
     yield Progress(step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading")
 
+    _refuse_changed_files(spec)
+
     # Data, then the model, whose head is drawn from the seed; from there on one stream of random numbers (dropout).
     splits = {
         name: load_encoded(spec.corpus, spec.model, spec.language, name, spec.training.max_length)
         for name in ("train", *spec.evaluation.splits)
     }
     training = Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device)
-    num_resumes = _restore(training, checkpoint)
+    _refuse_long_sequences(training)
+    num_resumes = 0
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        try:
+            num_resumes = _restore(training, state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
+            training = Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device)
     load_s = time.perf_counter() - started
 
     def save() -> None:
@@ -152,11 +163,33 @@ def _run(
     )
 
 
-def _restore(training: Training, checkpoint: Checkpoint | None) -> int:
-    """Go on from the checkpoint if there is one; returns how often the trial has been resumed."""
-    state = checkpoint.load() if checkpoint else None
-    if state is None:
-        return 0
+def _refuse_changed_files(spec: TrialSpec) -> None:
+    """A trial's id names the content of its files; another content would be another trial."""
+    if spec.corpus.kind == "path":
+        splits = ("train", *spec.evaluation.splits)
+        found = fingerprint_folder(Path(str(spec.corpus.path)), spec.language, splits)
+        _refuse_change(f"corpus.path: {spec.corpus.path}/{spec.language}", spec.corpus.fingerprint, found)
+    if spec.model.fingerprint is not None and spec.model.name != BUILTIN:
+        found = fingerprint_model_folder(Path(spec.model.name), spec.model.init)
+        _refuse_change(f"model.name: {spec.model.name}", spec.model.fingerprint, found)
+
+
+def _refuse_change(where: str, planned: str | None, found: str) -> None:
+    if found != planned:
+        raise TrialError(
+            "bad_data", f"{where} has changed since the sweep was planned ({planned}, now {found}); run it again"
+        )
+
+
+def _refuse_long_sequences(training: Training) -> None:
+    limit = getattr(training.model.config, "max_position_embeddings", None)
+    length = training.spec.training.max_length
+    if isinstance(limit, int) and length > limit:
+        raise TrialError("bad_data", f"training.max_length: {length} is more than the model's {limit} positions")
+
+
+def _restore(training: Training, state: State) -> int:
+    """Go on from a checkpoint; returns how often the trial has been resumed."""
     tensors, values = state
     training.restore(tensors, values)
     log.info("resumed at step %d of %d", training.step, training.num_steps)
@@ -202,7 +235,8 @@ def _peak_memory_gib() -> float:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / GIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / GIB if sys.platform == "darwin" else peak * 1024 / GIB
 
 
 def _cpu_name() -> str:
@@ -216,7 +250,7 @@ def _cpu_name() -> str:
 def main() -> None:
     """Run the trial in a JSON file and print its result as JSON; progress goes to standard error."""
     parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
-    parser.add_argument("spec", type=Path, help="file with one trial, an element of `sparsweep plan SPEC --json`")
+    parser.add_argument("spec", type=Path, help="file with one trial: a `spec` of `sparsweep plan SPEC --json`")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     args = parser.parse_args()
     running = run_trial(TrialSpec.from_json(args.spec.read_text()), prepare_process(args.threads))

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -29,6 +30,8 @@ OPTIONS = {
     "gs": ("scheme", "endpoint_override", "project_id", "retry_limit_seconds"),
 }
 """What may follow the `?` of an object store's address; pyarrow gives them their meaning."""
+
+LEFTOVER_AGE_S = 600
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class Location:
         Raises:
             ValueError: it is empty, contains credentials, or is of a kind or has an option that is not known.
         """
+        if "\0" in text:
+            raise ValueError(f"{text!r}: a location cannot contain a null character; {ACCEPTED}")
         if not text.strip():
             raise ValueError(f"{text!r}: a location is empty; {ACCEPTED}")
         if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|(s3|gs):", text):
@@ -131,12 +136,23 @@ class Location:
             if info.is_file and not info.base_name.startswith(".")
         )
 
+    def names(self) -> list[str]:
+        """Like `entries`, the names only and unsorted; much faster in a large local folder."""
+        if not self.is_local:
+            return [entry.name for entry in self.entries()]
+        try:
+            return [name for name in os.listdir(self.path) if not name.startswith(".")]  # noqa: PTH208, it is fast
+        except FileNotFoundError:
+            return []
+
     def delete(self) -> None:
-        """Remove the file, and what writers that were killed left of it; nothing there is no error."""
+        """Remove the file, and what writers that were killed left of it long ago; nothing there is no error."""
         if self.is_local:
             path = Path(self.path)
             for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-                leftover.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE_S:  # a younger one may be being written
+                        leftover.unlink()
         with contextlib.suppress(FileNotFoundError):
             self._filesystem.delete_file(self.path)
 

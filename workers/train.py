@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ class Training:
         self.curve: list[CurvePoint] = []
         self._losses: list[Tensor] = []  # since the last point of the curve
         self._grad_norms: list[Tensor] = []
-        self._order = lru_cache(maxsize=1)(self._batches_of_epoch)
+        self._epoch, self._batches = -1, list[np.ndarray]()
 
     def run(self) -> Iterator[None]:
         """Train to the last step, yielding after each; the masks of the last step are in force at the end.
@@ -113,7 +112,10 @@ class Training:
     def _backward(self) -> Tensor:
         """Add up the gradients of the step's batch; returns its mean cross-entropy a word."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        indices = self._order(epoch)[position]
+        if epoch != self._epoch:
+            batch_size = self.spec.training.batch_size
+            self._epoch, self._batches = epoch, training_order(self.split.lengths, batch_size, self.spec.seed, epoch)
+        indices = self._batches[position]
         parts = [
             make_batch(self.split, part, self.device) for part in split_by_length(self.split, indices, self.device)
         ]
@@ -132,9 +134,6 @@ class Training:
             logits = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         labels = batch.labels.flatten()
         return nn.functional.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum")
-
-    def _batches_of_epoch(self, epoch: int) -> list[np.ndarray]:
-        return training_order(self.split.lengths, self.spec.training.batch_size, self.spec.seed, epoch)
 
     def _log(self) -> None:
         self._refuse_non_finite_loss()

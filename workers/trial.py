@@ -20,7 +20,7 @@ TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 ENTITY_TYPES = ("PER", "ORG", "LOC")
 SPLITS = ("train", "validation", "test")
 
-ErrorKind = Literal["bad_data", "non_finite_loss", "out_of_memory", "storage", "worker_died", "unexpected"]
+ErrorKind = Literal["bad_data", "non_finite_loss", "out_of_memory", "storage", "worker_died", "stopped", "unexpected"]
 
 
 class TrialError(Exception):

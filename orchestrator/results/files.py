@@ -1,20 +1,28 @@
 """The files of the tables: their names, many read at a time, and compact files in place of many where they are true."""
 
+import logging
+import re
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.errors import StoreError
 from orchestrator.results.parquet import decode, encode_compact, encode_small
 from orchestrator.results.rows import Row
-from orchestrator.results.schema import TABLES
+from orchestrator.results.schema import CHILD_TABLES, TABLES
 from workers.storage import Location
+
+log = logging.getLogger(__name__)
 
 NUM_READERS = 16
 """Threads that read small files: an object store answers each request after tens of milliseconds."""
 
 SUFFIX = ".parquet"
+ANY_KEY = re.compile(r"(.+)\.parquet")
+KEYS = dict.fromkeys(("trials", *CHILD_TABLES), re.compile(r"([0-9a-f]{16})\.parquet"))
+KEYS["attempts"] = re.compile(r"([0-9a-f]{16}-[0-9a-f]{8})\.parquet")
 
 
 class TableFiles:
@@ -29,8 +37,9 @@ class TableFiles:
 
     def keys(self, name: str) -> dict[str, int]:
         """Keys of the files of a table, sorted, and when each was written, in ns."""
+        pattern = KEYS.get(name, ANY_KEY)  # so that somebody's "Copy of …" doubles nothing
         entries = (self.location / name).entries()
-        return {entry.name.removesuffix(SUFFIX): entry.mtime_ns for entry in entries if entry.name.endswith(SUFFIX)}
+        return {found[1]: entry.mtime_ns for entry in entries if (found := pattern.fullmatch(entry.name))}
 
     def read_one(self, name: str, key: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One file.
@@ -69,11 +78,26 @@ class TableFiles:
         left = sorted(wanted - set(pc.unique(old[table.key]).to_pylist()))
         files = [self.path(name, key) for key in left]
         with ThreadPoolExecutor(NUM_READERS) as readers:  # decoding holds Python's lock: threads would slow it down
-            contents = readers.map(Location.read_bytes, files)
-            new = [decode(table, data, file, names) for file, data in zip(files, contents, strict=True)]
+            contents = readers.map(self._read_bytes, files)
+            new = [self._decode(name, data, file, names) for file, data in zip(files, contents, strict=True)]
         rows = pa.concat_tables([old, *new]).cast(table.subset(names)).combine_chunks()
         rows = rows.sort_by([(column, "ascending") for column in table.sort_by])
         return rows if columns is None else rows.select(list(columns))
+
+    def _read_bytes(self, file: Location) -> bytes:
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{file}: missing; {self._remedy(file)}") from None
+
+    def _decode(self, name: str, data: bytes, file: Location, names: list[str] | None) -> pa.Table:
+        try:
+            return decode(TABLES[name], data, file, names)
+        except StoreError as error:
+            raise StoreError(f"{error}; {self._remedy(file)}") from error
+
+    def _remedy(self, file: Location) -> str:
+        return f"delete {self.location / 'trials' / file.name}, then run the sweep again"
 
     def _read_unchanged(self, name: str, names: list[str] | None, wanted: set[str]) -> pa.Table:
         """The rows of the compact file that are wanted and are still true.
@@ -101,4 +125,7 @@ class TableFiles:
         try:
             return decode(TABLES[name], file.read_bytes(), file, names)
         except FileNotFoundError:
+            return TABLES[name].subset(names).empty_table()
+        except StoreError as error:
+            log.warning("%s; reading the trials' own files instead", error)
             return TABLES[name].subset(names).empty_table()

@@ -48,15 +48,13 @@ def decode(table: Table, data: bytes, where: object, columns: Sequence[str] | No
         rows = file.read(columns, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:  # OSError: pyarrow's word for damaged pages
         reason = " ".join(str(error).split())
-        raise StoreError(
-            f"{where}: cannot be read as Parquet ({reason}); delete it, then run the sweep again"
-        ) from error
+        raise StoreError(f"{where}: cannot be read as Parquet ({reason})") from error
     wanted = table.subset(columns)
     if rows.schema.equals(wanted):
         return rows
     for field in wanted:  # pyarrow returns what there is and leaves out the rest
         if field.name not in rows.schema.names or rows.schema.field(field.name) != field:
-            raise StoreError(f"{where}: column {field.name} is missing or not {field.type}; delete it, then run again")
+            raise StoreError(f"{where}: column {field.name} is missing or not {field.type}")
     return rows.select(wanted.names)
 
 

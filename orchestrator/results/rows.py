@@ -33,6 +33,11 @@ class Failure:
     message: str
     traceback: str | None
 
+    @property
+    def status(self) -> str:
+        """`stopped` when somebody asked for it, else `failed`."""
+        return "stopped" if self.kind == "stopped" else "failed"
+
 
 Outcome = TrialResult | Failure
 

@@ -203,7 +203,7 @@ LAYERS = Table(
 
 ATTEMPTS = Table(
     "attempts",
-    "One row a try at a trial, those included that were tried again. Rows are never replaced.",
+    "One row a try at a trial that came to an end (one that died with its driver did not). Rows are never replaced.",
     key="attempt_id",
     sort_by=("trial_id", "attempt", "attempt_id"),
     columns=(
@@ -211,7 +211,11 @@ ATTEMPTS = Table(
         TRIAL_ID,
         Column("attempt", WHOLE, "Number of the try, from 1; two tries at the same time may have the same."),
         SWEEP,
-        Column("status", TEXT, "completed; failed; or duplicate: completed, but another one was first and is kept."),
+        Column(
+            "status",
+            TEXT,
+            "completed; failed; stopped by somebody; or duplicate: completed, but another one was first and is kept.",
+        ),
         *ERROR,
         Column("host", TEXT, "Name of the machine.", True),
         *TIMES,

@@ -112,6 +112,10 @@ class ResultStore:
         """Keep what a sweep consists of, in its order, in place of what it consisted of before."""
         self._files.write(("plans", sweep, plan_rows(sweep, trials)))
 
+    def planned_sweeps(self) -> list[str]:
+        """Names of the sweeps that have been run here, sorted."""
+        return list(self._files.keys("plans"))
+
     def read_plan(self, sweep: str) -> pa.Table:
         """What a sweep consisted of when it was last run.
 
@@ -160,8 +164,8 @@ class ResultStore:
         trial_id = spec.trial_id()
         with self.location.locked():
             is_first = not self.is_completed(trial_id)
-            status = "failed" if isinstance(outcome, Failure) else "completed" if is_first else "duplicate"
-            number = 1 + sum(attempt_id.startswith(trial_id) for attempt_id in self._files.keys("attempts"))
+            status = outcome.status if isinstance(outcome, Failure) else "completed" if is_first else "duplicate"
+            number = 1 + sum(name.startswith(trial_id) for name in (self.location / "attempts").names())
             attempt_id = f"{trial_id}-{secrets.token_hex(4)}"
             row = attempt_row(attempt_id, number, status, spec, outcome, circumstances)
             files: list[tuple[str, str, Sequence[Row]]] = [("attempts", attempt_id, [row])]

@@ -60,7 +60,7 @@ def test_every_private_ray_has_a_token_and_a_folder_of_its_own(made):
     assert len(first.environment["RAY_AUTH_TOKEN"]) == 64
     assert first.environment["RAY_AUTH_TOKEN"] != second.environment["RAY_AUTH_TOKEN"]
     assert first.temp_dir != second.temp_dir
-    assert first.init_options["_temp_dir"] == str(first.temp_dir)
+    assert first.init_options["_temp_dir"] == str(first.temp_dir / "r")
 
 
 def test_only_the_user_can_enter_the_folder(made):
@@ -76,9 +76,9 @@ def test_ray_gets_the_usable_cores_unless_told_otherwise(made):
 
 
 def test_the_longest_socket_path_fits_below_the_longest_allowed_root():
-    with tempfile.TemporaryDirectory(prefix="r" * 13, dir="/tmp") as root:
+    with tempfile.TemporaryDirectory(prefix="r" * 11, dir="/tmp") as root:
         local_ray = private_ray(temp_root=root)
-        socket = local_ray.temp_dir / "session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store"
+        socket = local_ray.temp_dir / "r/session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store"
         assert len(os.fsencode(socket)) == 103
 
 
@@ -101,7 +101,7 @@ def test_a_negative_number_of_gpus_is_refused():
 def test_a_root_too_long_for_sockets_is_refused_before_anything_is_made(tmp_path):
     root = tmp_path / ("r" * 40)
     root.mkdir()
-    with pytest.raises(ValueError, match=r"temp_root: .*r{40} has \d+ bytes, at most 26 .* shorter folder"):
+    with pytest.raises(ValueError, match=r"temp_root: .*r{40} has \d+ bytes, at most 24 .* shorter folder"):
         private_ray(temp_root=root)
     assert list(root.iterdir()) == []
 
@@ -132,6 +132,8 @@ def test_two_private_rays_run_side_by_side_closed_to_strangers_and_leave_nothing
         for ray in rays:
             assert ray["square"] == 144
             assert ray["num_nodes"] == 1, "neither Ray has joined the other"
+            mode = Path(ray["temp_dir"]).stat().st_mode
+            assert stat.S_IMODE(mode) == 0o700, "Ray opens its own folder to everybody, but that is inside this one"
         assert rays[0]["address"] != rays[1]["address"]
 
         listening = {

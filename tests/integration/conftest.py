@@ -16,7 +16,10 @@ from orchestrator.results.store import ResultStore
 
 TIMEOUT_S = 180
 # What may differ between two runs of a trial: when, how long, where, how often.
-CIRCUMSTANCES = ("_at", "_s", "num_attempts", "num_resumes", "peak_memory_gib", "provenance_", "asked_json", "sweep")
+CIRCUMSTANCES = {
+    *("started_at", "ended_at", "duration_s", "load_s", "train_s", "evaluate_s", "subwords_per_s"),
+    *("num_attempts", "num_resumes", "peak_memory_gib", "peak_gpu_memory_gib", "sweep", "asked_json"),
+}
 
 
 class Command:
@@ -99,7 +102,8 @@ def numbers(results: object) -> dict[str, list[dict]]:
     tables = {name: store.read(name).to_pylist() for name in ("trials", "scores", "curves", "layers")}
     for name, rows in tables.items():
         tables[name] = [
-            {key: value for key, value in row.items() if not any(part in key for part in CIRCUMSTANCES)} for row in rows
+            {key: value for key, value in row.items() if key not in CIRCUMSTANCES and not key.startswith("provenance_")}
+            for row in rows
         ]
     return tables
 

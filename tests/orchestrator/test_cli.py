@@ -1,6 +1,7 @@
 """The command line: exit codes, one-line errors, and what each command prints."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -76,7 +77,13 @@ def test_a_planned_trial_runs_by_itself(capsys, tmp_path):
         (("run", "smoke", "--set", "languages=[qq]"), "'qq' is not in the synthetic corpus; it has ar, "),
         (("status", "smoke", "--set", "results=ftp://x/y"), "results: ftp://x/y: not a location that is known"),
         (("status", "smoke", "--set", "results=s3://me:secret@x/y"), "the location contains credentials"),
-        (("aggregate", "/no/such/folder"), "/no/such/folder: no such folder; give the results of a sweep"),
+        (("aggregate", "/no/such/folder"), "/no/such/folder: holds no results; give the results of a sweep"),
+        (("verify", "smoke", "/no/such/folder"), "/no/such/folder: holds no results"),
+        (("compact", "."), ".: holds no results"),
+        (("status", "smoke", "--set", "results=README.md"), "results: README.md is a file; give a folder"),
+        (("plan", "smoke", "--set", 'results="a\\0b"'), "a location cannot contain a null character"),
+        (("plan", "smoke", "--set", "model.name=~nobody-here/x"), "'~nobody-here/x' is no path"),
+        (("plan", "smoke", "--set", "x=" + "[" * 3000), "nested too deeply"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(capsys, words, message):
@@ -87,13 +94,35 @@ def test_bad_input_gets_one_line_and_exit_code_2(capsys, words, message):
     assert "secret" not in err
 
 
+def test_a_path_with_brackets_is_shown_as_it_is(capsys, tmp_path):
+    code, out, err = run(capsys, "plan", "smoke", "--set", f"results={tmp_path}/a[sw]/b[/b]")
+    assert (code, err) == (0, "")
+    assert f"results in {tmp_path}/a[sw]/b[/b]" in out
+
+
+def test_many_faults_are_cut_short(capsys):
+    code, _, err = run(capsys, "plan", "smoke", "--set", f"sparsities={[2.0 + n for n in range(100)]}")
+    assert code == 2
+    assert len(err.splitlines()) == 11
+    assert err.endswith("... and 90 more\n")
+
+
 def test_debug_adds_the_traceback(capsys):
     code, _, err = run(capsys, "--debug", "plan", "nowhere.yaml")
     assert code == 2
     assert "Traceback" in err
 
 
-def test_a_reader_that_leaves_early_is_no_error():
-    command = f"{sys.executable} -m orchestrator.cli schema | head -1; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("words", ["schema", "plan smoke"])
+def test_a_reader_that_leaves_early_is_no_error(words):
+    command = f"{sys.executable} -m orchestrator.cli {words} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "orchestrator.cli", "plan", "smoke", "--set", f"results={tmp_path}/Δ"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{tmp_path}/?" in done.stdout

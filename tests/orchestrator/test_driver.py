@@ -3,7 +3,7 @@
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.driver import trial_resources
+from orchestrator.driver import is_given_cluster, trial_resources
 from orchestrator.errors import SweepError
 from orchestrator.searcher import OrderedSearcher
 from orchestrator.sweep_spec import Resources
@@ -25,19 +25,39 @@ from orchestrator.sweep_spec import Resources
     ],
 )
 def test_trials_get_a_gpu_each_where_there_are_gpus(asked, available, resources, concurrency):
-    assert trial_resources(Resources(**asked), available) == (resources, concurrency)
+    assert trial_resources(Resources(**asked), [available], may_grow=True) == (resources, concurrency)
+
+
+def test_a_trial_runs_on_one_machine():
+    nodes = [{"CPU": 6.0}, {"CPU": 6.0}]
+    assert trial_resources(Resources(cpus_per_trial=4), nodes, may_grow=False)[1] == 2
+    with pytest.raises(SweepError, match="a trial asks for 8 CPUs and 0 GPUs, the largest machine has 6 and 0"):
+        trial_resources(Resources(cpus_per_trial=8), nodes, may_grow=False)
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"cpus_per_trial": 64}, "a trial asks for 64 CPUs and 0 GPUs, Ray has 8 and 0; lower"),
-        ({"gpus_per_trial": 0.5}, "a trial asks for 1 CPUs and 0.5 GPUs, Ray has 8 and 0"),
+        ({"cpus_per_trial": 64}, "a trial asks for 64 CPUs and 0 GPUs, the largest machine has 8 and 0; lower"),
+        ({"cpus_per_trial": 64, "max_concurrent_trials": 1}, "a trial asks for 64 CPUs"),
+        ({"gpus_per_trial": 0.5}, "a trial asks for 1 CPUs and 0.5 GPUs, the largest machine has 8 and 0"),
     ],
 )
 def test_trials_that_can_never_start_are_refused(asked, message):
     with pytest.raises(SweepError, match=message):
-        trial_resources(Resources(**asked), {"CPU": 8.0})
+        trial_resources(Resources(**asked), [{"CPU": 8.0}], may_grow=False)
+
+
+def test_the_address_of_a_ray_client_is_refused(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(SweepError, match="ray://head:10001 is for Ray's client; run on the cluster"):
+        is_given_cluster()
+
+
+@pytest.mark.parametrize(("address", "is_given"), [("", False), ("local", False), ("head:6379", True)])
+def test_a_private_ray_is_started_unless_an_address_is_given(monkeypatch, address, is_given):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert is_given_cluster() == is_given
 
 
 def suggest_all(searcher: OrderedSearcher) -> list[int]:

@@ -70,6 +70,11 @@ def test_a_field_says_what_it_means_in_the_schema():
         (["training.batchsize=1"], r"training.batchsize: unknown key, did you mean batch_size; "),
         (["trainig.lr=1"], r"trainig: unknown key, did you mean training"),
         (["training.lr=fast"], r"training.lr: 'fast': input should be a valid number"),
+        (["training.lr=true"], r"training.lr: True: input should be a number"),
+        (["training.num_steps=100000000000000000000000"], r"training.num_steps: 1000.*: input should be less than"),
+        (["seeds=[9223372036854775808]"], r"seeds.0: 9223372036854775808: input should be less than 2147483648"),
+        (["languages=[../sw]"], r"languages.0: '../sw': string should match pattern"),
+        (["corpus.path=''", "corpus.kind=path"], r"corpus.path: '': string should have at least 1 character"),
         (["training.lr=.inf"], r"training.lr: inf: input should be a finite number"),
         (["pruning.begin=0.8"], r"pruning.begin: 0.8 is after pruning.end, 0.7"),
         (["pruning.initial_sparsity=0.6"], r"initial_sparsity: 0.6 is above the smallest target 0.5"),
@@ -92,6 +97,11 @@ def test_a_wrong_field_gets_one_line_with_the_value_and_the_remedy(tmp_path, cha
     with pytest.raises(SpecError, match=message) as caught:
         load(tmp_path, SMALLEST, *changes)
     assert "\n" not in str(caught.value)
+
+
+def test_merge_keys_of_yaml_work(tmp_path):
+    merged = SMALLEST + "training: &base {lr: 1e-4}\ncorpus: {kind: hub}\n"
+    assert load(tmp_path, merged + "model: {<<: {init: random}}\n").model.init == "random"
 
 
 def test_every_fault_gets_its_line(tmp_path):

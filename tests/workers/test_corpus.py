@@ -168,8 +168,30 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 def test_file_that_is_not_parquet_is_refused(tmp_path):
     (tmp_path / "sw").mkdir()
     (tmp_path / "sw" / "train.parquet").write_bytes(b"hello")
-    with pytest.raises(TrialError, match="not a Parquet file"):
+    with pytest.raises(TrialError, match="not a readable Parquet file"):
         load_sentences(path_corpus(tmp_path), "sw", "train")
+
+
+def test_damaged_pages_are_refused_with_the_file(tmp_path):
+    write_parquet(tmp_path / "sw", "train", [["word"] * 50] * 50, [[0] * 50] * 50)
+    file = next((tmp_path / "sw").iterdir())
+    data = bytearray(file.read_bytes())
+    data[4:60] = b"\xff" * 56
+    file.write_bytes(bytes(data))
+    with pytest.raises(TrialError, match="train-00000-of-00001.parquet: not a readable Parquet file"):
+        load_sentences(path_corpus(tmp_path), "sw", "train")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "sw" / "train.tsv").mkdir(parents=True)
+    with pytest.raises(TrialError, match="no split 'train'"):
+        load_sentences(path_corpus(tmp_path), "sw", "train")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_word(tmp_path):
+    (tmp_path / "sw").mkdir()
+    (tmp_path / "sw" / "train.tsv").write_text("Juma\tB-PER\n", encoding="utf-8-sig")
+    assert load_sentences(path_corpus(tmp_path), "sw", "train").tokens == [["Juma"]]
 
 
 def test_missing_folder_language_and_split_are_told_apart(tmp_path):

@@ -1,9 +1,11 @@
 """A whole trial: the same bits every time, also when it was stopped, or run by a worker that ran others before."""
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from tests.factories import PRUNING, make_trial_spec
 from workers.checkpoint import Checkpoint
 from workers.data import synthetic
+from workers.data.corpus import fingerprint_folder
 from workers.model_folder import fingerprint_model_folder
 from workers.run import prepare_process, run_trial
 from workers.storage import Location
@@ -126,7 +129,9 @@ def test_memory_that_is_not_there_is_named(device, tmp_path):
 
     small_tokenizer(0).save_pretrained(tmp_path)
     BertConfig(vocab_size=10**11).save_pretrained(tmp_path)
-    model = ModelSpec(name=str(tmp_path), revision=None, init="random", fingerprint="huge")
+    model = ModelSpec(
+        name=str(tmp_path), revision=None, init="random", fingerprint=fingerprint_model_folder(tmp_path, "random")
+    )
     with pytest.raises(TrialError, match=r"can't allocate memory.* lower training.batch_size \(32\)") as caught:
         finish(run_trial(small_trial(model=model), device))
     assert caught.value.kind == "out_of_memory"
@@ -206,13 +211,58 @@ def parts(spec: TrialSpec, device: torch.device):
 
 
 def test_clipping_takes_the_norm_over_kept_weights(device):
-    """The gradient of pruned weights is zero when the norm is taken."""
+    spec = small_trial(pruning=replace(PRUNING, begin=0.0, end=0.0), target_sparsity=0.9)
+    spec = replace(spec, training=replace(spec.training, num_steps=1, max_grad_norm=1e9))
+    training = Training(spec, *parts(spec, device))
+    for _ in training.run():
+        gradients = [parameter.grad for parameter in training.model.parameters()]
+    kept = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    assert training.curve[0].grad_norm == pytest.approx(float(kept), rel=1e-5)
+    pruned = sum(int((training.weights[name].grad[~mask] != 0).sum()) for name, mask in training.pruner.masks.items())
+    assert (pruned, len(training.pruner.masks)) == (0, 12)
+
+
+def test_a_finished_trial_leaves_no_memory_behind(device):
     spec = small_trial()
     training = Training(spec, *parts(spec, device))
     for _ in training.run():
-        for name, mask in training.pruner.masks.items():
-            assert not training.weights[name].grad[~mask].any()
-    assert training.pruner.masks
+        pass
+    model = weakref.ref(training.model)
+    gc.disable()
+    try:
+        del training
+        assert model() is None, "a cycle keeps the model until the garbage collector runs"
+    finally:
+        gc.enable()
+
+
+def test_files_that_changed_since_planning_are_refused(device, wikiann, pretrained):
+    spec = real_trial(wikiann, pretrained)
+    other_corpus = replace(spec, corpus=replace(spec.corpus, fingerprint="another"))
+    with pytest.raises(TrialError, match=r"corpus.path: .*/ka has changed since the sweep was planned \(another, now"):
+        finish(run_trial(other_corpus, device))
+    other_model = replace(spec, model=replace(spec.model, fingerprint="another"))
+    with pytest.raises(TrialError, match=r"model.name: .* has changed since the sweep was planned \(another, now"):
+        finish(run_trial(other_model, device))
+
+
+def test_sequences_longer_than_the_model_takes_are_refused(device):
+    spec = small_trial()
+    long = replace(spec, training=replace(spec.training, max_length=513))
+    with pytest.raises(TrialError, match=r"training.max_length: 513 is more than the model's 512 positions"):
+        finish(run_trial(long, device))
+
+
+def test_state_of_another_model_is_not_taken(device, tmp_path, caplog):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 2)
+    tensors, values = checkpoint_at(tmp_path, spec).load()
+    tensors.pop("model.classifier.bias")
+    checkpoint_at(tmp_path, spec).save((tensors, values))
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert "does not fit ('model.classifier.bias'); starting from step 0" in caplog.text
+    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
 
 
 # Real data and a pretrained folder: mBERT's own vocabulary, and weights that went to disk and came back.
@@ -238,7 +288,7 @@ def real_trial(wikiann, model: ModelSpec, **changes) -> TrialSpec:
         revision=None,
         path=str(wikiann),
         seed=None,
-        fingerprint="real",
+        fingerprint=fingerprint_folder(wikiann, "ka", ("train", "validation", "test")),
         max_train_sentences=40,
         max_eval_sentences=20,
     )
@@ -272,7 +322,7 @@ def test_folder_that_lacks_encoder_weights_is_refused(device, wikiann, pretraine
     weights = load_file(f"{pretrained.name}/model.safetensors")
     weights.pop("encoder.layer.1.output.dense.weight")
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    broken = replace(pretrained, name=str(tmp_path), fingerprint="broken")
+    broken = replace(pretrained, name=str(tmp_path), fingerprint=fingerprint_model_folder(tmp_path, "pretrained"))
     with pytest.raises(TrialError, match="lacks 1 weights of the encoder, first bert.encoder.layer.1.output.dense"):
         finish(run_trial(real_trial(wikiann, broken), device))
 

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,13 @@ def test_writing_leaves_no_temporary_file_when_it_fails(tmp_path):
 
 
 def test_deleting_removes_what_a_killed_writer_left(tmp_path):
-    for name in (".state.0123abcd.tmp", "state", ".state2.0123abcd.tmp"):
+    for name in (".state.0123abcd.tmp", ".state.99999999.tmp", "state", ".state2.0123abcd.tmp"):
         (tmp_path / name).write_text("")
+    long_ago = time.time() - 3600
+    os.utime(tmp_path / ".state.0123abcd.tmp", (long_ago, long_ago))
     Location.parse(str(tmp_path / "state")).delete()
-    assert [path.name for path in tmp_path.iterdir()] == [".state2.0123abcd.tmp"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".state.99999999.tmp", ".state2.0123abcd.tmp"], "another writer's and another file's stay"
 
 
 def test_files_are_readable_as_the_umask_says(tmp_path):

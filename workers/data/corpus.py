@@ -5,7 +5,7 @@ does not continue an entity of its type (WikiANN's ja and zh have some) is legal
 `EvaluationSpec.matching` says.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +50,28 @@ def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
     return Sentences(table["tokens"].to_pylist(), table["labels"].to_pylist())
 
 
-def examine_folder(path: Path, language: str, splits: Iterable[str]) -> CorpusFacts:
+def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFacts:
     """Check a language's files in a corpus folder without keeping them.
 
     Raises:
         TrialError: kind `bad_data`, as `load_sentences`.
     """
-    files = [(split, file) for split in splits for file in _find_files(path, language, split)]
     num_sentences = {}
-    for split in dict.fromkeys(split for split, _ in files):
+    for split in splits:
         where, table = _read_folder(path, language, split)
         _check(table, where)
         num_sentences[split] = table.num_rows
-    labelled = [(f"{split}/{file.name}", file) for split, file in files]
-    return CorpusFacts(fingerprint_files(labelled), num_sentences)
+    return CorpusFacts(fingerprint_folder(path, language, splits), num_sentences)
+
+
+def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:
+    """Hash of a language's files of these splits; quick for files that were hashed before.
+
+    Raises:
+        TrialError: kind `bad_data`, when a file is missing.
+    """
+    files = [(split, file) for split in splits for file in _find_files(path, language, split)]
+    return fingerprint_files((f"{split}/{file.name}", file) for split, file in files)
 
 
 def count_unstarted_entities(labels: list[list[int]]) -> int:
@@ -111,7 +119,7 @@ def _find_files(path: Path, language: str, split: str) -> list[Path]:
         present = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
         raise TrialError("bad_data", f"languages: {language!r} has no folder in {path}; folders there: {present}")
     files = sorted(folder.glob(f"{split}*.parquet")) or sorted(folder.glob(f"{split}.tsv"))
-    if not files:
+    if not files or not all(file.is_file() for file in files):
         present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise TrialError(
             "bad_data",
@@ -123,8 +131,8 @@ def _find_files(path: Path, language: str, split: str) -> list[Path]:
 def _read_parquet(file: Path) -> pa.Table:
     try:
         table = pq.read_table(file, memory_map=True)
-    except pa.ArrowInvalid as error:
-        raise TrialError("bad_data", f"{file}: not a Parquet file ({_first_line(error)})") from error
+    except (pa.ArrowException, OSError) as error:  # OSError: pyarrow's word for damaged pages
+        raise TrialError("bad_data", f"{file}: not a readable Parquet file ({_first_line(error)})") from error
     return _with_labels(table, str(file))
 
 
@@ -160,7 +168,7 @@ def _read_tsv(file: Path) -> pa.Table:
 def _blocks(file: Path) -> Iterator[list[tuple[str, int]]]:
     """Runs of lines between empty lines."""
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise TrialError("bad_data", f"{file}: not UTF-8 text (byte {error.start}); expected token<TAB>tag") from error
     block = []
