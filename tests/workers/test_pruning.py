@@ -1,27 +1,19 @@
 """Schedule, scope and masks: exact counts, stated ties, and weights that stay at zero."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from transformers import BertConfig, BertForTokenClassification
 
+from tests.factories import PRUNING
 from workers.kernels import reference
 from workers.pruning.pruner import Pruner
 from workers.pruning.schedule import CubicSchedule
 from workers.pruning.scope import prunable_weights, rank_groups
-from workers.trial import PruningSpec, TrialError
-
-PRUNING = PruningSpec(
-    sparsity_schedule="cubic",
-    scope="global",
-    weights="encoder",
-    initial_sparsity=0.0,
-    begin=0.1,
-    end=0.7,
-    update_every_steps=3,
-)
+from workers.trial import TrialError
 
 
 def schedule(**changes) -> CubicSchedule:
@@ -160,7 +152,7 @@ def prune_and_train(scope: str, target: float, num_steps: int = 12) -> Pruner:
             parameter.mul_(1 + index)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
     weights = prunable_weights(model, "encoder")
-    pruning = PruningSpec(**vars(PRUNING) | {"scope": scope})
+    pruning = replace(PRUNING, scope=scope, update_every_steps=3)
     pruner = Pruner(weights, optimizer, CubicSchedule.from_spec(pruning, target, num_steps), pruning)
     previous: dict[str, torch.Tensor] = {}
     for step in range(num_steps):
