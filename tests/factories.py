@@ -78,6 +78,8 @@ def make_trial_result(**changes: Any) -> TrialResult:
         num_train_subwords=1700,
         num_split_sentences=1,
         num_unstarted_entities=0,
+        data_fingerprint="fedcba9876543210",
+        model_commit=None,
         num_resumes=0,
         load_s=0.25,
         train_s=2.0,

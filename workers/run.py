@@ -8,6 +8,7 @@ to report, when to stop (close it), and where results go. It reads top to bottom
 
 import argparse
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -146,6 +147,8 @@ def _run(
         num_train_subwords=training.num_subwords,
         num_split_sentences=sum(split.num_split_sentences for split in splits.values()),
         num_unstarted_entities=sum(split.num_unstarted_entities for split in splits.values()),
+        data_fingerprint=_fingerprint_data(splits),
+        model_commit=getattr(training.model.config, "_commit_hash", None),
         num_resumes=num_resumes,
         load_s=load_s,
         train_s=training.train_s,
@@ -203,6 +206,16 @@ def _evaluate(training: Training, name: str, split: EncodedSplit) -> Generator[P
         yield _progress(training, "evaluating")
     gold = tags_of_sentences(split, split.labels[split.labels >= 0])
     return score(name, gold, tags_of_sentences(split, predicted), settings.matching)
+
+
+def _fingerprint_data(splits: dict[str, EncodedSplit]) -> str:
+    """16 hexadecimal digits that stand for what the model saw, whatever a revision of the hub has become since."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(f"{name} {len(split.input_ids)}".encode())
+        digest.update(split.input_ids.astype("<i4").tobytes())
+        digest.update(split.labels.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

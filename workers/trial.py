@@ -254,6 +254,8 @@ class TrialResult:
     num_train_subwords: int
     num_split_sentences: int
     num_unstarted_entities: int
+    data_fingerprint: str
+    model_commit: str | None
     num_resumes: int
     load_s: float
     train_s: float

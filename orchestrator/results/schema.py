@@ -68,6 +68,8 @@ MEASURED_MEANINGS = {
     "num_train_subwords": "Sub-words trained on in all epochs together, special ones included.",
     "num_split_sentences": "Sentences longer than training_max_length, which were split between words.",
     "num_unstarted_entities": "Entities in the corpus that begin with I-, against IOB2.",
+    "data_fingerprint": "Hash of the sub-words and labels of all splits used: equal where the model saw equal data.",
+    "model_commit": "Commit on the hub that the weights were loaded from; null for folders.",
     "num_resumes": "How often training went on from a checkpoint.",
     "load_s": "Time to load corpus and model.",
     "train_s": "Time for training, resumptions included.",

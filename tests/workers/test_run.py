@@ -77,6 +77,16 @@ def test_trial_hits_its_sparsity_and_reports_what_it_did(device):
     assert 0.1 < result.peak_memory_gib < 8
 
 
+def test_data_has_a_fingerprint_that_follows_its_content(device):
+    def fingerprint(**corpus) -> str:
+        spec = small_trial()
+        spec = replace(spec, training=replace(spec.training, num_steps=1), corpus=replace(spec.corpus, **corpus))
+        return finish(run_trial(spec, device)).data_fingerprint
+
+    assert fingerprint() == fingerprint(max_train_sentences=100)
+    assert len({fingerprint(), fingerprint(max_train_sentences=99), fingerprint(max_eval_sentences=99)}) == 3
+
+
 def test_gpu_that_is_not_there_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
