@@ -288,7 +288,7 @@ def connected_ray() -> Iterator[ModuleType]:
 
 
 def _make_stop_signal(name: str) -> Any:
-    """A tiny actor beside the driver that running trials ask once a second whether they shall stop."""
+    """A tiny actor beside the driver that running trials ask with each report whether they shall stop."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -33,7 +33,8 @@ class SweepCallback(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         """It told where it is; its last report comes as `on_trial_complete`."""
         if "progress" in result:
-            self.sweep.progress.updated(trial.config["trial_id"], Progress(**result["progress"]))
+            progress = Progress(**result["progress"])
+            self.sweep.progress.updated(trial.config["trial_id"], progress, result["hostname"])
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """It came to an end that the worker could report, or was stopped."""

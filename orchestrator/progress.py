@@ -111,22 +111,23 @@ class SweepProgress:
         self._first_started_s: float | None = None
         self._lock = threading.Lock()
 
-    def started(self, trial_id: str, host: str | None = None) -> None:
-        """A trial was given to a worker, on a machine with that name."""
+    def started(self, trial_id: str) -> None:
+        """A trial was given to a worker."""
         with self._lock:
-            self._run(trial_id, host)
-            self._tell("started", trial_id, f"on {host}" if host else "")
+            self._run(trial_id)
+            self._tell("started", trial_id, "")
 
-    def updated(self, trial_id: str, progress: Progress) -> None:
-        """A running trial told where it is."""
+    def updated(self, trial_id: str, progress: Progress, host: str | None = None) -> None:
+        """A running trial told where it is, from a machine with that name."""
         with self._lock:
             if trial_id in self._ended:  # a report that came late
                 return
-            before = self._running.get(trial_id) or self._run(trial_id, None)
+            before = self._running.get(trial_id) or self._run(trial_id)
             fraction = progress.step / progress.num_steps if progress.num_steps else 0.0
             is_first = before.progress is None or before.progress.phase == "loading"
             self._running[trial_id] = replace(
                 before,
+                host=host,
                 progress=progress,
                 fraction=fraction,
                 first_fraction=fraction if is_first else before.first_fraction,
@@ -188,11 +189,11 @@ class SweepProgress:
         with self._lock:
             return self._events[start:]
 
-    def _run(self, trial_id: str, host: str | None) -> RunningTrial:
+    def _run(self, trial_id: str) -> RunningTrial:
         now = self.clock()
         if self._first_started_s is None:
             self._first_started_s = now
-        trial = RunningTrial(planned=self._planned[trial_id], host=host, started_s=now)
+        trial = RunningTrial(planned=self._planned[trial_id], host=None, started_s=now)
         self._running[trial_id] = trial
         return trial
 
@@ -352,7 +353,7 @@ def _bar(now: Snapshot, width: int) -> Text:
 def _running_table(trials: tuple[RunningTrial, ...], width: int) -> Table:
     """A row a trial; where there is room, with the language's name and the machine."""
     is_wide = width >= 100
-    has_host = is_wide and any(trial.host for trial in trials)
+    has_host = is_wide and len({trial.host for trial in trials} - {None}) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("language", no_wrap=True)
     for name, min_width in (("sparsity", 8), ("seed", 4), ("step", 11), ("loss", 6), ("sub-words/s", 11)):

@@ -1,6 +1,6 @@
 """The class that Ray starts once a worker and uses for trial after trial.
 
-A `step` runs the trial for about a second and reports where it is; the last one commits the result. Whatever goes
+A `step` runs the trial for half a second and reports where it is; the last one commits the result. Whatever goes
 wrong inside a trial ends here, as a report of what it was; the driver decides whether it is tried again. Only the death
 of the process itself is left for the driver to notice.
 """
@@ -21,7 +21,7 @@ from workers.checkpoint import Checkpoint
 from workers.run import prepare_process, run_trial
 from workers.trial import ErrorKind, Progress, TrialError, TrialResult, TrialSpec
 
-REPORT_EVERY_S = 1.0
+REPORT_EVERY_S = 0.5
 
 
 class TrialTrainable(tune.Trainable):
@@ -39,7 +39,7 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run for about a second, or to the end of the trial."""
+        """Run for half a second, or to the end of the trial."""
         try:
             return self._advance()
         except TrialError as error:

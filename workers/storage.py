@@ -121,10 +121,6 @@ class Location:
         stream.write(data)
         stream.close()
 
-    def exists(self) -> bool:
-        """Whether there is a file (folders do not count)."""
-        return bool(self._filesystem.get_file_info(self.path).is_file)
-
     def entries(self) -> list[Entry]:
         """The files of a folder, sorted by name, without hidden ones; none when there is no such folder."""
         from pyarrow.fs import FileSelector

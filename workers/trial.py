@@ -192,7 +192,7 @@ def _digest(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a running trial is; sent about once a second."""
+    """Where a running trial is; yielded after every step."""
 
     step: int
     num_steps: int

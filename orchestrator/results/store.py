@@ -116,18 +116,6 @@ class ResultStore:
         """Names of the sweeps that have been run here, sorted."""
         return list(self._files.keys("plans"))
 
-    def read_plan(self, sweep: str) -> pa.Table:
-        """What a sweep consisted of when it was last run.
-
-        Raises:
-            StoreError: it has not been run here.
-        """
-        try:
-            return self._files.read_one("plans", sweep)
-        except FileNotFoundError:
-            known = ", ".join(self._files.keys("plans")) or "none"
-            raise StoreError(f"{self.location}: no plan of sweep {sweep!r}; there are plans of: {known}") from None
-
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table, sorted as `schema` says; of scores, curves and layers those of completed trials.
 

@@ -234,7 +234,7 @@ def test_the_plain_view_prints_a_line_an_event():
     progress = sweep([planned("sw"), planned("yo"), planned("jv"), planned("my")], clock)
     console = plain_console()
     view = PlainView(progress, console)
-    progress.started("sw-0", host="node3")
+    progress.started("sw-0")
     clock.now += 200
     progress.completed("sw-0", 0.8434)
     progress.started("yo-0")
@@ -244,7 +244,7 @@ def test_the_plain_view_prints_a_line_an_event():
     view.refresh()
     view.refresh()  # nothing is printed twice
     assert text_of(console).splitlines()[:6] == [
-        "started  sw sparsity 0 seed 0: on node3",
+        "started  sw sparsity 0 seed 0",
         "done     sw sparsity 0 seed 0: F1 0.843 in 3 min",
         "started  yo sparsity 0 seed 0",
         "retry    yo sparsity 0 seed 0: worker_died: exit code 137",
@@ -279,10 +279,10 @@ def test_the_plain_view_has_printed_everything_when_it_closes():
 def test_the_live_view_shows_each_running_trial_within_the_terminals_width(width):
     clock = Clock()
     progress = sweep([planned("sw"), planned("zh", seed=2), planned("my"), planned("yo")], clock)
-    progress.started("sw-0", host="node1")
-    progress.started("zh-2", host="node2")
-    progress.updated("sw-0", at(120, num_steps=6250))
-    progress.updated("zh-2", at(6250, num_steps=6250, phase="evaluating", loss=None))
+    progress.started("sw-0")
+    progress.started("zh-2")
+    progress.updated("sw-0", at(120, num_steps=6250), host="node1")
+    progress.updated("zh-2", at(6250, num_steps=6250, phase="evaluating", loss=None), host="node2")
     progress.failed("my-0", "out_of_memory", "no memory is left " * 20)
     lines = live_lines(progress, width, 24)
     text = "\n".join(lines)

@@ -352,7 +352,7 @@ def test_duckdb_reads_version_and_meanings_from_the_footer(store):
 
 def test_a_plan_is_kept_in_its_order_and_replaced_by_the_next(store):
     store.write_plan("demo", [make_trial_spec(seed=seed) for seed in (7, 3)])
-    assert store.read_plan("demo")["seed"].to_pylist() == [7, 3]
+    assert store.read("plans", ["seed"])["seed"].to_pylist() == [7, 3]
     store.write_plan("demo", [make_trial_spec(seed=4)])
     store.write_plan("other", [make_trial_spec(seed=5)])
     assert store.read("plans", ["sweep", "position", "seed"]).to_pydict() == {
@@ -362,12 +362,11 @@ def test_a_plan_is_kept_in_its_order_and_replaced_by_the_next(store):
     }
 
 
-def test_a_plan_that_is_not_there_is_refused_with_those_that_are(store):
-    with pytest.raises(StoreError, match=r"results: no plan of sweep 'smoke'; there are plans of: none"):
-        store.read_plan("smoke")
+def test_sweeps_that_were_run_are_named(store):
+    assert store.planned_sweeps() == []
+    store.write_plan("other", [])
     store.write_plan("demo", [])
-    with pytest.raises(StoreError, match="there are plans of: demo"):
-        store.read_plan("smoke")
+    assert store.planned_sweeps() == ["demo", "other"]
 
 
 # Verify
