@@ -25,7 +25,7 @@ $(READY): pyproject.toml requirements.lock
 demo: $(READY) ## run the built-in smoke sweep on this machine and print its table (about 2 minutes)
 	$(BIN)/sparsweep run smoke --set results=$(DEMO)
 
-test: $(READY) ## run all tests (about 5 minutes on 2 cores)
+test: $(READY) ## run all tests (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(READY) ## check style, formatting and types
@@ -33,7 +33,7 @@ lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure what the README states (about 5 minutes on 2 cores)
+bench: $(READY) ## measure what the README states (about 3 minutes on 2 cores)
 	$(BIN)/python -m tests.benchmarks
 
 lock: $(READY) ## write the newest allowed versions into requirements.lock
