@@ -119,7 +119,7 @@ class Sweep:
         from orchestrator.trainable import TrialTrainable
 
         searcher = OrderedSearcher(
-            [self._config(trial, stop_signal, use_gpu=resources["gpu"] > 0) for trial in self.trials],
+            self._configs(stop_signal, use_gpu=resources["gpu"] > 0),
             is_wanted=self._is_wanted,
             is_stopping=lambda: self.is_stopping,
         )
@@ -150,10 +150,9 @@ class Sweep:
         self.progress.completed(config["trial_id"], None)  # by another driver on the same results
         return False
 
-    def _config(self, trial: PlannedTrial, stop_signal: str, use_gpu: bool) -> dict[str, Any]:
-        return {
-            "trial_id": trial.trial_id,
-            "trial": trial.spec.to_json(),
+    def _configs(self, stop_signal: str, use_gpu: bool) -> list[dict[str, Any]]:
+        """What Tune hands to a worker, a trial each."""
+        common = {
             "attempt": 1,
             "results": str(self.store.location),
             "sweep": self.spec.name,
@@ -163,6 +162,7 @@ class Sweep:
             "use_gpu": use_gpu,
             "stop_signal": stop_signal,
         }
+        return [{"trial_id": trial.trial_id, "trial": trial.spec.to_json(), **common} for trial in self.trials]
 
     def handle_failure(
         self,

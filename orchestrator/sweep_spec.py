@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from orchestrator.errors import SpecError
+from workers.trial import BUILTIN_MODEL
 
-BUILTIN_MODEL = "builtin:small-bert"
 BUILTIN_FOLDER = Path(__file__).parent / "sweeps"
 
 

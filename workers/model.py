@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.trial import TAGS, CorpusSpec, ModelSpec, TrialError
-
-BUILTIN = "builtin:small-bert"
+from workers.trial import BUILTIN_MODEL, TAGS, CorpusSpec, ModelSpec, TrialError
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +20,7 @@ def load_tokenizer(model: ModelSpec, corpus: CorpusSpec) -> Any:
     Raises:
         TrialError: kind `bad_data`, when there is none.
     """
-    if model.name == BUILTIN:
+    if model.name == BUILTIN_MODEL:
         from workers.data.wordpiece import small_tokenizer
 
         return small_tokenizer(corpus.seed or 0)
@@ -119,7 +117,7 @@ def _auto_class() -> Any:
 def _config(spec: ModelSpec) -> Any:
     from transformers import AutoConfig, BertConfig
 
-    if spec.name == BUILTIN:
+    if spec.name == BUILTIN_MODEL:
         from workers.data.wordpiece import SMALL_VOCAB_SIZE
 
         return BertConfig(

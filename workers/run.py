@@ -27,10 +27,10 @@ from workers.data.align import EncodedSplit, load_encoded
 from workers.data.corpus import fingerprint_folder
 from workers.evaluate import predict, score, tags_of_sentences
 from workers.kernels import reference
-from workers.model import BUILTIN, make_model
+from workers.model import make_model
 from workers.model_folder import fingerprint_model_folder
 from workers.train import Training, autocast_dtype
-from workers.trial import EntityScore, Progress, TrialError, TrialResult, TrialSpec
+from workers.trial import BUILTIN_MODEL, EntityScore, Phase, Progress, TrialError, TrialResult, TrialSpec
 
 GIB = 2**30
 
@@ -172,7 +172,7 @@ def _refuse_changed_files(spec: TrialSpec) -> None:
         splits = ("train", *spec.evaluation.splits)
         found = fingerprint_folder(Path(str(spec.corpus.path)), spec.language, splits)
         _refuse_change(f"corpus.path: {spec.corpus.path}/{spec.language}", spec.corpus.fingerprint, found)
-    if spec.model.fingerprint is not None and spec.model.name != BUILTIN:
+    if spec.model.fingerprint is not None and spec.model.name != BUILTIN_MODEL:
         found = fingerprint_model_folder(Path(spec.model.name), spec.model.init)
         _refuse_change(f"model.name: {spec.model.name}", spec.model.fingerprint, found)
 
@@ -223,14 +223,14 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _progress(training: Training, phase: str) -> Progress:
+def _progress(training: Training, phase: Phase) -> Progress:
     return Progress(
         step=training.step,
         num_steps=training.num_steps,
         loss=training.last_loss,
         sparsity=training.pruner.sparsity,
         subwords_per_s=training.subwords_per_s,
-        phase=phase,  # type: ignore[arg-type]
+        phase=phase,
     )
 
 

@@ -17,6 +17,9 @@ RECIPE_VERSION = 1
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 """WikiANN's IOB2 tags; a tag's label is its index (the order of the corpus on the Hugging Face hub)."""
 
+BUILTIN_MODEL = "builtin:small-bert"
+"""Name of the model that needs no files: a small BERT with the vocabulary of the synthetic corpus."""
+
 ENTITY_TYPES = ("PER", "ORG", "LOC")
 SPLITS = ("train", "validation", "test")
 
@@ -190,6 +193,9 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
+Phase = Literal["loading", "training", "evaluating"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a running trial is; yielded after every step."""
@@ -199,7 +205,7 @@ class Progress:
     loss: float | None
     sparsity: float
     subwords_per_s: float
-    phase: Literal["loading", "training", "evaluating"]
+    phase: Phase
 
 
 @dataclass(frozen=True, kw_only=True)

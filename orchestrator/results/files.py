@@ -48,8 +48,7 @@ class TableFiles:
             FileNotFoundError: there is none.
             StoreError: it is damaged, or of another version.
         """
-        file = self.path(name, key)
-        return decode(TABLES[name], file.read_bytes(), file, columns)
+        return self._decode(name, key, self.path(name, key).read_bytes(), columns)
 
     def write(self, *files: tuple[str, str, Sequence[Row]]) -> None:
         """Files as (table, key, rows), in this order; all rows are checked before the first is written.
@@ -76,28 +75,30 @@ class TableFiles:
         wanted = set(self.keys(name)) if completed is None else set(completed)
         old = self._read_unchanged(name, names, wanted)
         left = sorted(wanted - set(pc.unique(old[table.key]).to_pylist()))
-        files = [self.path(name, key) for key in left]
         with ThreadPoolExecutor(NUM_READERS) as readers:  # decoding holds Python's lock: threads would slow it down
-            contents = readers.map(self._read_bytes, files)
-            new = [self._decode(name, data, file, names) for file, data in zip(files, contents, strict=True)]
+            contents = readers.map(lambda key: self._read_bytes(name, key), left)
+            new = [self._decode(name, key, data, names) for key, data in zip(left, contents, strict=True)]
         rows = pa.concat_tables([old, *new]).cast(table.subset(names)).combine_chunks()
         rows = rows.sort_by([(column, "ascending") for column in table.sort_by])
         return rows if columns is None else rows.select(list(columns))
 
-    def _read_bytes(self, file: Location) -> bytes:
+    def _read_bytes(self, name: str, key: str) -> bytes:
+        file = self.path(name, key)
         try:
             return file.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"{file}: missing; {self._remedy(file)}") from None
+            raise StoreError(f"{file}: missing; {self._remedy(name, key)}") from None
 
-    def _decode(self, name: str, data: bytes, file: Location, names: list[str] | None) -> pa.Table:
+    def _decode(self, name: str, key: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
         try:
-            return decode(TABLES[name], data, file, names)
+            return decode(TABLES[name], data, self.path(name, key), columns)
         except StoreError as error:
-            raise StoreError(f"{error}; {self._remedy(file)}") from error
+            raise StoreError(f"{error}; {self._remedy(name, key)}") from error
 
-    def _remedy(self, file: Location) -> str:
-        return f"delete {self.location / 'trials' / file.name}, then run the sweep again"
+    def _remedy(self, name: str, key: str) -> str:
+        """A trial is run again when its row in `trials` is gone, whichever of its files is damaged."""
+        of_trial = name == "trials" or name in CHILD_TABLES
+        return f"delete {self.path('trials' if of_trial else name, key)}, then run the sweep again"
 
     def _read_unchanged(self, name: str, names: list[str] | None, wanted: set[str]) -> pa.Table:
         """The rows of the compact file that are wanted and are still true.

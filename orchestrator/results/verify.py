@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
@@ -31,7 +30,7 @@ def find_problem(files: TableFiles, trial_id: str) -> Problem | None:
 
 def _check_trial(files: TableFiles, trial_id: str) -> None:
     try:
-        rows = _read(files, "trials", trial_id)
+        rows = files.read_one("trials", trial_id)
     except FileNotFoundError:
         raise StoreError("missing: it has not been run to its end; run the sweep again") from None
     where = f"trials/{trial_id}.parquet"
@@ -59,17 +58,10 @@ def _check_children(files: TableFiles, name: str, trial_id: str, num_rows: int) 
     where = f"{name}/{trial_id}.parquet"
     remedy = f"delete trials/{trial_id}.parquet, then run the sweep again"
     try:
-        rows = _read(files, name, trial_id)
+        rows = files.read_one(name, trial_id)
     except FileNotFoundError:
         raise StoreError(f"{where}: missing; {remedy}") from None
     if rows.num_rows != num_rows:
         raise StoreError(f"{where}: {rows.num_rows} rows, its row in trials says {num_rows}; {remedy}")
     if pc.any(pc.not_equal(rows["trial_id"], trial_id)).as_py():
         raise StoreError(f"{where}: holds rows of another trial; {remedy}")
-
-
-def _read(files: TableFiles, name: str, trial_id: str) -> pa.Table:
-    try:
-        return files.read_one(name, trial_id)
-    except StoreError as error:
-        raise StoreError(f"{error}; delete trials/{trial_id}.parquet, then run the sweep again") from error

@@ -2,16 +2,14 @@ import io
 import re
 import threading
 import time
-from typing import Literal
 
 import pytest
 from rich.console import Console
 
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import LiveView, PlainView, SweepProgress, duration, open_view, summary_line
-from workers.trial import CorpusSpec, EvaluationSpec, ModelSpec, Progress, TrainingSpec, TrialSpec
-
-Phase = Literal["loading", "training", "evaluating"]
+from tests.factories import make_trial_spec
+from workers.trial import Phase, Progress
 
 
 class Clock:
@@ -25,37 +23,7 @@ class Clock:
 
 
 def planned(language: str, seed: int = 0, cost: float = 1.0) -> PlannedTrial:
-    spec = TrialSpec(
-        language=language,
-        target_sparsity=0.0,
-        seed=seed,
-        corpus=CorpusSpec(
-            kind="synthetic",
-            name=None,
-            revision=None,
-            path=None,
-            seed=0,
-            fingerprint=None,
-            max_train_sentences=None,
-            max_eval_sentences=None,
-        ),
-        model=ModelSpec(name="builtin:small-bert", revision=None, init="random", fingerprint=None),
-        pruning=None,
-        training=TrainingSpec(
-            num_epochs=1,
-            num_steps=None,
-            batch_size=8,
-            lr=1e-3,
-            lr_schedule="linear",
-            warmup=0.0,
-            weight_decay=0.0,
-            adam_epsilon=1e-8,
-            max_grad_norm=1.0,
-            max_length=64,
-            precision="float32",
-        ),
-        evaluation=EvaluationSpec(splits=("test",), batch_size=8, matching="strict"),
-    )
+    spec = make_trial_spec(language=language, seed=seed, target_sparsity=0.0)
     return PlannedTrial(spec, f"{language}-{seed}", cost)
 
 

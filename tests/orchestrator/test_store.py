@@ -362,6 +362,20 @@ def test_a_plan_is_kept_in_its_order_and_replaced_by_the_next(store):
     }
 
 
+@pytest.mark.parametrize(
+    ("table", "file"), [("trials", "trials"), ("scores", "trials"), ("attempts", "attempts"), ("plans", "plans")]
+)
+def test_a_damaged_file_names_the_file_whose_deletion_mends_it(store, table, file):
+    commit(store)
+    store.write_plan("demo", [make_trial_spec()])
+    damaged = next((Path(store.location.path) / table).iterdir())
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(
+        StoreError, match=rf"/{table}/{damaged.name}: cannot be read .*; delete .*/{file}/{damaged.name},"
+    ):
+        store.read(table)
+
+
 def test_sweeps_that_were_run_are_named(store):
     assert store.planned_sweeps() == []
     store.write_plan("other", [])
