@@ -1,0 +1,381 @@
+"""MaskedAdamW as an optimizer: torch's arithmetic without masks, torch's habits, and what it refuses."""
+
+import copy
+import math
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from workers.kernels import NAMES, make_kernels
+from workers.optim import MaskedAdamW
+
+BOTH = pytest.mark.parametrize("kernels", ["reference", "numba"])
+SHAPES = ((40, 33), (7,), (64, 9))
+
+
+def parameters(seed: int = 0, shapes=SHAPES) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+
+
+def give_gradients(seed: int, *models: list[nn.Parameter], scale: float = 1.0) -> None:
+    for ours in models:
+        for parameter, value in zip(ours, parameters(seed, [tuple(p.shape) for p in ours]), strict=True):
+            parameter.grad = value.detach() * scale
+
+
+def groups_of(ours: list[nn.Parameter], **first) -> list[dict]:
+    return [{"params": ours[:1], **first}, {"params": ours[1:], "weight_decay": 0.0, "lr": 2e-2, "betas": (0.8, 0.9)}]
+
+
+def masked(ours: list[nn.Parameter], **options) -> MaskedAdamW:
+    return MaskedAdamW(groups_of(ours, prunable=True), **{"lr": 1e-2, "weight_decay": 0.1} | options)
+
+
+@BOTH
+def test_without_masks_it_is_torchs_adamw(kernels):
+    ours, theirs = parameters(), parameters()
+    optimizer = masked(ours, kernels=kernels)
+    peer = torch.optim.AdamW(groups_of(theirs), lr=1e-2, weight_decay=0.1)
+    schedules = [LambdaLR(one, lambda step: 1 / (1 + step)) for one in (optimizer, peer)]
+    for step in range(30):
+        give_gradients(step, ours, theirs)
+        for one, schedule in zip((optimizer, peer), schedules, strict=True):
+            one.step()
+            schedule.step()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-7)
+
+
+@BOTH
+def test_clipping_without_masks_is_torchs(kernels):
+    ours, theirs = parameters(), parameters()
+    optimizer = masked(ours, kernels=kernels, max_grad_norm=0.7)
+    peer = torch.optim.AdamW(groups_of(theirs), lr=1e-2, weight_decay=0.1)
+    for step in range(5):
+        give_gradients(step, ours, theirs, scale=10.0**step / 1000)
+        norm = nn.utils.clip_grad_norm_(theirs, 0.7)
+        optimizer.step()
+        peer.step()
+        assert float(optimizer.grad_norm) == pytest.approx(float(norm), rel=1e-6)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@BOTH
+def test_one_step_by_hand(kernels):
+    weight = nn.Parameter(torch.tensor([2.0, -2.0]))
+    weight.grad = torch.tensor([0.5, 0.25])
+    MaskedAdamW([weight], lr=0.1, weight_decay=0.5, eps=1e-8, kernels=kernels).step()
+    # After one step the corrected moments are g and g², so the change is lr · sign(g).
+    assert weight.tolist() == pytest.approx([2 * 0.95 - 0.1, -2 * 0.95 - 0.1])
+
+
+@BOTH
+def test_masking_at_pruning_events_only_would_revive_what_this_keeps_at_zero(kernels):
+    ours, theirs = parameters(), parameters()
+    optimizer, peer = masked(ours, kernels=kernels), torch.optim.AdamW(theirs)
+    for step in range(3):
+        give_gradients(step, ours, theirs)
+        optimizer.step()
+        peer.step()
+    optimizer.update_masks(0.5)
+    pruned = ~optimizer.mask(ours[0])
+    with torch.no_grad():
+        theirs[0][pruned] = 0.0
+    for one in (*ours, *theirs):
+        one.grad = torch.zeros_like(one)
+    optimizer.step()
+    peer.step()
+    assert not ours[0][pruned].any()
+    assert theirs[0][pruned].all(), "momentum revives every weight that was only set to zero"
+
+
+@BOTH
+@pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
+def test_saved_and_loaded_it_goes_on_to_the_same_bits(kernels, semantics, tmp_path):
+    ours = parameters()
+    optimizer = masked(ours, kernels=kernels, semantics=semantics)
+    give_gradients(0, ours)
+    optimizer.step()
+    optimizer.update_masks(0.6)
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    again = [nn.Parameter(p.detach().clone()) for p in ours]
+    other = masked(again, kernels=kernels, semantics=semantics)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for step in range(1, 4):
+        give_gradients(step, ours, again)
+        optimizer.step()
+        other.step()
+        optimizer.update_masks(0.6 + step / 10)
+        other.update_masks(0.6 + step / 10)
+    assert all(torch.equal(one, copied) for one, copied in zip(ours, again, strict=True))
+    assert torch.equal(optimizer.mask(ours[0]), other.mask(again[0]))
+
+
+def test_masks_take_one_bit_a_weight_of_the_state():
+    ours = parameters()
+    optimizer = masked(ours)
+    optimizer.update_masks(0.5)
+    mask = optimizer.state_dict()["state"][0]["mask"]
+    assert (mask.dtype, mask.numel()) == (torch.int32, math.ceil(40 * 33 / 32))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_have_kernels_of_their_own(duplicate):
+    ours = parameters()
+    optimizer = masked(ours, max_grad_norm=1.0)
+    give_gradients(0, ours)
+    optimizer.step()
+    other = duplicate(optimizer)
+    assert other.kernels is not optimizer.kernels
+    assert other.max_grad_norm == 1.0
+    copied = [p for group in other.param_groups for p in group["params"]]
+    give_gradients(1, ours, copied)
+    optimizer.step()
+    other.step()
+    assert all(torch.equal(one, two) for one, two in zip(ours, copied, strict=True))
+
+
+def test_gradient_scaler_leaves_its_scale_to_the_step():
+    ours, theirs = parameters(), parameters()
+    optimizer, plain = masked(ours), masked(theirs)
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    for losses, one in (((1.0, math.inf, 2.0), optimizer), ((1.0, None, 2.0), plain)):
+        mine = ours if one is optimizer else theirs
+        for factor in losses:
+            if factor is None:
+                continue
+            one.zero_grad()
+            loss = sum((p * factor).sum() for p in mine)
+            if one is optimizer:
+                scaler.scale(loss).backward()
+                scaler.step(one)
+                scaler.update()
+            else:
+                loss.backward()
+                one.step()
+    assert scaler.get_scale() == 32.0, "the infinite step was skipped"
+    assert float(optimizer.state[ours[0]]["step"]) == 2.0
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_closure_gives_its_loss():
+    ours = parameters()
+    optimizer = masked(ours)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum((p**2).sum() for p in ours)
+        loss.backward()
+        return loss
+
+    first = optimizer.step(closure)
+    assert optimizer.step(closure).item() < first.item()
+
+
+def test_result_does_not_depend_on_the_number_of_threads():
+    before, results = torch.get_num_threads(), []
+    try:
+        for num_threads in (1, 2, 3):
+            torch.set_num_threads(num_threads)
+            ours = parameters(0, ((300, 401), (33,), (1, 70_001)))
+            optimizer = MaskedAdamW(ours, prunable=True, max_grad_norm=1.0, kernels="numba")
+            for step in range(3):
+                give_gradients(step, ours)
+                optimizer.step()
+                optimizer.update_masks(0.3 * (step + 1))
+            results.append(ours)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for other in results[1:] for one, other in zip(results[0], other, strict=True))
+
+
+def test_global_scope_prunes_small_layers_harder_and_layer_scope_all_alike():
+    small, large = nn.Parameter(torch.linspace(0.1, 1.0, 10)), nn.Parameter(torch.linspace(1.1, 2.0, 10))
+    optimizer = MaskedAdamW([small, large], prunable=True)
+    optimizer.update_masks(0.5, "global")
+    assert [int((p == 0).sum()) for p in (small, large)] == [10, 0]
+    alike = MaskedAdamW([large], prunable=True)
+    alike.update_masks(0.5, "layer")
+    assert int((large == 0).sum()) == 5
+
+
+def test_automatic_choice_follows_the_device_and_is_told():
+    assert make_kernels("auto", torch.device("cpu")).name == "numba"
+    assert make_kernels("auto", torch.device("meta")).name == "reference"
+    assert MaskedAdamW(parameters(), kernels="reference").kernels.name == "reference"
+
+
+# What is refused.
+
+
+def test_wrong_parameters_are_refused():
+    def refused(parameter: torch.Tensor, match: str) -> None:
+        with pytest.raises(ValueError, match=match):
+            MaskedAdamW([parameter])
+
+    refused(nn.Parameter(torch.ones(4, 6).t()), r"of shape \(6, 4\) has strides \(1, 6\); make it contiguous")
+    refused(nn.Parameter(torch.ones(3, dtype=torch.bfloat16)), r"is torch.bfloat16; MaskedAdamW needs float32")
+    refused(nn.Parameter(torch.ones(3, dtype=torch.float64)), r"is torch.float64; MaskedAdamW needs float32")
+    refused(nn.Parameter(torch.ones(3, dtype=torch.complex64)), r"is torch.complex64; MaskedAdamW needs float32")
+    refused(torch.ones(3, 3).to_sparse().requires_grad_(), r"is torch.sparse_coo; MaskedAdamW needs dense")
+
+
+def test_parameters_on_two_devices_are_refused():
+    with pytest.raises(ValueError, match="is on meta, others are on cpu; use one optimizer a device"):
+        MaskedAdamW([nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3, device="meta"))])
+
+
+def test_a_wrong_parameter_added_later_leaves_the_optimizer_as_it_was():
+    optimizer = MaskedAdamW(parameters())
+    with pytest.raises(ValueError, match="is torch.float64"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(3, dtype=torch.float64))]})
+    assert len(optimizer.param_groups) == 1
+
+
+@BOTH
+def test_wrong_gradients_are_refused_before_anything_changes(kernels):
+    ours = parameters()
+    optimizer = masked(ours, kernels=kernels)
+    give_gradients(0, ours)
+    ours[-1].grad = torch.ones(9, 64).t()
+    before = [p.detach().clone() for p in ours]
+    with pytest.raises(ValueError, match=r"the gradient of a parameter of shape \(64, 9\) has strides \(1, 64\)"):
+        optimizer.step()
+    assert all(torch.equal(one, other) for one, other in zip(ours, before, strict=True))
+
+
+def test_sparse_gradients_are_refused():
+    table = nn.Embedding(5, 3, sparse=True)
+    optimizer = MaskedAdamW(table.parameters())
+    table(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(ValueError, match="is torch.sparse_coo; use dense gradients"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"lr": -1.0}, "lr: -1.0 is below 0"),
+        ({"lr": math.nan}, "lr: nan is below 0"),
+        ({"lr": torch.ones(2)}, "lr: a tensor of 2 elements"),
+        ({"betas": (0.9, 1.0)}, r"betas: \(0.9, 1.0\) are not both in \[0, 1\)"),
+        ({"eps": 0.0}, "eps: 0.0 is not above 0"),
+        ({"weight_decay": -0.1}, "weight_decay: -0.1 is below 0"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm: 0.0 is not above 0"),
+        ({"semantics": "soft"}, "semantics: 'soft' is unknown; there are hard and dense_shadow"),
+        ({"kernels": "cuda"}, "kernels: 'cuda' is unknown; there are auto, reference, triton, numba"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        MaskedAdamW(parameters(), **options)
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.1, math.nan])
+def test_sparsity_out_of_range_is_refused(sparsity):
+    with pytest.raises(ValueError, match=rf"sparsity: {sparsity} is outside \[0, 1\]"):
+        masked(parameters()).update_masks(sparsity)
+
+
+def test_unknown_scope_and_nothing_to_prune_are_refused():
+    with pytest.raises(ValueError, match="scope: 'row' is unknown; there are global and layer"):
+        masked(parameters()).update_masks(0.5, "row")
+    with pytest.raises(ValueError, match="no parameter group is prunable; give one the option prunable=True"):
+        MaskedAdamW(parameters()).update_masks(0.5)
+
+
+def test_kernels_for_another_device_are_refused(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="kernels: numba computes on CPUs and the weights are on meta; use auto"):
+        make_kernels("numba", torch.device("meta"))
+    pytest.importorskip("triton")
+    with pytest.raises(ValueError, match="kernels: triton computes on GPUs and the weights are on cpu; use auto"):
+        make_kernels("triton", torch.device("cpu"))
+    assert set(NAMES) == {"reference", "triton", "numba"}
+
+
+def state_of(optimizer: MaskedAdamW) -> dict:
+    return copy.deepcopy(optimizer.state_dict())
+
+
+@pytest.fixture
+def trained() -> MaskedAdamW:
+    ours = parameters()
+    optimizer = masked(ours)
+    give_gradients(0, ours)
+    optimizer.step()
+    optimizer.update_masks(0.5)
+    return optimizer
+
+
+def broken_states(good: dict) -> dict[str, dict]:
+    """States that must not be loaded, by the message that says why."""
+    broken = {}
+
+    def change(match: str, edit) -> None:
+        state = copy.deepcopy(good)
+        edit(state)
+        broken[match] = state
+
+    change(
+        r"mask is torch.int32 of shape \(41,\); expected int32 of shape \(42,\)", lambda s: cut(s["state"][0], "mask")
+    )
+    change(r"mask is torch.float32", lambda s: s["state"][0].update(mask=s["state"][0]["mask"].float()))
+    change(r"exp_avg_sq has shape \(39, 33\)", lambda s: cut(s["state"][0], "exp_avg_sq"))
+    change(r"exp_avg has shape None", lambda s: s["state"][0].pop("exp_avg"))
+    change(r"step is -1.0; it must be a whole number", lambda s: s["state"][0].update(step=torch.tensor(-1.0)))
+    change(r"step is 1.5", lambda s: s["state"][0].update(step=torch.tensor(1.5)))
+    change(r"step is None", lambda s: s["state"][0].pop("step"))
+    change(r"its group is not prunable", lambda s: s["state"][1].update(mask=torch.zeros(1, dtype=torch.int32)))
+    change(
+        r"its semantics are dense_shadow, this optimizer's are hard",
+        lambda s: s["param_groups"][0].update(semantics="dense_shadow"),
+    )
+    change(r"its semantics are None", lambda s: [group.pop("semantics") for group in s["param_groups"]])
+    return broken
+
+
+def cut(state: dict, name: str) -> None:
+    state[name] = state[name][:-1]
+
+
+def test_states_that_do_not_fit_are_refused_and_change_nothing(trained):
+    before = state_of(trained)
+    for match, state in broken_states(before).items():
+        with pytest.raises(ValueError, match=match):
+            trained.load_state_dict(state)
+        for number, values in trained.state_dict()["state"].items():
+            assert all(torch.equal(value, before["state"][number][name]) for name, value in values.items()), match
+
+
+def test_state_of_a_model_with_other_parameters_is_refused(trained):
+    with pytest.raises(ValueError, match="parameter group"):
+        MaskedAdamW(parameters(), prunable=True).load_state_dict(trained.state_dict())
+
+
+def test_states_are_no_part_of_the_saved_one(trained):
+    saved = trained.state_dict()
+    ours = parameters()
+    other = masked(ours)
+    other.load_state_dict(saved)
+    give_gradients(1, ours)
+    other.step()
+    other.update_masks(0.9)
+    assert float(saved["state"][0]["step"]) == 1.0
+    assert int((~trained.mask(trained.param_groups[0]["params"][0])).sum()) == round(0.5 * 40 * 33)
+
+
+def test_no_warning_is_given():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours = parameters()
+        optimizer = masked(ours)
+        give_gradients(0, ours)
+        optimizer.step()
+        optimizer.zero_grad()

@@ -1,0 +1,106 @@
+"""What an implementation of the kernels is given and what it must do; nothing is computed here.
+
+All tensors are contiguous, on one device, and float32 unless said otherwise. Tensors of one parameter have its shape;
+`mask` is packed (see `workers.kernels.packed`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+Semantics = Literal["hard", "dense_shadow"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTensors:
+    """One parameter in an optimizer step. `step` is 0-dimensional and counts the steps done before this one."""
+
+    weight: Tensor
+    grad: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor
+    mask: Tensor | None  # None: nothing of it is pruned
+    lr: float | Tensor
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, slots=True)
+class MaskTensors:
+    """One prunable parameter in a mask update."""
+
+    weight: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RankGroup:
+    """Parameters whose weights are ranked together, in the order that breaks ties."""
+
+    tensors: tuple[MaskTensors, ...]
+    num_pruned: int  # after the update, 0 to all
+
+
+class Kernels(Protocol):
+    """An implementation. Both methods change the tensors in place and never make the host wait for a GPU.
+
+    Attributes:
+        name: as in `pruning.kernels` and in a trial's row.
+    """
+
+    name: str
+
+    def step(
+        self,
+        tensors: Sequence[StepTensors],
+        *,
+        semantics: Semantics,
+        max_grad_norm: float | None,
+        grad_scale: Tensor | None,
+        found_inf: Tensor | None,
+    ) -> Tensor | None:
+        """One AdamW step of all parameters (Loshchilov & Hutter 2019, algorithm 2), then zeros where a mask says so.
+
+        With g the gradient divided by `grad_scale` and scaled down to norm `max_grad_norm`, all of it in float32 and in
+        this order (coefficients of the step are computed in float64 and rounded once):
+
+            m ← m + (g − m)(1 − β₁)
+            v ← v β₂ + g g (1 − β₂)
+            w ← w (1 − lr · decay) − lr / (1 − β₁ᵗ) · (m / (√v · 1 / √(1 − β₂ᵗ) + ε))
+
+        Where the mask prunes, w and v become +0 whatever they were, and so does m under `hard`; under `dense_shadow` m
+        stays as it is. `step` is then one more. When `found_inf` is not 0 nothing changes.
+
+        Args:
+            tensors: the parameters that have gradients.
+            semantics: hard or dense_shadow.
+            max_grad_norm: largest 2-norm of all unpruned entries of all gradients together; None: no clipping.
+                As `torch.nn.utils.clip_grad_norm_` does, gradients are multiplied by min(1, max / (norm + 1e-6)).
+            grad_scale: what the loss was multiplied by; 1 element.
+            found_inf: whether a gradient is not finite; 1 element.
+
+        Returns:
+            The norm before clipping, 0-dimensional; None without clipping.
+        """
+
+    def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
+        """Prune exactly `num_pruned` weights of smallest magnitude in each group.
+
+        The magnitude is that of the weight, and under `dense_shadow` for a pruned weight that of its frozen dense
+        value, which its place in `exp_avg` holds. Under `hard` pruned weights rank below all others, so none comes
+        back, also when fewer are asked for than are pruned. Ties go by position: earlier tensors first, and inside a
+        tensor the lower row-major index. −0 equals 0, denormals are ranked, infinities rank highest.
+
+        A weight that becomes pruned is set to +0 with both moments; under `dense_shadow` its value is first moved to
+        `exp_avg`. A weight that comes back takes its frozen value, and its moments start from 0.
+
+        Returns:
+            How many of the ranked weights are NaN: 0-dimensional, int64. When it is not 0, nothing has changed.
+        """
