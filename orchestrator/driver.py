@@ -90,6 +90,7 @@ class Sweep:
         with connected_ray() as ray:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             resources, concurrency = trial_resources(self.spec.resources, nodes, may_grow=is_given_cluster())
+            refuse_wrong_kernels(self.spec.pruning.kernels, has_gpu=resources["gpu"] > 0)
             name = f"sparsweep-stop-{secrets.token_hex(8)}"
             self._stop_signal = _make_stop_signal(name)
             # Only now: Ray takes the signals while it connects. And Tune runs in a thread, or it would take them, too.
@@ -159,6 +160,7 @@ class Sweep:
             "asked_json": self.spec.model_dump_json(),
             "checkpoint_every_s": self.spec.resources.checkpoint_every_s,
             "num_threads": self.spec.resources.cpus_per_trial,
+            "kernels": self.spec.pruning.kernels,
             "use_gpu": use_gpu,
             "stop_signal": stop_signal,
         }
@@ -232,6 +234,18 @@ def trial_resources(
         )
     concurrency = min(fitting or math.inf, asked.max_concurrent_trials or math.inf)
     return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency)
+
+
+def refuse_wrong_kernels(kernels: str, has_gpu: bool) -> None:
+    """Kernels that cannot compute where the trials will run would fail every trial; better fail now.
+
+    Raises:
+        SweepError: triton without a GPU, or numba with one.
+    """
+    if kernels == "triton" and not has_gpu:
+        raise SweepError("pruning.kernels: triton computes on GPUs, and trials get none here; use auto or numba")
+    if kernels == "numba" and has_gpu:
+        raise SweepError("pruning.kernels: numba computes on CPUs, and trials get a GPU here; use auto or triton")
 
 
 def _num_fitting(node: Mapping[str, float], cpus: int, gpus: float) -> int:

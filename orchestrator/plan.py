@@ -78,7 +78,7 @@ def _make_trial(
         seed=seed,
         corpus=corpus,
         model=model,
-        pruning=PruningSpec(**sweep.pruning.model_dump()) if sparsity > 0 else None,
+        pruning=PruningSpec(**sweep.pruning.model_dump(exclude={"kernels"})) if sparsity > 0 else None,
         training=TrainingSpec(**training),
         evaluation=EvaluationSpec(**evaluation | {"splits": tuple(evaluation["splits"])}),
     )

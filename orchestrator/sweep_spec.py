@@ -97,6 +97,8 @@ class Pruning(Section):
     """global: all prunable weights are ranked together; layer: each tensor reaches the target by itself."""
     weights: Literal["encoder", "encoder_and_embeddings"] = "encoder"
     """Which weights are prunable: the encoder's linear layers, or these and the word embeddings."""
+    semantics: Literal["hard", "dense_shadow"] = "hard"
+    """hard: a pruned weight is gone; dense_shadow: its value is kept and may return when masks change (Zhu & Gupta)."""
     initial_sparsity: Sparsity = 0.0
     """Sparsity at the first pruning step, fraction in [0, 1), at most the smallest non-zero target."""
     begin: Fraction = 0.1
@@ -105,6 +107,8 @@ class Pruning(Section):
     """Step at which the target is reached, as a fraction of all training steps; the rest is recovery."""
     update_every_steps: PositiveInt = 10
     """Steps between two recomputations of the masks; the last one always falls on the end step."""
+    kernels: Literal["auto", "reference", "triton", "numba"] = "auto"
+    """Who computes the optimizer's step, pruned or dense; auto: triton on GPUs, numba on CPUs. Changes no trial."""
 
 
 class Training(Section):

@@ -5,6 +5,7 @@ wrong inside a trial ends here, as a report of what it was; the driver decides w
 of the process itself is left for the driver to notice.
 """
 
+import logging
 import time
 import traceback
 from collections.abc import Generator
@@ -29,6 +30,8 @@ class TrialTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Once a worker, before its first trial."""
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")  # into the worker's log
+        logging.getLogger("workers").setLevel(logging.INFO)
         self.resources = (config["num_threads"], config["use_gpu"])
         self.stop_signal = ray.get_actor(config["stop_signal"])
         self._begin(config)
@@ -60,12 +63,13 @@ class TrialTrainable(tune.Trainable):
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         """The work of a trial; what benchmarks of the driver replace."""
-        return (yield from run_trial(spec, prepare_process(*self.resources), self.checkpoint))
+        return (yield from run_trial(spec, prepare_process(*self.resources), self.checkpoint, self.kernels))
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.spec = TrialSpec.from_json(config["trial"])
         self.store = ResultStore(config["results"])
         self.sweep, self.asked_json = config["sweep"], config["asked_json"]
+        self.kernels = config["kernels"]
         self.checkpoint = Checkpoint(
             self.store.checkpoint(self.spec.trial_id()), self.spec.trial_id(), config["checkpoint_every_s"]
         )

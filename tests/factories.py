@@ -21,6 +21,7 @@ PRUNING = PruningSpec(
     sparsity_schedule="cubic",
     scope="global",
     weights="encoder",
+    semantics="hard",
     initial_sparsity=0.0,
     begin=0.1,
     end=0.7,
@@ -90,7 +91,7 @@ def make_trial_result(**changes: Any) -> TrialResult:
         device="cpu",
         device_name="a processor",
         num_threads=1,
-        kernels="reference",
+        kernels="numba",
         scores=tuple(
             make_score(split=split, entity_type=entity_type, f1=f1 if split == "test" else 0.25)
             for split in ("validation", "test")

@@ -26,7 +26,7 @@ from workers.checkpoint import Checkpoint, State
 from workers.data.align import EncodedSplit, load_encoded
 from workers.data.corpus import fingerprint_folder
 from workers.evaluate import predict, score, tags_of_sentences
-from workers.kernels import reference
+from workers.kernels import AUTO
 from workers.model import make_model
 from workers.model_folder import fingerprint_model_folder
 from workers.train import Training, autocast_dtype
@@ -60,7 +60,7 @@ def prepare_process(num_threads: int, use_gpu: bool | None = None) -> torch.devi
 
 
 def run_trial(
-    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None = None
+    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None = None, kernels: str = AUTO
 ) -> Generator[Progress, None, TrialResult]:
     """Run one trial.
 
@@ -68,6 +68,7 @@ def run_trial(
         spec: what to run.
         device: from `prepare_process`.
         checkpoint: where to go on from, and where to save to; None keeps nothing.
+        kernels: who computes the optimizer's step and the masks: auto, reference, triton or numba.
 
     Yields:
         Where the trial is, after every step.
@@ -79,7 +80,7 @@ def run_trial(
         TrialError: bad data, a loss that is not finite, or no memory.
     """
     try:
-        return (yield from _run(spec, device, checkpoint))
+        return (yield from _run(spec, device, checkpoint, kernels))
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -88,7 +89,7 @@ def run_trial(
 
 
 def _run(
-    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None
+    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None, kernels: str
 ) -> Generator[Progress, None, TrialResult]:
     _reset_peak_memory(device)
     started = time.perf_counter()
@@ -101,7 +102,12 @@ def _run(
         name: load_encoded(spec.corpus, spec.model, spec.language, name, spec.training.max_length)
         for name in ("train", *spec.evaluation.splits)
     }
-    training = Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device)
+
+    def make_training() -> Training:
+        return Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device, kernels)
+
+    training = make_training()
+    log.info("kernels: %s on %s", training.optimizer.kernels.name, device)
     _refuse_long_sequences(training)
     num_resumes = 0
     if checkpoint is not None and (state := checkpoint.load()) is not None:
@@ -109,7 +115,7 @@ def _run(
             num_resumes = _restore(training, state)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
-            training = Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device)
+            training = make_training()
     load_s = time.perf_counter() - started
 
     def save() -> None:
@@ -159,7 +165,7 @@ def _run(
         device=device.type,
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         num_threads=torch.get_num_threads(),
-        kernels=reference.NAME,
+        kernels=training.optimizer.kernels.name,
         scores=tuple(scores),
         curve=tuple(training.curve),
         layers=layers,
@@ -265,8 +271,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
     parser.add_argument("spec", type=Path, help="file with one trial: a `spec` of `sparsweep plan SPEC --json`")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--kernels", default=AUTO, help="auto, reference, triton or numba (default: %(default)s)")
     args = parser.parse_args()
-    running = run_trial(TrialSpec.from_json(args.spec.read_text()), prepare_process(args.threads))
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO)
+    spec = TrialSpec.from_json(args.spec.read_text())
+    running = run_trial(spec, prepare_process(args.threads), kernels=args.kernels)
     while True:
         try:
             progress = next(running)

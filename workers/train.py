@@ -1,4 +1,4 @@
-"""The training loop: step, prune, clip, log, and all the state that a resumed trial needs.
+"""The training loop: prune, step, log, and all the state that a resumed trial needs.
 
 `Training.run` is a generator that yields after every optimizer step, so that whoever drives it can report progress and
 can stop between two steps; closing it early leaves the state complete for a checkpoint.
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
-from workers.pruning.pruner import MOMENTS, Pruner
+from workers.kernels import AUTO
+from workers.optim import MaskedAdamW
+from workers.pruning.pruner import Pruner
 from workers.pruning.schedule import CubicSchedule
 from workers.pruning.scope import prunable_weights
 from workers.trial import CurvePoint, TrainingSpec, TrialError, TrialSpec
@@ -24,6 +26,9 @@ from workers.trial import CurvePoint, TrainingSpec, TrialError, TrialSpec
 LOG_EVERY_STEPS = 10
 """Steps between two points of the curve, and between two looks at whether the loss is finite (on a GPU, a look waits
 for the device)."""
+
+STATE = ("step", "exp_avg", "exp_avg_sq", "mask")
+"""What the optimizer keeps of a parameter."""
 
 
 class Training:
@@ -34,14 +39,20 @@ class Training:
         model: on its device; trained in place.
         split: the training split.
         device: where the model is.
+        kernels: who computes the optimizer's step and the masks, see `workers.kernels.make_kernels`.
+
+    Raises:
+        TrialError: kind `bad_data`, when the model cannot be pruned, or not with these kernels.
     """
 
-    def __init__(self, spec: TrialSpec, model: nn.Module, split: EncodedSplit, device: torch.device):
+    def __init__(
+        self, spec: TrialSpec, model: nn.Module, split: EncodedSplit, device: torch.device, kernels: str = AUTO
+    ):
         self.spec, self.model, self.split, self.device = spec, model, split, device
         self.steps_per_epoch = -(-split.num_sequences // spec.training.batch_size)
         self.num_steps = spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
-        self.optimizer = make_optimizer(model, spec.training)
         self.weights = prunable_weights(model, spec.pruning.weights if spec.pruning else "encoder")
+        self.optimizer = make_optimizer(model, list(self.weights.values()), spec, kernels)
         schedule = None
         if spec.pruning is not None:
             schedule = CubicSchedule.from_spec(spec.pruning, spec.target_sparsity, self.num_steps)
@@ -52,6 +63,7 @@ class Training:
         self.curve: list[CurvePoint] = []
         self._losses: list[Tensor] = []  # since the last point of the curve
         self._grad_norms: list[Tensor] = []
+        self._num_nan_weights: list[Tensor] = []  # at mask updates
         self._epoch, self._batches = -1, list[np.ndarray]()
 
     def run(self) -> Iterator[None]:
@@ -93,21 +105,25 @@ class Training:
         return self.num_subwords / self.train_s if self.train_s else 0.0
 
     def _update_masks(self) -> None:
-        schedule = self.pruner.schedule
-        if schedule is not None and schedule.is_due(self.step):
-            self._refuse_non_finite_loss()  # before NaN weights are ranked
-            self.pruner.update(self.step)
+        if not self.pruner.is_due(self.step):
+            return
+        self._refuse_non_finite_loss()  # which says more than that weights are NaN
+        try:
+            num_nan = self.pruner.update(self.step)
+        except ValueError as error:
+            raise self._not_finite(str(error)) from error
+        if num_nan is not None:
+            self._num_nan_weights.append(num_nan)
 
     def _train_step(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward()
-        self.pruner.mask_gradients()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.training.max_grad_norm)
         self.optimizer.step()
         self._losses.append(loss)
-        self._grad_norms.append(norm.detach())
+        if self.optimizer.grad_norm is not None:
+            self._grad_norms.append(self.optimizer.grad_norm)
 
     def _backward(self) -> Tensor:
         """Add up the gradients of the step's batch; returns its mean cross-entropy a word."""
@@ -150,18 +166,23 @@ class Training:
         self._grad_norms.clear()
 
     def _refuse_non_finite_loss(self) -> None:
-        """Look at the losses, and the gradient norms that tell of the next one, since the last look."""
+        """Look at losses, at gradient norms (which tell of the next loss) and at weights, since the last look."""
+        if self._num_nan_weights and any(count > 0 for count in torch.stack(self._num_nan_weights).tolist()):
+            raise self._not_finite("weights are NaN, their magnitudes cannot be ranked")
+        self._num_nan_weights.clear()
         if not self._losses:
             return
         losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._grad_norms).tolist()
         bad = [i for i, pair in enumerate(zip(losses, norms, strict=True)) if not all(map(math.isfinite, pair))]
         if bad:
             step = self.step - len(losses) + bad[0] + 1
-            raise TrialError(
-                "non_finite_loss",
-                f"loss is {losses[bad[0]]} and gradient norm {norms[bad[0]]} at step {step} of {self.num_steps}; "
-                f"lower training.lr ({self.spec.training.lr}) or use training.precision=float32",
+            raise self._not_finite(
+                f"loss is {losses[bad[0]]} and gradient norm {norms[bad[0]]} at step {step} of {self.num_steps}"
             )
+
+    def _not_finite(self, what: str) -> TrialError:
+        hint = f"lower training.lr ({self.spec.training.lr}) or use training.precision=float32"
+        return TrialError("non_finite_loss", f"{what}; {hint}")
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a resumed trial needs: tensors, and JSON values."""
@@ -169,8 +190,6 @@ class Training:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
-        for name, mask in self.pruner.masks.items():
-            tensors[f"mask.{name}"] = torch.from_numpy(np.packbits(mask.cpu().numpy()))
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -189,18 +208,10 @@ class Training:
         """Take over what `state` gave; the trial goes on to the same bits as if it had never stopped.
 
         Raises:
-            KeyError, RuntimeError: the state is of another model.
+            KeyError, RuntimeError, ValueError: the state is of another model, or its parts are of different steps.
         """
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
-        for name, parameter in self.model.named_parameters():
-            saved = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", *MOMENTS)}
-            state = {key: value.to(self.device) for key, value in saved.items() if value is not None}
-            if state:
-                self.optimizer.state[parameter] = state
-        for name, weight in self.weights.items():
-            if f"mask.{name}" in tensors:
-                bits = np.unpackbits(tensors[f"mask.{name}"].numpy(), count=weight.numel())
-                self.pruner.masks[name] = torch.from_numpy(bits.astype(bool)).view(weight.shape).to(self.device)
+        self._restore_optimizer(tensors, values["step"])
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
@@ -210,16 +221,44 @@ class Training:
         self._losses = [torch.tensor(loss, device=self.device) for loss in values["losses"]]
         self._grad_norms = [torch.tensor(norm, device=self.device) for norm in values["grad_norms"]]
 
+    def _restore_optimizer(self, tensors: dict[str, Tensor], step: int) -> None:
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        state_dict = self.optimizer.state_dict()
+        for number, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            saved = {key: tensors.get(f"optimizer.{key}.{names[parameter]}") for key in STATE}
+            state_dict["state"][number] = {key: value for key, value in saved.items() if value is not None}
+        self.optimizer.load_state_dict(state_dict)
+        for weight in self.weights.values():
+            if (found := int(self.optimizer.state[weight]["step"])) != step:
+                raise ValueError(f"its weights are of step {step} and their moments and masks of step {found}")
 
-def make_optimizer(model: nn.Module, settings: TrainingSpec) -> torch.optim.Optimizer:
-    """Fused AdamW; biases and normalisation weights (all vectors) do not decay."""
-    decaying = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+
+def make_optimizer(model: nn.Module, prunable: list[nn.Parameter], spec: TrialSpec, kernels: str = AUTO) -> MaskedAdamW:
+    """MaskedAdamW for a trial; biases and normalisation weights (all vectors) do not decay.
+
+    Raises:
+        TrialError: kind `bad_data`, when these kernels cannot serve the model.
+    """
+    settings = spec.training
+    ours = {id(parameter) for parameter in prunable}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in ours]
     groups = [
-        {"params": decaying, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": prunable, "prunable": True},
+        {"params": [parameter for parameter in others if parameter.ndim > 1]},
+        {"params": [parameter for parameter in others if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, eps=settings.adam_epsilon, fused=True)
+    try:
+        return MaskedAdamW(
+            groups,
+            lr=settings.lr,
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            semantics=spec.pruning.semantics if spec.pruning else "hard",
+            kernels=kernels,
+        )
+    except ValueError as error:
+        raise TrialError("bad_data", f"pruning.{error}") from error
 
 
 def autocast_dtype(settings: TrainingSpec) -> torch.dtype:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 # Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial that is otherwise
 # the same, so that old and new rows are never averaged.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 """WikiANN's IOB2 tags; a tag's label is its index (the order of the corpus on the Hugging Face hub)."""
@@ -81,6 +81,7 @@ class PruningSpec:
     sparsity_schedule: Literal["cubic"]
     scope: Literal["global", "layer"]
     weights: Literal["encoder", "encoder_and_embeddings"]
+    semantics: Literal["hard", "dense_shadow"]
     initial_sparsity: float
     begin: float
     end: float

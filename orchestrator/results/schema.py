@@ -15,7 +15,7 @@ from orchestrator import sweep_spec
 from orchestrator.results.columns import FLAG, REAL, TEXT, TIME, WHOLE, Column, Table, arrow_type, type_name, unit_of
 from workers import trial
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Part of every file. Raise it with any change of a column; files of another version are refused."""
 
 
@@ -80,7 +80,7 @@ MEASURED_MEANINGS = {
     "device": "Kind of device that computed, such as cpu or cuda.",
     "device_name": "Its model.",
     "num_threads": "CPU threads that computed.",
-    "kernels": "Implementation of the pruning kernels that was used.",
+    "kernels": "Who computed the optimizer's step and the masks: triton, numba or reference.",
 }
 
 

@@ -47,7 +47,7 @@ def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(undisturbed, tmp_path):
     one_by_one = {"checkpoint_every_s": 0.2, "max_concurrent_trials": 1}
     spec = write_sweep(tmp_path / "tiny.yaml", results, resources=one_by_one)
     stopped = Command("run", spec)
-    stopped.wait_until(lambda: len(checkpoints(results)) > 0)
+    stopped.wait_until(lambda: any(saved_step(file) >= 10 for file in checkpoints(results)))
     stopped.signal(signal.SIGINT)
     code, output = stopped.finish()
     assert code == 130, output

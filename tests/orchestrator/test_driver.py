@@ -3,7 +3,7 @@
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.driver import is_given_cluster, trial_resources
+from orchestrator.driver import is_given_cluster, refuse_wrong_kernels, trial_resources
 from orchestrator.errors import SweepError
 from orchestrator.searcher import OrderedSearcher
 from orchestrator.sweep_spec import Resources
@@ -46,6 +46,15 @@ def test_a_trial_runs_on_one_machine():
 def test_trials_that_can_never_start_are_refused(asked, message):
     with pytest.raises(SweepError, match=message):
         trial_resources(Resources(**asked), [{"CPU": 8.0}], may_grow=False)
+
+
+@pytest.mark.parametrize(("kernels", "has_gpu"), [("triton", False), ("numba", True)])
+def test_kernels_that_cannot_compute_where_trials_run_are_refused(kernels, has_gpu):
+    got = "get a GPU" if has_gpu else "get none"
+    with pytest.raises(SweepError, match=f"pruning.kernels: {kernels} computes on .* trials {got} here; use auto"):
+        refuse_wrong_kernels(kernels, has_gpu)
+    for fitting in ("auto", "reference", "numba" if kernels == "triton" else "triton"):
+        refuse_wrong_kernels(fitting, has_gpu)
 
 
 def test_the_address_of_a_ray_client_is_refused(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import SpecError
 from orchestrator.plan import make_plan, trials_left
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
 
 
 def sweep(**changes) -> SweepSpec:
@@ -146,3 +146,12 @@ def test_planning_needs_neither_torch_nor_ray():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_who_computes_changes_no_trial_and_what_is_pruned_does():
+    def ids(*settings: str) -> list[str]:
+        return [trial.trial_id for trial in make_plan(load_sweep_spec("smoke", ["results=unused", *settings]))]
+
+    assert ids("pruning.kernels=reference") == ids()
+    shadow = ids("pruning.semantics=dense_shadow")
+    assert len(set(ids()) & set(shadow)) == 8, "the dense trials, and they alone, are shared"

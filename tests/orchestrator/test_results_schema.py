@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.parquet import decode, encode_compact, encode_small
-from orchestrator.results.schema import AGGREGATES, CURVES, SCORES, TABLES, TRIALS, describe
+from orchestrator.results.schema import AGGREGATES, CURVES, SCHEMA_VERSION, SCORES, TABLES, TRIALS, describe
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
 
@@ -66,7 +66,7 @@ def test_compact_files_explain_each_column_to_pyarrow_and_in_the_footer(tmp_path
     assert file.schema_arrow.field("sparsity").metadata[b"unit"] == b"fraction"
     assert file.schema_arrow.field("lr").metadata[b"meaning"] == b"Learning rate of the step."
     footer = file.metadata.metadata
-    assert footer[b"sparsweep.schema_version"] == b"1"
+    assert footer[b"sparsweep.schema_version"] == str(SCHEMA_VERSION).encode()
     assert json.loads(footer[b"sparsweep.columns"])["lr"] == {"unit": "", "meaning": "Learning rate of the step."}
 
 
@@ -111,8 +111,8 @@ def _with_footer(version: str, table: str) -> bytes:
     [
         (b"language,f1\nsw,0.5\n", r"here: cannot be read as Parquet"),
         (b"", r"here: cannot be read as Parquet"),
-        (_with_footer("0", "curves"), r"here: results of schema version 0, this sparsweep knows 1; use the sparsweep"),
-        (_with_footer("1", "layers"), r"here: holds the table layers, curves belongs there; delete it"),
+        (_with_footer("0", "curves"), r"here: results of schema version 0, this sparsweep knows 2; use the sparsweep"),
+        (_with_footer(str(SCHEMA_VERSION), "layers"), r"here: holds the table layers, curves belongs there; delete it"),
     ],
 )
 def test_files_that_are_not_of_the_table_are_refused(data, message):
@@ -122,7 +122,7 @@ def test_files_that_are_not_of_the_table_are_refused(data, message):
 
 def test_a_parquet_file_of_others_is_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(StoreError, match="results of schema version none, this sparsweep knows 1"):
+    with pytest.raises(StoreError, match="results of schema version none, this sparsweep knows 2"):
         decode(CURVES, (tmp_path / "a.parquet").read_bytes(), "here")
 
 

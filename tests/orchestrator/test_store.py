@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_small
-from orchestrator.results.schema import TRIALS
+from orchestrator.results.schema import SCHEMA_VERSION, TRIALS
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
 
@@ -343,7 +343,7 @@ def test_duckdb_reads_version_and_meanings_from_the_footer(store):
     file = store.location / "compact" / "trials.parquet"
     rows = duckdb.sql(f"select key, value from parquet_kv_metadata('{file}')").fetchall()
     footer = {bytes(key).decode(): bytes(value).decode() for key, value in rows}
-    assert footer["sparsweep.schema_version"] == "1"
+    assert footer["sparsweep.schema_version"] == str(SCHEMA_VERSION)
     assert json.loads(footer["sparsweep.columns"])["train_s"]["unit"] == "s"
 
 
@@ -488,7 +488,7 @@ def test_results_of_another_schema_version_are_refused(store):
         writer.write_table(rows)
         writer.add_key_value_metadata({"sparsweep.schema_version": "99", "sparsweep.table": "trials"})
     with pytest.raises(
-        StoreError, match="results of schema version 99, this sparsweep knows 1; use the sparsweep that"
+        StoreError, match="results of schema version 99, this sparsweep knows 2; use the sparsweep that"
     ):
         store.statuses()
 

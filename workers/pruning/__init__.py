@@ -1,1 +1,1 @@
-"""When weights are pruned (schedule), which ones may be (scope), and the masks that keep them at zero (pruner)."""
+"""When weights are pruned (schedule), which ones may be (scope), and who tells the optimizer (pruner)."""

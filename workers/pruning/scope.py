@@ -1,6 +1,6 @@
-"""Which weights may be pruned, and which of them are ranked together."""
+"""Which weights may be pruned."""
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -18,8 +18,10 @@ def prunable_weights(model: nn.Module, weights: str) -> dict[str, nn.Parameter]:
         weights: encoder or encoder_and_embeddings.
 
     Raises:
-        TrialError: kind `bad_data`, when the model has no such weights.
+        TrialError: kind `bad_data`, when the model has no such weights, or is nn.DataParallel.
     """
+    if isinstance(model, nn.DataParallel):  # it copies the weights to other devices anew for every forward pass
+        raise TrialError("bad_data", "model: nn.DataParallel is not served; use DistributedDataParallel and its module")
     body: Any = model.base_model
     embeddings = body.get_input_embeddings() if weights == "encoder_and_embeddings" else None
     found: dict[int, tuple[str, nn.Parameter]] = {}
@@ -31,8 +33,3 @@ def prunable_weights(model: nn.Module, weights: str) -> dict[str, nn.Parameter]:
     if not found:
         raise TrialError("bad_data", f"model: {type(model).__name__} has no linear layers to prune")
     return dict(found.values())
-
-
-def rank_groups(names: list[str], scope: Literal["global", "layer"]) -> list[list[str]]:
-    """Names whose weights are ranked together: all of them, or each tensor by itself."""
-    return [names] if scope == "global" else [[name] for name in names]
