@@ -1,43 +1,32 @@
 """Measure planning, driving, reading and batching, and print each figure beside its target or its peer.
 
-    python -m tests.benchmarks [NAME ...]
+    python -m tests.benchmarks [NAME ...] [--csv FILE]
 
-Timings on a shared machine are noisy: commands are timed five times and the median is shown; peers are timed in the
-same run.
+Timings on a shared machine are noisy: what is short is timed several times and the median is shown; peers are timed in
+the same run, in turns.
 """
 
+import argparse
 import contextlib
 import logging
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
+import torch
 from rich.console import Console
-from rich.table import Table
 
 from cluster.local import private_environment
 from orchestrator.plan import make_plan
 from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
+from tests.benchmarks import kernels
+from tests.benchmarks.measurement import Measurement, exit_code, make_table, timed, write_csv
 
 REPEATS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One figure: a time in seconds or a ratio, and what it should be."""
-
-    what: str
-    value: float
-    unit: str
-    target: str = ""
 
 
 def many_trials(num_seeds: int) -> SweepSpec:
@@ -48,11 +37,11 @@ def many_trials(num_seeds: int) -> SweepSpec:
 def commands() -> Iterator[Measurement]:
     """How long a person waits for the command line."""
     with tempfile.TemporaryDirectory() as folder:
-        help_s = statistics.median(timed(lambda: sparsweep("--help")) for _ in range(REPEATS))
-        yield Measurement(what="sparsweep --help", value=help_s, unit="s", target="0.5")
+        help_s = tuple(timed(lambda: sparsweep("--help")) for _ in range(REPEATS))
+        yield Measurement(what="sparsweep --help", values=help_s, unit="s", at_most=0.5)
         large = ("plan", "smoke", "--set", f"seeds={list(range(834))}", "--set", f"results={folder}/none")
-        plan_s = statistics.median(timed(lambda: sparsweep(*large)) for _ in range(REPEATS))
-        yield Measurement(what="sparsweep plan, 10,008 trials", value=plan_s, unit="s", target="2")
+        plan_s = tuple(timed(lambda: sparsweep(*large)) for _ in range(REPEATS))
+        yield Measurement(what="sparsweep plan, 10,008 trials", values=plan_s, unit="s", at_most=2)
 
 
 def queue() -> Iterator[Measurement]:
@@ -74,7 +63,7 @@ def queue() -> Iterator[Measurement]:
         order = [generator.next_trial().config["trial_id"] for _ in planned]
     seconds = time.perf_counter() - started
     assert order == [trial.trial_id for trial in planned]
-    yield Measurement(what="10,008 trials planned, queued and ordered", value=seconds, unit="s", target="20")
+    yield Measurement(what="10,008 trials planned, queued and ordered", values=(seconds,), unit="s", at_most=20)
 
 
 def driver() -> Iterator[Measurement]:
@@ -82,9 +71,9 @@ def driver() -> Iterator[Measurement]:
     from tests.benchmarks.idle import IdleTrainable
 
     kept = sweep_s(204, IdleTrainable, reuse_workers=True) / 204
-    yield Measurement(what="driver overhead a trial, results committed", value=kept, unit="s", target="0.1")
+    yield Measurement(what="driver overhead a trial, results committed", values=(kept,), unit="s", at_most=0.1)
     fresh = sweep_s(12, IdleTrainable, reuse_workers=False) / 12
-    yield Measurement(what="the same with a new worker each trial", value=fresh / kept, unit="x")
+    yield Measurement(what="the same with a new worker each trial", values=(fresh / kept,), unit="x")
 
 
 def results() -> Iterator[Measurement]:
@@ -100,17 +89,16 @@ def results() -> Iterator[Measurement]:
         for trial in planned:
             store.commit_completed(trial.spec, make_trial_result(), **make_circumstances())
         commit_s = (time.perf_counter() - started) / len(planned)
-        yield Measurement(what="commit of one trial, five files", value=commit_s, unit="s")
-        yield Measurement(what="statuses of 2,004 trials, not compacted", value=timed(store.statuses), unit="s")
-        yield Measurement(what="compact, 2,004 trials", value=timed(store.compact), unit="s")
-        yield Measurement(what="statuses of 2,004 trials, compacted", value=timed(store.statuses), unit="s")
-        yield Measurement(what="aggregate, 2,004 trials, compacted", value=timed(lambda: aggregate(store)), unit="s")
+        yield Measurement(what="commit of one trial, five files", values=(commit_s,), unit="s")
+        yield Measurement(what="statuses of 2,004 trials, not compacted", values=(timed(store.statuses),), unit="s")
+        yield Measurement(what="compact, 2,004 trials", values=(timed(store.compact),), unit="s")
+        yield Measurement(what="statuses of 2,004 trials, compacted", values=(timed(store.statuses),), unit="s")
+        aggregate_s = timed(lambda: aggregate(store))
+        yield Measurement(what="aggregate, 2,004 trials, compacted", values=(aggregate_s,), unit="s")
 
 
 def batches() -> Iterator[Measurement]:
     """A training step on random batches of a small language, in parts of similar length against one padded batch."""
-    import torch
-
     import workers.data.batch
     from workers.data import synthetic
     from workers.data.align import load_encoded
@@ -118,6 +106,7 @@ def batches() -> Iterator[Measurement]:
     from workers.run import prepare_process
     from workers.train import Training
 
+    threads = torch.get_num_threads()
     device = prepare_process(num_threads=1)
     spec = make_plan(load_sweep_spec("smoke", ["languages=[ka]", "training.num_steps=20"]))[0].spec
     assert spec.corpus.fingerprint == synthetic.fingerprint(0)
@@ -133,14 +122,15 @@ def batches() -> Iterator[Measurement]:
     step_s(16)
     ratios = [step_s(16) / step_s(10**6) for _ in range(REPEATS)]
     torch.use_deterministic_algorithms(False)
-    yield Measurement(what="step in parts of 16 against one padded batch", value=statistics.median(ratios), unit="x")
+    torch.set_num_threads(threads)
+    yield Measurement(what="step in parts of 16 against one padded batch", values=tuple(ratios), unit="x")
 
 
 def smoke() -> Iterator[Measurement]:
     """The built-in sweep, from typing the command to its table."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = timed(lambda: sparsweep("run", "smoke", "--set", f"results={folder}/smoke"))
-    yield Measurement(what="sparsweep run smoke, 24 trials", value=seconds, unit="s", target="180")
+    yield Measurement(what="sparsweep run smoke, 24 trials", values=(seconds,), unit="s", at_most=180)
 
 
 def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
@@ -160,21 +150,9 @@ def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
     return (ended[-1] - ended[0]).total_seconds()
 
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
-    function.__name__: function for function in (commands, queue, driver, results, batches, smoke)
-}
-
-
 def sparsweep(*words: str) -> None:
     """Run the command as a person does."""
     subprocess.run([str(Path(sys.executable).with_name("sparsweep")), *words], check=True, capture_output=True)
-
-
-def timed(action: Callable[[], object]) -> float:
-    """Seconds that it takes."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 @contextlib.contextmanager
@@ -186,20 +164,41 @@ def logged_at(level: int) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(before)
 
 
-def main() -> None:
-    """Run the benchmarks named on the command line, or all."""
-    unknown = set(sys.argv[1:]) - set(BENCHMARKS)
-    if unknown:
-        sys.exit(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
+    function.__name__: function
+    for function in (
+        commands,
+        queue,
+        driver,
+        results,
+        batches,
+        smoke,
+        kernels.steps,
+        kernels.thresholds,
+        kernels.updates,
+        kernels.training,
+    )
+}
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line, or all; 1 when a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=main.__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--csv", type=Path, default=Path("results/bench.csv"), help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: as many as there are CPUs)")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(BENCHMARKS):
+        parser.error(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+    if args.threads:
+        torch.set_num_threads(args.threads)
     os.environ.update(private_environment())  # before any benchmark imports Ray
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=f"measured {datetime.now(UTC):%Y-%m-%d}")
-    for title in ("measured", "value", "at most"):
-        table.add_column(title, justify="left" if title == "measured" else "right", no_wrap=True)
-    for name in sys.argv[1:] or BENCHMARKS:
-        for measurement in BENCHMARKS[name]():
-            table.add_row(measurement.what, f"{measurement.value:.3g} {measurement.unit}", measurement.target)
-    Console().print(table)
+    measured = [(name, one) for name in args.names or BENCHMARKS for one in BENCHMARKS[name]()]
+    Console(width=None if sys.stdout.isatty() else 130).print(make_table(measured))
+    write_csv(args.csv, measured)
+    sys.stdout.write(f"written to {args.csv}\n")
+    return exit_code(measured)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

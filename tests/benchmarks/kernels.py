@@ -1,0 +1,244 @@
+"""What pruning costs: optimizer steps, mask updates and whole training steps, beside what people would use instead.
+
+Sizes are those of multilingual BERT's encoder: 72 matrices, 84.9 million weights. The same functions run on a GPU where
+there is one, so that a figure means the same on both.
+"""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import prune
+from transformers import BertConfig, BertForTokenClassification
+
+from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
+from workers.data.align import EncodedSplit
+from workers.optim import MaskedAdamW
+from workers.train import Training
+from workers.trial import TAGS, PruningSpec
+
+SPARSITY = 0.9
+REPEATS = 9
+SHAPES = [shape for _ in range(12) for shape in [(768, 768)] * 4 + [(3072, 768), (768, 3072)]]
+NUM_WEIGHTS = sum(rows * columns for rows, columns in SHAPES)
+GB = 1e9
+MIB = 2**20
+
+
+def device() -> torch.device:
+    """The GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_weights(seed: int = 0) -> list[nn.Parameter]:
+    """The encoder's matrices with random weights and gradients."""
+    generator = torch.Generator(device()).manual_seed(seed)
+    weights = [nn.Parameter(0.02 * torch.randn(shape, generator=generator, device=device())) for shape in SHAPES]
+    for weight in weights:
+        weight.grad = torch.randn(weight.shape, generator=generator, device=device())
+    return weights
+
+
+def waiting(action: Callable[[], object]) -> Callable[[], None]:
+    """The action, and on a GPU the wait until it is done."""
+
+    def run() -> None:
+        action()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    return run
+
+
+def steps() -> Iterator[Measurement]:
+    """One optimizer step at 90 % sparsity, beside a dense one and one with float masks."""
+    ours = MaskedAdamW(make_weights(), prunable=True, lr=1e-5)
+    ours.update_masks(SPARSITY)
+    yield from _step_ratios(ours)
+    del ours
+    gc.collect()
+    clipping = MaskedAdamW(make_weights(), prunable=True, lr=1e-5, max_grad_norm=1.0)
+    clipping.update_masks(SPARSITY)
+    weights = make_weights()
+    dense = torch.optim.AdamW(weights, lr=1e-5, fused=True)
+
+    def clipped() -> None:
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        dense.step()
+
+    seconds = side_by_side({"ours": waiting(clipping.step), "theirs": waiting(clipped)}, REPEATS)
+    yield Measurement(
+        what="the same with clipping / torch fused AdamW with clip_grad_norm_",
+        values=ratios(seconds["ours"], seconds["theirs"]),
+        unit="x",
+    )
+
+
+def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
+    weights = make_weights()
+    dense = torch.optim.AdamW(weights, lr=1e-5, fused=True)
+    dense.step()
+    masks = [
+        (weight.abs() > weight.abs().flatten().kthvalue(int(0.9 * weight.numel())).values).float() for weight in weights
+    ]
+    states = [dense.state[weight] for weight in weights]
+
+    @torch.no_grad()
+    def with_float_masks() -> None:
+        dense.step()
+        for tensors in (weights, [one["exp_avg"] for one in states], [one["exp_avg_sq"] for one in states]):
+            torch._foreach_mul_(tensors, masks)
+
+    large = torch.empty(2**28 // 4, device=device())
+    other = torch.empty_like(large)
+    actions = {
+        "ours": waiting(ours.step),
+        "dense": waiting(dense.step),
+        "masked": waiting(with_float_masks),
+        "copy": waiting(lambda: other.copy_(large)),
+    }
+    seconds = side_by_side(actions, REPEATS)
+    yield Measurement(what="optimizer step, 85 M weights, 90 % sparse", values=seconds["ours"], unit="s")
+    yield Measurement(
+        what="optimizer step / torch fused AdamW, no masks",
+        values=ratios(seconds["ours"], seconds["dense"]),
+        unit="x",
+        at_most=1.15,
+    )
+    yield Measurement(
+        what="torch fused AdamW, float masks / optimizer step",
+        values=ratios(seconds["masked"], seconds["ours"]),
+        unit="x",
+        at_least=2,
+    )
+    traffic = NUM_WEIGHTS * (28 + 1 / 8)  # reads of w, g, m, v and a bit; writes of w, m, v
+    copied = 2 * large.numel() * 4
+    yield Measurement(
+        what="bytes moved by the step a second / by a copy",
+        values=tuple(
+            traffic / ours_s * copy_s / copied for ours_s, copy_s in zip(seconds["ours"], seconds["copy"], strict=True)
+        ),
+        unit="x",
+    )
+    yield Measurement(what="copy", values=tuple(copied / GB / one for one in seconds["copy"]), unit="GB/s")
+    packed = sum(ours.state[weight]["mask"].nbytes for group in ours.param_groups for weight in group["params"])
+    yield Measurement(
+        what="memory of masks / of float masks",
+        values=(packed / sum(mask.nbytes for mask in masks),),
+        unit="x",
+        at_most=1 / 32,
+    )
+
+
+def thresholds() -> Iterator[Measurement]:
+    """The exact magnitude below which half of all weights lie."""
+    from workers.kernels.interface import MaskTensors, RankGroup
+    from workers.kernels.numba_cpu import Search
+    from workers.kernels.packed import all_kept
+
+    weight = torch.cat([one.detach().flatten() for one in make_weights()])
+    group = RankGroup((MaskTensors(weight, weight, weight, all_kept(weight)),), NUM_WEIGHTS // 2)
+
+    def ours() -> float:
+        search = Search(group, is_shadow=False)
+        search.find_threshold()
+        return float(np.array([search.threshold], np.int32).view(np.float32)[0])
+
+    theirs = float(weight.abs().kthvalue(NUM_WEIGHTS // 2).values)
+    assert ours() == theirs
+    seconds = side_by_side({"ours": ours, "theirs": lambda: weight.abs().kthvalue(NUM_WEIGHTS // 2)}, 3)
+    yield Measurement(what="exact threshold over 85 M weights", values=seconds["ours"], unit="s")
+    yield Measurement(
+        what="torch.kthvalue / threshold", values=ratios(seconds["theirs"], seconds["ours"]), unit="x", at_least=5
+    )
+    yield Measurement(
+        what="extra memory of the threshold", values=(peak_extra_mib(ours),), unit="MiB", at_most=64e6 / MIB
+    )
+
+
+def updates() -> Iterator[Measurement]:
+    """A whole global mask update, from dense and from nearly as sparse, beside torch.nn.utils.prune."""
+    ours = after_one_step()
+    extra_mib = peak_extra_mib(waiting(partial(ours.update_masks, 0.5)))
+    later = [timed(waiting(partial(ours.update_masks, sparsity))) for sparsity in (0.6, 0.7, 0.8, 0.85, 0.88, 0.9)]
+    del ours
+    first = [timed(waiting(partial(after_one_step().update_masks, 0.5))) for _ in range(3)]
+    yield Measurement(what="global mask update of 85 M weights, dense to 50 %", values=tuple(first), unit="s")
+    yield Measurement(what="the same on to 90 % in six updates", values=tuple(later), unit="s")
+    modules = []
+    for weight in make_weights():
+        module = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=device())
+        module.weight = nn.Parameter(weight.detach())
+        modules.append((module, "weight"))
+    peer_s: list[float] = []
+    peer = partial(prune.global_unstructured, modules, prune.L1Unstructured, amount=0.5)
+    peer_mib = peak_extra_mib(lambda: peer_s.append(timed(waiting(peer))))
+    yield Measurement(
+        what="torch.nn.utils.prune.global_unstructured / mask update",
+        values=tuple(peer_s[0] / one for one in first),
+        unit="x",
+        at_least=20,
+    )
+    yield Measurement(what="extra memory of the mask update", values=(extra_mib,), unit="MiB")
+    yield Measurement(what="the same / of global_unstructured", values=(extra_mib / peer_mib,), unit="x", at_most=0.1)
+
+
+def after_one_step() -> MaskedAdamW:
+    """An optimizer of the encoder's matrices that has its moments."""
+    optimizer = MaskedAdamW(make_weights(), prunable=True, lr=1e-5)
+    optimizer.step()
+    return optimizer
+
+
+def training() -> Iterator[Measurement]:
+    """A training step of multilingual BERT's full shape, pruning against dense, mask updates included."""
+    pruning = PruningSpec(
+        sparsity_schedule="cubic",
+        scope="global",
+        weights="encoder",
+        semantics="hard",
+        initial_sparsity=0.0,
+        begin=0.0,
+        end=1.0,
+        update_every_steps=10,
+    )
+    num_steps = 30
+    runs = {"on": full_shape(num_steps, pruning), "off": full_shape(num_steps, None)}
+    steps = {name: run.run() for name, run in runs.items()}
+    seconds = side_by_side({name: waiting(lambda step=step: next(step)) for name, step in steps.items()}, num_steps - 1)
+    for name in runs:
+        sys.stderr.write(f"training step, pruning {name}: {np.median(seconds[name]):.3f} s\n")
+    blocks = [slice(start, start + 10) for start in range(0, num_steps - 10, 10)]  # each with one mask update
+    yield Measurement(
+        what="training step of mBERT's shape, pruning on / off",
+        values=tuple(sum(seconds["on"][block]) / sum(seconds["off"][block]) for block in blocks),
+        unit="x",
+        at_most=1.02,
+    )
+
+
+def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
+    """Training of a model with multilingual BERT's shape and random weights, on batches of 32 rows of 24 sub-words."""
+    from tests.factories import make_trial_spec
+
+    config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
+    torch.manual_seed(0)
+    model = BertForTokenClassification(config).to(device())
+    generator = np.random.default_rng(0)
+    num_rows, length = 32 * num_steps, 24
+    split = EncodedSplit(
+        input_ids=generator.integers(config.vocab_size, size=num_rows * length, dtype=np.int32),
+        labels=generator.integers(len(TAGS), size=num_rows * length),
+        offsets=np.arange(0, num_rows * length + 1, length),
+        sentence_of_sequence=np.arange(num_rows),
+        num_unstarted_entities=0,
+        pad_id=0,
+    )
+    spec = make_trial_spec(target_sparsity=SPARSITY if pruning else 0.0)
+    settings = replace(spec.training, num_steps=num_steps, precision="bfloat16")
+    return Training(replace(spec, pruning=pruning, training=settings), model, split, device())
