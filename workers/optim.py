@@ -205,8 +205,8 @@ class MaskedAdamW(torch.optim.Optimizer):
 
     @property
     def _device(self) -> torch.device:
-        device: torch.device = self.param_groups[0]["params"][0].device
-        return device
+        parameters = (parameter for group in self.param_groups for parameter in group["params"])
+        return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
     def _step_tensors(self, parameter: Tensor, group: dict[str, Any]) -> StepTensors:
         grad = parameter.grad

@@ -5,7 +5,6 @@ there is one, so that a figure means the same on both.
 """
 
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -42,6 +41,21 @@ def make_weights(seed: int = 0) -> list[nn.Parameter]:
     for weight in weights:
         weight.grad = torch.randn(weight.shape, generator=generator, device=device())
     return weights
+
+
+def on_cpu(target: float) -> float | None:
+    """Targets are set for CPUs; on a GPU the same figures only inform."""
+    return target if device().type == "cpu" else None
+
+
+def extra_mib(action: Callable[[], object]) -> float:
+    """Largest memory during the action above that before it: the GPU's, where there is one."""
+    if device().type == "cpu":
+        return peak_extra_mib(action)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    waiting(action)()
+    return (torch.cuda.max_memory_allocated() - before) / MIB
 
 
 def waiting(action: Callable[[], object]) -> Callable[[], None]:
@@ -108,13 +122,13 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
         what="optimizer step / torch fused AdamW, no masks",
         values=ratios(seconds["ours"], seconds["dense"]),
         unit="x",
-        at_most=1.15,
+        at_most=on_cpu(1.15),
     )
     yield Measurement(
         what="torch fused AdamW, float masks / optimizer step",
         values=ratios(seconds["masked"], seconds["ours"]),
         unit="x",
-        at_least=2,
+        at_least=on_cpu(2),
     )
     traffic = NUM_WEIGHTS * (28 + 1 / 8)  # reads of w, g, m, v and a bit; writes of w, m, v
     copied = 2 * large.numel() * 4
@@ -164,7 +178,7 @@ def thresholds() -> Iterator[Measurement]:
 def updates() -> Iterator[Measurement]:
     """A whole global mask update, from dense and from nearly as sparse, beside torch.nn.utils.prune."""
     ours = after_one_step()
-    extra_mib = peak_extra_mib(waiting(partial(ours.update_masks, 0.5)))
+    ours_mib = extra_mib(partial(ours.update_masks, 0.5))
     later = [timed(waiting(partial(ours.update_masks, sparsity))) for sparsity in (0.6, 0.7, 0.8, 0.85, 0.88, 0.9)]
     del ours
     first = [timed(waiting(partial(after_one_step().update_masks, 0.5))) for _ in range(3)]
@@ -177,15 +191,17 @@ def updates() -> Iterator[Measurement]:
         modules.append((module, "weight"))
     peer_s: list[float] = []
     peer = partial(prune.global_unstructured, modules, prune.L1Unstructured, amount=0.5)
-    peer_mib = peak_extra_mib(lambda: peer_s.append(timed(waiting(peer))))
+    peer_mib = extra_mib(lambda: peer_s.append(timed(waiting(peer))))
     yield Measurement(
         what="torch.nn.utils.prune.global_unstructured / mask update",
         values=tuple(peer_s[0] / one for one in first),
         unit="x",
-        at_least=20,
+        at_least=on_cpu(20),
     )
-    yield Measurement(what="extra memory of the mask update", values=(extra_mib,), unit="MiB")
-    yield Measurement(what="the same / of global_unstructured", values=(extra_mib / peer_mib,), unit="x", at_most=0.1)
+    yield Measurement(what="extra memory of the mask update", values=(ours_mib,), unit="MiB")
+    yield Measurement(
+        what="the same / of global_unstructured", values=(extra_mib / peer_mib,), unit="x", at_most=on_cpu(0.1)
+    )
 
 
 def after_one_step() -> MaskedAdamW:
@@ -207,18 +223,18 @@ def training() -> Iterator[Measurement]:
         end=1.0,
         update_every_steps=10,
     )
-    num_steps = 30
+    num_steps = 51
     runs = {"on": full_shape(num_steps, pruning), "off": full_shape(num_steps, None)}
     steps = {name: run.run() for name, run in runs.items()}
     seconds = side_by_side({name: waiting(lambda step=step: next(step)) for name, step in steps.items()}, num_steps - 1)
     for name in runs:
-        sys.stderr.write(f"training step, pruning {name}: {np.median(seconds[name]):.3f} s\n")
+        yield Measurement(what=f"training step of mBERT's shape, pruning {name}", values=seconds[name], unit="s")
     blocks = [slice(start, start + 10) for start in range(0, num_steps - 10, 10)]  # each with one mask update
     yield Measurement(
-        what="training step of mBERT's shape, pruning on / off",
+        what="the same, on / off, mask updates included",
         values=tuple(sum(seconds["on"][block]) / sum(seconds["off"][block]) for block in blocks),
         unit="x",
-        at_most=1.02,
+        at_most=on_cpu(1.02),
     )
 
 

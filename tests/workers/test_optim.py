@@ -205,6 +205,15 @@ def test_global_scope_prunes_small_layers_harder_and_layer_scope_all_alike():
     assert int((large == 0).sum()) == 5
 
 
+def test_an_empty_group_is_no_obstacle():
+    ours = parameters()
+    optimizer = MaskedAdamW([{"params": []}, {"params": ours, "prunable": True}])
+    give_gradients(0, ours)
+    optimizer.step()
+    optimizer.update_masks(0.5)
+    assert sum(int((p == 0).sum()) for p in ours) == round(0.5 * sum(p.numel() for p in ours))
+
+
 def test_automatic_choice_follows_the_device_and_is_told():
     assert make_kernels("auto", torch.device("cpu")).name == "numba"
     assert make_kernels("auto", torch.device("meta")).name == "reference"

@@ -124,6 +124,26 @@ def test_stopped_trial_goes_on_to_the_same_bits(device, tmp_path, stopped_after)
     assert resumed.num_resumes == 1
 
 
+def test_frozen_values_outlive_a_stop(device, tmp_path):
+    spec = small_trial(pruning=replace(PRUNING, semantics="dense_shadow", update_every_steps=2))
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    run_steps(interrupted, 11)
+    interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    whole = finish(run_trial(spec, device))
+    assert numbers(resumed) == numbers(whole)
+    assert whole.achieved_sparsity == 0.5
+    hard = finish(run_trial(replace(spec, pruning=replace(spec.pruning, semantics="hard")), device))
+    assert whole.layers != hard.layers, "some weights came back"
+
+
+def test_embeddings_are_pruned_when_asked(device):
+    spec = small_trial(pruning=replace(PRUNING, weights="encoder_and_embeddings", scope="layer"))
+    result = finish(run_trial(spec, device))
+    (embeddings,) = (layer for layer in result.layers if "word_embeddings" in layer.name)
+    assert embeddings.num_zeros == round(0.5 * embeddings.num_weights)
+
+
 def test_trial_stopped_while_it_is_scored_is_not_trained_again(device, tmp_path):
     spec = small_trial()
     interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
