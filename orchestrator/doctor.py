@@ -50,6 +50,7 @@ def examine() -> list[Finding]:
         lambda: [examine_python()],
         lambda: [examine_package(requirement) for requirement in requirements()],
         examine_devices,
+        lambda: [examine_kernels()],
         examine_machine,
         lambda: [examine_disk("disk here", Path.cwd()), examine_disk("disk of the cache", cache_folder())],
         lambda: [examine_ray(os.environ.get("RAY_ADDRESS"))],
@@ -125,6 +126,19 @@ def examine_devices() -> list[Finding]:
             "install a torch built for the driver's CUDA, see pytorch.org; without it trials run on CPU workers",
         )
     ]
+
+
+def examine_kernels() -> Finding:
+    """Who computes the optimizer's step here, see `pruning.kernels`."""
+    try:
+        import torch
+
+        from workers.kernels import AUTO, make_kernels
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return Finding("kernels", make_kernels(AUTO, device).name)
+    except (ImportError, OSError, ValueError) as error:
+        return Finding("kernels", str(error), False, "install what is missing, or set pruning.kernels=reference")
 
 
 def examine_machine() -> list[Finding]:

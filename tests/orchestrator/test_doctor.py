@@ -1,6 +1,7 @@
 import io
 import os
 import socket
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from orchestrator.doctor import (
     examine_disk,
     examine_git,
     examine_hub,
+    examine_kernels,
     examine_machine,
     examine_package,
     examine_python,
@@ -97,6 +99,18 @@ def test_gpus_are_named_with_their_memory():
     findings = examine_devices()
     assert len(findings) == torch.cuda.device_count()
     assert all(torch.cuda.get_device_name(index) in finding.value for index, finding in enumerate(findings))
+
+
+def test_kernels_of_the_device_are_named():
+    assert examine_kernels() == Finding("kernels", "triton" if torch.cuda.is_available() else "numba")
+
+
+def test_kernels_that_cannot_be_imported_are_told_with_the_way_out(monkeypatch):
+    for module in ("workers.kernels.numba_cpu", "workers.kernels.triton_gpu"):
+        monkeypatch.setitem(sys.modules, module, None)  # as where their compiler is not installed
+    finding = examine_kernels()
+    assert not finding.is_ok
+    assert "pruning.kernels=reference" in finding.remedy
 
 
 def test_only_usable_cores_are_counted():
