@@ -108,7 +108,7 @@ class Pruning(Section):
     update_every_steps: PositiveInt = 10
     """Steps between two recomputations of the masks; the last one always falls on the end step."""
     kernels: Literal["auto", "reference", "triton", "numba"] = "auto"
-    """Who computes the optimizer's step, pruned or dense; auto: triton on GPUs, numba on CPUs. Changes no trial."""
+    """Who computes the optimizer's steps; auto: triton on GPUs, numba on CPUs. No part of a trial's identity."""
 
 
 class Training(Section):

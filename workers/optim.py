@@ -1,24 +1,29 @@
-"""MaskedAdamW: AdamW whose pruned weights cost nothing extra and stay at zero.
+"""MaskedAdamW: AdamW whose pruned weights cost nothing extra and are zero.
 
 The arithmetic, and what pruning does to weights and moments, is defined in `workers.kernels.interface`; here is what
 makes it an optimizer: parameter groups, state, its saving and loading, and the refusal of what cannot be right.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from workers.kernels import AUTO, make_kernels
 from workers.kernels.interface import Kernels, MaskTensors, RankGroup, Semantics, StepTensors
-from workers.kernels.packed import all_kept, num_words, unpack
+from workers.kernels.packed import WORD_BITS, all_kept, num_words, unpack
 
 MASK = "mask"
 
 
 class MaskedAdamW(torch.optim.Optimizer):
-    """AdamW with decoupled weight decay, gradual magnitude pruning and clipping in one pass over the parameters.
+    """AdamW with decoupled weight decay, gradual magnitude pruning and clipping, fused.
+
+    One pass reads and writes weights and moments, masks them and decays them; with clipping, another reads gradients
+    before, for their norm.
 
     Used like `torch.optim.AdamW`: parameter groups with their own options, lr schedulers, `torch.amp.GradScaler` (which
     sets `grad_scale` and `found_inf`), `state_dict`. A group's option `prunable` says whether `update_masks` may prune
@@ -29,13 +34,14 @@ class MaskedAdamW(torch.optim.Optimizer):
 
     - hard: a pruned weight is gone. Weight and both moments are 0; it never comes back.
     - dense_shadow: its value from just before it was pruned is kept, frozen, and competes at every mask update with the
-      magnitudes of the others; if it wins, the weight comes back with that value and with moments that start from 0.
-      The frozen value takes the weight's place in "exp_avg", which a pruned weight has no use for, so it costs no
-      memory. Source: Zhu & Gupta (2017), section 3, where weights keep their values under a mask and gradients stop at
-      it; their momentum goes on to move masked weights for a while, which a frozen value does not do.
+      magnitudes of the others; if it wins, the weight comes back with that value, with the second moment that it had
+      and with a first moment of 0. The frozen value takes the place in "exp_avg" that a pruned weight has no use for,
+      so it costs no memory. Source: Zhu & Gupta (2017), section 3, where weights keep their values under a mask and
+      gradients stop at it; their momentum goes on to move masked weights for a while, which this one does not do.
 
     Gradients are clipped inside the step, because the norm is that of the kept weights (dense gradients of pruned
-    weights would inflate it) and because scaling them in place would be another pass.
+    weights would inflate it) and because scaling them in place would be another pass. (To torch's GradScaler an
+    infinite gradient is one whether its weight is pruned or not; it then skips the step.)
 
     On a GPU neither `step` nor `update_masks` waits for the device, and both give the same bits on every rank of a
     DistributedDataParallel model, whose gradients are equal on all ranks.
@@ -78,6 +84,7 @@ class MaskedAdamW(torch.optim.Optimizer):
         self.max_grad_norm, self.semantics, self._kernels_name = max_grad_norm, semantics, kernels
         self.grad_norm: Tensor | None = None
         self._kernels: Kernels | None = None
+        self._kernels_device: torch.device | None = None
         self._step_supports_amp_scaling = True  # GradScaler then leaves its scale to `step`
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults | {"prunable": prunable, "semantics": semantics})
@@ -89,6 +96,10 @@ class MaskedAdamW(torch.optim.Optimizer):
         Raises:
             ValueError: an option is out of its range, or a parameter is of the wrong kind.
         """
+        given = param_group["params"]
+        param_group["params"] = given = [given] if isinstance(given, Tensor) else list(given)
+        if len({id(parameter) for parameter in given}) < len(given):
+            raise ValueError(f"a group of {len(given)} parameters has one of them twice; list tied weights once")
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -101,9 +112,9 @@ class MaskedAdamW(torch.optim.Optimizer):
 
     @property
     def kernels(self) -> Kernels:
-        """Who computes, made at the first use: by then a model has found its device."""
-        if self._kernels is None:
-            self._kernels = make_kernels(self._kernels_name, self._device)
+        """Who computes, made anew when the parameters have moved to another device."""
+        if self._kernels is None or self._kernels_device != self._device:
+            self._kernels, self._kernels_device = make_kernels(self._kernels_name, self._device), self._device
         return self._kernels
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -116,20 +127,23 @@ class MaskedAdamW(torch.optim.Optimizer):
             The closure's loss, if there is one.
 
         Raises:
-            ValueError: a gradient is sparse, not contiguous, or not of its parameter's dtype.
+            ValueError: a gradient is sparse, not contiguous, or not of its parameter's dtype; or a parameter has become
+                one that would be refused in the first place, or another than its moments and mask were made for.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        used = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         with torch.no_grad():
             self.grad_norm = self.kernels.step(
-                [self._step_tensors(p, group) for group in self.param_groups for p in group["params"] if _has_grad(p)],
+                [self._step_tensors(parameter, group) for parameter, group in used],
                 semantics=self.semantics,
                 max_grad_norm=self.max_grad_norm,
                 grad_scale=getattr(self, "grad_scale", None),
                 found_inf=getattr(self, "found_inf", None),
             )
+        increment_version([parameter for parameter, _ in used])  # autograd shall notice, as with torch's own
         return loss
 
     def update_masks(self, sparsity: float, scope: Literal["global", "layer"] = "global") -> Tensor:
@@ -160,6 +174,7 @@ class MaskedAdamW(torch.optim.Optimizer):
             tensors = [self._mask_tensors(parameter) for parameter in prunable]
             ranked = [tensors] if scope == "global" else [[one] for one in tensors]
             num_nan = self.kernels.update_masks([_rank_group(group, sparsity) for group in ranked], self.semantics)
+        increment_version(prunable)
         if num_nan.device.type == "cpu" and num_nan > 0:
             raise ValueError(f"weights: {int(num_nan)} are NaN; magnitudes cannot be ranked, and no mask was changed")
         return num_nan
@@ -170,7 +185,7 @@ class MaskedAdamW(torch.optim.Optimizer):
         return None if words is None else unpack(words, parameter.shape)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, masks included.
+        """Take over a copy of what `state_dict` gave, masks included; `prunable` and `max_grad_norm` stay one's own.
 
         Raises:
             ValueError: it is of other semantics, or a mask, a moment or a step does not fit its parameter; nothing has
@@ -185,13 +200,15 @@ class MaskedAdamW(torch.optim.Optimizer):
             key: {name: value for name, value in state.items() if name != MASK}
             for key, state in state_dict["state"].items()
         }
+        are_prunable = [group["prunable"] for group in self.param_groups]
         super().load_state_dict({**state_dict, "state": without_masks})
+        for group, is_prunable in zip(self.param_groups, are_prunable, strict=True):
+            group["prunable"] = is_prunable
         for parameter, _, state in saved:
-            if state:
-                own = self.state[parameter]
-                own["step"] = state["step"].to(parameter.device, torch.float32, copy=True)
-                if MASK in state:
-                    own[MASK] = state[MASK].to(parameter.device, copy=True)
+            for name, value in state.items():
+                dtype = torch.int32 if name == MASK else torch.float32
+                copied = torch.empty(value.shape, dtype=dtype, device=parameter.device)  # contiguous, unlike `clone`
+                self.state[parameter][name] = copied.copy_(value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copies and unpickled optimizers make kernels of their own."""
@@ -209,10 +226,9 @@ class MaskedAdamW(torch.optim.Optimizer):
         return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
     def _step_tensors(self, parameter: Tensor, group: dict[str, Any]) -> StepTensors:
-        grad = parameter.grad
+        grad, state = parameter.grad, self._state_of(parameter)
         assert grad is not None
         _check_gradient(parameter, grad)
-        state = self._state_of(parameter)
         return StepTensors(
             weight=parameter,
             grad=grad,
@@ -234,11 +250,18 @@ class MaskedAdamW(torch.optim.Optimizer):
         return MaskTensors(weight=parameter, exp_avg=state["exp_avg"], exp_avg_sq=state["exp_avg_sq"], mask=state[MASK])
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Its state, made when there is none. Kernels are given addresses, so what lies there is checked every time."""
+        _check_parameter(parameter, self._device)
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
             state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
             state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+        elif state["exp_avg"].shape != parameter.shape or state["exp_avg"].device != parameter.device:
+            raise ValueError(
+                f"a parameter of shape {tuple(parameter.shape)} on {parameter.device} had shape "
+                f"{tuple(state['exp_avg'].shape)} on {state['exp_avg'].device} before; make a new optimizer for it"
+            )
         return state
 
 
@@ -249,10 +272,6 @@ def count_pruned(sparsity: float, num_weights: int) -> int:
 
 def _rank_group(tensors: list[MaskTensors], sparsity: float) -> RankGroup:
     return RankGroup(tuple(tensors), count_pruned(sparsity, sum(one.weight.numel() for one in tensors)))
-
-
-def _has_grad(parameter: Tensor) -> bool:
-    return parameter.grad is not None
 
 
 def _check_options(group: dict[str, Any], semantics: Semantics) -> None:
@@ -322,7 +341,7 @@ def _check_state(parameter: Tensor, is_prunable: bool, state: dict[str, Any]) ->
             found = tuple(state[moment].shape) if moment in state else None
             raise ValueError(f"{what} {moment} has shape {found}; load the state of the same model")
     step = state.get("step")
-    if not isinstance(step, Tensor) or step.numel() != 1 or not (step >= 0 and step == step.round()):
+    if not isinstance(step, Tensor) or step.numel() != 1 or not (0 <= float(step) < math.inf and float(step) % 1 == 0):
         raise ValueError(f"{what} step is {step}; it must be a whole number from 0 in a tensor of 1 element")
     mask = state.get(MASK)
     if mask is None:
@@ -334,3 +353,6 @@ def _check_state(parameter: Tensor, is_prunable: bool, state: dict[str, Any]) ->
         raise ValueError(
             f"{what} mask is {mask.dtype} of shape {tuple(mask.shape)}; expected int32 of shape {expected}"
         )
+    rest = parameter.numel() % WORD_BITS
+    if rest and int(mask[-1]) & -(1 << rest):
+        raise ValueError(f"{what} mask has bits beyond its {parameter.numel()} weights; it is damaged")

@@ -107,7 +107,8 @@ class Training:
     def _update_masks(self) -> None:
         if not self.pruner.is_due(self.step):
             return
-        self._refuse_non_finite_loss()  # which says more than that weights are NaN
+        if self.device.type == "cpu":  # on a GPU, looking would wait for it
+            self._refuse_non_finite_loss()  # which says more than that weights are NaN
         try:
             num_nan = self.pruner.update(self.step)
         except ValueError as error:
@@ -229,7 +230,8 @@ class Training:
             state_dict["state"][number] = {key: value for key, value in saved.items() if value is not None}
         self.optimizer.load_state_dict(state_dict)
         for weight in self.weights.values():
-            if (found := int(self.optimizer.state[weight]["step"])) != step:
+            found = int(self.optimizer.state[weight].get("step", step))  # one that is not trained has no state
+            if found != step:
                 raise ValueError(f"its weights are of step {step} and their moments and masks of step {found}")
 
 
@@ -258,7 +260,8 @@ def make_optimizer(model: nn.Module, prunable: list[nn.Parameter], spec: TrialSp
             kernels=kernels,
         )
     except ValueError as error:
-        raise TrialError("bad_data", f"pruning.{error}") from error
+        field = "pruning." if str(error).startswith("kernels:") else "model: "
+        raise TrialError("bad_data", f"{field}{error}") from error
 
 
 def autocast_dtype(settings: TrainingSpec) -> torch.dtype:

@@ -99,9 +99,7 @@ def write_csv(file: Path, measured: list[tuple[str, Measurement]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(
-            ["benchmark", "what", "median", "low", "high", "repeats", "unit", "target", "measured_at", *told]
-        )
+        writer.writerow([*COLUMNS, *told])
         for benchmark, one in measured:
             figures = [f"{value:.6g}" for value in (one.median, min(one.values), max(one.values))]
             moment = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,8 +1,12 @@
 """MaskedAdamW as an optimizer: torch's arithmetic without masks, torch's habits, and what it refuses."""
 
 import copy
+import importlib.util
 import math
 import pickle
+import signal
+import sys
+import time
 import warnings
 
 import pytest
@@ -200,9 +204,9 @@ def test_global_scope_prunes_small_layers_harder_and_layer_scope_all_alike():
     optimizer = MaskedAdamW([small, large], prunable=True)
     optimizer.update_masks(0.5, "global")
     assert [int((p == 0).sum()) for p in (small, large)] == [10, 0]
-    alike = MaskedAdamW([large], prunable=True)
-    alike.update_masks(0.5, "layer")
-    assert int((large == 0).sum()) == 5
+    small, large = nn.Parameter(torch.linspace(0.1, 1.0, 10)), nn.Parameter(torch.linspace(1.1, 2.0, 10))
+    MaskedAdamW([small, large], prunable=True).update_masks(0.5, "layer")
+    assert [int((p == 0).sum()) for p in (small, large)] == [5, 5]
 
 
 def test_an_empty_group_is_no_obstacle():
@@ -303,9 +307,12 @@ def test_kernels_for_another_device_are_refused(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ValueError, match="kernels: numba computes on CPUs and the weights are on meta; use auto"):
         make_kernels("numba", torch.device("meta"))
-    pytest.importorskip("triton")
-    with pytest.raises(ValueError, match="kernels: triton computes on GPUs and the weights are on cpu; use auto"):
-        make_kernels("triton", torch.device("cpu"))
+    if importlib.util.find_spec("triton"):
+        with pytest.raises(ValueError, match="kernels: triton computes on GPUs and the weights are on cpu; use auto"):
+            make_kernels("triton", torch.device("cpu"))
+    monkeypatch.setitem(sys.modules, "triton", None)  # as where it is not installed
+    with pytest.raises(ValueError, match="kernels: triton is not installed; install it"):
+        make_kernels("triton", torch.device("cuda"))
     assert set(NAMES) == {"reference", "triton", "numba"}
 
 
@@ -340,6 +347,8 @@ def broken_states(good: dict) -> dict[str, dict]:
     change(r"exp_avg has shape None", lambda s: s["state"][0].pop("exp_avg"))
     change(r"step is -1.0; it must be a whole number", lambda s: s["state"][0].update(step=torch.tensor(-1.0)))
     change(r"step is 1.5", lambda s: s["state"][0].update(step=torch.tensor(1.5)))
+    change(r"step is inf", lambda s: s["state"][0].update(step=torch.tensor(math.inf)))
+    change(r"mask has bits beyond its 1320 weights", lambda s: s["state"][0]["mask"][-1:].fill_(-1))
     change(r"step is None", lambda s: s["state"][0].pop("step"))
     change(r"its group is not prunable", lambda s: s["state"][1].update(mask=torch.zeros(1, dtype=torch.int32)))
     change(
@@ -370,14 +379,99 @@ def test_state_of_a_model_with_other_parameters_is_refused(trained):
 
 def test_states_are_no_part_of_the_saved_one(trained):
     saved = trained.state_dict()
+    before = state_of(trained)
     ours = parameters()
     other = masked(ours)
     other.load_state_dict(saved)
     give_gradients(1, ours)
     other.step()
     other.update_masks(0.9)
-    assert float(saved["state"][0]["step"]) == 1.0
+    for number, values in saved["state"].items():
+        assert all(torch.equal(value, before["state"][number][name]) for name, value in values.items())
     assert int((~trained.mask(trained.param_groups[0]["params"][0])).sum()) == round(0.5 * 40 * 33)
+
+
+def test_moments_that_lie_otherwise_in_memory_are_laid_out_anew(trained):
+    state = state_of(trained)
+    moment = state["state"][0]["exp_avg"]
+    state["state"][0]["exp_avg"] = moment.t().contiguous().t()
+    trained.load_state_dict(state)
+    loaded = trained.state[trained.param_groups[0]["params"][0]]["exp_avg"]
+    assert loaded.is_contiguous()
+    assert torch.equal(loaded, moment)
+
+
+def test_what_may_be_pruned_is_not_loaded(trained):
+    dense = MaskedAdamW(groups_of(parameters()), lr=1e-2, weight_decay=0.1)
+    trained.load_state_dict(dense.state_dict())
+    assert [group["prunable"] for group in trained.param_groups] == [True, False]
+
+
+@BOTH
+def test_parameters_that_have_changed_since_are_refused(kernels):
+    def refused(match: str, change) -> None:
+        ours = parameters()
+        optimizer = masked(ours, kernels=kernels)
+        give_gradients(0, ours)
+        optimizer.step()
+        change(ours[0])
+        ours[0].grad = torch.ones_like(ours[0])
+        for act in (optimizer.step, lambda: optimizer.update_masks(0.5)):
+            with pytest.raises(ValueError, match=match):
+                act()
+
+    def set_data(make):
+        return lambda parameter: setattr(parameter, "data", make(parameter.data))
+
+    refused(r"of shape \(80, 33\) on cpu had shape \(40, 33\) on cpu before", set_data(lambda data: data.repeat(2, 1)))
+    refused(r"has strides \(1, 40\)", set_data(lambda data: data.t().contiguous().t()))
+    refused(r"is torch.float64", set_data(lambda data: data.double()))
+
+
+@BOTH
+def test_autograd_notices_that_weights_have_changed(kernels):
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = MaskedAdamW([weight], prunable=True, kernels=kernels)
+    for act in (optimizer.step, lambda: optimizer.update_masks(0.5)):
+        weight.grad = torch.ones(3)
+        loss = (weight * weight).sum()
+        act()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_after_an_interrupt_no_thread_writes_on():
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def step_on_and_on() -> None:
+        for _ in range(1000):
+            optimizer.step()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    weight = nn.Parameter(torch.ones(30_000_000))
+    weight.grad = torch.ones_like(weight)
+    optimizer = MaskedAdamW([weight], kernels="numba")
+    optimizer.step()
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+        with pytest.raises(KeyboardInterrupt):
+            step_on_and_on()
+        seen = weight.detach().clone()
+        time.sleep(0.2)
+        assert torch.equal(weight, seen)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        torch.set_num_threads(before)
+
+
+def test_duplicate_parameters_are_refused():
+    weight = nn.Parameter(torch.ones(3))
+    with pytest.raises(ValueError, match="a group of 2 parameters has one of them twice; list tied weights once"):
+        MaskedAdamW([weight, weight])
 
 
 def test_no_warning_is_given():

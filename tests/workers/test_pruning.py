@@ -126,7 +126,7 @@ def prune_and_train(scope: str, target: float, num_steps: int = 12, **changes) -
 
 
 @pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
-def test_target_is_hit_exactly_and_pruned_weights_never_come_back(semantics):
+def test_target_is_hit_exactly_and_what_is_pruned_is_zero(semantics):
     layers = prune_and_train("global", 0.7, semantics=semantics).count()
     total = sum(layer.num_weights for layer in layers)
     assert sum(layer.num_zeros for layer in layers) == round(0.7 * total)

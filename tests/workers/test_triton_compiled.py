@@ -53,15 +53,16 @@ def machine(request, compiled) -> Machine:
 def test_nothing_is_kept_outside_of_registers(machine, name):
     assert machine(name)["spills"] == 0
     assert machine(name)["stack_bytes"] == 0
-    # 64 let 4 programs run at once on a multiprocessor; 80 let 3.
-    assert machine(name)["registers"] <= (80 if name == "count_digits, shadow" else 64)
+    # 64 let 4 programs run at once on a multiprocessor, 80 let 3: enough for mask updates that read two tensors.
+    is_update_of_two = name in MASK_KERNELS and name.endswith("shadow")
+    assert machine(name)["registers"] <= (80 if is_update_of_two else 64)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw, shadow"])
 def test_the_step_moves_128_bits_at_once(machine, name):
     assert machine(name)["loads_of_128_bits"] == 4  # weight, gradient and both moments
     assert machine(name)["stores_of_128_bits"] == 3
-    assert machine(name)["registers"] <= 48
+    assert machine(name)["registers"] <= (64 if name.endswith("shadow") else 48)
 
 
 def test_the_norm_loads_128_bits_at_once(machine):

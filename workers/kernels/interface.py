@@ -68,21 +68,22 @@ class Kernels(Protocol):
     ) -> Tensor | None:
         """One AdamW step of all parameters (Loshchilov & Hutter 2019, algorithm 2), then zeros where a mask says so.
 
-        With g the gradient divided by `grad_scale` and scaled down to norm `max_grad_norm`, all of it in float32 and in
-        this order (coefficients of the step are computed in float64 and rounded once):
+        With g the gradient times one factor, which takes `grad_scale` out and scales down to `max_grad_norm`, all of it
+        in float32 and in this order (factor and coefficients are computed in float64 and rounded once):
 
             m ← m + (g − m)(1 − β₁)
             v ← v β₂ + g g (1 − β₂)
             w ← w (1 − lr · decay) − lr / (1 − β₁ᵗ) · (m / (√v · 1 / √(1 − β₂ᵗ) + ε))
 
-        Where the mask prunes, w and v become +0 whatever they were, and so does m under `hard`; under `dense_shadow` m
-        stays as it is. `step` is then one more. When `found_inf` is not 0 nothing changes.
+        Where the mask prunes, w becomes +0 whatever it was, and so do m and v under `hard`; under `dense_shadow` they
+        stay as they are. `step` is then one more. When `found_inf` is not 0 nothing changes.
 
         Args:
             tensors: the parameters that have gradients.
             semantics: hard or dense_shadow.
             max_grad_norm: largest 2-norm of all unpruned entries of all gradients together; None: no clipping.
-                As `torch.nn.utils.clip_grad_norm_` does, gradients are multiplied by min(1, max / (norm + 1e-6)).
+                Gradients are multiplied by min(1, max / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` does, and
+                by NaN if the norm is not finite: such a step leaves no weight that could be taken for a good one.
             grad_scale: what the loss was multiplied by; 1 element.
             found_inf: whether a gradient is not finite; 1 element.
 
@@ -98,8 +99,9 @@ class Kernels(Protocol):
         back, also when fewer are asked for than are pruned. Ties go by position: earlier tensors first, and inside a
         tensor the lower row-major index. −0 equals 0, denormals are ranked, infinities rank highest.
 
-        A weight that becomes pruned is set to +0 with both moments; under `dense_shadow` its value is first moved to
-        `exp_avg`. A weight that comes back takes its frozen value, and its moments start from 0.
+        A weight that becomes pruned is set to +0, under `hard` with both moments; under `dense_shadow` its value moves
+        to `exp_avg` and its second moment stays. A weight that comes back takes its frozen value and the second moment
+        that it had, and its first moment starts from 0. Pruned weights that others wrote to in between are +0 again.
 
         Returns:
             How many of the ranked weights are NaN: 0-dimensional, int64. When it is not 0, nothing has changed.

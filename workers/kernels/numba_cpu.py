@@ -7,8 +7,9 @@ contiguous ranges of chunks and sums are kept a chunk, so that no result depends
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -106,14 +107,13 @@ class Search:
 
     def write_masks(self) -> None:
         """Prune as `find_threshold` found."""
-        if self.num_ties or self.is_shadow:  # a shadow may come back although nothing is pruned
-            _in_threads(
-                self.chunks,
-                lambda first, last, rank: loops.write_masks(
-                    self.table, self.chunks, first, last, self.is_shadow, self.threshold, rank, self.num_ties
-                ),
-                self.first_ranks,
-            )
+        _in_threads(
+            self.chunks,
+            lambda first, last, rank: loops.write_masks(
+                self.table, self.chunks, first, last, self.is_shadow, self.threshold, rank, self.num_ties
+            ),
+            self.first_ranks,
+        )
 
     def _count_digits(self, prefix: int, shift: int, bits: int) -> np.ndarray:
         """How often each digit occurs: (threads, bins)."""
@@ -190,9 +190,16 @@ def _in_threads(chunks: np.ndarray, work: Callable[..., Any], own: Sequence[Any]
     calls = [(*bounds, *(() if own is None else (own[thread],))) for thread, bounds in enumerate(ranges)]
     if len(calls) == 1:
         return [work(*calls[0])]
-    return list(_pool(len(calls)).map(lambda call: work(*call), calls))
+    futures = [_pool(len(calls)).submit(work, *call) for call in calls]
+    try:
+        return [future.result() for future in futures]
+    finally:  # also after Ctrl-C no thread may write to memory that the caller believes to be its own again
+        wait(futures)
 
 
 @functools.cache
 def _pool(num_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, thread_name_prefix="sparsweep-kernels")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

@@ -96,24 +96,24 @@ LR_DECAY, ONE_BETA1, BETA2, ONE_BETA2, STEP_SIZE, CORRECTION, EPS = range(7)  # 
 @_compiled
 def sum_squares(table, chunks, first, last, sums):
     """Sum of squares of the kept gradient entries of each chunk; 32 sums beside one another, then added up."""
-    lanes = np.empty(WORD_BITS, np.float32)
+    lanes = np.empty(WORD_BITS, np.float64)  # in which no square of a float32 overflows
     for chunk in range(first, last):
         tensor, word, end = chunks[chunk]
         size = table[tensor, NUM_WEIGHTS]
         grad = numba.carray(_floats(table[tensor, GRAD]), size)
         mask = numba.carray(_words(table[tensor, MASK]), num_words(size))
         is_masked = table[tensor, MASK] != 0
-        lanes[:] = ZERO
+        lanes[:] = 0.0
         for w in range(word, min(end, size // WORD_BITS)):
             keep = mask[w] if is_masked else ALL_LANES
             for lane in range(WORD_BITS):
-                value = grad[np.uint64(w * WORD_BITS + lane)]
-                lanes[lane] += where(_has_bit(keep, lane), value * value, ZERO)
+                value = np.float64(grad[np.uint64(w * WORD_BITS + lane)])
+                lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
         if end * WORD_BITS > size:
             keep = mask[end - 1] if is_masked else ALL_LANES
             for lane in range(size % WORD_BITS):
-                value = grad[np.uint64(size // WORD_BITS * WORD_BITS + lane)]
-                lanes[lane] += where(_has_bit(keep, lane), value * value, ZERO)
+                value = np.float64(grad[np.uint64(size // WORD_BITS * WORD_BITS + lane)])
+                lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
         total = 0.0
         for lane in range(WORD_BITS):
             total += lanes[lane]
@@ -132,13 +132,13 @@ def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, start, lanes, keep, c, multi
         i = np.uint64(start) + np.uint64(lane)  # unsigned, or a negative index might be meant
         is_kept = _has_bit(keep, lane)
         g = grad[i] * multiplier
-        old = exp_avg[i]
-        m = old + (g - old) * c[ONE_BETA1]
-        v = exp_avg_sq[i] * c[BETA2] + g * g * c[ONE_BETA2]
+        old_m, old_v = exp_avg[i], exp_avg_sq[i]
+        m = old_m + (g - old_m) * c[ONE_BETA1]
+        v = old_v * c[BETA2] + g * g * c[ONE_BETA2]
         w = weight[i] * c[LR_DECAY] - m / (np.sqrt(v) * c[CORRECTION] + c[EPS]) * c[STEP_SIZE]
         weight[i] = where(is_kept, w, ZERO)
-        exp_avg[i] = where(is_kept, m, where(is_shadow, old, ZERO))
-        exp_avg_sq[i] = where(is_kept, v, ZERO)
+        exp_avg[i] = where(is_kept, m, where(is_shadow, old_m, ZERO))
+        exp_avg_sq[i] = where(is_kept, v, where(is_shadow, old_v, ZERO))
 
 
 @_compiled
@@ -260,8 +260,6 @@ def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties
             lanes = min(WORD_BITS, size - start)
             old = mask[w]
             candidates = _all_lanes(lanes) if is_shadow else old
-            if candidates == 0:
-                continue
             pruned = np.uint32(0)
             if threshold > 0:
                 pruned = _keys_within(keys, frozen, start, lanes, old, np.int32(0), np.int32(threshold - 1))
@@ -272,7 +270,8 @@ def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties
                 rank += 1
             rank += num_bits(ties)
             new = candidates & ~pruned
-            if new == old:
+            non_zero = ~_keys_within(keys, keys, start, lanes, old, np.int32(0), np.int32(0))
+            if new == old and non_zero & ~old & _all_lanes(lanes) == 0:  # nor did others write to a pruned weight
                 continue
             mask[w] = new
             if lanes == WORD_BITS:
@@ -292,7 +291,7 @@ def _apply_lanes(weight, exp_avg, exp_avg_sq, start, lanes, old, new, is_shadow)
         frozen = where(is_shadow & (not is_kept), dense, ZERO)
         weight[i] = where(is_kept, dense, ZERO)
         exp_avg[i] = where(stays_kept, exp_avg[i], frozen)
-        exp_avg_sq[i] = where(stays_kept, exp_avg_sq[i], ZERO)
+        exp_avg_sq[i] = where(is_kept | is_shadow, exp_avg_sq[i], ZERO)
 
 
 @_compiled

@@ -68,8 +68,9 @@ def _adamw(one: StepTensors, multiplier: float, semantics: Semantics) -> None:
     if one.mask is not None:
         pruned = ~unpack(one.mask, weight.shape)
         new_weight.masked_fill_(pruned, 0.0)  # selected, not multiplied: infinities leave no NaN behind
-        new_sq.masked_fill_(pruned, 0.0)
-        new_avg = torch.where(pruned, exp_avg if semantics == "dense_shadow" else 0.0, new_avg)
+        is_shadow = semantics == "dense_shadow"
+        new_avg = torch.where(pruned, exp_avg if is_shadow else 0.0, new_avg)
+        new_sq = torch.where(pruned, exp_avg_sq if is_shadow else 0.0, new_sq)
     weight.copy_(new_weight)
     exp_avg.copy_(new_avg)
     exp_avg_sq.copy_(new_sq)
@@ -113,9 +114,10 @@ def _apply(
     weight: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, was_kept: Tensor, is_kept: Tensor, semantics: Semantics
 ) -> None:
     is_kept = is_kept.view(weight.shape)
-    dense = torch.where(was_kept, weight, exp_avg if semantics == "dense_shadow" else weight)
-    frozen = dense if semantics == "dense_shadow" else torch.zeros_like(dense)
-    stays_kept = was_kept & is_kept
-    exp_avg.copy_(torch.where(is_kept, torch.where(stays_kept, exp_avg, 0.0), frozen))
-    exp_avg_sq.copy_(torch.where(stays_kept, exp_avg_sq, 0.0))
-    weight.copy_(torch.where(is_kept, dense, 0.0))
+    if semantics == "hard":  # what is kept was kept
+        for tensor in (weight, exp_avg, exp_avg_sq):
+            tensor.masked_fill_(~is_kept, 0.0)
+    else:
+        dense = torch.where(was_kept, weight, exp_avg)
+        exp_avg.copy_(torch.where(is_kept, torch.where(was_kept, exp_avg, 0.0), dense))
+        weight.copy_(torch.where(is_kept, dense, 0.0))

@@ -95,7 +95,7 @@ class DeviceTable:
             if self._device.type != "cpu":
                 table = table.pin_memory().to(self._device, non_blocking=True)
             self._key, self._table = key, table
-        if is_capturing:
+        if is_capturing and not any(table is self._table for table in self._captured):
             self._captured.append(self._table)  # graphs may be replayed when this is no longer the last table
         return self._table
 

@@ -206,7 +206,8 @@ def write_masks(
         # A ranked value is what a weight takes that comes back, and what is kept of one that goes.
         tl.store(_pointers(row, WEIGHT, start), tl.where(is_kept, values, 0), mask=changes)
         tl.store(_pointers(row, EXP_AVG, start), tl.where(is_kept, 0, values if SHADOW else 0), mask=changes)
-        tl.store(_pointers(row, EXP_AVG_SQ, start), tl.zeros([BLOCK_WORDS, LANES], tl.int32), mask=changes)
+        if not SHADOW:
+            tl.store(_pointers(row, EXP_AVG_SQ, start), tl.zeros([BLOCK_WORDS, LANES], tl.int32), mask=changes)
 
 
 class MaskUpdate:

@@ -220,7 +220,7 @@ def _adamw_block(
     # Selected, not multiplied: infinities leave no NaN behind.
     _store(weights, tl.where(keep, new_weight, 0.0), num_inside, WORDS, FULL)
     _store(exp_avgs, tl.where(keep, new_avg, exp_avg if SHADOW else 0.0), num_inside, WORDS, FULL)
-    _store(exp_avg_sqs, tl.where(keep, new_sq, 0.0), num_inside, WORDS, FULL)
+    _store(exp_avg_sqs, tl.where(keep, new_sq, exp_avg_sq if SHADOW else 0.0), num_inside, WORDS, FULL)
 
 
 @triton.jit
