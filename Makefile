@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
 DEMO ?= results/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test test-gpu lint bench bench-gpu bench-peers lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -22,26 +24,55 @@ $(READY): pyproject.toml requirements.lock
 	  { echo "pip could not install the packages in requirements.lock; is the package index reachable?" >&2; exit 2; }
 	@touch $@
 
+# A peer needs numpy before 2, so peers have an environment of their own. setuptools: it imports pkg_resources.
+$(PEERS_READY): pyproject.toml requirements-peers.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || \
+	  { echo "$(PYTHON): numpy before 2 needs Python 3.11 or 3.12; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements-peers.lock \
+	  -e '.[peers]' setuptools || \
+	  { echo "a peer could not be installed; its row will say so" >&2; \
+	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . 'accelerate>=1.0'; } || \
+	  { echo "pip could not install the packages in requirements-peers.lock" >&2; exit 2; }
+	@touch $@
+
 demo: $(READY) ## run the built-in smoke sweep on this machine and print its table (about 2 minutes)
 	$(BIN)/sparsweep run smoke --set results=$(DEMO)
 
 test: $(READY) ## run all tests (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
+	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'
+	$(BIN)/python -m pytest -m gpu tests/workers $(PYTEST_ARGS)
+
 lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure what the README states (about 3 minutes on 2 cores)
-	$(BIN)/python -m tests.benchmarks
+bench: $(READY) ## test the kernels, then measure what the README states (about 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -q tests/workers/test_kernels.py
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
-lock: $(READY) ## write the newest allowed versions into requirements.lock
+bench-gpu: test-gpu ## test the kernels on a GPU, then measure them beside a copy of the same bytes
+	$(BIN)/python -m tests.benchmarks steps updates training --csv results/bench-gpu.csv
+
+bench-peers: $(PEERS_READY) ## compare pruning with what others offer (about 10 minutes on 2 cores)
+	$(PEERS)/bin/python -m tests.benchmarks.peers $(BENCH_ARGS)
+
+lock: $(READY) ## write the newest allowed versions into requirements.lock and requirements-peers.lock
 	$(BIN)/python -m pip install --quiet uv
 	{ echo "# Exact versions of all that is installed, for pip's -c; made by 'make lock' from pyproject.toml."; \
 	  $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 	    --no-annotate --no-header --no-emit-index-url --quiet; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	cp requirements.lock requirements-peers.lock.new # versions to prefer; then what a peer needs without saying so
+	printf '%s\n' 'pyarrow<26' 'setuptools<82' | $(BIN)/uv pip compile pyproject.toml - --extra peers --universal \
+	  --python-version 3.11 --no-annotate --no-header --no-emit-index-url --quiet -o requirements-peers.lock.new
+	{ echo "# Exact versions of what 'make bench-peers' installs, for pip's -c; made by 'make lock'."; \
+	  cat requirements-peers.lock.new; } > requirements-peers.lock
+	rm requirements-peers.lock.new
 
 clean: ## remove the virtual environment and caches, not results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -193,10 +193,14 @@ def main() -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     os.environ.update(private_environment())  # before any benchmark imports Ray
-    measured = [(name, one) for name in args.names or BENCHMARKS for one in BENCHMARKS[name]()]
-    Console(width=None if sys.stdout.isatty() else 130).print(make_table(measured))
-    write_csv(args.csv, measured)
-    sys.stdout.write(f"written to {args.csv}\n")
+    measured: list[tuple[str, Measurement]] = []
+    try:
+        for name in args.names or BENCHMARKS:
+            measured.extend((name, one) for one in BENCHMARKS[name]())
+    finally:  # one that fails does not take with it what the others found
+        Console(width=None if sys.stdout.isatty() else 130).print(make_table(measured))
+        write_csv(args.csv, measured)
+        sys.stdout.write(f"written to {args.csv}\n")
     return exit_code(measured)
 
 

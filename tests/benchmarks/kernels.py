@@ -200,7 +200,7 @@ def updates() -> Iterator[Measurement]:
     )
     yield Measurement(what="extra memory of the mask update", values=(ours_mib,), unit="MiB")
     yield Measurement(
-        what="the same / of global_unstructured", values=(extra_mib / peer_mib,), unit="x", at_most=on_cpu(0.1)
+        what="the same / of global_unstructured", values=(ours_mib / peer_mib,), unit="x", at_most=on_cpu(0.1)
     )
 
 

@@ -1,6 +1,9 @@
 """What a benchmark yields, and where it goes: a table to read and a CSV file to keep."""
 
+import contextlib
 import csv
+import ctypes
+import gc
 import os
 import platform
 import statistics
@@ -16,7 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 COLUMNS = ("benchmark", "what", "median", "low", "high", "repeats", "unit", "target", "measured_at")
-VERSIONS = ("torch", "numba", "triton", "numpy", "transformers", "ray")
+VERSIONS = ("torch", "numba", "triton", "numpy", "transformers", "ray", "accelerate", "neural-compressor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,9 @@ def peak_extra_mib(action: Callable[[], object]) -> float:
     """Largest resident memory during the action, above that before it; on Linux only, elsewhere NaN."""
     if not Path("/proc/self/clear_refs").exists():
         return float("nan")
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # not glibc; free memory that the process keeps would hide a need for it
+        ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _resident_mib("VmRSS")
     action()
