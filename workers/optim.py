@@ -97,9 +97,10 @@ class MaskedAdamW(torch.optim.Optimizer):
             ValueError: an option is out of its range, or a parameter is of the wrong kind.
         """
         given = param_group["params"]
-        param_group["params"] = given = [given] if isinstance(given, Tensor) else list(given)
-        if len({id(parameter) for parameter in given}) < len(given):
-            raise ValueError(f"a group of {len(given)} parameters has one of them twice; list tied weights once")
+        if not isinstance(given, Tensor | set):  # a set has no order, which is torch's to tell
+            param_group["params"] = given = list(given)
+            if len({id(parameter) for parameter in given}) < len(given):
+                raise ValueError(f"a group of {len(given)} parameters has one of them twice; list tied weights once")
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -127,8 +128,8 @@ class MaskedAdamW(torch.optim.Optimizer):
             The closure's loss, if there is one.
 
         Raises:
-            ValueError: a gradient is sparse, not contiguous, or not of its parameter's dtype; or a parameter has become
-                one that would be refused in the first place, or another than its moments and mask were made for.
+            ValueError: a gradient is sparse, not contiguous, or not of its parameter's dtype and shape; or a parameter
+                has become one that would be refused in the first place, or another than its state was made for.
         """
         loss = None
         if closure is not None:
@@ -310,6 +311,8 @@ def _check_gradient(parameter: Tensor, grad: Tensor) -> None:
         raise ValueError(f"{what} is {grad.layout}; use dense gradients (nn.Embedding with sparse=False)")
     if grad.dtype != torch.float32:
         raise ValueError(f"{what} is {grad.dtype}; MaskedAdamW needs float32")
+    if grad.shape != parameter.shape:
+        raise ValueError(f"{what} has shape {tuple(grad.shape)}; compute it anew")
     if not grad.is_contiguous():
         raise ValueError(f"{what} has strides {grad.stride()}; make it contiguous")
 

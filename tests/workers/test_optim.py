@@ -263,6 +263,14 @@ def test_wrong_gradients_are_refused_before_anything_changes(kernels):
     assert all(torch.equal(one, other) for one, other in zip(ours, before, strict=True))
 
 
+def test_gradient_of_another_shape_is_refused():
+    weight = nn.Parameter(torch.ones(4))
+    weight.grad = torch.ones(4)
+    weight.data = torch.ones(4_000_000)
+    with pytest.raises(ValueError, match=r"a parameter of shape \(4000000,\) has shape \(4,\); compute it anew"):
+        MaskedAdamW([weight]).step()
+
+
 def test_sparse_gradients_are_refused():
     table = nn.Embedding(5, 3, sparse=True)
     optimizer = MaskedAdamW(table.parameters())
