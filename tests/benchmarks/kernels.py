@@ -16,6 +16,7 @@ from torch.nn.utils import prune
 from transformers import BertConfig, BertForTokenClassification
 
 from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
+from tests.factories import PRUNING, make_trial_spec
 from workers.data.align import EncodedSplit
 from workers.optim import MaskedAdamW
 from workers.train import Training
@@ -213,16 +214,7 @@ def after_one_step() -> MaskedAdamW:
 
 def training() -> Iterator[Measurement]:
     """A training step of multilingual BERT's full shape, pruning against dense, mask updates included."""
-    pruning = PruningSpec(
-        sparsity_schedule="cubic",
-        scope="global",
-        weights="encoder",
-        semantics="hard",
-        initial_sparsity=0.0,
-        begin=0.0,
-        end=1.0,
-        update_every_steps=10,
-    )
+    pruning = replace(PRUNING, begin=0.0, end=1.0)  # updates every 10 steps
     num_steps = 51
     runs = {"on": full_shape(num_steps, pruning), "off": full_shape(num_steps, None)}
     steps = {name: run.run() for name, run in runs.items()}
@@ -240,8 +232,6 @@ def training() -> Iterator[Measurement]:
 
 def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
     """Training of a model with multilingual BERT's shape and random weights, on batches of 32 rows of 24 sub-words."""
-    from tests.factories import make_trial_spec
-
     config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
     torch.manual_seed(0)
     model = BertForTokenClassification(config).to(device())

@@ -105,6 +105,7 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
         model={"name": str(model)},
         sparsities=[0.0],
         training={"num_steps": 3},
+        pruning={"kernels": "reference"},
     )
     command = Command("run", spec)
     command.wait_until(lambda: (tmp_path / "results" / "plans" / "tiny.parquet").exists())
@@ -114,6 +115,7 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
     assert "failed: bn sparsity 0 seed 0: bad_data:" in output
     rows = {row["language"]: row for row in ResultStore(str(tmp_path / "results")).read("trials").to_pylist()}
     assert (rows["ka"]["status"], rows["bn"]["status"]) == ("completed", "failed")
+    assert rows["ka"]["kernels"] == "reference", "the kernels asked for are those used"
     assert rows["bn"]["num_attempts"] == 1, "bad data is not retried"
 
 
