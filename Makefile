@@ -39,7 +39,7 @@ $(PEERS_READY): pyproject.toml requirements-peers.lock
 demo: $(READY) ## run the built-in smoke sweep on this machine and print its table (about 2 minutes)
 	$(BIN)/sparsweep run smoke --set results=$(DEMO)
 
-test: $(READY) ## run all tests (about 6 minutes on 2 cores)
+test: $(READY) ## run all tests (about 7 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
@@ -51,14 +51,14 @@ lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## test the kernels, then measure what the README states (about 10 minutes on 2 cores)
+bench: $(READY) ## test the kernels, then measure what the README states (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/test_kernels.py
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
 bench-gpu: test-gpu ## test the kernels on a GPU, then measure them beside a copy of the same bytes
 	$(BIN)/python -m tests.benchmarks steps updates training --csv results/bench-gpu.csv
 
-bench-peers: $(PEERS_READY) ## compare pruning with what others offer (about 10 minutes on 2 cores)
+bench-peers: $(PEERS_READY) ## compare pruning with what others offer (about 6 minutes on 2 cores)
 	$(PEERS)/bin/python -m tests.benchmarks.peers $(BENCH_ARGS)
 
 lock: $(READY) ## write the newest allowed versions into requirements.lock and requirements-peers.lock
