@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from workers.kernels.packed import all_kept, num_words, pack, unpack
 from workers.optim import MaskedAdamW
 
-# Triton's interpreter computes with NumPy, which warns of infinities and NaN that are meant.
-pytestmark = pytest.mark.filterwarnings("ignore:(invalid value|overflow|divide by zero) encountered:RuntimeWarning")
-
 HAS_GPU = torch.cuda.is_available()
 SIZES = ((1,), (0,), (7,), (31, 1), (33,), (5, 13), (1024,), (3, 1367))
 """Off the power of two, one element, none, less than a word, more than one block of any implementation."""

@@ -139,7 +139,7 @@ def _adamw_word(
     multiplier: Any,
     is_shadow: Any,
 ) -> Any:
-    """`_adamw_lanes` for a whole word; the first four arguments are addresses.
+    """The step of a whole word; the first four arguments are addresses.
 
     Written in LLVM's vectors because its loop vectorizer asks at every word whether the tensors overlap, which takes a
     quarter more time where memory is fast.
@@ -187,6 +187,7 @@ def _adamw_word(
 
 @_inlined
 def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, start, lanes, keep, c, multiplier, is_shadow):
+    """The step of a tensor's last word, which may have fewer lanes."""
     for lane in range(lanes):
         i = np.uint64(start) + np.uint64(lane)  # unsigned, or a negative index might be meant
         is_kept = _has_bit(keep, lane)
