@@ -74,6 +74,13 @@ def _pointer_to(dtype: Any) -> Any:
     return pointer
 
 
+def _filled(builder: Any, value: Any) -> Any:
+    """LLVM's vector of a word's lanes, each with this value."""
+    nothing = ir.Constant(ir.VectorType(value.type, WORD_BITS), ir.Undefined)
+    indices = ir.Constant(ir.VectorType(ir.IntType(32), WORD_BITS), None)
+    return builder.shuffle_vector(builder.insert_element(nothing, value, ir.IntType(32)(0)), nothing, indices)
+
+
 _floats, _ints, _words = _pointer_to(types.float32), _pointer_to(types.int32), _pointer_to(types.uint32)
 
 
@@ -151,17 +158,12 @@ def _adamw_word(
         pointers = [builder.inttoptr(address, vector.as_pointer()) for address in addresses]
         weight, grad, old_m, old_v = (builder.load(pointer, align=4) for pointer in pointers)
 
-        def filled(value: Any) -> Any:
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
-            indices = ir.Constant(ir.VectorType(ir.IntType(32), WORD_BITS), None)
-            return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), indices)
-
-        coefficient = [filled(builder.extract_value(c, column)) for column in range(EPS + 1)]
+        coefficient = [_filled(builder, builder.extract_value(c, column)) for column in range(EPS + 1)]
         function = ir.FunctionType(vector, [vector])
         root = cgutils.get_or_insert_function(builder.module, function, f"llvm.sqrt.v{WORD_BITS}f32")
         add, subtract, times = builder.fadd, builder.fsub, builder.fmul
 
-        g = times(grad, filled(multiplier))
+        g = times(grad, _filled(builder, multiplier))
         m = add(old_m, times(subtract(g, old_m), coefficient[ONE_BETA1]))
         v = add(times(old_v, coefficient[BETA2]), times(times(g, g), coefficient[ONE_BETA2]))
         below = add(times(builder.call(root, [v]), coefficient[CORRECTION]), coefficient[EPS])
@@ -249,17 +251,13 @@ def _lanes_within(typingctx: Any, weights: Any, frozen: Any, mask: Any, low: Any
         bit, integer = ir.IntType(1), ir.IntType(32)
         vector = ir.VectorType(integer, WORD_BITS)
 
-        def filled(value: Any) -> Any:
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, integer(0))
-            return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(vector, None))
-
         def loaded(address: Any) -> Any:
             return builder.load(builder.inttoptr(address, vector.as_pointer()), align=4, typ=vector)
 
         is_kept = builder.bitcast(mask, ir.VectorType(bit, WORD_BITS))
         bits = builder.select(is_kept, loaded(weights), loaded(frozen))
-        keys = builder.and_(bits, filled(integer(int(MAGNITUDE))))
-        is_within = builder.icmp_unsigned("<=", builder.sub(keys, filled(low)), filled(span))
+        keys = builder.and_(bits, _filled(builder, integer(int(MAGNITUDE))))
+        is_within = builder.icmp_unsigned("<=", builder.sub(keys, _filled(builder, low)), _filled(builder, span))
         return builder.bitcast(is_within, integer)
 
     return types.uint32(types.int64, types.int64, types.uint32, types.int32, types.int32), codegen
