@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
+from workers.trial import MULTILINGUAL, PERTURBATIONS, describe_place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +81,8 @@ def plan(args: argparse.Namespace) -> int:
         return DONE
     console = _console()
     console.print(_plan_table(sweep, planned, statuses))
+    if args.weights or sweep.pruning.include or sweep.pruning.exclude:
+        _print_weights(planned, console)
     console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
     return DONE
 
@@ -139,6 +142,48 @@ def aggregate(args: argparse.Namespace) -> int:
     return DONE
 
 
+def analyze(args: argparse.Namespace) -> int:
+    """Quality, robustness and disagreement by language and sparsity, with tests: as tables, Parquet and CSV."""
+    from orchestrator.analysis import analyze as analyze_results
+    from orchestrator.analysis import render, write_tables
+
+    store = _store(args.results)
+    tables = analyze_results(store, args.split)
+    console = _console()
+    for table in tables:
+        console.print(render(table))
+    folder = args.out or str(store.location / "analysis")
+    write_tables(tables, folder)
+    console.print(f"Written to {folder}: <table>.parquet and <table>.csv of each", soft_wrap=True)
+    return DONE
+
+
+def perturb(args: argparse.Namespace) -> int:
+    """Write a perturbed test set of a sweep to a file, to look at it."""
+    from orchestrator.plan import make_plan
+    from orchestrator.sweep_spec import load_sweep_spec
+    from workers.robustness import load_perturbed, write_perturbed
+
+    overrides = [*args.set, f"languages=[{args.language}]", f"robustness.perturbations=[{args.perturbation}]"]
+    sweep = load_sweep_spec(args.spec, overrides)
+    spec = make_plan(sweep)[0].spec
+    assert spec.robustness is not None
+    (pool,) = spec.robustness.pools
+    if not pool.donors:
+        raise SweepError(f"{args.language} {args.perturbation}: not applicable, {pool.reason}")
+    try:
+        perturbed = load_perturbed(spec.corpus, spec.robustness, pool, args.draw)
+        write_perturbed(args.file, perturbed)
+    except ValueError as error:
+        raise SweepError(str(error)) from error
+    replaced = int(perturbed.num_replaced.sum())
+    print(
+        f"{args.file}: {len(perturbed.sentences.tokens)} sentences, {replaced} entities replaced, "
+        f"from {perturbed.num_donors} of {', '.join(pool.donors)}"
+    )
+    return DONE
+
+
 def compact(args: argparse.Namespace) -> int:
     """Write each table of the results as one Parquet file."""
     for location in _store(args.results).compact():
@@ -155,7 +200,7 @@ def verify(args: argparse.Namespace) -> int:
     problems = store.verify(specs)
     for problem in problems:
         spec = specs[problem.trial_id]
-        name = f"{problem.trial_id} ({spec.language}, sparsity {spec.target_sparsity:g}, seed {spec.seed})"
+        name = f"{problem.trial_id} ({spec.describe()})"
         console.print(f"{name}: {problem.what}", soft_wrap=True)
     console.print(f"{len(specs) - len(problems)} of {len(specs)} trials are valid in {store.location}", soft_wrap=True)
     return SOME_FAILED if problems else DONE
@@ -280,30 +325,59 @@ def _plan_table(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    cells: dict[tuple[str, float], list[str]] = {}
+    cells: dict[str, dict[tuple[float, float], list[str]]] = {}
     for trial in planned:
-        state = statuses.get(trial.trial_id, "new")
-        cells.setdefault((trial.spec.language, trial.spec.target_sparsity), []).append(state)
+        spec, state = trial.spec, statuses.get(trial.trial_id, "new")
+        row = cells.setdefault(spec.language, {})
+        row.setdefault((spec.target_sparsity, spec.embedding_sparsity), []).append(state)
+    columns = sorted({targets for row in cells.values() for targets in row})
     caption = f"completed trials of {len(sweep.seeds)} seeds, by sparsity"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+    if any(embedding for _, embedding in columns):
+        caption += "; +e: word embeddings pruned, too (to the same sparsity, or to the one named)"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("language", no_wrap=True)
-    for sparsity in sweep.sparsities:
-        table.add_column(f"{sparsity:g}", justify="right")
-    for language in sweep.languages:
-        states = [cells[language, sparsity] for sparsity in sweep.sparsities]
-        table.add_row(language, *map(_cell, states))
+    for sparsity, embedding in columns:
+        other = "" if embedding in (0, sparsity) else f"{embedding:g}"
+        table.add_column(f"{sparsity:g}" + (f"+e{other}" if embedding else ""), justify="right")
+    order = [MULTILINGUAL] if sweep.regime == MULTILINGUAL else sweep.languages
+    for language in order:
+        table.add_row(language, *(_cell(cells[language].get(targets, [])) for targets in columns))
     return table
+
+
+def _print_weights(planned: "Sequence[PlannedTrial]", console: "Console") -> None:
+    """The names of the weights that would be pruned, once for each choice of them."""
+    from workers.trial import TrialError
+
+    try:
+        from workers.model import describe_prunable
+    except ImportError as error:
+        console.print(f"weights: not shown, since {error.name} is not installed here", soft_wrap=True)
+        return
+    choices = {trial.spec.pruning: trial.spec for trial in planned if trial.spec.pruning is not None}
+    shown = set()
+    for spec in choices.values():
+        try:
+            lines = tuple(describe_prunable(spec.model, spec.pruning))
+        except TrialError as error:
+            raise SweepError(str(error)) from error
+        if lines not in shown:
+            shown.add(lines)
+            console.print("\n".join(["weights that are pruned:", *lines]), soft_wrap=True)
 
 
 def _cell(states: list[str]) -> "Text":
     from rich.text import Text
 
+    if not states:
+        return Text("–")
     failed = f" {states.count('failed')} failed" if "failed" in states else ""
     return Text.assemble(f"{states.count('completed')}/{len(states)}", (failed, "red"))
 
 
 def _failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[dict[str, Any]]:
-    columns = ["trial_id", "language", "target_sparsity", "seed", "status", "error_kind", "error_message"]
+    columns = ["trial_id", "language", "target_sparsity", "embedding_sparsity", "seed"]
+    columns += ["status", "error_kind", "error_message"]
     ids = {trial.trial_id for trial in planned}
     rows = store.read("trials", columns).to_pylist()
     failed = [row for row in rows if row["status"] == "failed" and row["trial_id"] in ids]
@@ -312,8 +386,8 @@ def _failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[d
 
 def _print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
     for row in failures:
-        trial = f"{row['language']} sparsity {row['target_sparsity']:g} seed {row['seed']}"
-        text = f"failed: {trial}: {row['error_kind']}: {row['error_message']}"
+        place = (row[name] for name in ("language", "target_sparsity", "embedding_sparsity", "seed"))
+        text = f"failed: {describe_place(*place)}: {row['error_kind']}: {row['error_message']}"
         console.print(text, soft_wrap=True)
 
 
@@ -356,7 +430,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     with_json = "print JSON"
-    command(plan, takes_spec=True).add_argument("--json", action="store_true", help=with_json)
+    planning = command(plan, takes_spec=True)
+    planning.add_argument("--json", action="store_true", help=with_json)
+    planning.add_argument("--weights", action="store_true", help="name the weights that are pruned (needs torch)")
     command(run, takes_spec=True).add_argument(
         "--retry-failed", action="store_true", help="run trials again that failed in an earlier run"
     )
@@ -365,6 +441,16 @@ def _parser() -> argparse.ArgumentParser:
     aggregated.add_argument("--split", default="test", choices=["validation", "test"], help="default: %(default)s")
     aggregated.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
     aggregated.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
+    analyzed = command(analyze, takes_results=True)
+    analyzed.add_argument("--split", default="test", choices=["validation", "test"], help="default: %(default)s")
+    analyzed.add_argument("--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis")
+    perturbing = command(perturb, takes_spec=True)
+    perturbing.add_argument("language", metavar="LANGUAGE", help="whose test sentences, for example sw")
+    perturbing.add_argument(
+        "perturbation", choices=PERTURBATIONS, metavar="PERTURBATION", help=", ".join(PERTURBATIONS)
+    )
+    perturbing.add_argument("file", metavar="FILE", help="where to: a name that ends in .tsv or .parquet")
+    perturbing.add_argument("--draw", type=int, default=0, help="number of the draw, from 0; default: %(default)s")
     command(compact, takes_results=True)
     command(verify, takes_spec=True, takes_results=True)
     command(schema).add_argument("--results", action="store_true", help="the tables of results instead")

@@ -8,20 +8,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SpecError
 from orchestrator.languages import language
-from orchestrator.sweep_spec import Corpus, SweepSpec
+from orchestrator.pools import resolve_robustness
+from orchestrator.sweep_spec import Corpus, Pruning, SweepSpec
+from workers.pruning.compatibility import refusals
+from workers.pruning.schedule import SCHEDULES
 from workers.trial import (
+    SPLITS,
     CorpusSpec,
     EvaluationSpec,
     ModelSpec,
     PruningSpec,
+    RobustnessSpec,
     TrainingSpec,
     TrialError,
     TrialSpec,
+    combine_fingerprints,
 )
+
+if TYPE_CHECKING:
+    from workers.data.corpus import CorpusFacts
 
 FORWARD_COST = 1 / 3
 """Scoring a sentence costs a forward pass; training on it costs that and a backward pass of twice the work."""
@@ -46,13 +55,14 @@ def make_plan(sweep: SweepSpec) -> list[PlannedTrial]:
     """
     try:
         model = _resolve_model(sweep)
-        corpora = {code: _resolve_corpus(sweep, code) for code in sweep.languages}
+        data = [_resolve_data(sweep, codes) for codes in _language_groups(sweep)]
     except TrialError as error:
         raise SpecError(str(error)) from error
     planned = [
-        _plan_trial(_make_trial(sweep, code, sparsity, seed, corpora[code][0], model), corpora[code][1])
-        for code in sweep.languages
+        _plan_trial(_make_trial(sweep, one, sparsity, pruning, seed, model), one.num_sentences)
+        for one in data
         for sparsity in sweep.sparsities
+        for pruning in _prunings(sweep, sparsity)
         for seed in sweep.seeds
     ]
     return sorted(planned, key=lambda trial: -trial.cost)
@@ -66,22 +76,76 @@ def trials_left(
     return [trial for trial in planned if statuses.get(trial.trial_id) not in done]
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What trials on the same languages share; sentences that are used, of all languages, by split."""
+
+    languages: tuple[str, ...]
+    corpus: CorpusSpec
+    robustness: RobustnessSpec | None
+    num_sentences: dict[str, int]
+
+
+def _language_groups(sweep: SweepSpec) -> list[tuple[str, ...]]:
+    """The languages of each trial; those of a multilingual one in alphabetical order, however they were listed."""
+    if sweep.regime == "multilingual":
+        return [tuple(sorted(sweep.languages))]
+    return [(code,) for code in sweep.languages]
+
+
 def _make_trial(
-    sweep: SweepSpec, code: str, sparsity: float, seed: int, corpus: CorpusSpec, model: ModelSpec
+    sweep: SweepSpec, data: _Data, sparsity: float, pruning: PruningSpec | None, seed: int, model: ModelSpec
 ) -> TrialSpec:
     training, evaluation = sweep.training.model_dump(), sweep.evaluation.model_dump()
-    if training["num_steps"] is not None:
-        training["num_epochs"] = None  # it has no say, so it must not make a difference to the trial's identity
+    if training["num_steps"] is not None:  # what has no say must not make a difference to the trial's identity
+        training["num_epochs"] = None
+    if sweep.regime == "monolingual":
+        training["sampling"] = None
+    evaluation |= {"splits": tuple(evaluation["splits"]), "predictions": tuple(evaluation["predictions"])}
     return TrialSpec(
-        language=code,
+        regime=sweep.regime,
+        languages=data.languages,
         target_sparsity=sparsity + 0.0,  # -0.0 is 0.0
         seed=seed,
-        corpus=corpus,
+        corpus=data.corpus,
         model=model,
-        pruning=PruningSpec(**sweep.pruning.model_dump(exclude={"kernels"})) if sparsity > 0 else None,
+        pruning=pruning,
         training=TrainingSpec(**training),
-        evaluation=EvaluationSpec(**evaluation | {"splits": tuple(evaluation["splits"])}),
+        evaluation=EvaluationSpec(**evaluation),
+        robustness=data.robustness,
     )
+
+
+def _prunings(sweep: SweepSpec, sparsity: float) -> list[PruningSpec | None]:
+    """The pruning of each trial at this sparsity: one an entry of `embedding_sparsity` that differs.
+
+    Raises:
+        SpecError: its settings do not go together.
+    """
+    if sparsity == 0:
+        return [None]
+    targets = {"off": None, "same": sparsity}
+    resolved = [targets[value] if isinstance(value, str) else value for value in sweep.pruning.embedding_sparsity]
+    prunings = [_resolve_pruning(sweep.pruning, target) for target in dict.fromkeys(resolved)]
+    for pruning in prunings:
+        if reasons := refusals(pruning, sparsity):
+            raise SpecError("\n".join(reasons))
+    return list(prunings)
+
+
+def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> PruningSpec:
+    """Settings without lists; defaults that a choice does not use get the one value that it allows."""
+    fields = asked.model_dump(exclude={"kernels"}) | {"embedding_sparsity": embedding_sparsity}
+    schedule, given = SCHEDULES[asked.sparsity_schedule], asked.model_fields_set
+    if not schedule.uses_begin and "begin" not in given:
+        fields["begin"] = 0.0
+    if not schedule.uses_end and "end" not in given:
+        fields["end"] = fields["begin"]
+    if not schedule.uses_interval:
+        fields["update_every_steps"] = 1
+    if asked.granularity == "n_of_m" and "scope" not in given:
+        fields["scope"] = "layer"  # every run of weights has the same share
+    return PruningSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def _plan_trial(spec: TrialSpec, num_sentences: Mapping[str, int]) -> PlannedTrial:
@@ -115,33 +179,52 @@ def _absolute(path: str, field: str) -> Path:
         raise SpecError(f"{field}: {path!r} is no path ({error}); give a folder") from error
 
 
-def _resolve_corpus(sweep: SweepSpec, code: str) -> tuple[CorpusSpec, dict[str, int]]:
-    """The corpus of one language, and the sentences of each split that will be used."""
+def _resolve_data(sweep: SweepSpec, codes: tuple[str, ...]) -> _Data:
+    """The corpus of one group of languages, who gives entities to them, and how many sentences will be used."""
+    facts = [_examine_corpus(sweep, code) for code in codes]
+    sizes = {split: sum(_limited(one.num_sentences[split], split, sweep.corpus) for one in facts) for split in SPLITS}
     corpus = sweep.corpus
-    fields: dict[str, Any] = {"name": None, "revision": None, "path": None, "seed": None, "fingerprint": None}
-    splits = ("train", *sweep.evaluation.splits)
+    fields: dict[str, Any] = {"name": None, "revision": None, "path": None, "seed": None}
     if corpus.kind == "hub":
-        known = language(code)
-        sizes = {"train": known.num_train, "validation": known.num_validation, "test": known.num_test}
         fields |= {"name": corpus.name, "revision": corpus.revision}
     elif corpus.kind == "path":
-        from workers.data.corpus import examine_folder
-
-        folder = _absolute(str(corpus.path), "corpus.path")
-        facts = examine_folder(folder, code, splits)
-        sizes = facts.num_sentences
-        fields |= {"path": str(folder), "fingerprint": facts.fingerprint}
+        fields |= {"path": str(_corpus_folder(corpus))}
     else:
-        from workers.data import synthetic
+        fields |= {"seed": corpus.seed}
+    fingerprints = {code: one.fingerprint for code, one in zip(codes, facts, strict=True)}
+    spec = CorpusSpec(
+        kind=corpus.kind,
+        fingerprint=combine_fingerprints(fingerprints),
+        max_train_sentences=corpus.max_train_sentences,
+        max_eval_sentences=corpus.max_eval_sentences,
+        **fields,
+    )
+    return _Data(codes, spec, resolve_robustness(sweep, codes), sizes)
 
-        try:
-            sizes = {split: synthetic.num_sentences(code, split) for split in splits}
-        except ValueError as error:
-            raise SpecError(str(error)) from error
-        fields |= {"seed": corpus.seed, "fingerprint": synthetic.fingerprint(corpus.seed)}
-    fields |= {"max_train_sentences": corpus.max_train_sentences, "max_eval_sentences": corpus.max_eval_sentences}
-    spec = CorpusSpec(kind=corpus.kind, **fields)
-    return spec, {split: _limited(sizes[split], split, corpus) for split in splits}
+
+def _examine_corpus(sweep: SweepSpec, code: str) -> "CorpusFacts":
+    """Fingerprint and sizes of one language's splits."""
+    from workers.data.corpus import CorpusFacts, examine_folder
+
+    corpus = sweep.corpus
+    if corpus.kind == "hub":
+        known = language(code)
+        return CorpusFacts(None, {"train": known.num_train, "validation": known.num_validation, "test": known.num_test})
+    splits = ("train", *sweep.evaluation.splits)
+    if corpus.kind == "path":
+        facts = examine_folder(_corpus_folder(corpus), code, splits)
+        return CorpusFacts(facts.fingerprint, dict.fromkeys(SPLITS, 0) | facts.num_sentences)
+    from workers.data import synthetic
+
+    try:
+        sizes = {split: synthetic.num_sentences(code, split) for split in SPLITS}
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    return CorpusFacts(synthetic.fingerprint(corpus.seed), sizes)
+
+
+def _corpus_folder(corpus: Corpus) -> Path:
+    return _absolute(str(corpus.path), "corpus.path")
 
 
 def _limited(size: int, split: str, corpus: Corpus) -> int:

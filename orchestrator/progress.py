@@ -56,8 +56,7 @@ class Event:
     detail: str
 
     def __str__(self) -> str:
-        spec = self.spec
-        trial = f"{spec.language} sparsity {spec.target_sparsity:g} seed {spec.seed}" if spec else ""
+        trial = self.spec.describe() if self.spec else ""
         return f"{self.kind:<8} {': '.join(part for part in (trial, self.detail) if part)}"
 
 
@@ -369,7 +368,8 @@ def _running_table(trials: tuple[RunningTrial, ...], width: int) -> Table:
 def _cells(trial: RunningTrial, is_wide: bool) -> list[str]:
     spec, progress = trial.planned.spec, trial.progress
     known = LANGUAGES.get(spec.language) if is_wide else None
-    cells = [f"{spec.language} {known.name}" if known else spec.language, f"{spec.target_sparsity:g}", str(spec.seed)]
+    sparsity = f"{spec.target_sparsity:g}" + ("+e" if spec.embedding_sparsity else "")
+    cells = [f"{spec.language} {known.name}" if known else spec.language, sparsity, str(spec.seed)]
     if progress is None or progress.phase == "loading":
         return [*cells, "", "", "", "loading"]
     loss = "" if progress.loss is None else f"{progress.loss:.3f}"

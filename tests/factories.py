@@ -11,7 +11,10 @@ from workers.trial import (
     EvaluationSpec,
     LayerSparsity,
     ModelSpec,
+    PredictedSet,
     PruningSpec,
+    RobustnessScore,
+    SentenceSet,
     TrainingSpec,
     TrialResult,
     TrialSpec,
@@ -20,8 +23,15 @@ from workers.trial import (
 PRUNING = PruningSpec(
     sparsity_schedule="cubic",
     scope="global",
-    weights="encoder",
+    saliency="magnitude",
+    granularity="unstructured",
+    n_of_m=None,
+    block_shape=None,
     semantics="hard",
+    embedding_sparsity=None,
+    include=(),
+    exclude=(),
+    prune_head=False,
     initial_sparsity=0.0,
     begin=0.1,
     end=0.7,
@@ -31,9 +41,12 @@ PRUNING = PruningSpec(
 
 def make_trial_spec(**changes: Any) -> TrialSpec:
     """Swahili, half pruned, seed 0, on the synthetic corpus; dense when `target_sparsity` is 0."""
+    if "language" in changes:
+        changes["languages"] = (changes.pop("language"),)
     pruning = PRUNING if changes.get("target_sparsity", 0.5) else None
     spec = TrialSpec(
-        language="sw",
+        regime="monolingual",
+        languages=("sw",),
         target_sparsity=0.5 if pruning else 0.0,
         seed=0,
         corpus=CorpusSpec(
@@ -51,6 +64,8 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
         training=TrainingSpec(
             num_epochs=None,
             num_steps=20,
+            sampling=None,
+            sampling_temperature=None,
             batch_size=32,
             lr=2e-5,
             lr_schedule="linear",
@@ -61,7 +76,10 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
             max_length=128,
             precision="float32",
         ),
-        evaluation=EvaluationSpec(splits=("validation", "test"), batch_size=128, matching="strict"),
+        evaluation=EvaluationSpec(
+            splits=("validation", "test"), batch_size=128, matching="strict", selection="last", predictions=("test",)
+        ),
+        robustness=None,
     )
     return replace(spec, **changes)
 
@@ -71,10 +89,12 @@ def make_trial_result(**changes: Any) -> TrialResult:
     f1 = changes.pop("f1", 0.5)
     result = TrialResult(
         achieved_sparsity=0.5,
+        achieved_embedding_sparsity=None,
         overall_sparsity=0.4,
         num_parameters=50,
         num_prunable=40,
         num_steps=20,
+        selected_step=20,
         num_train_sentences=100,
         num_train_subwords=1700,
         num_split_sentences=1,
@@ -93,10 +113,13 @@ def make_trial_result(**changes: Any) -> TrialResult:
         num_threads=1,
         kernels="numba",
         scores=tuple(
-            make_score(split=split, entity_type=entity_type, f1=f1 if split == "test" else 0.25)
+            make_score(split=split, subset=subset, entity_type=entity_type, f1=f1 if split == "test" else 0.25)
             for split in ("validation", "test")
+            for subset in ("all", "seen", "unseen")
             for entity_type in ("PER", "ORG", "LOC", "micro")
         ),
+        robustness=(make_robustness_score(), make_not_applicable()),
+        predictions=(make_predicted_set(),),
         curve=(
             CurvePoint(step=10, loss=1.5, lr=2e-5, sparsity=0.25, grad_norm=3.0),
             CurvePoint(step=20, loss=0.5, lr=0.0, sparsity=0.5, grad_norm=1.0),
@@ -112,8 +135,11 @@ def make_trial_result(**changes: Any) -> TrialResult:
 def make_score(**changes: Any) -> EntityScore:
     """Eight of sixteen entities found, with sixteen predicted."""
     score = EntityScore(
+        language="sw",
         split="test",
+        subset="all",
         entity_type="micro",
+        num_sentences=20,
         precision=0.5,
         recall=0.5,
         f1=0.5,
@@ -122,6 +148,58 @@ def make_score(**changes: Any) -> EntityScore:
         num_correct=8,
     )
     return replace(score, **changes)
+
+
+def make_robustness_score(**changes: Any) -> RobustnessScore:
+    """As `make_score`, with fifteen of sixteen entities replaced."""
+    score = RobustnessScore(
+        language="sw",
+        perturbation="within_language",
+        draw=0,
+        entity_type="micro",
+        status="scored",
+        reason=None,
+        num_replaced=15,
+        precision=0.5,
+        recall=0.5,
+        f1=0.5,
+        support=16,
+        num_predicted=16,
+        num_correct=8,
+    )
+    return replace(score, **changes)
+
+
+def make_not_applicable(**changes: Any) -> RobustnessScore:
+    """The row of an empty pool."""
+    numbers = ("num_replaced", "precision", "recall", "f1", "support", "num_predicted", "num_correct")
+    nothing = dict.fromkeys(numbers)
+    fields = {"perturbation": "within_family", "status": "not_applicable", "reason": "sw is alone in its family"}
+    return make_robustness_score(**nothing | fields | changes)
+
+
+def make_predicted_set(**changes: Any) -> PredictedSet:
+    """Two sentences: one of two words, seen in training, and one of three with two entities, one of them found."""
+    sentences = SentenceSet(
+        set_id="00112233445566ff",
+        language="sw",
+        split="test",
+        perturbation="none",
+        draw=0,
+        tokens=[["habari", "Nairobi"], ["Asha", "wa", "Tanga"]],
+        gold=[["O", "B-LOC"], ["B-PER", "O", "B-LOC"]],
+        num_subwords=[3, 5],
+        num_unseen_entities=[0, 1],
+        is_seen=[True, False],
+    )
+    predicted = PredictedSet(
+        sentences=sentences,
+        predicted=[["O", "B-LOC"], ["B-PER", "O", "O"]],
+        support=[1, 2],
+        num_predicted=[1, 1],
+        num_correct=[1, 1],
+    )
+    return replace(predicted, **changes)
 
 
 STARTED_AT = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)

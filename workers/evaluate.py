@@ -3,9 +3,13 @@
 Entities are found by seqeval: `strict` takes IOB2 at its word (an entity starts with B-), `lenient` is the conlleval
 rule that XTREME's published scores use (an I- that continues nothing starts an entity). A predicted entity is correct
 when its type, first and last word equal a true one's.
+
+Counts are kept by sentence, so that any subset of the sentences can be scored; precision, recall and F1 come from sums.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +17,27 @@ from torch import nn
 
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import evaluation_order, make_batch
-from workers.trial import ENTITY_TYPES, TAGS, EntityScore
+from workers.trial import (
+    ENTITY_TYPES,
+    MICRO,
+    SUBSETS,
+    TAGS,
+    DonorPool,
+    EntityScore,
+    Perturbation,
+    RobustnessScore,
+)
 
 Tags = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityCounts:
+    """Entities of each sentence by type: int64 (num_sentences, 3), types in the order of `ENTITY_TYPES`."""
+
+    support: np.ndarray
+    num_predicted: np.ndarray
+    num_correct: np.ndarray
 
 
 def predict(
@@ -61,52 +83,162 @@ def tags_of_sentences(split: EncodedSplit, labels: np.ndarray) -> list[list[str]
     return [[TAGS[label] for label in labels[end - size : end]] for end, size in zip(ends, per_sentence, strict=True)]
 
 
-def score(split_name: str, gold: Tags, predicted: Tags, matching: str) -> tuple[EntityScore, ...]:
-    """Scores of each entity type, then of all together (`micro`).
+def count_entities(gold: Tags, predicted: Tags, matching: str) -> EntityCounts:
+    """Find the entities of both, and those that are in both.
 
     Args:
-        split_name: stored with the scores.
         gold: true tags by sentence.
         predicted: predicted tags, of the same lengths.
         matching: strict or lenient.
+
+    Raises:
+        ValueError: a sentence has not as many predicted tags as true ones, or a tag or `matching` is not known.
     """
+    if [len(tags) for tags in gold] != [len(tags) for tags in predicted]:
+        raise ValueError(_describe_difference(gold, predicted))
     true, found = _entities(gold, matching), _entities(predicted, matching)
-    rows = []
-    for entity_type in (*ENTITY_TYPES, "micro"):
-        wanted = {entity for entity in true if entity_type in (entity[0], "micro")}
-        given = {entity for entity in found if entity_type in (entity[0], "micro")}
-        rows.append(_score(split_name, entity_type, len(wanted), len(given), len(wanted & given)))
-    return tuple(rows)
-
-
-def _score(split_name: str, entity_type: str, support: int, num_predicted: int, num_correct: int) -> EntityScore:
-    return EntityScore(
-        split=split_name,
-        entity_type=entity_type,
-        precision=num_correct / num_predicted if num_predicted else None,
-        recall=num_correct / support if support else None,
-        f1=2 * num_correct / (support + num_predicted) if support + num_predicted else None,
-        support=support,
-        num_predicted=num_predicted,
-        num_correct=num_correct,
+    correct = set(true) & set(found)
+    return EntityCounts(
+        support=_count(true, len(gold)),
+        num_predicted=_count(found, len(gold)),
+        num_correct=_count(correct, len(gold)),
     )
 
 
-def _entities(sentences: Tags, matching: str) -> set[tuple[str, int, int, int]]:
-    """(type, sentence, first word, last word) of every entity."""
+def _entities(sentences: Tags, matching: str) -> list[tuple[int, int, int, int]]:
+    """(sentence, index of the type, first word, last word) of every entity."""
+    if unknown := {tag for tags in sentences for tag in tags} - set(TAGS):
+        raise ValueError(f"tags: {sorted(unknown)[0]!r} is not known; there are {', '.join(TAGS)}")
+    kinds = {entity_type: kind for kind, entity_type in enumerate(ENTITY_TYPES)}
     if matching == "lenient":
         from seqeval.metrics.sequence_labeling import get_entities
 
-        return {
-            (kind, number, first, last)
+        return [
+            (number, kinds[kind], first, last)
             for number, tags in enumerate(sentences)
             for kind, first, last in get_entities(list(tags))
-        }
+        ]
+    if matching != "strict":
+        raise ValueError(f"evaluation.matching: {matching!r} is not known; give strict or lenient")
     from seqeval.scheme import IOB2, Entities
 
     entities = Entities([list(tags) for tags in sentences], IOB2, suffix=False)
-    return {
-        (entity.tag, number, entity.start, entity.end - 1)
+    return [
+        (number, kinds[entity.tag], entity.start, entity.end - 1)
         for number, found in enumerate(entities.entities)
         for entity in found
+    ]
+
+
+def _count(entities: Collection[tuple[int, int, int, int]], num_sentences: int) -> np.ndarray:
+    """Of each sentence and type: int64 (num_sentences, 3)."""
+    cells = np.array([sentence * len(ENTITY_TYPES) + kind for sentence, kind, _, _ in entities], np.int64)
+    shape = (num_sentences, len(ENTITY_TYPES))
+    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def score(language: str, split: str, counts: EntityCounts, is_seen: np.ndarray) -> tuple[EntityScore, ...]:
+    """Scores of all sentences, the seen and the unseen ones; of each entity type, then of all together.
+
+    Args:
+        language: stored with the scores.
+        split: stored with the scores.
+        counts: of the split's sentences.
+        is_seen: bool (num_sentences,), from `workers.data.entities.sentence_facts`.
+    """
+    masks = dict(zip(SUBSETS, (np.ones_like(is_seen), is_seen, ~is_seen), strict=True))
+    return tuple(
+        EntityScore(
+            language=language,
+            split=split,
+            subset=subset,
+            entity_type=entity_type,
+            num_sentences=int(is_member.sum()),
+            **numbers,
+        )
+        for subset, is_member in masks.items()
+        for entity_type, numbers in _numbers(counts, is_member)
+    )
+
+
+def score_perturbed(
+    language: str, perturbation: Perturbation, draw: int, counts: EntityCounts, num_replaced: np.ndarray
+) -> tuple[RobustnessScore, ...]:
+    """Scores of perturbed sentences, of each entity type, then of all together.
+
+    Args:
+        language: stored with the scores.
+        perturbation: stored with the scores.
+        draw: stored with the scores.
+        counts: of the perturbed sentences.
+        num_replaced: int (num_sentences, 3), from `workers.robustness.load_perturbed`.
+    """
+    replaced = _with_micro(num_replaced)
+    return tuple(
+        RobustnessScore(
+            language=language,
+            perturbation=perturbation,
+            draw=draw,
+            entity_type=entity_type,
+            status="scored",
+            reason=None,
+            num_replaced=replaced[entity_type],
+            **numbers,
+        )
+        for entity_type, numbers in _numbers(counts, np.ones(len(num_replaced), bool))
+    )
+
+
+def not_applicable(pool: DonorPool) -> RobustnessScore:
+    """The one row of a perturbation that does not apply to a language."""
+    return RobustnessScore(
+        language=pool.language,
+        perturbation=pool.perturbation,
+        draw=0,
+        entity_type=MICRO,
+        status="not_applicable",
+        reason=pool.reason,
+        num_replaced=None,
+        precision=None,
+        recall=None,
+        f1=None,
+        support=None,
+        num_predicted=None,
+        num_correct=None,
+    )
+
+
+def _numbers(counts: EntityCounts, is_member: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each entity type, and micro, with the fields that all kinds of scores have."""
+    support, num_predicted, num_correct = (
+        _with_micro(array[is_member]) for array in (counts.support, counts.num_predicted, counts.num_correct)
+    )
+    for entity_type in support:
+        yield entity_type, _rates(support[entity_type], num_predicted[entity_type], num_correct[entity_type])
+
+
+def _rates(support: int, num_predicted: int, num_correct: int) -> dict[str, Any]:
+    return {
+        "precision": num_correct / num_predicted if num_predicted else None,
+        "recall": num_correct / support if support else None,
+        "f1": 2 * num_correct / (support + num_predicted) if support + num_predicted else None,
+        "support": support,
+        "num_predicted": num_predicted,
+        "num_correct": num_correct,
     }
+
+
+def _with_micro(per_sentence: np.ndarray) -> dict[str, int]:
+    """Sums over the sentences by entity type, and of all types."""
+    sums = [int(total) for total in per_sentence.sum(0)]
+    return dict(zip((*ENTITY_TYPES, MICRO), (*sums, sum(sums)), strict=True))
+
+
+def _describe_difference(gold: Tags, predicted: Tags) -> str:
+    if len(gold) != len(predicted):
+        return f"predicted: {len(predicted)} sentences for {len(gold)} true ones; give one for each"
+    position = next(i for i, (true, found) in enumerate(zip(gold, predicted, strict=True)) if len(true) != len(found))
+    return (
+        f"predicted: sentence {position} has {len(predicted[position])} tags for {len(gold[position])} words; "
+        "give one for each"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.trial import BUILTIN_MODEL, TAGS, CorpusSpec, ModelSpec, TrialError
+from workers.trial import BUILTIN_MODEL, TAGS, CorpusSpec, ModelSpec, PruningSpec, TrialError
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +54,40 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
         model = _Pretrained.of(spec).restore(seed)
     model.to(device).train()
     return model
+
+
+def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]:
+    """The weights that would be pruned, a line for each kind: name, shape, how many; no weight is loaded.
+
+    Layers that differ by number only share a line: `encoder.layer.{0-11}.output.dense.weight 384x1536 x12`.
+
+    Raises:
+        TrialError: kind `bad_data`, when there is no such model, or nothing of it would be pruned.
+    """
+    from workers.pruning.scope import prunable_weights
+
+    with torch.device("meta"):
+        model = _auto_class().from_config(_config(spec), dtype=torch.float32)
+    kinds: dict[tuple[str, torch.Size], list[int]] = {}
+    for name, weight in prunable_weights(model, pruning).items():
+        number = next((int(part) for part in name.split(".") if part.isdigit()), -1)
+        pattern = ".".join("{}" if part.isdigit() else part for part in name.split("."))
+        kinds.setdefault((pattern, weight.shape), []).append(number)
+    return [
+        f"  {pattern.replace('{}', _ranges(numbers))} {'x'.join(map(str, shape))} x{len(numbers)}"
+        for (pattern, shape), numbers in kinds.items()
+    ]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`{0-2,5}` for 0, 1, 2, 5."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return "{" + ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "}"
 
 
 class _Pretrained:

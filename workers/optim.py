@@ -5,7 +5,7 @@ makes it an optimizer: parameter groups, state, its saving and loading, and the 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,20 +14,27 @@ from torch.autograd.graph import increment_version
 
 from workers.kernels import AUTO, make_kernels
 from workers.kernels.interface import Kernels, MaskTensors, RankGroup, Semantics, StepTensors
-from workers.kernels.packed import WORD_BITS, all_kept, num_words, unpack
+from workers.kernels.packed import WORD_BITS, all_kept, num_words, pack, unpack
 
 MASK = "mask"
 
+LARGEST_SCORE = 1e38
+"""Scores beyond it count as it; see `rankable`."""
+PIECE = 2**15
+"""Elements up to which torch uses one thread. Of 85 million scores, `rankable` takes 0.3 s so and 2.5 s in one piece a
+tensor, on two cores that others use, too."""
+
 
 class MaskedAdamW(torch.optim.Optimizer):
-    """AdamW with decoupled weight decay, gradual magnitude pruning and clipping, fused.
+    """AdamW with decoupled weight decay, gradual pruning and clipping, fused.
 
     One pass reads and writes weights and moments, masks them and decays them; with clipping, another reads gradients
     before, for their norm.
 
     Used like `torch.optim.AdamW`: parameter groups with their own options, lr schedulers, `torch.amp.GradScaler` (which
-    sets `grad_scale` and `found_inf`), `state_dict`. A group's option `prunable` says whether `update_masks` may prune
-    its parameters. Masks lie packed, one bit a weight, in the state beside the moments, under "mask". After every step
+    sets `grad_scale` and `found_inf`), `state_dict`. A group's option `prunable` says whether its parameters may be
+    pruned: by `update_masks` all at once, by `prune` in groups and by any score, by `set_masks` as the caller likes.
+    Masks lie packed, one bit a weight, in the state beside the moments, under "mask". After every step
     and every mask update pruned weights are exactly +0, so forward and backward passes need no masks.
 
     Pruned weights differ by `semantics`:
@@ -43,7 +50,7 @@ class MaskedAdamW(torch.optim.Optimizer):
     weights would inflate it) and because scaling them in place would be another pass. (To torch's GradScaler an
     infinite gradient is one whether its weight is pruned or not; it then skips the step.)
 
-    On a GPU neither `step` nor `update_masks` waits for the device, and both give the same bits on every rank of a
+    On a GPU neither `step` nor a change of masks waits for the device, and both give the same bits on every rank of a
     DistributedDataParallel model, whose gradients are equal on all ranks.
 
     Args:
@@ -158,7 +165,7 @@ class MaskedAdamW(torch.optim.Optimizer):
             scope: global: all prunable parameters are ranked together; layer: each by itself.
 
         Returns:
-            How many prunable weights are NaN, 0-dimensional, on the weights' device. NaN cannot be ranked: when there
+            How many of these weights are NaN, 0-dimensional, on the weights' device. NaN cannot be ranked: when there
             is any, nothing has changed. On a GPU that is for the caller to look at, since looking waits for it.
 
         Raises:
@@ -168,17 +175,78 @@ class MaskedAdamW(torch.optim.Optimizer):
             raise ValueError(f"sparsity: {sparsity} is outside [0, 1]; give the fraction of weights to prune")
         if scope not in ("global", "layer"):
             raise ValueError(f"scope: {scope!r} is unknown; there are global and layer")
-        prunable = [p for group in self.param_groups if group["prunable"] for p in group["params"]]
+        prunable = self._prunable()
         if not prunable:
             raise ValueError("update_masks: no parameter group is prunable; give one the option prunable=True")
+        ranked = [prunable] if scope == "global" else [[one] for one in prunable]
+        return self.prune([(group, count_pruned(sparsity, sum(one.numel() for one in group))) for group in ranked])
+
+    def prune(
+        self, groups: Sequence[tuple[Sequence[Tensor], int]], scores: Mapping[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Prune the weights of smallest magnitude, or of lowest score, in each group: so many, exactly.
+
+        Ties go by position: earlier parameters first, and inside one the lower row-major index. With scores all else is
+        as with magnitudes, too: pruned weights rank below all others, and a number below the present one changes
+        nothing. Scores are ranked without their last bit of 24, and beyond ±1e38 they tie.
+
+        Args:
+            groups: prunable parameters that are ranked together, in the order that breaks ties, and how many of their
+                weights are pruned afterwards. A parameter is in one group at most.
+            scores: float32 of any sign for each of these parameters and of its shape, higher is kept; None: magnitude.
+
+        Returns:
+            How many scores of weights that are not pruned are NaN; see `update_masks`.
+
+        Raises:
+            ValueError: a parameter is not prunable or there twice, a number is not from 0 to all, scores do not fit or
+                are given under dense_shadow; on a CPU, a score is NaN. Nothing has changed then.
+        """
+        parameters = [parameter for group, _ in groups for parameter in group]
+        self._check_prunable(parameters)
+        for group, num_pruned in groups:
+            _check_count(num_pruned, sum(one.numel() for one in group))
+        if scores is not None:
+            self._check_hard("scores")
+            for parameter in parameters:
+                _check_score(parameter, scores.get(parameter))
         with torch.no_grad():
-            tensors = [self._mask_tensors(parameter) for parameter in prunable]
-            ranked = [tensors] if scope == "global" else [[one] for one in tensors]
-            num_nan = self.kernels.update_masks([_rank_group(group, sparsity) for group in ranked], self.semantics)
-        increment_version(prunable)
-        if num_nan.device.type == "cpu" and num_nan > 0:
-            raise ValueError(f"weights: {int(num_nan)} are NaN; magnitudes cannot be ranked, and no mask was changed")
+            tensors = {parameter: self._mask_tensors(parameter) for parameter in parameters}
+            if scores is None:
+                num_nan = self.kernels.update_masks(_rank_groups(groups, tensors), self.semantics)
+            else:
+                num_nan = self._prune_by(scores, groups, tensors)
+        increment_version(parameters)
+        refuse_nan(num_nan, "weights" if scores is None else "scores")
         return num_nan
+
+    def set_masks(self, masks: Mapping[Tensor, Tensor]) -> None:
+        """Prune all weights that are not kept, and leave those pruned that are.
+
+        Args:
+            masks: bool of a prunable parameter's shape, True where it is kept.
+
+        Raises:
+            ValueError: a parameter is not prunable, a mask does not fit, or semantics are dense_shadow. Nothing has
+                changed then.
+        """
+        self._check_hard("masks")
+        self._check_prunable(list(masks))
+        for parameter, keep in masks.items():
+            if keep.dtype != torch.bool or keep.shape != parameter.shape or keep.device != parameter.device:
+                raise ValueError(
+                    f"the mask of a parameter of shape {tuple(parameter.shape)} is {_kind(keep)}; give bool"
+                )
+        with torch.no_grad():
+            for parameter, keep in masks.items():
+                one = self._mask_tensors(parameter)
+                kept = keep & unpack(one.mask, keep.shape)
+                for *tensors, is_kept in pieces(one.weight, one.exp_avg, one.exp_avg_sq, kept):
+                    is_pruned = ~is_kept
+                    for tensor in tensors:
+                        tensor.masked_fill_(is_pruned, 0.0)
+                one.mask.copy_(pack(kept))
+        increment_version(list(masks))
 
     def mask(self, parameter: Tensor) -> Tensor | None:
         """The mask of one parameter, bool and of its shape, True where kept; None before its first mask update."""
@@ -226,6 +294,49 @@ class MaskedAdamW(torch.optim.Optimizer):
         parameters = (parameter for group in self.param_groups for parameter in group["params"])
         return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
+    def _prunable(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups if group["prunable"] for parameter in group["params"]]
+
+    def _check_prunable(self, parameters: list[Tensor]) -> None:
+        allowed = {id(parameter) for parameter in self._prunable()}
+        for parameter in parameters:
+            if id(parameter) not in allowed:
+                raise ValueError(
+                    f"a parameter of shape {tuple(parameter.shape)} is in no group with prunable=True, or given twice; "
+                    "make its group prunable, and give it once"
+                )
+            allowed.remove(id(parameter))
+
+    def _check_hard(self, what: str) -> None:
+        if self.semantics != "hard":
+            raise ValueError(
+                f"{what}: given under semantics {self.semantics}, where pruned weights compete by their frozen "
+                "magnitudes; prune by magnitude, or use hard"
+            )
+
+    def _prune_by(
+        self,
+        scores: Mapping[Tensor, Tensor],
+        groups: Sequence[tuple[Sequence[Tensor], int]],
+        tensors: Mapping[Tensor, MaskTensors],
+    ) -> Tensor:
+        """The kernels rank what stands in the weight's place, and under `hard` write nothing but zeros anywhere else.
+
+        So the score takes that place, the weight that of the first moment, and the first moment that of the second.
+        What is pruned then has a score of 0, which no other has, and that prunes the second moment.
+        """
+        ranked = {
+            parameter: MaskTensors(
+                weight=rankable(scores[parameter]), exp_avg=parameter, exp_avg_sq=one.exp_avg, mask=one.mask
+            )
+            for parameter, one in tensors.items()
+        }
+        num_nan = self.kernels.update_masks(_rank_groups(groups, ranked), "hard")
+        for parameter, one in tensors.items():
+            for exp_avg_sq, key in pieces(one.exp_avg_sq, ranked[parameter].weight):
+                exp_avg_sq.masked_fill_(key == 0, 0.0)
+        return num_nan
+
     def _step_tensors(self, parameter: Tensor, group: dict[str, Any]) -> StepTensors:
         grad, state = parameter.grad, self._state_of(parameter)
         assert grad is not None
@@ -271,8 +382,67 @@ def count_pruned(sparsity: float, num_weights: int) -> int:
     return round(sparsity * num_weights)
 
 
-def _rank_group(tensors: list[MaskTensors], sparsity: float) -> RankGroup:
-    return RankGroup(tuple(tensors), count_pruned(sparsity, sum(one.weight.numel() for one in tensors)))
+def rankable(scores: Tensor) -> Tensor:
+    """New positive float32 in the order of the scores, whatever their sign; NaN stays NaN, and −0 equals 0.
+
+    The bits of positive floats sort as the floats do. Those of the scores are turned so that they sort as integers from
+    0 on, and the last one is dropped, for otherwise there would be one too many; ±1e38 then lie between 0 and infinity.
+    """
+    turned = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
+    for new, old in pieces(turned, scores.contiguous()):
+        torch.add(old, 0.0, out=new)
+        new.clamp_(-LARGEST_SCORE, LARGEST_SCORE).masked_fill_(old.isnan(), math.nan)
+        bits = new.view(torch.int32)
+        is_negative = bits >> 31  # −1 or 0
+        bits.bitwise_xor_(is_negative).bitwise_right_shift_(1).add_(is_negative.add_(1), alpha=1 << 30)
+    return turned
+
+
+def pieces(*tensors: Tensor, width: int = 1) -> Iterator[tuple[Tensor, ...]]:
+    """Contiguous tensors of one shape in vectors that a CPU's cache holds through several operations.
+
+    Their lengths are divisible by `width` if that of the tensors is.
+    """
+    size = PIECE // width * width if tensors[0].device.type == "cpu" else tensors[0].numel()
+    return zip(*(tensor.view(-1).split(max(width, size)) for tensor in tensors), strict=True)
+
+
+def refuse_nan(num_nan: Tensor, what: str) -> None:
+    """On a CPU, where looking is free.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if num_nan.device.type == "cpu" and num_nan > 0:
+        ranked = {"weights": "magnitudes cannot be ranked"}.get(what, "they cannot be ranked")
+        raise ValueError(f"{what}: {int(num_nan)} are NaN; {ranked}, and no mask was changed")
+
+
+def _rank_groups(
+    groups: Sequence[tuple[Sequence[Tensor], int]], tensors: Mapping[Tensor, MaskTensors]
+) -> list[RankGroup]:
+    return [RankGroup(tuple(tensors[one] for one in group), num_pruned) for group, num_pruned in groups]
+
+
+def _check_count(num_pruned: int, num_weights: int) -> None:
+    if not 0 <= num_pruned <= num_weights:
+        raise ValueError(f"groups: {num_pruned} of {num_weights} weights cannot be pruned; give a number from 0 to all")
+
+
+def _check_score(parameter: Tensor, score: Tensor | None) -> None:
+    if score is None:
+        raise ValueError(
+            f"scores: a parameter of shape {tuple(parameter.shape)} has none; give all of them or no scores"
+        )
+    if score.dtype != torch.float32 or score.shape != parameter.shape or score.device != parameter.device:
+        raise ValueError(
+            f"scores: that of a parameter of shape {tuple(parameter.shape)} on {parameter.device} is {_kind(score)}; "
+            "give float32 of the same shape on the same device"
+        )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device}"
 
 
 def _check_options(group: dict[str, Any], semantics: Semantics) -> None:

@@ -16,23 +16,35 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 
 from workers.checkpoint import Checkpoint, State
-from workers.data.align import EncodedSplit, load_encoded
+from workers.data.align import EncodedSplit, join
 from workers.data.corpus import fingerprint_folder
-from workers.evaluate import predict, score, tags_of_sentences
 from workers.kernels import AUTO
 from workers.model import make_model
 from workers.model_folder import fingerprint_model_folder
-from workers.train import Training, autocast_dtype
-from workers.trial import BUILTIN_MODEL, EntityScore, Phase, Progress, TrialError, TrialResult, TrialSpec
+from workers.scoring import LanguageData, load_languages, score_trial, score_validation
+from workers.selection import Selection
+from workers.train import Training
+from workers.trial import (
+    BUILTIN_MODEL,
+    LayerSparsity,
+    Phase,
+    Progress,
+    TrialError,
+    TrialResult,
+    TrialSpec,
+    combine_fingerprints,
+)
 
 GIB = 2**30
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -98,62 +110,79 @@ def _run(
     _refuse_changed_files(spec)
 
     # Data, then the model, whose head is drawn from the seed; from there on one stream of random numbers (dropout).
-    splits = {
-        name: load_encoded(spec.corpus, spec.model, spec.language, name, spec.training.max_length)
-        for name in ("train", *spec.evaluation.splits)
-    }
+    languages = load_languages(spec)
+    train = join([data.splits["train"] for data in languages])
 
     def make_training() -> Training:
-        return Training(spec, make_model(spec.model, spec.seed, device), splits["train"], device, kernels)
+        return Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
 
     training = make_training()
+    selection = Selection(training, spec.evaluation.selection)
     log.info("kernels: %s on %s", training.optimizer.kernels.name, device)
     _refuse_long_sequences(training)
     num_resumes = 0
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         try:
-            num_resumes = _restore(training, state)
+            num_resumes = _restore(training, selection, state)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
             training = make_training()
+            selection = Selection(training, spec.evaluation.selection)
     load_s = time.perf_counter() - started
 
     def save() -> None:
         if checkpoint is not None:
             tensors, values = training.state()
-            checkpoint.save((tensors, values | {"num_resumes": num_resumes}))
+            best_tensors, best_values = selection.state()
+            checkpoint.save((tensors | best_tensors, values | best_values | {"num_resumes": num_resumes}))
 
+    def select() -> Generator[Progress, None, None]:
+        """Look at the model as it is now, if it may be the one to be scored."""
+        nonlocal evaluate_s
+        if selection.is_due:
+            started = time.perf_counter()
+            looking = score_validation(training, languages)
+            selection.take((yield from _with_progress(looking, training)))
+            evaluate_s += time.perf_counter() - started
+
+    evaluate_s = 0.0
     try:
         # Training, with gradual pruning.
+        yield from select()  # where a trial goes on that was stopped while it did this
         for _ in training.run():
             if checkpoint is not None and checkpoint.is_due:
                 save()
             yield _progress(training, "training")
+            yield from select()
+        yield from select()
+        selected_step = selection.restore_best()
 
         # Scores.
         started = time.perf_counter()
-        scores: list[EntityScore] = []
-        for name in spec.evaluation.splits:
-            scores += yield from _evaluate(training, name, splits[name])
-        evaluate_s = time.perf_counter() - started
+        found = yield from _with_progress(score_trial(training, languages), training)
+        evaluate_s += time.perf_counter() - started
     except GeneratorExit:  # stopped from outside: lose nothing
         save()
         raise
 
     layers = training.pruner.count()
-    num_zeros, num_prunable = (sum(getattr(layer, key) for layer in layers) for key in ("num_zeros", "num_weights"))
+    embeddings = [layer for layer in layers if layer.name == training.pruner.embedding_name]
+    num_zeros, num_prunable = _count(layers)
+    num_embedding_zeros, num_embedding_weights = _count(embeddings)
     num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
     return TrialResult(
-        achieved_sparsity=num_zeros / num_prunable,
+        achieved_sparsity=(num_zeros - num_embedding_zeros) / (num_prunable - num_embedding_weights),
+        achieved_embedding_sparsity=num_embedding_zeros / num_embedding_weights if embeddings else None,
         overall_sparsity=num_zeros / num_parameters,
         num_parameters=num_parameters,
         num_prunable=num_prunable,
         num_steps=training.num_steps,
-        num_train_sentences=splits["train"].num_sentences,
+        selected_step=selected_step,
+        num_train_sentences=train.num_sentences,
         num_train_subwords=training.num_subwords,
-        num_split_sentences=sum(split.num_split_sentences for split in splits.values()),
-        num_unstarted_entities=sum(split.num_unstarted_entities for split in splits.values()),
-        data_fingerprint=_fingerprint_data(splits),
+        num_split_sentences=sum(split.num_split_sentences for split in _splits(languages)),
+        num_unstarted_entities=sum(split.num_unstarted_entities for split in _splits(languages)),
+        data_fingerprint=_fingerprint_data(languages),
         model_commit=getattr(training.model.config, "_commit_hash", None),
         num_resumes=num_resumes,
         load_s=load_s,
@@ -166,24 +195,44 @@ def _run(
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         num_threads=torch.get_num_threads(),
         kernels=training.optimizer.kernels.name,
-        scores=tuple(scores),
+        scores=tuple(found.scores),
+        robustness=tuple(found.robustness),
+        predictions=tuple(found.predictions),
         curve=tuple(training.curve),
         layers=layers,
     )
 
 
+def _count(layers: Sequence[LayerSparsity]) -> tuple[int, int]:
+    """Zeros and weights of all together."""
+    return sum(layer.num_zeros for layer in layers), sum(layer.num_weights for layer in layers)
+
+
+def _splits(languages: Sequence[LanguageData]) -> list[EncodedSplit]:
+    return [split for data in languages for split in data.splits.values()]
+
+
 def _refuse_changed_files(spec: TrialSpec) -> None:
     """A trial's id names the content of its files; another content would be another trial."""
     if spec.corpus.kind == "path":
-        splits = ("train", *spec.evaluation.splits)
-        found = fingerprint_folder(Path(str(spec.corpus.path)), spec.language, splits)
-        _refuse_change(f"corpus.path: {spec.corpus.path}/{spec.language}", spec.corpus.fingerprint, found)
+        folder, splits = Path(str(spec.corpus.path)), ("train", *spec.evaluation.splits)
+        found = combine_fingerprints({code: fingerprint_folder(folder, code, splits) for code in spec.languages})
+        _refuse_change(_files_of(folder, spec.languages), spec.corpus.fingerprint, found)
+        if spec.robustness is not None:
+            donors = spec.robustness.donor_languages
+            found = combine_fingerprints({code: fingerprint_folder(folder, code, ["train"]) for code in donors})
+            _refuse_change(_files_of(folder, donors), spec.robustness.donor_fingerprint, found)
     if spec.model.fingerprint is not None and spec.model.name != BUILTIN_MODEL:
         found = fingerprint_model_folder(Path(spec.model.name), spec.model.init)
         _refuse_change(f"model.name: {spec.model.name}", spec.model.fingerprint, found)
 
 
-def _refuse_change(where: str, planned: str | None, found: str) -> None:
+def _files_of(folder: Path, languages: Sequence[str]) -> str:
+    names = languages[0] if len(languages) == 1 else "{" + ",".join(languages) + "}"
+    return f"corpus.path: {folder}/{names}"
+
+
+def _refuse_change(where: str, planned: str | None, found: str | None) -> None:
     if found != planned:
         raise TrialError(
             "bad_data", f"{where} has changed since the sweep was planned ({planned}, now {found}); run it again"
@@ -197,30 +246,33 @@ def _refuse_long_sequences(training: Training) -> None:
         raise TrialError("bad_data", f"training.max_length: {length} is more than the model's {limit} positions")
 
 
-def _restore(training: Training, state: State) -> int:
+def _restore(training: Training, selection: Selection, state: State) -> int:
     """Go on from a checkpoint; returns how often the trial has been resumed."""
     tensors, values = state
     training.restore(tensors, values)
+    selection.restore(tensors, values)
     log.info("resumed at step %d of %d", training.step, training.num_steps)
     return int(values["num_resumes"]) + 1
 
 
-def _evaluate(training: Training, name: str, split: EncodedSplit) -> Generator[Progress, None, tuple[EntityScore, ...]]:
-    settings = training.spec.evaluation
-    dtype = autocast_dtype(training.spec.training)
-    for predicted in predict(training.model, split, settings.batch_size, training.device, dtype):  # noqa: B007
+def _with_progress(work: Generator[None, None, Result], training: Training) -> Generator[Progress, None, Result]:
+    """Do the work, yielding where the trial is whenever the work yields."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as finished:
+            return cast(Result, finished.value)
         yield _progress(training, "evaluating")
-    gold = tags_of_sentences(split, split.labels[split.labels >= 0])
-    return score(name, gold, tags_of_sentences(split, predicted), settings.matching)
 
 
-def _fingerprint_data(splits: dict[str, EncodedSplit]) -> str:
+def _fingerprint_data(languages: Sequence[LanguageData]) -> str:
     """16 hexadecimal digits that stand for what the model saw, whatever a revision of the hub has become since."""
     digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(f"{name} {len(split.input_ids)}".encode())
-        digest.update(split.input_ids.astype("<i4").tobytes())
-        digest.update(split.labels.astype("<i8").tobytes())
+    for data in languages:
+        for name, split in data.splits.items():
+            digest.update(f"{data.language} {name} {len(split.input_ids)}".encode())
+            digest.update(split.input_ids.astype("<i4").tobytes())
+            digest.update(split.labels.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -19,8 +19,7 @@ from workers.data.batch import Batch, make_batch, split_by_length, training_orde
 from workers.kernels import AUTO
 from workers.optim import MaskedAdamW
 from workers.pruning.pruner import Pruner
-from workers.pruning.schedule import CubicSchedule
-from workers.pruning.scope import prunable_weights
+from workers.pruning.scope import embedding_name, prunable_weights
 from workers.trial import CurvePoint, TrainingSpec, TrialError, TrialSpec
 
 LOG_EVERY_STEPS = 10
@@ -51,13 +50,11 @@ class Training:
         self.spec, self.model, self.split, self.device = spec, model, split, device
         self.steps_per_epoch = -(-split.num_sequences // spec.training.batch_size)
         self.num_steps = spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
-        self.weights = prunable_weights(model, spec.pruning.weights if spec.pruning else "encoder")
+        self.weights = prunable_weights(model, spec.pruning)
         self.optimizer = make_optimizer(model, list(self.weights.values()), spec, kernels)
-        schedule = None
-        if spec.pruning is not None:
-            schedule = CubicSchedule.from_spec(spec.pruning, spec.target_sparsity, self.num_steps)
-        self.pruner = Pruner(self.weights, self.optimizer, schedule, spec.pruning)
+        self.pruner = Pruner(self.weights, self.optimizer, spec, self.num_steps, embedding_name(model))
         self.step = 0
+        self.is_finished = False  # after the last step its masks may still have to change
         self.num_subwords = 0
         self.train_s = 0.0
         self.curve: list[CurvePoint] = []
@@ -83,6 +80,7 @@ class Training:
             self.train_s += time.perf_counter() - started
             yield
         self._update_masks()
+        self.is_finished = True
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of the optimizer step that follows `step` completed ones."""
@@ -121,6 +119,7 @@ class Training:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward()
+        self.pruner.observe()
         self.optimizer.step()
         self._losses.append(loss)
         if self.optimizer.grad_norm is not None:
@@ -130,8 +129,9 @@ class Training:
         """Add up the gradients of the step's batch; returns its mean cross-entropy a word."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if epoch != self._epoch:
-            batch_size = self.spec.training.batch_size
-            self._epoch, self._batches = epoch, training_order(self.split.lengths, batch_size, self.spec.seed, epoch)
+            settings, split = self.spec.training, self.split
+            order = (settings.batch_size, self.spec.seed, epoch, split.parts, settings.sampling_temperature)
+            self._epoch, self._batches = epoch, training_order(split.lengths, *order)
         indices = self._batches[position]
         parts = [
             make_batch(self.split, part, self.device) for part in split_by_length(self.split, indices, self.device)
@@ -191,6 +191,7 @@ class Training:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
+        tensors |= self.pruner.state()
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -213,6 +214,7 @@ class Training:
         """
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         self._restore_optimizer(tensors, values["step"])
+        self.pruner.restore(tensors)
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)

@@ -7,8 +7,9 @@ same trial. Only the standard library is imported here: a login node without tor
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 # Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial that is otherwise
 # the same, so that old and new rows are never averaged.
@@ -21,7 +22,19 @@ BUILTIN_MODEL = "builtin:small-bert"
 """Name of the model that needs no files: a small BERT with the vocabulary of the synthetic corpus."""
 
 ENTITY_TYPES = ("PER", "ORG", "LOC")
+MICRO = "micro"
+"""In place of an entity type: all entities together."""
 SPLITS = ("train", "validation", "test")
+MULTILINGUAL = "multilingual"
+"""In place of a language: one model trained on several together."""
+
+Regime = Literal["monolingual", "multilingual"]
+Perturbation = Literal["within_language", "within_script", "within_family"]
+PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
+CLEAN = "none"
+"""In place of a perturbation: the sentences as published."""
+SUBSETS = ("all", "seen", "unseen")
+"""Of a scored split: all sentences, those whose words are a sentence of the language's train split, and the others."""
 
 ErrorKind = Literal["bad_data", "non_finite_loss", "out_of_memory", "storage", "worker_died", "stopped", "unexpected"]
 
@@ -76,12 +89,24 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PruningSpec:
-    """How a trial goes from dense to `TrialSpec.target_sparsity`. Fields are explained in `orchestrator.sweep_spec`."""
+    """How a trial goes from dense to `TrialSpec.target_sparsity`. Fields are explained in `orchestrator.sweep_spec`.
 
-    sparsity_schedule: Literal["cubic"]
-    scope: Literal["global", "layer"]
-    weights: Literal["encoder", "encoder_and_embeddings"]
+    `embedding_sparsity` is resolved: the target of the word embeddings, None where they stay dense. What a choice does
+    not use has one value only, so that it cannot tell trials apart: `n_of_m` and `block_shape` are None without their
+    granularity, `begin` and `end` are where the schedule puts them.
+    """
+
+    sparsity_schedule: str
+    scope: str
+    saliency: str
+    granularity: str
+    n_of_m: tuple[int, ...] | None
+    block_shape: tuple[int, ...] | None
     semantics: Literal["hard", "dense_shadow"]
+    embedding_sparsity: float | None
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    prune_head: bool
     initial_sparsity: float
     begin: float
     end: float
@@ -94,6 +119,8 @@ class TrainingSpec:
 
     num_epochs: int | None  # None when num_steps is given
     num_steps: int | None
+    sampling: Literal["proportional", "temperature"] | None  # None for one language
+    sampling_temperature: float | None  # None without temperature sampling
     batch_size: int
     lr: float
     lr_schedule: Literal["linear", "constant"]
@@ -112,17 +139,59 @@ class EvaluationSpec:
     splits: tuple[str, ...]
     batch_size: int
     matching: Literal["strict", "lenient"]
+    selection: Literal["last", "best_epoch"]
+    predictions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DonorPool:
+    """Whose entities take the place of a language's own: the languages whose train splits give them.
+
+    No donors: the perturbation does not apply to the language, and `reason` says why (it is no part of an identity).
+    """
+
+    language: str
+    perturbation: Perturbation
+    donors: tuple[str, ...]
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessSpec:
+    """Which perturbed test sets are scored. Fields are explained in `orchestrator.sweep_spec`.
+
+    `pools` has one entry a language and perturbation. `donor_fingerprint` identifies the donors' train splits in a
+    folder; None elsewhere, where the corpus' own revision or fingerprint does.
+    """
+
+    perturbations: tuple[Perturbation, ...]
+    draws: int
+    seed: int
+    donor_fingerprint: str | None
+    pools: tuple[DonorPool, ...]
+
+    @property
+    def donor_languages(self) -> list[str]:
+        """All languages that give entities to another one."""
+        return sorted({code for pool in self.pools for code in pool.donors if code != pool.language})
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the perturbed sentences."""
+        pools = [[pool.language, pool.perturbation, list(pool.donors)] for pool in self.pools]
+        return asdict(self) | {"pools": pools}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One training run: a language, a target sparsity in [0, 1), a seed, and all the settings that matter to it.
+    """One training run: its languages, a target sparsity in [0, 1), a seed, and all the settings that matter to it.
 
+    `languages` has one code under `monolingual`, and all that are trained on together, sorted, under `multilingual`.
     `pruning` is None exactly for dense trials (`target_sparsity == 0`), which therefore are shared by sweeps that
-    differ only in how they prune.
+    differ only in how they prune. `robustness` is None where nothing is perturbed.
     """
 
-    language: str
+    regime: Regime
+    languages: tuple[str, ...]
     target_sparsity: float
     seed: int
     corpus: CorpusSpec
@@ -130,18 +199,41 @@ class TrialSpec:
     pruning: PruningSpec | None
     training: TrainingSpec
     evaluation: EvaluationSpec
+    robustness: RobustnessSpec | None
 
     def __post_init__(self) -> None:
+        if self.regime == "monolingual" and len(self.languages) != 1:
+            raise ValueError(f"languages: {list(self.languages)} under regime monolingual, which takes exactly one")
+        if list(self.languages) != sorted(set(self.languages)) or not self.languages:
+            raise ValueError(f"languages: {list(self.languages)}; give one or more, sorted, each once")
         if (self.pruning is None) != (self.target_sparsity == 0):
             raise ValueError(
                 f"target_sparsity: {self.target_sparsity} with pruning {'off' if self.pruning is None else 'on'}; "
                 "a dense trial has no pruning settings, any other needs them"
             )
 
+    @property
+    def language(self) -> str:
+        """The code of the one language trained on, or `multilingual`."""
+        return self.languages[0] if self.regime == "monolingual" else MULTILINGUAL
+
+    @property
+    def embedding_sparsity(self) -> float:
+        """Target sparsity of the word embeddings; 0 where they stay dense."""
+        return (self.pruning.embedding_sparsity if self.pruning else None) or 0.0
+
+    def describe(self) -> str:
+        """Its place in the grid in words, as in `sw sparsity 0.5 embeddings 0.5 seed 0`."""
+        return describe_place(self.language, self.target_sparsity, self.embedding_sparsity, self.seed)
+
     def identity(self) -> dict[str, Any]:
         """All that can change the numbers, as JSON values; places on a disk are replaced by fingerprints."""
-        places = {"corpus": self.corpus.identity(), "model": self.model.identity()}
-        return asdict(self) | places | {"recipe": RECIPE_VERSION}
+        parts = {
+            "corpus": self.corpus.identity(),
+            "model": self.model.identity(),
+            "robustness": self.robustness.identity() if self.robustness else None,
+        }
+        return asdict(self) | parts | {"recipe": RECIPE_VERSION}
 
     def trial_id(self) -> str:
         """16 hexadecimal digits: the start of the SHA-256 of `identity()` as canonical JSON."""
@@ -154,7 +246,7 @@ class TrialSpec:
         return _digest(identity)
 
     def dense_counterpart(self) -> "TrialSpec":
-        """The dense trial that this one is compared with: same language, seed and settings, nothing pruned."""
+        """The dense trial that this one is compared with: same languages, seed and settings, nothing pruned."""
         return replace(self, target_sparsity=0.0, pruning=None)
 
     def to_json(self) -> str:
@@ -169,8 +261,10 @@ class TrialSpec:
             ValueError: the text is not JSON, or a field is missing or unknown.
         """
         try:
-            fields = json.loads(text)
-            evaluation = fields["evaluation"] | {"splits": tuple(fields["evaluation"]["splits"])}
+            fields = {name: _frozen(value) for name, value in json.loads(text).items()}
+            robustness = fields["robustness"]
+            if robustness:
+                robustness["pools"] = tuple(DonorPool(**_frozen(pool)) for pool in robustness["pools"])
             return cls(
                 **fields
                 | {
@@ -178,16 +272,39 @@ class TrialSpec:
                     "model": ModelSpec(**fields["model"]),
                     "pruning": PruningSpec(**fields["pruning"]) if fields["pruning"] else None,
                     "training": TrainingSpec(**fields["training"]),
-                    "evaluation": EvaluationSpec(**evaluation),
+                    "evaluation": EvaluationSpec(**fields["evaluation"]),
+                    "robustness": RobustnessSpec(**robustness) if robustness else None,
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a trial spec: {error}; give the JSON that `sparsweep plan --json` prints") from error
+
+
+def describe_place(language: str, target_sparsity: float, embedding_sparsity: float, seed: int) -> str:
+    """See `TrialSpec.describe`."""
+    embeddings = f" embeddings {embedding_sparsity:g}" if embedding_sparsity else ""
+    return f"{language} sparsity {target_sparsity:g}{embeddings} seed {seed}"
+
+
+def combine_fingerprints(fingerprints: Mapping[str, str | None]) -> str | None:
+    """What identifies the data of several languages, from that of each; None where none has a fingerprint.
+
+    That of one language is its own, so a language's data has the same name in every trial on it alone.
+    """
+    distinct = set(fingerprints.values())
+    return distinct.pop() if len(distinct) == 1 else _digest(fingerprints) if distinct else None
 
 
 def canonical_json(value: Any) -> str:
     """One line of JSON with sorted keys and no spaces; equal values give equal text. Refuses NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _frozen(value: Any) -> Any:
+    """A JSON value with tuples for its lists, one level into objects: what the fields of a spec hold."""
+    if isinstance(value, dict):
+        return {key: tuple(inner) if isinstance(inner, list) else inner for key, inner in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _digest(value: Any) -> str:
@@ -211,20 +328,77 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class EntityScore:
-    """Entity-level scores of one split. `entity_type` is PER, ORG, LOC or micro (all entities together).
+    """Entity-level scores of one language, split and subset. `entity_type` is PER, ORG, LOC or micro (all together).
 
     A value is None where it is not defined: precision when nothing was predicted, recall when there is nothing to
     find, F1 when both hold.
     """
 
+    language: str
     split: str
+    subset: str
     entity_type: str
+    num_sentences: int
     precision: float | None
     recall: float | None
     f1: float | None
     support: int
     num_predicted: int
     num_correct: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessScore:
+    """Scores on the perturbed test sentences of one language; values are None as in `EntityScore`.
+
+    A perturbation that does not apply to the language (an empty pool) has one row, `micro` of draw 0, with status
+    `not_applicable`, its reason, and None for every number.
+    """
+
+    language: str
+    perturbation: Perturbation
+    draw: int
+    entity_type: str
+    status: Literal["scored", "not_applicable"]
+    reason: str | None
+    num_replaced: int | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int | None
+    num_predicted: int | None
+    num_correct: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceSet:
+    """Sentences that predictions are stored for, one list entry each. `perturbation` is `none` for published ones.
+
+    `set_id` is a hash of all else: equal sets, equal ids, whichever trial saw them. `num_subwords` counts those of the
+    words. An entity is unseen when its words and type are no entity of the language's train split.
+    """
+
+    set_id: str
+    language: str
+    split: str
+    perturbation: str
+    draw: int
+    tokens: list[list[str]]
+    gold: list[list[str]]
+    num_subwords: list[int]
+    num_unseen_entities: list[int]
+    is_seen: list[bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedSet:
+    """Tags predicted for the sentences of a set, and entities counted in each sentence: gold, predicted and correct."""
+
+    sentences: SentenceSet
+    predicted: list[list[str]]
+    support: list[int]
+    num_predicted: list[int]
+    num_correct: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,10 +427,12 @@ class TrialResult:
     """What a finished trial leaves. Times are wall-clock seconds summed over all its resumptions."""
 
     achieved_sparsity: float
+    achieved_embedding_sparsity: float | None
     overall_sparsity: float
     num_parameters: int
     num_prunable: int
     num_steps: int
+    selected_step: int
     num_train_sentences: int
     num_train_subwords: int
     num_split_sentences: int
@@ -275,5 +451,7 @@ class TrialResult:
     num_threads: int
     kernels: str
     scores: tuple[EntityScore, ...]
+    robustness: tuple[RobustnessScore, ...]
+    predictions: tuple[PredictedSet, ...]
     curve: tuple[CurvePoint, ...]
     layers: tuple[LayerSparsity, ...]

@@ -14,24 +14,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
-from orchestrator.results.schema import AGGREGATES, SETTINGS
+from orchestrator.results.schema import AGGREGATES
+from orchestrator.results.settings import SETTINGS_READ, Row, Series, find_series
 from orchestrator.results.store import ResultStore
+from workers.trial import MICRO
 
 SCORED_SPLITS = ("validation", "test")
-SETTING_NAMES = [column.name for column in SETTINGS if column.name != "corpus_path"]
-TRIAL_NAMES = ["trial_id", "cell_id", "dense_trial_id", "sweep", "language", "target_sparsity", "seed", "status"]
-TRIAL_NAMES += ["error_kind", "error_message", *SETTING_NAMES]
-SCORE_NAMES = ["trial_id", "split", "entity_type", "f1"]
-
-Row = Mapping[str, Any]
+GRID_NAMES = ["regime", "language", "target_sparsity", "embedding_sparsity", "seed"]
+TRIAL_NAMES = ["trial_id", "cell_id", "dense_trial_id", "sweep", *GRID_NAMES, "status", "error_kind", "error_message"]
+TRIAL_NAMES += ["started_at", "languages", *SETTINGS_READ]
+SCORE_NAMES = ["trial_id", "language", "split", "subset", "entity_type", "f1"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hole:
-    """A trial that was planned or tried and has no F1, and why."""
+    """A trial that was planned or tried and has no F1, or not in all its languages, and why."""
 
+    regime: str
     language: str
     target_sparsity: float
+    embedding_sparsity: float
     seed: int
     cell_id: str
     trial_id: str
@@ -41,7 +43,7 @@ class Hole:
 
 @dataclass(frozen=True)
 class Aggregates:
-    """`table` has the columns of `schema.AGGREGATES`. Both are sorted by language and sparsity."""
+    """`table` has the columns of `schema.AGGREGATES`. Both are sorted by regime, language and sparsity."""
 
     table: pa.Table
     holes: list[Hole]
@@ -51,6 +53,23 @@ class Aggregates:
         wanted = set(cell_ids)
         rows = self.table.filter(pc.is_in(self.table["cell_id"], pa.array(sorted(wanted), pa.string())))
         return Aggregates(rows, [hole for hole in self.holes if hole.cell_id in wanted])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trials that differ by seed only, those planned and not run included, and the languages that they score.
+
+    `languages` has `multilingual` in place of languages where no trial of the cell's sweep has run and named them.
+    """
+
+    cell_id: str
+    series: Series
+    trials: list[Row]
+    languages: list[str]
+
+
+F1s = Mapping[tuple[str, str], float | None]
+"""Micro F1 on the split asked for, by trial and language; None where it is 0 / 0."""
 
 
 def aggregate(store: ResultStore, split: str = "test") -> Aggregates:
@@ -65,73 +84,100 @@ def aggregate(store: ResultStore, split: str = "test") -> Aggregates:
 
 def aggregate_tables(trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str = "test") -> Aggregates:
     """`aggregate`, from the tables themselves."""
+    f1s = micro_f1s(scores, split)
+    return aggregate_cells(find_cells(trials, plans, f1s), f1s, split)
+
+
+def aggregate_cells(cells: Sequence[Cell], f1s: F1s, split: str) -> Aggregates:
+    """`aggregate`, from cells and their F1."""
+    rows = [_summarize(cell, language, f1s) | {"split": split} for cell in cells for language in cell.languages]
+    holes = [_hole(trial, cell, f1s, split) for cell in cells for trial in cell.trials]
+    order = [(name, "ascending") for name in AGGREGATES.sort_by]
+    return Aggregates(AGGREGATES.build(rows).sort_by(order), sorted(filter(None, holes), key=_place))
+
+
+def micro_f1s(scores: pa.Table, split: str) -> F1s:
+    """F1 of all entities together on all sentences of a split.
+
+    Raises:
+        StoreError: there is no such split.
+    """
     if split not in SCORED_SPLITS:
         raise StoreError(f"split: {split!r} is never scored; give one of {', '.join(SCORED_SPLITS)}")
-    scores = scores.filter(pc.and_(pc.equal(scores["split"], split), pc.equal(scores["entity_type"], "micro")))
-    f1 = dict(zip(scores["trial_id"].to_pylist(), scores["f1"].to_pylist(), strict=True))
-    rows = {row["trial_id"]: row for row in (*plans.to_pylist(), *trials.to_pylist())}  # a trial's row tells more
+    for name, value in (("split", split), ("subset", "all"), ("entity_type", MICRO)):
+        scores = scores.filter(pc.equal(scores[name], value))
+    keys = zip(scores["trial_id"].to_pylist(), scores["language"].to_pylist(), strict=True)
+    return dict(zip(keys, scores["f1"].to_pylist(), strict=True))
 
-    cells: defaultdict[str, list[Row]] = defaultdict(list)
+
+def find_cells(trials: pa.Table, plans: pa.Table, f1s: F1s) -> list[Cell]:
+    """The cells that were planned or tried."""
+    planned = plans.to_pylist()
+    rows = {row["trial_id"]: row for row in (*planned, *trials.to_pylist())}  # a trial's row tells more
+    series = find_series(rows, planned)
+    members: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows.values():
-        cells[row["cell_id"]].append(row)
-    settings = _distinguishing_settings(cells)
-    summaries = [
-        _summarize(trials, f1) | {"settings": settings.get(cell), "split": split} for cell, trials in cells.items()
-    ]
-    holes = [_hole(row, f1, split) for row in rows.values() if f1.get(row["trial_id"]) is None]
-    order = [(name, "ascending") for name in AGGREGATES.sort_by]
-    return Aggregates(
-        AGGREGATES.build(summaries).sort_by(order),
-        sorted(holes, key=lambda hole: (hole.language, hole.target_sparsity, hole.cell_id, hole.seed)),
-    )
+        members[row["cell_id"]].append(row)
+    cell_of = {row["trial_id"]: row["cell_id"] for row in rows.values()}
+    scored: defaultdict[str, set[str]] = defaultdict(set)
+    for trial_id, language in f1s:
+        scored[cell_of[trial_id]].add(language)
+    cells = []
+    for cell_id, found in members.items():
+        trained = series[cell_id].languages if found[0]["regime"] == "multilingual" else ()
+        languages = scored[cell_id] or trained or (found[0]["language"],)
+        cells.append(Cell(cell_id, series[cell_id], found, sorted(languages)))
+    return cells
 
 
-def _summarize(trials: Sequence[Row], f1: Mapping[str, float | None]) -> dict[str, Any]:
-    """The row of one cell, from its trials, planned ones included."""
-    values, deltas = [], []
-    for trial in trials:
-        value, dense = f1.get(trial["trial_id"]), f1.get(trial.get("dense_trial_id") or "")
+def _summarize(cell: Cell, language: str, f1s: F1s) -> dict[str, Any]:
+    """The row of one cell and language."""
+    values, deltas, relative = [], [], []
+    for trial in cell.trials:
+        value = f1s.get((trial["trial_id"], language))
+        dense = f1s.get((trial.get("dense_trial_id") or "", language))
         if value is not None:
             values.append(value)
             if dense is not None:
                 deltas.append(value - dense)
-    return {
-        "language": trials[0]["language"],
-        "target_sparsity": trials[0]["target_sparsity"],
-        "cell_id": trials[0]["cell_id"],
+            if dense:
+                relative.append((value - dense) / dense)
+    first = cell.trials[0]
+    return {name: first[name] for name in ("regime", "target_sparsity", "embedding_sparsity")} | {
+        "language": language,
+        "cell_id": cell.cell_id,
+        "settings": cell.series.label,
         "f1_mean": fmean(values) if values else None,
         "f1_std": stdev(values) if len(values) > 1 else None,
         "num_seeds": len(values),
         "delta_dense_mean": fmean(deltas) if deltas else None,
         "delta_dense_std": stdev(deltas) if len(deltas) > 1 else None,
+        "relative_dense_mean": fmean(relative) if relative else None,
         "num_pairs": len(deltas),
-        "num_holes": len(trials) - len(values),
+        "num_holes": len(cell.trials) - len(values),
     }
 
 
-def _hole(row: Row, f1: Mapping[str, float | None], split: str) -> Hole:
+def _hole(row: Row, cell: Cell, f1s: F1s, split: str) -> Hole | None:
+    """What is missing of a trial; None when all its languages have an F1."""
+    missing = [language for language in cell.languages if f1s.get((row["trial_id"], language)) is None]
+    if not missing:
+        return None
+    undefined = [language for language in missing if (row["trial_id"], language) in f1s]
+    names = f" for {', '.join(undefined)}" if row["regime"] == "multilingual" else ""
     if "status" not in row:
         why = "not run yet"
     elif row["status"] == "failed":
         why = f"failed: {row['error_kind']}: {row['error_message']}"
-    elif row["trial_id"] in f1:
-        why = f"no F1 on {split}: nothing predicted and nothing to find"
+    elif undefined:
+        why = f"no F1 on {split}{names}: nothing predicted and nothing to find"
+    elif len(missing) < len(cell.languages):
+        why = f"not scored on {split} for {', '.join(missing)}"
     else:
         why = f"not scored on {split}"
-    names = ("language", "target_sparsity", "seed", "cell_id", "trial_id", "sweep")
-    return Hole(**{name: row[name] for name in names}, why=why)
+    return Hole(**{name: row[name] for name in (*GRID_NAMES, "cell_id", "trial_id", "sweep")}, why=why)
 
 
-def _distinguishing_settings(cells: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """For cells that share language and sparsity: the settings they differ in, as in `pruning.scope=layer`."""
-    rivals: defaultdict[tuple[str, float], list[Row]] = defaultdict(list)
-    for trials in cells.values():
-        known = next((trial for trial in trials if "status" in trial), trials[0])  # one not run has no settings yet
-        rivals[known["language"], known["target_sparsity"]].append(known)
-    told = {}
-    for rows in rivals.values():
-        differing = [name for name in SETTING_NAMES if len({str(row.get(name)) for row in rows if "status" in row}) > 1]
-        for row in rows if len(rows) > 1 else ():
-            values = [f"{name.replace('_', '.', 1)}={row[name]}" for name in differing if "status" in row]
-            told[row["cell_id"]] = ", ".join(values) or f"cell {row['cell_id']}"
-    return told
+def _place(hole: Hole | None) -> tuple[str | float | int, ...]:
+    assert hole is not None
+    return hole.regime, hole.language, hole.target_sparsity, hole.embedding_sparsity, hole.cell_id, hole.seed

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from orchestrator.errors import StoreError
 
-TEXT, WHOLE, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TEXT, WHOLE, SMALL, REAL, FLAG = pa.string(), pa.int64(), pa.int32(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -75,7 +75,7 @@ class Table:
         where = f"{self.name}.{column.name}"
         if stored.null_count and not column.is_nullable:
             raise StoreError(f"{where}: null; every row needs a value")
-        if column.type == WHOLE and (parts := [value for value in values if isinstance(value, float)]):
+        if column.type in (WHOLE, SMALL) and (parts := [value for value in values if isinstance(value, float)]):
             raise StoreError(f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an integer")
         if column.type == REAL and (odd := [value for value in values if value is not None and not isfinite(value)]):
             raise StoreError(f"{where}: {odd[0]} is not stored; give a finite number, or null for not measured")

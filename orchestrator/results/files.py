@@ -2,14 +2,14 @@
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
-from orchestrator.results.parquet import decode, encode_compact, encode_small
+from orchestrator.results.parquet import decode, encode_compact, encode_compact_parts, encode_small
 from orchestrator.results.rows import Row
 from orchestrator.results.schema import CHILD_TABLES, TABLES
 from workers.storage import Location
@@ -19,9 +19,13 @@ log = logging.getLogger(__name__)
 NUM_READERS = 16
 """Threads that read small files: an object store answers each request after tens of milliseconds."""
 
+ROWS_OF_PART = 200_000
+"""Rows of a large table that are in memory at a time while it is compacted."""
+
 SUFFIX = ".parquet"
 ANY_KEY = re.compile(r"(.+)\.parquet")
 KEYS = dict.fromkeys(("trials", *CHILD_TABLES), re.compile(r"([0-9a-f]{16})\.parquet"))
+KEYS["sentences"] = KEYS["trials"]
 KEYS["attempts"] = re.compile(r"([0-9a-f]{16}-[0-9a-f]{8})\.parquet")
 
 
@@ -68,8 +72,28 @@ class TableFiles:
         file.write_atomic(encode_compact(TABLES[name], rows))
         return file
 
+    def write_compact_by_key(self, name: str, keys: Iterable[str]) -> Location:
+        """As `write_compact`, from the files of these keys in this order, with a part of them in memory at a time."""
+        file = self.path("compact", name)
+        file.write_atomic(encode_compact_parts(TABLES[name], self._parts(name, keys)))
+        return file
+
+    def _parts(self, name: str, keys: Iterable[str]) -> Iterator[pa.Table]:
+        """The rows of these keys in tables of `ROWS_OF_PART` rows or little more."""
+        part: list[pa.Table] = []
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            keys = list(keys)
+            for start in range(0, len(keys), NUM_READERS):  # `map` over all would read ahead without end
+                batch = keys[start : start + NUM_READERS]
+                for key, data in zip(batch, readers.map(lambda key: self._read_bytes(name, key), batch), strict=True):
+                    part.append(self._decode(name, key, data, None))
+                if sum(rows.num_rows for rows in part) >= ROWS_OF_PART:
+                    yield pa.concat_tables(part)
+                    part = []
+        yield pa.concat_tables([TABLES[name].arrow_schema.empty_table(), *part])
+
     def read(self, name: str, columns: Sequence[str] | None, completed: Collection[str] | None = None) -> pa.Table:
-        """All rows of a table, sorted. Of scores, curves and layers those of the `completed` trials."""
+        """All rows of a table, sorted. Of the tables with numbers of trials, those of the `completed` ones."""
         table = TABLES[name]
         names = None if columns is None else list(dict.fromkeys((*columns, table.key, *table.sort_by)))
         wanted = set(self.keys(name)) if completed is None else set(completed)
@@ -97,20 +121,22 @@ class TableFiles:
 
     def _remedy(self, name: str, key: str) -> str:
         """A trial is run again when its row in `trials` is gone, whichever of its files is damaged."""
+        if name == "sentences":
+            return "delete it and the rows in trials of those whose predictions are of this set, then run again"
         of_trial = name == "trials" or name in CHILD_TABLES
         return f"delete {self.path('trials' if of_trial else name, key)}, then run the sweep again"
 
     def _read_unchanged(self, name: str, names: list[str] | None, wanted: set[str]) -> pa.Table:
         """The rows of the compact file that are wanted and are still true.
 
-        That is sure of what is never replaced: attempts, and the trials that were completed. A trial that was deleted
+        That is sure of what is never replaced: attempts, sets of sentences, and the trials that were completed. A trial that was deleted
         by hand and run again has a newer file than the compact one.
         """
         key = TABLES[name].key
         rows = self._read_compact(name, names)
         if name == "plans":
             return rows.slice(0, 0)
-        if name != "attempts":
+        if name not in ("attempts", "sentences"):
             wanted = wanted & self._unchanged_trials()
         return rows.filter(pc.is_in(rows[key], pa.array(list(wanted), pa.string())))
 

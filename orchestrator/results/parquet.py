@@ -7,7 +7,7 @@ in the footer (DuckDB: `select * from parquet_kv_metadata('trials.parquet')`).
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,13 +21,25 @@ VERSION_KEY, TABLE_KEY, COLUMNS_KEY = "sparsweep.schema_version", "sparsweep.tab
 
 def encode_small(table: Table, rows: pa.Table) -> bytes:
     """The file of one trial. Without statistics, dictionaries and documentation it is five times smaller and faster."""
-    return _write(rows, _footer(table), use_dictionary=rows.num_rows > 1, write_statistics=False, store_schema=False)
+    return _write(
+        rows.schema,
+        [rows],
+        _footer(table),
+        use_dictionary=rows.num_rows > 1,
+        write_statistics=False,
+        store_schema=False,
+    )
 
 
 def encode_compact(table: Table, rows: pa.Table) -> bytes:
     """The file of all trials, with its documentation. Equal rows give equal bytes."""
+    return encode_compact_parts(table, [rows.combine_chunks()])
+
+
+def encode_compact_parts(table: Table, parts: Iterable[pa.Table]) -> bytes:
+    """`encode_compact` of these rows, one row group a part."""
     columns = {column.name: {"unit": column.unit, "meaning": column.meaning} for column in table.columns}
-    return _write(rows.combine_chunks(), _footer(table) | {COLUMNS_KEY: json.dumps(columns)})
+    return _write(table.arrow_schema, parts, _footer(table) | {COLUMNS_KEY: json.dumps(columns)})
 
 
 def decode(table: Table, data: bytes, where: object, columns: Sequence[str] | None = None) -> pa.Table:
@@ -73,9 +85,10 @@ def _check_footer(table: Table, footer: dict[bytes, bytes], where: object) -> No
         raise StoreError(f"{where}: holds the table {name}, {table.name} belongs there; delete it, then run again")
 
 
-def _write(rows: pa.Table, footer: dict[str, str], **options: bool) -> bytes:
+def _write(schema: pa.Schema, parts: Iterable[pa.Table], footer: dict[str, str], **options: bool) -> bytes:
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, rows.schema, compression="zstd", write_page_checksum=True, **options) as writer:
-        writer.write_table(rows)
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True, **options) as writer:
+        for rows in parts:
+            writer.write_table(rows)
         writer.add_key_value_metadata(footer)
     return buffer.getvalue()

@@ -14,22 +14,31 @@ from workers.storage import Location
 
 
 def f1_table(aggregates: Aggregates) -> Table:
-    """One line a cell: mean and sample standard deviation of F1 and of the paired difference to dense."""
+    """One line a cell and language: mean and sample standard deviation of F1 and of the paired difference to dense."""
     rows = aggregates.table.to_pylist()
+    has_regimes = len({row["regime"] for row in rows}) > 1
+    has_embeddings = any(row["embedding_sparsity"] for row in rows)
     has_settings = any(row["settings"] for row in rows)
     caption = "F1: mean ± sample standard deviation over seeds\nΔ dense: difference to the same seed's dense trial"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+    if has_regimes:
+        table.add_column("regime", no_wrap=True)
     table.add_column("language", no_wrap=True)
     table.add_column("sparsity", justify="right", no_wrap=True)
+    if has_embeddings:
+        table.add_column("embeddings", justify="right", no_wrap=True)
     if has_settings:
         table.add_column("settings", overflow="fold")
     for title in (f"{rows[0]['split'] if rows else 'test'} F1", "seeds", "Δ dense", "pairs", "missing"):
         table.add_column(title, justify="right", no_wrap=True)
     last = None
     for row in rows:
+        place = (row["regime"], row["language"])
         table.add_row(
-            row["language"] if row["language"] != last else "",
+            *([row["regime"]] if has_regimes else []),
+            row["language"] if place != last else "",
             f"{row['target_sparsity']:g}",
+            *([f"{row['embedding_sparsity']:g}"] if has_embeddings else []),
             *([row["settings"] or ""] if has_settings else []),
             _mean_and_std(row["f1_mean"], row["f1_std"], ""),
             str(row["num_seeds"]),
@@ -37,7 +46,7 @@ def f1_table(aggregates: Aggregates) -> Table:
             str(row["num_pairs"]) if row["num_pairs"] else "",
             str(row["num_holes"]) if row["num_holes"] else "",
         )
-        last = row["language"]
+        last = place
     return table
 
 
@@ -45,11 +54,11 @@ def hole_table(aggregates: Aggregates) -> Table:
     """One line a hole."""
     title = f"{len(aggregates.holes)} trials without F1"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for title in ("language", "sparsity", "seed", "sweep", "trial"):
+    for title in ("language", "sparsity", "embeddings", "seed", "sweep", "trial"):
         table.add_column(title, no_wrap=True)
     table.add_column("why", overflow="fold")
     for hole in aggregates.holes:
-        place = (hole.language, f"{hole.target_sparsity:g}", str(hole.seed))
+        place = (hole.language, f"{hole.target_sparsity:g}", f"{hole.embedding_sparsity:g}", str(hole.seed))
         table.add_row(*place, hole.sweep, hole.trial_id, hole.why)
     return table
 

@@ -1,13 +1,13 @@
 """From the values that a trial travels as (`TrialSpec`, `TrialResult`) to rows of the tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
 from orchestrator.errors import StoreError
 from orchestrator.results.schema import MEASURED, PROVENANCE, SETTINGS
-from workers.trial import RECIPE_VERSION, TrialResult, TrialSpec
+from workers.trial import RECIPE_VERSION, PredictedSet, SentenceSet, TrialResult, TrialSpec
 
 Row = dict[str, Any]
 
@@ -69,7 +69,10 @@ def trial_row(spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, n
         "status": "completed" if result else "failed",
         "num_attempts": num_attempts,
         "duration_s": (circumstances["ended_at"] - circumstances["started_at"]).total_seconds(),
+        "languages": list(spec.languages),
         "num_scores": len(result.scores) if result else 0,
+        "num_robustness_scores": len(result.robustness) if result else 0,
+        "num_predictions": sum(len(one.predicted) for one in result.predictions) if result else 0,
         "num_curve_points": len(result.curve) if result else 0,
         "num_layers": len(result.layers) if result else 0,
         "spec_json": spec.to_json(),
@@ -82,9 +85,28 @@ def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
     key = {"trial_id": spec.trial_id(), **_grid(spec)}
     return {
         "scores": [key | asdict(score) for score in result.scores],
+        "robustness": [key | asdict(score) for score in result.robustness],
+        "predictions": [key | row for one in result.predictions for row in _prediction_rows(one)],
         "curves": [key | asdict(point) for point in result.curve],
         "layers": [key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights} for layer in result.layers],
     }
+
+
+def sentence_rows(sentences: SentenceSet) -> list[Row]:
+    """The rows of `sentences` for one set."""
+    names = ("tokens", "gold", "num_subwords", "num_unseen_entities", "is_seen")
+    return list(_rows_of_set(sentences, names, sentences))
+
+
+def _prediction_rows(one: PredictedSet) -> Iterator[Row]:
+    return _rows_of_set(one.sentences, ("predicted", "support", "num_predicted", "num_correct"), one)
+
+
+def _rows_of_set(sentences: SentenceSet, names: tuple[str, ...], values: SentenceSet | PredictedSet) -> Iterator[Row]:
+    """One row a sentence, of these lists of `values`."""
+    place = {name: getattr(sentences, name) for name in ("set_id", "language", "split", "perturbation", "draw")}
+    for number, row in enumerate(zip(*(getattr(values, name) for name in names), strict=True)):
+        yield place | {"sentence": number} | dict(zip(names, row, strict=True))
 
 
 def attempt_row(
@@ -120,12 +142,14 @@ def spec_columns(spec: TrialSpec) -> Row:
     }
     for column in SETTINGS:
         section, _, name = column.name.partition("_")
-        row[column.name] = values[section][name] if values[section] is not None else None
-    return row | {"evaluation_splits": list(spec.evaluation.splits)}
+        value = values[section][name] if values[section] is not None else None
+        row[column.name] = list(value) if isinstance(value, tuple) else value
+    return row
 
 
 def _grid(spec: TrialSpec) -> Row:
-    return {"language": spec.language, "target_sparsity": spec.target_sparsity, "seed": spec.seed}
+    names = ("regime", "language", "target_sparsity", "embedding_sparsity", "seed")
+    return {name: getattr(spec, name) for name in names}
 
 
 def _try_columns(outcome: Outcome, circumstances: Circumstances) -> Row:

@@ -12,10 +12,22 @@ from typing import get_args, get_origin
 import pyarrow as pa
 
 from orchestrator import sweep_spec
-from orchestrator.results.columns import FLAG, REAL, TEXT, TIME, WHOLE, Column, Table, arrow_type, type_name, unit_of
+from orchestrator.results.columns import (
+    FLAG,
+    REAL,
+    SMALL,
+    TEXT,
+    TIME,
+    WHOLE,
+    Column,
+    Table,
+    arrow_type,
+    type_name,
+    unit_of,
+)
 from workers import trial
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Part of every file. Raise it with any change of a column; files of another version are refused."""
 
 
@@ -36,17 +48,20 @@ def describe() -> str:
 def _settings(section: str, values: type, documented: type[sweep_spec.Section]) -> Iterator[Column]:
     """One column a field of a section of `TrialSpec`, with the meaning that the sweep file's documentation gives it."""
     for field in fields(values):
+        if field.name == "pools":  # a list of records; whoever needs it finds it in spec_json
+            continue
         name, (kind, is_nullable) = f"{section}_{field.name}", arrow_type(field.type)
         info = documented.model_fields.get(field.name)
         is_fraction = info and any(getattr(limit, "le", None) == 1 for limit in info.metadata)
         unit = "fraction" if is_fraction else unit_of(name)
         meaning = info.description if info else RESOLVED_SETTINGS.get(name)
-        yield Column(name, kind, meaning or "", is_nullable or section == "pruning", unit)
+        yield Column(name, kind, meaning or "", is_nullable or section in ("pruning", "robustness"), unit)
 
 
 RESOLVED_SETTINGS = {
     "corpus_fingerprint": "Hash that identifies the data of this language; null for the hub, where revision does.",
     "model_fingerprint": "Hash that identifies a model folder's files; null for other models.",
+    "robustness_donor_fingerprint": "Hash that identifies the donors' train splits in a folder; null elsewhere.",
 }
 
 SETTINGS = (
@@ -55,15 +70,19 @@ SETTINGS = (
     *_settings("pruning", trial.PruningSpec, sweep_spec.Pruning),
     *_settings("training", trial.TrainingSpec, sweep_spec.Training),
     *_settings("evaluation", trial.EvaluationSpec, sweep_spec.Evaluation),
+    *_settings("robustness", trial.RobustnessSpec, sweep_spec.Robustness),
 )
-"""All settings of a trial, resolved, as columns. Those of pruning are null for dense trials."""
+"""All settings of a trial, resolved, as columns. Those of pruning are null for dense trials, those of robustness where
+nothing is perturbed."""
 
 MEASURED_MEANINGS = {
-    "achieved_sparsity": "Zeros among the prunable weights after training, counted.",
+    "achieved_sparsity": "Zeros among the prunable weights other than word embeddings after training, counted.",
+    "achieved_embedding_sparsity": "Zeros among the word embeddings, counted; null where they are not pruned.",
     "overall_sparsity": "Zeros in the prunable weights as a part of all parameters.",
     "num_parameters": "Parameters of the model.",
     "num_prunable": "Weights that pruning may remove.",
     "num_steps": "Optimizer steps.",
+    "selected_step": "Steps done by the model that was scored: the last one's, or those of the best epoch.",
     "num_train_sentences": "Sentences of the training split that were used.",
     "num_train_subwords": "Sub-words trained on in all epochs together, special ones included.",
     "num_split_sentences": "Sentences longer than training_max_length, which were split between words.",
@@ -108,11 +127,19 @@ PROVENANCE = (
 TRIAL_ID = Column("trial_id", TEXT, "The trial; hash of all that can change its numbers.")
 CELL_ID = Column("cell_id", TEXT, "Trials that differ by seed only have the same.")
 SWEEP = Column("sweep", TEXT, "Name of the sweep that ran it.")
-GRID = (
-    Column("language", TEXT, "WikiANN code of the language."),
+REGIME = Column("regime", TEXT, "monolingual, or multilingual: one model trained on several languages together.")
+LANGUAGE_SCORED = Column("language", TEXT, "WikiANN code of the language scored.")
+TARGETS = (
     Column("target_sparsity", REAL, "Sparsity asked for, in [0, 1); 0 is dense.", unit="fraction"),
+    Column("embedding_sparsity", REAL, "Sparsity asked for in the word embeddings; 0 is dense.", unit="fraction"),
     Column("seed", WHOLE, "Seed of initialisation, data order and dropout."),
 )
+GRID = (
+    REGIME,
+    Column("language", TEXT, "WikiANN code of the language trained on, or multilingual."),
+    *TARGETS,
+)
+GRID_SCORED = (REGIME, LANGUAGE_SCORED, *TARGETS)
 ERROR = (
     Column("error_kind", TEXT, f"Kind of failure, one of {', '.join(get_args(trial.ErrorKind))}.", True),
     Column("error_message", TEXT, "What went wrong, in one line.", True),
@@ -122,7 +149,7 @@ TIMES = (
     Column("started_at", TIME, "When the attempt began.", unit="UTC"),
     Column("ended_at", TIME, "When it ended.", unit="UTC"),
 )
-SORT_BY = ("language", "target_sparsity", "seed", "trial_id")
+SORT_BY = ("regime", "language", "target_sparsity", "embedding_sparsity", "seed", "trial_id")
 
 TRIALS = Table(
     "trials",
@@ -135,6 +162,7 @@ TRIALS = Table(
         Column("dense_trial_id", TEXT, "The dense trial to compare with: same seed and settings; null if dense.", True),
         SWEEP,
         *GRID,
+        Column("languages", pa.list_(TEXT), "Codes of all languages trained on."),
         Column("recipe_version", WHOLE, "Version of the code's recipe, raised when it changes the numbers of trials."),
         Column("status", TEXT, "completed or failed."),
         Column("num_attempts", WHOLE, "Rows of the trial in attempts, this one's included.", unit="count"),
@@ -143,6 +171,8 @@ TRIALS = Table(
         Column("duration_s", REAL, "From started_at to ended_at.", unit="s"),
         *MEASURED,
         Column("num_scores", WHOLE, "Rows of the trial in scores.", unit="count"),
+        Column("num_robustness_scores", WHOLE, "Rows of the trial in robustness.", unit="count"),
+        Column("num_predictions", WHOLE, "Rows of the trial in predictions.", unit="count"),
         Column("num_curve_points", WHOLE, "Rows of the trial in curves.", unit="count"),
         Column("num_layers", WHOLE, "Rows of the trial in layers.", unit="count"),
         *SETTINGS,
@@ -152,22 +182,103 @@ TRIALS = Table(
     ),
 )
 
+PRECISION = Column("precision", REAL, "num_correct / num_predicted; null when nothing was predicted.", True, "fraction")
+RECALL = Column("recall", REAL, "num_correct / support; null when there is nothing to find.", True, "fraction")
+F1 = Column("f1", REAL, "2 num_correct / (num_predicted + support); null where that is 0 / 0.", True, "fraction")
+ENTITY_TYPE = Column("entity_type", TEXT, f"{', '.join(trial.ENTITY_TYPES)}, or micro: all entities together.")
+
+
+def _entity_counts(kind: pa.DataType, is_nullable: bool = False) -> tuple[Column, ...]:
+    return (
+        Column("support", kind, "Entities annotated.", is_nullable, "count"),
+        Column("num_predicted", kind, "Entities predicted.", is_nullable, "count"),
+        Column("num_correct", kind, "Entities predicted rightly.", is_nullable, "count"),
+    )
+
+
 SCORES = Table(
     "scores",
-    "One row a completed trial, split and entity type. An entity is right when its words and its type are.",
+    "One row a completed trial, language, split, subset and entity type. An entity is right when its words and its "
+    "type are. Sum up over one subset and entity type only, such as all and micro.",
     key="trial_id",
-    sort_by=SORT_BY,
+    sort_by=(*SORT_BY, "split", "subset"),
     columns=(
         TRIAL_ID,
-        *GRID,
+        *GRID_SCORED,
         Column("split", TEXT, "validation or test."),
-        Column("entity_type", TEXT, f"{', '.join(trial.ENTITY_TYPES)}, or micro: all entities together."),
-        Column("precision", REAL, "num_correct / num_predicted; null when nothing was predicted.", True, "fraction"),
-        Column("recall", REAL, "num_correct / support; null when there is nothing to find.", True, "fraction"),
-        Column("f1", REAL, "2 num_correct / (num_predicted + support); null where that is 0 / 0.", True, "fraction"),
-        Column("support", WHOLE, "Entities annotated.", unit="count"),
-        Column("num_predicted", WHOLE, "Entities predicted.", unit="count"),
-        Column("num_correct", WHOLE, "Entities predicted rightly.", unit="count"),
+        Column(
+            "subset",
+            TEXT,
+            "all sentences; those that are seen, word for word a sentence of the language's train split as it was used, "
+            "or the unseen others.",
+        ),
+        ENTITY_TYPE,
+        Column("num_sentences", WHOLE, "Sentences of the subset.", unit="count"),
+        PRECISION,
+        RECALL,
+        F1,
+        *_entity_counts(WHOLE),
+    ),
+)
+
+ROBUSTNESS = Table(
+    "robustness",
+    "One row a completed trial, language, perturbation, draw and entity type: scores on test sentences whose entities "
+    "were replaced. All trials meet the same sentences. Compare with subset all of split test in scores.",
+    key="trial_id",
+    sort_by=(*SORT_BY, "perturbation", "draw"),
+    columns=(
+        TRIAL_ID,
+        *GRID_SCORED,
+        Column("perturbation", TEXT, f"Where new entities come from: {', '.join(trial.PERTURBATIONS)}."),
+        Column("draw", WHOLE, "Number of the random draw, from 0."),
+        ENTITY_TYPE,
+        Column("status", TEXT, "scored; or not_applicable: there is no language to take entities from."),
+        Column("reason", TEXT, "Why it is not applicable; the other numbers are then null.", True),
+        Column("num_replaced", WHOLE, "Entities of this type that were replaced, of support.", True, "count"),
+        PRECISION,
+        RECALL,
+        F1,
+        *_entity_counts(WHOLE, is_nullable=True),
+    ),
+)
+
+SENTENCE_PLACE = (
+    Column("set_id", TEXT, "The set of sentences; hash of all that is in it."),
+    LANGUAGE_SCORED,
+    Column("split", TEXT, "validation or test."),
+    Column("perturbation", TEXT, "none: as published; else where the new entities come from."),
+    Column("draw", WHOLE, "Number of the random draw, from 0."),
+    Column("sentence", SMALL, "Place of the sentence in its set, from 0."),
+)
+
+PREDICTIONS = Table(
+    "predictions",
+    "One row a completed trial and sentence. The sentence itself, with its true tags, is in sentences, by set_id and "
+    "sentence.",
+    key="trial_id",
+    sort_by=("trial_id", "language", "split", "perturbation", "draw", "sentence"),
+    columns=(
+        TRIAL_ID,
+        *GRID_SCORED,
+        *(column for column in SENTENCE_PLACE if column.name != "language"),
+        Column("predicted", pa.list_(TEXT), "The tag predicted for each word."),
+        *_entity_counts(SMALL),
+    ),
+)
+
+SENTENCES = Table(
+    "sentences",
+    "One row a sentence that predictions are stored for, once for all trials.",
+    key="set_id",
+    sort_by=("language", "split", "perturbation", "draw", "set_id", "sentence"),
+    columns=(
+        *SENTENCE_PLACE,
+        Column("tokens", pa.list_(TEXT), "Its words."),
+        Column("gold", pa.list_(TEXT), "The true tag of each word."),
+        Column("num_subwords", SMALL, "Sub-words of its words, special ones not counted.", unit="count"),
+        Column("num_unseen_entities", SMALL, "Its entities that are none of the train split's.", unit="count"),
+        Column("is_seen", FLAG, "Whether it is word for word a sentence of the train split as it was used."),
     ),
 )
 
@@ -238,17 +349,29 @@ PLANS = Table(
     ),
 )
 
-TABLES = {table.name: table for table in (TRIALS, SCORES, CURVES, LAYERS, ATTEMPTS, PLANS)}
-CHILD_TABLES = {"scores": "num_scores", "curves": "num_curve_points", "layers": "num_layers"}
+TABLES = {
+    table.name: table for table in (TRIALS, SCORES, ROBUSTNESS, PREDICTIONS, SENTENCES, CURVES, LAYERS, ATTEMPTS, PLANS)
+}
+CHILD_TABLES = {
+    "scores": "num_scores",
+    "robustness": "num_robustness_scores",
+    "predictions": "num_predictions",
+    "curves": "num_curve_points",
+    "layers": "num_layers",
+}
 """Tables with the numbers of completed trials, and the column of trials that says how many rows a trial has there."""
+
+LARGE_TABLES = ("predictions",)
+"""Tables of which a sweep may have more rows than memory likes; their compact files are written trial by trial."""
 
 AGGREGATES = Table(
     "aggregates",
-    "One row a cell: the trials that differ by seed only. Computed by `sparsweep aggregate`, from the tables above.",
+    "One row a cell (the trials that differ by seed only) and language scored. Computed by `sparsweep aggregate`, from "
+    "the tables above.",
     key="cell_id",
-    sort_by=("language", "target_sparsity", "cell_id"),
+    sort_by=("regime", "language", "target_sparsity", "embedding_sparsity", "cell_id"),
     columns=(
-        *GRID[:2],
+        *GRID_SCORED[:-1],
         CELL_ID,
         Column("settings", TEXT, "What tells the cell from others of this language and sparsity; null if alone.", True),
         Column("split", TEXT, "Split that was scored."),
@@ -257,6 +380,7 @@ AGGREGATES = Table(
         Column("num_seeds", WHOLE, "Seeds with an F1.", unit="count"),
         Column("delta_dense_mean", REAL, "Mean of F1 minus that of the same seed's dense trial.", True, "fraction"),
         Column("delta_dense_std", REAL, "Its sample standard deviation; null below two pairs.", True, "fraction"),
+        Column("relative_dense_mean", REAL, "Mean of that difference as a part of the dense F1.", True, "fraction"),
         Column("num_pairs", WHOLE, "Seeds where both have an F1.", unit="count"),
         Column("num_holes", WHOLE, "Seeds that were planned or tried and have no F1.", unit="count"),
     ),

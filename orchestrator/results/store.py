@@ -1,7 +1,8 @@
 """The results location: which file is written where and when, and how all of them are read.
 
     <results>/trials/<trial_id>.parquet            one row; written last, and only then does the trial exist
-    <results>/{scores,curves,layers}/<trial_id>.parquet
+    <results>/{scores,robustness,predictions,curves,layers}/<trial_id>.parquet
+    <results>/sentences/<set_id>.parquet           sentences that predictions are of, once for all trials
     <results>/attempts/<trial_id>-<8 hex>.parquet  one row a try; never replaced
     <results>/plans/<sweep>.parquet                what a sweep consists of, as of its last run
     <results>/compact/<table>.parquet              all of a table in one file, from `compact`
@@ -34,9 +35,10 @@ from orchestrator.results.rows import (
     check_circumstances,
     child_rows,
     plan_rows,
+    sentence_rows,
     trial_row,
 )
-from orchestrator.results.schema import CHILD_TABLES
+from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES
 from orchestrator.results.verify import Problem, find_problem
 from workers.storage import Location
 from workers.trial import TrialResult, TrialSpec
@@ -117,7 +119,7 @@ class ResultStore:
         return list(self._files.keys("plans"))
 
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of a table, sorted as `schema` says; of scores, curves and layers those of completed trials.
+        """All rows of a table, sorted as `schema` says; of the tables in `CHILD_TABLES` those of completed trials.
 
         What the compact file has and cannot have changed is taken from there, the rest from the trials' files.
 
@@ -135,9 +137,10 @@ class ResultStore:
         """Write each table to one file, for analysts and for `read`; returns these files. Equal rows, equal bytes."""
         trials = self.read("trials")
         completed = _completed(trials)  # not asked again: trials may be committed meanwhile
-        tables = {name: self._files.read(name, None, completed) for name in CHILD_TABLES}
-        tables |= {"attempts": self.read("attempts"), "plans": self.read("plans"), "trials": trials}
-        return [self._files.write_compact(name, rows) for name, rows in tables.items()]
+        large = [self._files.write_compact_by_key(name, sorted(completed)) for name in LARGE_TABLES]
+        tables = {name: self._files.read(name, None, completed) for name in CHILD_TABLES if name not in LARGE_TABLES}
+        tables |= {name: self.read(name) for name in ("attempts", "plans", "sentences")} | {"trials": trials}
+        return large + [self._files.write_compact(name, rows) for name, rows in tables.items()]
 
     def verify(self, expected: Iterable[str]) -> list[Problem]:
         """Read all files of the trials expected, and name those that are not completed or whose files are not right."""
@@ -159,10 +162,19 @@ class ResultStore:
             files: list[tuple[str, str, Sequence[Row]]] = [("attempts", attempt_id, [row])]
             if is_first and is_final:
                 if isinstance(outcome, TrialResult):
+                    files += self._new_sentences(outcome)
                     files += [(name, trial_id, rows) for name, rows in child_rows(spec, outcome).items()]
                 files += [("trials", trial_id, [trial_row(spec, outcome, circumstances, number)])]  # last
             self._files.write(*files)
         return is_first
+
+    def _new_sentences(self, result: TrialResult) -> list[tuple[str, str, Sequence[Row]]]:
+        """The sets of sentences that no trial before this one has left."""
+        if not result.predictions:
+            return []
+        known = self._files.keys("sentences")
+        sets = {one.sentences.set_id: one.sentences for one in result.predictions}
+        return [("sentences", set_id, sentence_rows(one)) for set_id, one in sets.items() if set_id not in known]
 
 
 def _completed(trials: pa.Table) -> list[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
@@ -51,10 +52,26 @@ def _check_trial(files: TableFiles, trial_id: str) -> None:
                 f"{where}: {column} is {row[column]!r}, its spec_json says {value!r}; delete it, run again"
             )
     for name, count in CHILD_TABLES.items():
-        _check_children(files, name, trial_id, row[count])
+        children = _check_children(files, name, trial_id, row[count])
+        if name == "predictions":
+            _check_sentences(files, trial_id, children)
 
 
-def _check_children(files: TableFiles, name: str, trial_id: str, num_rows: int) -> None:
+def _check_sentences(files: TableFiles, trial_id: str, predictions: pa.Table) -> None:
+    for counted in predictions["set_id"].value_counts().to_pylist():
+        set_id, num_rows = counted["values"], counted["counts"]
+        where = f"sentences/{set_id}.parquet"
+        try:
+            found = files.read_one("sentences", set_id, ["sentence"]).num_rows
+        except FileNotFoundError:
+            raise StoreError(f"{where}: missing; delete trials/{trial_id}.parquet, then run the sweep again") from None
+        if found != num_rows:
+            raise StoreError(
+                f"{where}: {found} sentences, trial {trial_id} has predictions for {num_rows}; delete both"
+            )
+
+
+def _check_children(files: TableFiles, name: str, trial_id: str, num_rows: int) -> pa.Table:
     where = f"{name}/{trial_id}.parquet"
     remedy = f"delete trials/{trial_id}.parquet, then run the sweep again"
     try:
@@ -65,3 +82,4 @@ def _check_children(files: TableFiles, name: str, trial_id: str, num_rows: int) 
         raise StoreError(f"{where}: {rows.num_rows} rows, its row in trials says {num_rows}; {remedy}")
     if pc.any(pc.not_equal(rows["trial_id"], trial_id)).as_py():
         raise StoreError(f"{where}: holds rows of another trial; {remedy}")
+    return rows

@@ -27,7 +27,7 @@ def made_of_lengths(lengths: list[int]) -> EncodedSplit:
     """A split whose sequence i holds lengths[i] times the id 10 + i."""
     ids = np.concatenate([np.full(length, 10 + i) for i, length in enumerate(lengths)]).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return EncodedSplit(ids, np.zeros(len(ids), np.int64), offsets, np.arange(len(lengths)), 0, 99)
+    return EncodedSplit(ids, np.zeros(len(ids), np.int64), offsets, np.arange(len(lengths)), 0, 99, 2, (len(lengths),))
 
 
 def test_label_is_on_the_first_subword(tokenizer):

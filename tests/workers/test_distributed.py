@@ -8,34 +8,40 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from workers.optim import MaskedAdamW
+from workers.pruning.saliency import SALIENCIES
 
 NUM_RANKS = 2
-SEMANTICS = ("hard", "dense_shadow")
+WAYS = ("hard", "dense_shadow", "movement")
+"""The semantics under which weights are pruned by magnitude; or by accumulated scores."""
 
 
 def train_rank(rank: int, folder: str) -> None:
     """One rank: at the end its weights and masks are in files."""
     torch.set_num_threads(1 + rank)  # ranks need not be alike
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=NUM_RANKS)
-    for semantics in SEMANTICS:
-        torch.save(train(rank, semantics), f"{folder}/{semantics}-{rank}.pt")
+    for way in WAYS:
+        torch.save(train(rank, way), f"{folder}/{way}-{rank}.pt")
     distributed.destroy_process_group()
 
 
-def train(rank: int, semantics: str) -> dict[str, list[torch.Tensor]]:
+def train(rank: int, way: str) -> dict[str, list[torch.Tensor]]:
     """Train on the rank's own data."""
     torch.manual_seed(0)
     model = DistributedDataParallel(nn.Sequential(nn.Linear(40, 70), nn.ReLU(), nn.Linear(70, 3)))
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     groups = [{"params": weights, "prunable": True}, {"params": others}]
+    semantics = "dense_shadow" if way == "dense_shadow" else "hard"
     optimizer = MaskedAdamW(groups, lr=1e-2, max_grad_norm=0.5, semantics=semantics)
+    scores = {weight: torch.zeros_like(weight) for weight in weights} if way == "movement" else None
     data = torch.Generator().manual_seed(100 + rank)
     for step in range(8):
         if step % 2 == 0:
-            optimizer.update_masks(0.2 + step / 10)
+            optimizer.prune([(weights, round((0.2 + step / 10) * (40 * 70 + 70 * 3)))], scores)
         optimizer.zero_grad()
         model(torch.randn(16, 40, generator=data)).square().mean().backward()
+        for weight, score in (scores or {}).items():
+            SALIENCIES["movement"].accumulate(score, weight.detach(), weight.grad)
         optimizer.step()
     masks = [optimizer.mask(weight) for weight in weights]
     return {"weights": [parameter.detach() for parameter in model.parameters()], "masks": masks}
@@ -49,9 +55,9 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("semantics", SEMANTICS)
-def test_ranks_agree_to_the_bit(folder, semantics):
-    first, second = (load(folder / f"{semantics}-{rank}.pt") for rank in range(NUM_RANKS))
+@pytest.mark.parametrize("way", WAYS)
+def test_ranks_agree_to_the_bit(folder, way):
+    first, second = (load(folder / f"{way}-{rank}.pt") for rank in range(NUM_RANKS))
     for name in ("weights", "masks"):
         assert all(torch.equal(one, other) for one, other in zip(first[name], second[name], strict=True)), name
     assert sum(int((~mask).sum()) for mask in first["masks"]) == round(0.8 * (40 * 70 + 70 * 3))

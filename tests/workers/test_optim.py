@@ -15,9 +15,29 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from workers.kernels import NAMES, make_kernels
-from workers.optim import MaskedAdamW
+from workers.optim import MaskedAdamW, rankable
 
+HAS_GPU = torch.cuda.is_available()
 BOTH = pytest.mark.parametrize("kernels", ["reference", "numba"])
+EACH = pytest.mark.parametrize(
+    "kernels",
+    [
+        pytest.param(("reference", "cpu"), id="reference"),
+        pytest.param(("numba", "cpu"), id="numba"),
+        pytest.param(
+            ("triton", "cpu"),
+            id="triton-interpreted",
+            marks=pytest.mark.skipif(
+                HAS_GPU or not importlib.util.find_spec("triton"), reason="needs triton, and no GPU to run on instead"
+            ),
+        ),
+        pytest.param(
+            ("triton", "cuda"),
+            id="triton",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="needs a GPU")],
+        ),
+    ],
+)
 SHAPES = ((40, 33), (7,), (64, 9))
 
 
@@ -26,10 +46,16 @@ def parameters(seed: int = 0, shapes=SHAPES) -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
 
 
+def on(device: str, tensors: list) -> list:
+    """Parameters stay parameters."""
+    moved = [one.detach().clone().to(device) for one in tensors]
+    return [nn.Parameter(one) if one_was.requires_grad else one for one, one_was in zip(moved, tensors, strict=True)]
+
+
 def give_gradients(seed: int, *models: list[nn.Parameter], scale: float = 1.0) -> None:
     for ours in models:
         for parameter, value in zip(ours, parameters(seed, [tuple(p.shape) for p in ours]), strict=True):
-            parameter.grad = value.detach() * scale
+            parameter.grad = (value.detach() * scale).to(parameter.device)
 
 
 def groups_of(ours: list[nn.Parameter], **first) -> list[dict]:
@@ -224,7 +250,190 @@ def test_automatic_choice_follows_the_device_and_is_told():
     assert MaskedAdamW(parameters(), kernels="reference").kernels.name == "reference"
 
 
+# Pruning in groups, by scores, and by masks.
+
+
+def rank_positions(scores: list[torch.Tensor]) -> list[int]:
+    """Positions over all tensors from the lowest score on; ties by position."""
+    return torch.cat([score.flatten() for score in scores]).sort(stable=True).indices.tolist()
+
+
+def test_groups_are_pruned_apart_and_the_rest_is_left_alone():
+    ours = parameters()
+    optimizer = MaskedAdamW(ours, prunable=True)
+    assert optimizer.prune([([ours[2]], 100), ([ours[0]], 7)]) == 0
+    assert [int((p == 0).sum()) for p in ours] == [7, 0, 100]
+    assert optimizer.mask(ours[1]) is None
+
+
+@pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
+def test_update_masks_is_pruning_by_magnitude_in_one_group(semantics):
+    ours, theirs = parameters(), parameters()
+    MaskedAdamW(ours, prunable=True, semantics=semantics).update_masks(0.4)
+    total = sum(p.numel() for p in theirs)
+    MaskedAdamW(theirs, prunable=True, semantics=semantics).prune([(theirs, round(0.4 * total))])
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+ODD_SCORES = (math.inf, -math.inf, -0.0, 0.0, 1e-45, -1e-45, 1e-38, -1e-38, 1.0, -1.0, 1e37, -1e37, 3e38, -3e38)
+
+
+@EACH
+def test_lowest_scores_go_whatever_their_sign(kernels):
+    kernels, device = kernels
+    for scale in (1.0, 1e-30, 1e30):
+        scores = [value.detach() * scale for value in parameters(1)]
+        lowest = rank_positions(scores)
+        for num_pruned in (0, 1, 500, 900, len(lowest) - 1, len(lowest)):
+            ours = on(device, parameters())
+            optimizer = MaskedAdamW(ours, prunable=True, kernels=kernels)
+            given = dict(zip(ours, on(device, scores), strict=True))
+            assert optimizer.prune([(ours, num_pruned)], given) == 0
+            kept = torch.cat([optimizer.mask(p).flatten() for p in ours]).cpu()
+            assert (~kept).nonzero().flatten().tolist() == sorted(lowest[:num_pruned])
+
+
+@EACH
+def test_odd_scores_rank_by_size_and_ties_by_position(kernels):
+    kernels, device = kernels
+    # By size; ±0 tie with the smallest denormals, and infinities with what is as large as makes no difference.
+    order = [1, 13, 11, 9, 7, 5, 2, 3, 4, 6, 8, 10, 0, 12]
+    for num_pruned in range(len(order) + 1):
+        (weight,) = on(device, [nn.Parameter(torch.ones(len(order)))])
+        optimizer = MaskedAdamW([weight], prunable=True, kernels=kernels)
+        optimizer.prune([([weight], num_pruned)], {weight: torch.tensor(ODD_SCORES, device=device)})
+        assert (~optimizer.mask(weight)).nonzero().flatten().tolist() == sorted(order[:num_pruned])
+
+
+@EACH
+def test_pruning_by_scores_equals_the_reference(kernels):
+    kernels, device = kernels
+    shapes = ((1,), (0,), (7,), (31, 1), (33,), (5, 13), (1024,), (3, 1367))
+    results = []
+    for name, where in (("reference", "cpu"), (kernels, device)):
+        ours = on(where, parameters(0, shapes))
+        optimizer = MaskedAdamW(ours, prunable=True, kernels=name)
+        scores = dict(zip(ours, on(where, [p.detach().bfloat16().float() for p in parameters(1, shapes)]), strict=True))
+        for step, sparsity in enumerate((0.3, 0.2, 0.6, 0.95)):  # in the second one less is asked for than is pruned
+            for p, value in zip(ours, parameters(10 + step, shapes), strict=True):
+                p.grad = value.detach().to(where)
+            optimizer.step()
+            optimizer.prune([(ours[:5], round(sparsity * 73)), (ours[5:], round(sparsity * 5190))], scores)
+            for p in ours:
+                tensors = (p, optimizer.state[p]["exp_avg"], optimizer.state[p]["exp_avg_sq"])
+                assert all(not tensor[~optimizer.mask(p)].any() for tensor in tensors)
+                assert not torch.signbit(p[~optimizer.mask(p)]).any()
+        states = [optimizer.state[p][key].cpu() for p in ours for key in ("exp_avg", "exp_avg_sq", "mask")]
+        results.append([*(p.detach().cpu() for p in ours), *states])
+        assert [sum(int((p == 0).sum()) for p in part) for part in (ours[:5], ours[5:])] == [69, 4930]
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_scores_themselves_are_left_as_they_are():
+    ours = parameters()
+    scores = {p: value.detach() for p, value in zip(ours, parameters(1), strict=True)}
+    MaskedAdamW(ours, prunable=True).prune([(ours, 1000)], scores)
+    assert all(torch.equal(score, value) for score, value in zip(scores.values(), parameters(1), strict=True))
+
+
+def test_rankable_scores_are_positive_and_lie_in_their_order():
+    scores = torch.cat([torch.randn(100_000) * 10.0**power for power in range(-36, 36, 8)]).sort().values
+    ranked = rankable(scores)
+    assert ranked.min() > 0
+    assert ranked.isfinite().all()
+    assert (ranked[1:] >= ranked[:-1]).all()
+    is_equal = ranked[1:] == ranked[:-1]  # in the last of 24 bits only
+    assert ((scores[1:] - scores[:-1])[is_equal] <= scores[1:].abs()[is_equal] * 2.0**-22 + 1e-44).all()
+    assert rankable(torch.tensor([math.nan, -math.nan])).isnan().all()
+
+
+@EACH
+def test_nan_scores_change_nothing_and_count_only_where_weights_are_kept(kernels):
+    kernels, device = kernels
+    ours = on(device, parameters())
+    optimizer = MaskedAdamW(ours, prunable=True, kernels=kernels)
+    optimizer.prune([([ours[0]], 5)])
+    before = [p.detach().clone() for p in ours]
+    scores = {p: p.detach().clone() for p in ours}
+    scores[ours[0]][~optimizer.mask(ours[0])] = math.nan
+    scores[ours[2]][3, 4] = -math.nan
+    if device == "cpu":
+        with pytest.raises(ValueError, match="scores: 1 are NaN; they cannot be ranked, and no mask was changed"):
+            optimizer.prune([(ours, 1000)], scores)
+    else:
+        assert int(optimizer.prune([(ours, 1000)], scores)) == 1
+    assert all(torch.equal(one, other) for one, other in zip(ours, before, strict=True))
+    assert int((~optimizer.mask(ours[0])).sum()) == 5
+    scores[ours[2]][3, 4] = 0.0
+    assert int(optimizer.prune([(ours, 1000)], scores)) == 0
+
+
+@EACH
+def test_given_masks_prune_and_never_bring_back(kernels):
+    kernels, device = kernels
+    ours = on(device, parameters())
+    optimizer = MaskedAdamW(ours, prunable=True, kernels=kernels)
+    give_gradients(0, ours)
+    optimizer.step()
+    keep = torch.rand(40, 33, generator=torch.Generator().manual_seed(0)) > 0.5
+    optimizer.set_masks({ours[0]: keep.to(device)})
+    assert torch.equal(optimizer.mask(ours[0]).cpu(), keep)
+    optimizer.set_masks({ours[0]: ~keep.to(device)})
+    assert not optimizer.mask(ours[0]).any()
+    state = optimizer.state[ours[0]]
+    assert not any(tensor.any() for tensor in (ours[0], state["exp_avg"], state["exp_avg_sq"]))
+    assert optimizer.mask(ours[1]) is None
+
+
 # What is refused.
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (
+            lambda ours: ([(ours[:1], 1321)], None),
+            "groups: 1321 of 1320 weights cannot be pruned; give a number from 0",
+        ),
+        (lambda ours: ([(ours[:1], -1)], None), "groups: -1 of 1320 weights"),
+        (lambda ours: ([(ours[1:2], 1)], None), r"shape \(7,\) is in no group with prunable=True, or given twice"),
+        (lambda ours: ([(ours[:1], 1), (ours[:1], 1)], None), r"shape \(40, 33\) is in no group .* give it once"),
+        (lambda ours: ([(ours[:1], 1)], {}), r"scores: a parameter of shape \(40, 33\) has none; give all of them"),
+        (
+            lambda ours: ([(ours[:1], 1)], {ours[0]: torch.ones(33, 40)}),
+            r"scores: that of .* \(40, 33\) on cpu is torch.float32 of shape \(33, 40\) on cpu; give float32",
+        ),
+        (lambda ours: ([(ours[:1], 1)], {ours[0]: torch.ones(40, 33).double()}), "is torch.float64 of shape"),
+    ],
+)
+def test_groups_and_scores_that_do_not_fit_are_refused(make, match):
+    ours = parameters()
+    optimizer = masked(ours)
+    with pytest.raises(ValueError, match=match):
+        optimizer.prune(*make(ours))
+    assert all(torch.equal(one, other) for one, other in zip(ours, parameters(), strict=True))
+
+
+def test_masks_that_do_not_fit_are_refused():
+    ours = parameters()
+    optimizer = masked(ours)
+    with pytest.raises(ValueError, match=r"of shape \(40, 33\) is torch.float32 of shape \(40, 33\) on cpu; give bool"):
+        optimizer.set_masks({ours[0]: torch.ones(40, 33)})
+    with pytest.raises(ValueError, match=r"is torch.bool of shape \(33,\) on cpu; give bool"):
+        optimizer.set_masks({ours[0]: torch.ones(33, dtype=torch.bool)})
+    with pytest.raises(ValueError, match=r"shape \(7,\) is in no group with prunable=True"):
+        optimizer.set_masks({ours[1]: torch.ones(7, dtype=torch.bool)})
+
+
+def test_frozen_weights_have_magnitudes_only():
+    ours = parameters()
+    optimizer = masked(ours, semantics="dense_shadow")
+    with pytest.raises(
+        ValueError, match="scores: given under semantics dense_shadow, .*prune by magnitude, or use hard"
+    ):
+        optimizer.prune([(ours[:1], 1)], {ours[0]: torch.ones(40, 33)})
+    with pytest.raises(ValueError, match="masks: given under semantics dense_shadow"):
+        optimizer.set_masks({ours[0]: torch.ones(40, 33, dtype=torch.bool)})
 
 
 def test_wrong_parameters_are_refused():

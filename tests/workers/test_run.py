@@ -102,7 +102,7 @@ def test_two_runs_are_equal_and_another_seed_is_not(device):
 
 def test_a_process_that_ran_other_trials_gives_the_bits_of_a_fresh_one(device, tmp_path):
     (tmp_path / "trial.json").write_text(small_trial().to_json())
-    finish(run_trial(small_trial(language="bn", seed=5), device))
+    finish(run_trial(small_trial(languages=("bn",), seed=5), device))
     reused = finish(run_trial(small_trial(), device))
     command = [sys.executable, "-m", "workers.run", str(tmp_path / "trial.json"), "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -138,7 +138,7 @@ def test_frozen_values_outlive_a_stop(device, tmp_path):
 
 
 def test_embeddings_are_pruned_when_asked(device):
-    spec = small_trial(pruning=replace(PRUNING, weights="encoder_and_embeddings", scope="layer"))
+    spec = small_trial(pruning=replace(PRUNING, embedding_sparsity=0.5, scope="layer"))
     result = finish(run_trial(spec, device))
     (embeddings,) = (layer for layer in result.layers if "word_embeddings" in layer.name)
     assert embeddings.num_zeros == round(0.5 * embeddings.num_weights)

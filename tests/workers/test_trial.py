@@ -4,8 +4,15 @@ from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
-from tests.factories import make_trial_spec
-from workers.trial import TrialError, TrialSpec, canonical_json
+from tests.factories import PRUNING, make_trial_spec
+from workers.trial import (
+    DonorPool,
+    RobustnessSpec,
+    TrialError,
+    TrialSpec,
+    canonical_json,
+    combine_fingerprints,
+)
 
 
 def test_spec_survives_json():
@@ -26,11 +33,62 @@ def test_places_on_a_disk_are_no_part_of_the_identity():
     assert here.trial_id() != replace(here, model=replace(model, fingerprint="other")).trial_id()
 
 
+def perturbed_trial(**changes) -> TrialSpec:
+    """With every part that a trial may have; of several languages, since of one the regime is no free choice."""
+    pool = DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None)
+    robustness = RobustnessSpec(
+        perturbations=("within_script",), draws=1, seed=0, donor_fingerprint="abc", pools=(pool,)
+    )
+    return make_trial_spec(regime="multilingual", languages=("sw", "yo"), robustness=robustness, **changes)
+
+
+def test_spec_of_several_languages_with_perturbations_survives_json():
+    spec = perturbed_trial(pruning=replace(PRUNING, n_of_m=(2, 4), include=("attention", "output")))
+    assert TrialSpec.from_json(spec.to_json()) == spec
+
+
+def test_why_a_pool_is_empty_is_no_part_of_the_identity():
+    spec = perturbed_trial()
+
+    def with_pool(**changes) -> TrialSpec:
+        pools = (replace(spec.robustness.pools[0], **changes),)
+        return replace(spec, robustness=replace(spec.robustness, pools=pools))
+
+    assert with_pool(reason="because").trial_id() == spec.trial_id()
+    assert with_pool(donors=("af",)).trial_id() != spec.trial_id()
+    assert spec.robustness.donor_languages == ["yo"]
+
+
+@pytest.mark.parametrize(("regime", "languages"), [("monolingual", ("sw", "yo")), ("multilingual", ("yo", "sw"))])
+def test_languages_that_do_not_fit_the_regime_are_refused(regime, languages):
+    with pytest.raises(ValueError, match=r"languages: \['[a-z]+', '[a-z]+'\].*(exactly one|sorted)"):
+        make_trial_spec(regime=regime, languages=languages)
+
+
+def test_language_of_a_trial_on_several_is_multilingual():
+    assert (perturbed_trial().language, make_trial_spec().language) == ("multilingual", "sw")
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "expected"), [({"sw": "a"}, "a"), ({"sw": None, "yo": None}, None), ({"sw": "a", "yo": "a"}, "a")]
+)
+def test_data_of_one_kind_keep_their_fingerprint(fingerprints, expected):
+    assert combine_fingerprints(fingerprints) == expected
+
+
+def test_data_of_several_languages_have_a_fingerprint_of_their_own():
+    first = combine_fingerprints({"sw": "a", "yo": "b"})
+    assert first == combine_fingerprints({"yo": "b", "sw": "a"})
+    assert len({first, combine_fingerprints({"sw": "b", "yo": "a"}), "a", "b"}) == 4
+
+
 def leaves(spec: TrialSpec, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Paths of all fields that hold plain values."""
     found = []
     for field in fields(spec):
         value = getattr(spec, field.name)
+        if field.name == "pools":  # a list of specs, looked at above
+            continue
         found += leaves(value, (*path, field.name)) if is_dataclass(value) else [(*path, field.name)]
     return found
 
@@ -45,9 +103,9 @@ def changed(spec: TrialSpec, path: tuple[str, ...]) -> TrialSpec:
     return replace(spec, **{name: value / 2 + 0.01 if number else ("other",) if isinstance(value, tuple) else "other"})
 
 
-@pytest.mark.parametrize("path", leaves(make_trial_spec()), ids=".".join)
+@pytest.mark.parametrize("path", leaves(perturbed_trial()), ids=".".join)
 def test_every_setting_but_places_is_part_of_the_identity(path):
-    spec = make_trial_spec()
+    spec = perturbed_trial()
     assert (changed(spec, path).trial_id() == spec.trial_id()) == (path == ("corpus", "path"))
 
 

@@ -6,6 +6,7 @@ scoring, so a score is always over whole sentences.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +23,7 @@ from workers.trial import CorpusSpec, ModelSpec, canonical_json
 NO_LABEL = -100
 """Label of a sub-word that is not scored: torch's cross-entropy leaves it out."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class EncodedSplit:
         sentence_of_sequence: int64 (num_sequences,), ascending.
         num_unstarted_entities: I- tags that continue nothing.
         pad_id: id that fills up a batch.
+        num_specials: special ids in each sequence.
+        parts: sequences of each language, in order, where splits of several are joined; else one part.
     """
 
     input_ids: np.ndarray
@@ -44,6 +47,8 @@ class EncodedSplit:
     sentence_of_sequence: np.ndarray
     num_unstarted_entities: int
     pad_id: int
+    num_specials: int
+    parts: tuple[int, ...]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -61,9 +66,33 @@ class EncodedSplit:
         return int(self.sentence_of_sequence[-1]) + 1
 
     @property
+    def num_subwords_of_sentences(self) -> np.ndarray:
+        """Sub-words of each sentence's words, special ids not counted: int64 (num_sentences,)."""
+        lengths = self.lengths - self.num_specials
+        return np.bincount(self.sentence_of_sequence, weights=lengths).astype(np.int64)
+
+    @property
     def num_split_sentences(self) -> int:
         """Sentences that take more than one sequence."""
         return int((np.bincount(self.sentence_of_sequence) > 1).sum())
+
+
+def join(splits: Sequence[EncodedSplit]) -> EncodedSplit:
+    """Splits of several languages, encoded alike, as one."""
+    if len(splits) == 1:
+        return splits[0]
+    starts = np.cumsum([0, *(len(split.input_ids) for split in splits)])
+    sentences = np.cumsum([0, *(split.num_sentences for split in splits)])
+    return EncodedSplit(
+        np.concatenate([split.input_ids for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        np.concatenate([[0], *(split.offsets[1:] + start for split, start in zip(splits, starts, strict=False))]),
+        np.concatenate([s.sentence_of_sequence + start for s, start in zip(splits, sentences, strict=False)]),
+        sum(split.num_unstarted_entities for split in splits),
+        splits[0].pad_id,
+        splits[0].num_specials,
+        tuple(part for split in splits for part in split.parts),
+    )
 
 
 @lru_cache(maxsize=16)
@@ -125,6 +154,8 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
         np.array(owners, np.int64),
         count_unstarted_entities(sentences.labels),
         tokenizer.pad_token_id,
+        len(before) + len(after),
+        (len(owners),),
     )
 
 
@@ -166,12 +197,12 @@ def _to_arrays(encoded: EncodedSplit) -> dict[str, np.ndarray]:
         "labels": encoded.labels.astype(np.int8),  # -100 fits
         "offsets": encoded.offsets,
         "sentence_of_sequence": encoded.sentence_of_sequence,
-        "scalars": np.array([encoded.num_unstarted_entities, encoded.pad_id], np.int64),
+        "scalars": np.array([encoded.num_unstarted_entities, encoded.pad_id, encoded.num_specials], np.int64),
     }
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> EncodedSplit:
-    num_unstarted, pad_id = (int(value) for value in arrays["scalars"])
+    num_unstarted, pad_id, num_specials = (int(value) for value in arrays["scalars"])
     return EncodedSplit(
         arrays["input_ids"],
         arrays["labels"].astype(np.int64),
@@ -179,4 +210,6 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> EncodedSplit:
         arrays["sentence_of_sequence"],
         num_unstarted,
         pad_id,
+        num_specials,
+        (len(arrays["sentence_of_sequence"]),),
     )

@@ -5,6 +5,7 @@ at random and sorting inside them costs 1.09 times. A small split is sorted in s
 differ from epoch to epoch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,14 @@ class Batch:
     num_words: int
 
 
-def training_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def training_order(
+    lengths: np.ndarray,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    parts: Sequence[int] = (),
+    temperature: float | None = None,
+) -> list[np.ndarray]:
     """Indices of each batch of one epoch; a pure function of its arguments, so that a resumed trial needs none saved.
 
     Args:
@@ -38,9 +46,12 @@ def training_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
         batch_size: sequences a batch; the last one may be smaller.
         seed: the trial's seed.
         epoch: from 0.
+        parts: sequences of each language, in order; used with a temperature only.
+        temperature: at least 1, see `draw_sequences`; None: every sequence once.
     """
     rng = np.random.default_rng([seed, epoch])
-    shuffled = rng.permutation(len(lengths))
+    drawn = np.arange(len(lengths)) if temperature is None else draw_sequences(parts, temperature, rng)
+    shuffled = drawn[rng.permutation(len(drawn))]
     num_batches = -(-len(lengths) // batch_size)
     mega_size = min(max(num_batches // 4, 1), MAX_MEGABATCH) * batch_size
     batches: list[np.ndarray] = []
@@ -49,6 +60,28 @@ def training_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
         mega = mega[np.argsort(-lengths[mega], kind="stable")]
         batches += [mega[i : i + batch_size] for i in range(0, len(mega), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def draw_sequences(parts: Sequence[int], temperature: float, rng: np.random.Generator) -> np.ndarray:
+    """Sequences of an epoch of several languages, as many as there are, sorted by language.
+
+    Of a language with n sequences a share of n^(1 / temperature), relative to the others, is drawn: to the nearest
+    whole number, those with the largest remainders first. Each of its sequences comes once before any comes twice.
+
+    Source: Arivazhagan et al. (2019), section 4.1; there single sentences are drawn with that probability, here shares
+    are exact and nothing is left out that fits.
+    """
+    sizes = np.array(parts, np.int64)
+    weights = sizes ** (1 / temperature)
+    shares = weights / weights.sum() * sizes.sum()
+    counts = np.floor(shares).astype(np.int64)
+    counts[np.argsort(counts - shares, kind="stable")[: sizes.sum() - counts.sum()]] += 1
+    starts = np.cumsum(sizes) - sizes
+    drawn = []
+    for start, size, count in zip(starts, sizes, counts, strict=True):
+        whole, rest = divmod(int(count), int(size))
+        drawn += [np.tile(np.arange(size), whole) + start, rng.permutation(size)[:rest] + start]
+    return np.concatenate(drawn)
 
 
 def split_by_length(split: EncodedSplit, indices: np.ndarray, device: torch.device) -> list[np.ndarray]:

@@ -43,11 +43,16 @@ def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
     Raises:
         TrialError: kind `bad_data`; the message names the file or data set, the value and what is accepted.
     """
+    table = load_table(corpus, language, split)
+    return Sentences(table["tokens"].to_pylist(), table["labels"].to_pylist())
+
+
+def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
+    """Like `load_sentences`, as a table with a row a sentence: `tokens`, strings, and `labels`, int64."""
     limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
     where, table = _read_table(corpus, language, split)
     _check(table, where)
-    table = table.slice(0, limit)
-    return Sentences(table["tokens"].to_pylist(), table["labels"].to_pylist())
+    return table.slice(0, limit)
 
 
 def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFacts:

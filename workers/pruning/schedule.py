@@ -1,13 +1,58 @@
-"""From training step to sparsity."""
+"""From training step to sparsity.
 
+Nothing here imports torch, so that a login node without it can plan a sweep; this holds for all registries of choices.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.trial import PruningSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class CubicSchedule:
-    """Sparsity rises from `initial` to `target`, fast at first, while `begin_step <= step <= end_step`.
+class Shape:
+    """One way from the initial to the target sparsity, and which settings it uses.
+
+    `remaining` is the part of that way which is left, in [0, 1], when the fraction `done` of the span is over. What a
+    shape does not use is fixed by `Schedule.from_spec`, and `reason` says why.
+    """
+
+    remaining: Callable[[float], float]
+    uses_initial: bool = True
+    uses_begin: bool = True
+    uses_end: bool = True
+    uses_interval: bool = True
+    reason: str = ""
+
+
+SCHEDULES: dict[str, Shape] = {
+    "cubic": Shape(remaining=lambda done: (1 - done) ** 3),
+    "linear": Shape(remaining=lambda done: 1 - done),
+    "one_shot": Shape(
+        remaining=lambda done: 0.0,
+        uses_initial=False,
+        uses_end=False,
+        uses_interval=False,
+        reason="it prunes to the target at once, at begin",
+    ),
+    "constant": Shape(
+        remaining=lambda done: 0.0,
+        uses_initial=False,
+        uses_begin=False,
+        uses_end=False,
+        uses_interval=False,
+        reason="its masks are fixed before the first step",
+    ),
+}
+"""Shapes by the name that `pruning.sparsity_schedule` gives them.
+
+Source: cubic is Zhu & Gupta (2017), equation 1.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Sparsity goes from `initial` to `target` as `shape` says, while `begin_step <= step <= end_step`.
 
     `step` counts completed optimizer steps. Masks change when `is_due`; between two changes sparsity stays.
 
@@ -15,6 +60,7 @@ class CubicSchedule:
     exactly at the end; here the end step is always due, also where the frequency does not divide the span.
     """
 
+    shape: str
     initial: float
     target: float
     begin_step: int
@@ -22,13 +68,16 @@ class CubicSchedule:
     update_every_steps: int
 
     @classmethod
-    def from_spec(cls, pruning: PruningSpec, target: float, num_steps: int) -> "CubicSchedule":
+    def from_spec(cls, pruning: PruningSpec, target: float, num_steps: int) -> "Schedule":
         """Turn fractions of training into steps, to the nearest one."""
+        shape = SCHEDULES[pruning.sparsity_schedule]
+        begin_step = round(pruning.begin * num_steps) if shape.uses_begin else 0
         return cls(
-            initial=pruning.initial_sparsity,
+            shape=pruning.sparsity_schedule,
+            initial=pruning.initial_sparsity if shape.uses_initial else target,
             target=target,
-            begin_step=round(pruning.begin * num_steps),
-            end_step=round(pruning.end * num_steps),
+            begin_step=begin_step,
+            end_step=round(pruning.end * num_steps) if shape.uses_end else begin_step,
             update_every_steps=pruning.update_every_steps,
         )
 
@@ -44,5 +93,5 @@ class CubicSchedule:
             return 0.0
         if step >= self.end_step:
             return self.target
-        left = 1 - (step - self.begin_step) / (self.end_step - self.begin_step)
-        return self.target + (self.initial - self.target) * left**3
+        done = (step - self.begin_step) / (self.end_step - self.begin_step)
+        return self.target + (self.initial - self.target) * SCHEDULES[self.shape].remaining(done)
