@@ -129,8 +129,8 @@ class TableFiles:
     def _read_unchanged(self, name: str, names: list[str] | None, wanted: set[str]) -> pa.Table:
         """The rows of the compact file that are wanted and are still true.
 
-        That is sure of what is never replaced: attempts, sets of sentences, and the trials that were completed. A trial that was deleted
-        by hand and run again has a newer file than the compact one.
+        That is sure of what is never replaced: attempts, sets of sentences, and the trials that were completed. A trial
+        that was deleted by hand and run again has a newer file than the compact one.
         """
         key = TABLES[name].key
         rows = self._read_compact(name, names)

@@ -209,8 +209,8 @@ SCORES = Table(
         Column(
             "subset",
             TEXT,
-            "all sentences; those that are seen, word for word a sentence of the language's train split as it was used, "
-            "or the unseen others.",
+            "all sentences; or those that are seen, word for word a sentence of the language's train split as it was "
+            "used; or the unseen others.",
         ),
         ENTITY_TYPE,
         Column("num_sentences", WHOLE, "Sentences of the subset.", unit="count"),

@@ -58,9 +58,8 @@ def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Se
             place = told[row["trial_id"]][0]
             of_sweeps.setdefault((row["sweep"], place.regime, place.is_dense), place)
     for row in planned:  # known from any sweep comes first, so that one that has not run decides nothing
-        place = of_sweeps.get((row["sweep"], row["regime"], _is_dense(row)))
-        if place and row["cell_id"] not in places:
-            places[row["cell_id"]] = place
+        if known := of_sweeps.get((row["sweep"], row["regime"], _is_dense(row))):
+            places.setdefault(row["cell_id"], known)
     for row in planned:
         unknown = _Place(row["regime"], _is_dense(row), (("sweep", row["sweep"]),))
         places.setdefault(row["cell_id"], unknown)

@@ -38,7 +38,7 @@ from orchestrator.results.rows import (
     sentence_rows,
     trial_row,
 )
-from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES
+from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES, TABLES
 from orchestrator.results.verify import Problem, find_problem
 from workers.storage import Location
 from workers.trial import TrialResult, TrialSpec
@@ -137,10 +137,16 @@ class ResultStore:
         """Write each table to one file, for analysts and for `read`; returns these files. Equal rows, equal bytes."""
         trials = self.read("trials")
         completed = _completed(trials)  # not asked again: trials may be committed meanwhile
-        large = [self._files.write_compact_by_key(name, sorted(completed)) for name in LARGE_TABLES]
-        tables = {name: self._files.read(name, None, completed) for name in CHILD_TABLES if name not in LARGE_TABLES}
-        tables |= {name: self.read(name) for name in ("attempts", "plans", "sentences")} | {"trials": trials}
-        return large + [self._files.write_compact(name, rows) for name, rows in tables.items()]
+        written = []
+        for name in TABLES:
+            if name in LARGE_TABLES:
+                written.append(self._files.write_compact_by_key(name, sorted(completed)))
+            elif name in CHILD_TABLES:
+                written.append(self._files.write_compact(name, self._files.read(name, None, completed)))
+            elif name != "trials":
+                written.append(self._files.write_compact(name, self.read(name)))
+        # Last: a newer file of a trial than this one tells `read` to look at that.
+        return [self._files.write_compact("trials", trials), *written]
 
     def verify(self, expected: Iterable[str]) -> list[Problem]:
         """Read all files of the trials expected, and name those that are not completed or whose files are not right."""

@@ -42,7 +42,7 @@ from tests.benchmarks.measurement import Measurement, device_name, exit_code, pe
 from workers.data.align import EncodedSplit, load_encoded
 from workers.data.batch import make_batch, training_order
 from workers.data.wordpiece import SMALL_VOCAB_SIZE
-from workers.pruning.schedule import CubicSchedule
+from workers.pruning.schedule import Schedule
 from workers.pruning.scope import prunable_weights
 from workers.run import prepare_process
 from workers.train import Training
@@ -84,10 +84,10 @@ class Work:
     model: nn.Module
 
     @property
-    def schedule(self) -> CubicSchedule:
+    def schedule(self) -> Schedule:
         """Sparsity by step, which peers either follow or come to by their own settings."""
         assert self.spec.pruning is not None
-        return CubicSchedule.from_spec(self.spec.pruning, self.spec.target_sparsity, self.num_steps)
+        return Schedule.from_spec(self.spec.pruning, self.spec.target_sparsity, self.num_steps)
 
     @property
     def num_steps(self) -> int:
@@ -96,7 +96,7 @@ class Work:
 
     def linears(self) -> dict[str, nn.Module]:
         """The layers whose weights are pruned, by their names in the model."""
-        names = [name.removesuffix(".weight") for name in prunable_weights(self.model, "encoder")]
+        names = [name.removesuffix(".weight") for name in prunable_weights(self.model, None)]
         prefix = self.model.base_model_prefix
         return {f"{prefix}.{name}": self.model.get_submodule(f"{prefix}.{name}") for name in names}
 
@@ -384,7 +384,7 @@ def count_revivals(name: str) -> dict[str, Any]:
 class Revivals:
     """Watches the weight that one layer computes with; there is one forward pass a step."""
 
-    def __init__(self, schedule: CubicSchedule):
+    def __init__(self, schedule: Schedule):
         self.schedule, self.step, self.count = schedule, 0, 0
         self.is_pruned: Tensor | None = None
 

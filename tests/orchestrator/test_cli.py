@@ -40,7 +40,11 @@ def test_builtin_sweeps_are_listed_and_printed(capsys):
     assert "smoke" in run(capsys, "sweeps")[1]
     assert "name: smoke" in run(capsys, "sweeps", "smoke")[1]
     code, _, err = run(capsys, "sweeps", "smok")
-    assert (code, err) == (2, "sparsweep: smok: no such built-in sweep; there are: low-resource, smoke\n")
+    assert (code, err) == (
+        2,
+        "sparsweep: smok: no such built-in sweep; there are: low-resource, paper-mini-mono, paper-mini-multi, "
+        "paper-mono, paper-multi, smoke, xtreme-dense\n",
+    )
 
 
 def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):

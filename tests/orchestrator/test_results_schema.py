@@ -17,8 +17,10 @@ from tests.factories import make_circumstances, make_score, make_trial_result, m
 GOLDEN = Path(__file__).parents[1] / "golden" / "results_schema.md"
 POINT = {
     "trial_id": "0123456789abcdef",
+    "regime": "monolingual",
     "language": "sw",
     "target_sparsity": 0.5,
+    "embedding_sparsity": 0.0,
     "seed": 0,
     "step": 10,
     "loss": 1.5,
@@ -93,7 +95,7 @@ def test_a_row_without_a_column_is_refused():
 
 
 def test_null_stands_where_a_score_is_not_defined():
-    row = {"trial_id": "a", "language": "sw", "target_sparsity": 0.5, "seed": 0}
+    row = {name: POINT[name] for name in ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")}
     score = make_score(precision=None, f1=0.0, num_predicted=0, num_correct=0)
     assert SCORES.build([row | vars(score)])["precision"].to_pylist() == [None]
 
@@ -111,7 +113,7 @@ def _with_footer(version: str, table: str) -> bytes:
     [
         (b"language,f1\nsw,0.5\n", r"here: cannot be read as Parquet"),
         (b"", r"here: cannot be read as Parquet"),
-        (_with_footer("0", "curves"), r"here: results of schema version 0, this sparsweep knows 2; use the sparsweep"),
+        (_with_footer("0", "curves"), r"here: results of schema version 0, this sparsweep knows 3; use the sparsweep"),
         (_with_footer(str(SCHEMA_VERSION), "layers"), r"here: holds the table layers, curves belongs there; delete it"),
     ],
 )
@@ -122,7 +124,7 @@ def test_files_that_are_not_of_the_table_are_refused(data, message):
 
 def test_a_parquet_file_of_others_is_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(StoreError, match="results of schema version none, this sparsweep knows 2"):
+    with pytest.raises(StoreError, match="results of schema version none, this sparsweep knows 3"):
         decode(CURVES, (tmp_path / "a.parquet").read_bytes(), "here")
 
 

@@ -17,12 +17,13 @@ import pytest
 
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_small
-from orchestrator.results.schema import SCHEMA_VERSION, TRIALS
+from orchestrator.results.schema import SCHEMA_VERSION, TABLES, TRIALS
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
 
 ROOT = Path(__file__).parents[2]
 ON_TEST = pc.field("split") == "test"
+WANTED = "split == 'test' and entity_type == 'micro' and subset == 'all'"
 FAILURE = {"kind": "worker_died", "message": "killed by signal 9", "traceback": None}
 
 
@@ -62,7 +63,9 @@ def test_a_completed_trial_reads_back_with_all_that_was_given(store):
     assert row["started_at"] == datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
     assert row["duration_s"] == 90.5
     assert (row["achieved_sparsity"], row["peak_gpu_memory_gib"], row["device"]) == (0.525, None, "cpu")
-    assert (row["num_scores"], row["num_curve_points"], row["num_layers"]) == (8, 2, 2)
+    assert (row["num_scores"], row["num_curve_points"], row["num_layers"]) == (24, 2, 2)
+    assert (row["num_robustness_scores"], row["num_predictions"]) == (2, 2)
+    assert (row["regime"], row["languages"], row["embedding_sparsity"]) == ("monolingual", ["sw"], 0.0)
     assert (row["training_lr"], row["pruning_scope"], row["evaluation_splits"]) == (
         2e-5,
         "global",
@@ -196,7 +199,7 @@ def test_a_commit_killed_before_its_row_leaves_no_trial_and_is_done_again(store,
     assert store.read("scores").num_rows == 0
     assert commit(store, result=make_trial_result(f1=0.75))
     assert store.verify([make_trial_spec().trial_id()]) == []
-    assert store.read("scores").filter(ON_TEST)["f1"].to_pylist() == [0.75] * 4
+    assert store.read("scores").filter(ON_TEST)["f1"].to_pylist() == [0.75] * 12
 
 
 COMMIT_MANY = """
@@ -309,12 +312,11 @@ def test_compact_files_do_not_depend_on_the_order_of_commits_or_on_earlier_ones(
 def test_an_empty_store_has_no_trials_and_compacts_to_empty_tables(store):
     assert store.statuses() == {}
     assert [file.name for file in store.compact()] == [
-        "scores.parquet",
-        "curves.parquet",
-        "layers.parquet",
-        "attempts.parquet",
-        "plans.parquet",
-        "trials.parquet",
+        f"{name}.parquet"
+        for name in (
+            *("trials", "scores", "robustness", "predictions", "sentences"),
+            *("curves", "layers", "attempts", "plans"),
+        )
     ]
     assert pq.read_table(store.location.path + "/compact/trials.parquet").num_rows == 0
 
@@ -334,7 +336,7 @@ def test_duckdb_polars_and_pandas_read_what_is_written(store, pattern):
     assert polars.read_parquet(trials).sort("language")["status"].to_list() == ["failed", "completed", "completed"]
     assert polars.read_parquet(layers)["shape"].to_list() == [[4, 6], [8, 2], [4, 6], [8, 2]]
     frames = [pandas.read_parquet(path) for path in sorted(Path(store.location.path).glob(pattern.format("scores")))]
-    assert pandas.concat(frames).query("split == 'test' and entity_type == 'micro'")["f1"].to_list() == [0.5, 0.5]
+    assert pandas.concat(frames).query(WANTED)["f1"].to_list() == [0.5, 0.5]
 
 
 def test_duckdb_reads_version_and_meanings_from_the_footer(store):
@@ -345,6 +347,62 @@ def test_duckdb_reads_version_and_meanings_from_the_footer(store):
     footer = {bytes(key).decode(): bytes(value).decode() for key, value in rows}
     assert footer["sparsweep.schema_version"] == str(SCHEMA_VERSION)
     assert json.loads(footer["sparsweep.columns"])["train_s"]["unit"] == "s"
+
+
+# Predictions and their sentences
+
+
+def test_sentences_are_stored_once_and_predictions_name_them(store):
+    for seed in (0, 1):
+        commit(store, make_trial_spec(seed=seed))
+    sentences, predictions = store.read("sentences"), store.read("predictions")
+    assert sentences.select(["sentence", "tokens", "gold", "is_seen"]).to_pylist() == [
+        {"sentence": 0, "tokens": ["habari", "Nairobi"], "gold": ["O", "B-LOC"], "is_seen": True},
+        {"sentence": 1, "tokens": ["Asha", "wa", "Tanga"], "gold": ["B-PER", "O", "B-LOC"], "is_seen": False},
+    ]
+    assert predictions.num_rows == 4
+    found = duckdb.sql(
+        "select predicted, gold, support, num_predicted, num_correct from predictions "
+        "join sentences using (set_id, sentence) where seed = 1 order by sentence"
+    ).fetchall()
+    assert found == [
+        (["O", "B-LOC"], ["O", "B-LOC"], 1, 1, 1),
+        (["B-PER", "O", "O"], ["B-PER", "O", "B-LOC"], 2, 1, 1),
+    ]
+
+
+def test_predictions_are_compacted_in_parts_to_the_same_rows(store, monkeypatch):
+    for seed in range(20):  # more than are read at a time
+        commit(store, make_trial_spec(seed=seed))
+    before = store.read("predictions")
+    monkeypatch.setattr("orchestrator.results.files.ROWS_OF_PART", 5)
+    store.compact()
+    file = pq.ParquetFile(store.location.path + "/compact/predictions.parquet")
+    assert file.num_row_groups > 1
+    assert file.read().equals(before)
+    assert store.read("predictions").equals(before)
+    first = Path(store.location.path + "/compact/predictions.parquet").read_bytes()
+    store.compact()
+    assert Path(store.location.path + "/compact/predictions.parquet").read_bytes() == first
+
+
+def test_predictions_whose_sentences_are_gone_are_no_valid_trial(store):
+    commit(store)
+    trial_id = make_trial_spec().trial_id()
+    (file,) = Path(store.location.path, "sentences").glob("*.parquet")
+    file.unlink()
+    (problem,) = store.verify([trial_id])
+    assert problem.what == f"sentences/{file.name}: missing; delete trials/{trial_id}.parquet, then run the sweep again"
+
+
+def test_predictions_for_other_sentences_are_no_valid_trial(store):
+    commit(store)
+    (file,) = Path(store.location.path, "sentences").glob("*.parquet")
+    rows = store.read("sentences").slice(0, 1)
+    file.write_bytes(encode_small(TABLES["sentences"], rows))
+    (problem,) = store.verify([make_trial_spec().trial_id()])
+    assert "1 sentences, trial" in problem.what
+    assert "has predictions for 2; delete both" in problem.what
 
 
 # Plans
@@ -488,7 +546,7 @@ def test_results_of_another_schema_version_are_refused(store):
         writer.write_table(rows)
         writer.add_key_value_metadata({"sparsweep.schema_version": "99", "sparsweep.table": "trials"})
     with pytest.raises(
-        StoreError, match="results of schema version 99, this sparsweep knows 2; use the sparsweep that"
+        StoreError, match="results of schema version 99, this sparsweep knows 3; use the sparsweep that"
     ):
         store.statuses()
 

@@ -50,9 +50,9 @@ def test_objects_have_the_names_that_the_documentation_gives(store):
     store.commit_completed(spec, make_trial_result(), **make_circumstances())
     names = {key for key in keys(store) if key.endswith(".parquet")}
     attempt = next(key for key in names if key.startswith(f"attempts/{spec.trial_id()}-"))
-    assert names == {attempt} | {
-        f"{table}/{spec.trial_id()}.parquet" for table in ("trials", "scores", "curves", "layers")
-    }
+    tables = ("trials", "scores", "robustness", "predictions", "curves", "layers")
+    sentences = "sentences/00112233445566ff.parquet"
+    assert names == {attempt, sentences} | {f"{table}/{spec.trial_id()}.parquet" for table in tables}
 
 
 def test_a_completed_trial_is_not_overwritten_in_an_object_store(store):
