@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
 MAX_ERROR_LINES = 10
+ANALYSIS_WIDTH = 100
+"""Columns that the tables of `analyze` are made for; used where there is no terminal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,17 +146,17 @@ def aggregate(args: argparse.Namespace) -> int:
 
 def analyze(args: argparse.Namespace) -> int:
     """Quality, robustness and disagreement by language and sparsity, with tests: as tables, Parquet and CSV."""
-    from orchestrator.analysis import analyze as analyze_results
-    from orchestrator.analysis import render, write_tables
+    from orchestrator.analysis.analyze import analyze as analyze_results
+    from orchestrator.analysis.analyze import write_tables
+    from orchestrator.analysis.show import show
 
     store = _store(args.results)
     tables = analyze_results(store, args.split)
-    console = _console()
-    for table in tables:
-        console.print(render(table))
     folder = args.out or str(store.location / "analysis")
     write_tables(tables, folder)
-    console.print(f"Written to {folder}: <table>.parquet and <table>.csv of each", soft_wrap=True)
+    console = _console(width=None if sys.stdout.isatty() else ANALYSIS_WIDTH)
+    console.print(show(tables))
+    console.print(f"All columns, with what they mean: {folder}/<table>.parquet, and .csv", soft_wrap=True)
     return DONE
 
 
@@ -391,7 +393,7 @@ def _print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
         console.print(text, soft_wrap=True)
 
 
-def _console() -> "Console":
+def _console(width: int | None = None) -> "Console":
     from rich.console import Console
 
     class PlainConsole(Console):
@@ -400,7 +402,7 @@ def _console() -> "Console":
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return PlainConsole(markup=False, highlight=False)
+    return PlainConsole(markup=False, highlight=False, width=width)
 
 
 # The command line

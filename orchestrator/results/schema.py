@@ -32,9 +32,11 @@ SCHEMA_VERSION = 3
 
 
 def describe() -> str:
-    """All tables as Markdown."""
+    """All tables as Markdown, those of `sparsweep analyze` last."""
+    from orchestrator.analysis.tables import ANALYSES  # which are made of columns that are defined here
+
     lines = [f"# Results, schema version {SCHEMA_VERSION}"]
-    for table in (*TABLES.values(), AGGREGATES):
+    for table in (*TABLES.values(), AGGREGATES, *ANALYSES.values()):
         lines += ["", f"## {table.name}", "", table.meaning, ""]
         lines += ["| column | type | unit | null | meaning |", "|---|---|---|---|---|"]
         lines += [

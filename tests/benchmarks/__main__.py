@@ -23,7 +23,7 @@ from rich.console import Console
 from cluster.local import private_environment
 from orchestrator.plan import make_plan
 from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
-from tests.benchmarks import kernels
+from tests.benchmarks import analysis, evaluation, kernels
 from tests.benchmarks.measurement import Measurement, exit_code, make_table, timed, write_csv
 
 REPEATS = 5
@@ -173,6 +173,10 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         results,
         batches,
         smoke,
+        evaluation.scoring,
+        evaluation.storing,
+        evaluation.perturbing,
+        analysis.analysis,
         kernels.steps,
         kernels.thresholds,
         kernels.updates,

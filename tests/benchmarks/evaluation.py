@@ -5,6 +5,7 @@ corpus, repeated to as many.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.languages import LANGUAGES
+from orchestrator.results.store import ResultStore
 from tests.benchmarks.measurement import Measurement, side_by_side, timed
 from tests.conftest import BESIDE_THE_PROJECT
-from tests.factories import make_trial_spec
+from tests.factories import make_circumstances, make_predicted_set, make_trial_result, make_trial_spec
 from workers import robustness
 from workers.data import synthetic
 from workers.data.align import EncodedSplit
@@ -47,6 +49,37 @@ def scoring() -> Iterator[Measurement]:
     yield Measurement(what=f"scores of 10,000 sentences, {name}", values=seconds, unit="s", at_most=1)
     facts_s = tuple(timed(lambda: sentence_facts(train, test)) for _ in range(REPEATS))
     yield Measurement(what="finding out which of them were seen", values=facts_s, unit="s")
+
+
+def storing() -> Iterator[Measurement]:
+    """What stored predictions take: those of a trial on 10,000 sentences, and the sentences once."""
+    name, test = _english("test")
+    gold = [[TAGS[label] for label in labels] for labels in test.labels]
+    generator = np.random.default_rng(0)
+    predicted = [[TAGS[generator.integers(7)] if generator.random() < WRONG else tag for tag in tags] for tags in gold]
+    sizes = {"tokens": test.tokens, "gold": gold, "num_subwords": [len(tags) for tags in gold]}
+    rest = {"num_unseen_entities": [0] * len(gold), "is_seen": [False] * len(gold)}
+    one = make_predicted_set()
+    counts = count_entities(gold, predicted, "strict")
+    one = replace(
+        one,
+        sentences=replace(one.sentences, **sizes | rest),
+        predicted=predicted,
+        support=counts.support.sum(1).tolist(),
+        num_predicted=counts.num_predicted.sum(1).tolist(),
+        num_correct=counts.num_correct.sum(1).tolist(),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store, result = ResultStore(folder), make_trial_result(predictions=(one,))
+        commit_s = timed(lambda: store.commit_completed(make_trial_spec(), result, **make_circumstances()))
+        sizes_kib = {table: _size_kib(Path(folder) / table) for table in ("predictions", "sentences")}
+    yield Measurement(what=f"commit of a trial with 10,000 predictions, {name}", values=(commit_s,), unit="s")
+    for table, size in sizes_kib.items():
+        yield Measurement(what=f"{table} of 10,000 sentences, {name}", values=(size,), unit="KiB")
+
+
+def _size_kib(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.glob("*.parquet")) / 1024
 
 
 def perturbing() -> Iterator[Measurement]:

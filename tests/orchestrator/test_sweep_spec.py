@@ -78,7 +78,10 @@ def test_a_field_says_what_it_means_in_the_schema():
         (["training.lr=.inf"], r"training.lr: inf: input should be a finite number"),
         (["pruning.begin=0.8"], r"pruning.begin: 0.8 is after pruning.end, 0.7"),
         (["pruning.initial_sparsity=0.6"], r"initial_sparsity: 0.6 is above the smallest target 0.5"),
-        (["pruning.sparsity_schedule=cosine"], r"pruning.sparsity_schedule: 'cosine': input should be one of cubic, linear, one_shot, "),
+        (
+            ["pruning.sparsity_schedule=cosine"],
+            r"pruning.sparsity_schedule: 'cosine': input should be one of cubic, linear, one_shot, ",
+        ),
         (["corpus.kind=path"], r"corpus.path: missing; kind path needs the folder"),
         (["corpus={kind: hub, path: /x}"], r"corpus.path: '/x' is not used by kind hub"),
         (["model.name=builtin:big"], r"'builtin:big' is not built in; the built-in model is builtin:small-bert"),

@@ -1,0 +1,299 @@
+"""Analysis tables on a terminal, 100 columns wide: sparsities across where there is one number a sparsity.
+
+Not all columns are shown; files have them all.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.tables import AnalysisTable
+
+Row = Mapping[str, Any]
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+ABSENT = "–"
+HEADINGS = {"language": "lang", "embeddings": "embed"}
+"""Of a matrix's index, narrow as its values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """One number a sparsity: rows are told apart by `index`, columns by `across`.
+
+    `count` is what stands behind a number; in the last column what it is in most of the row, elsewhere above a number.
+    """
+
+    title: str
+    index: tuple[str, ...]
+    text: Callable[[Row], str]
+    count: str
+    counted: str
+    across: str = "target_sparsity"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line a row: columns and their headings."""
+
+    headings: Mapping[str, str]
+
+
+def show(tables: Sequence[AnalysisTable]) -> RenderableType:
+    """All tables, each with its title and notes."""
+    return Group(*(part for table in tables for part in show_table(table)))
+
+
+def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
+    """One table: title, numbers by regime and settings, notes."""
+    yield Text(f"{table.name}: {table.title}", style="bold", overflow="fold")
+    rows = table.rows.to_pylist()
+    for (regime, settings), block in groupby(rows, key=lambda row: (row["regime"], row["settings"])):
+        place = ", ".join(filter(None, (regime, settings)))
+        of_block = list(block)
+        for view in VIEWS[table.name]:
+            title = f"{place}: {view.title}" if isinstance(view, Matrix) else place
+            yield Text(title, overflow="fold")
+            yield _matrix(view, of_block) if isinstance(view, Matrix) else _lines(view, of_block)
+    if table.name == "robustness":
+        yield from _reasons(rows)
+    for note in table.notes:
+        yield Text(f"· {note}", overflow="fold")
+    yield Text()
+
+
+def _matrix(view: Matrix, rows: Sequence[Row]) -> Table:
+    across = sorted({row[view.across] for row in rows})
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    for name in view.index:
+        table.add_column(HEADINGS.get(name, name), overflow="fold")
+    for value in across:
+        table.add_column(_text(value), justify="right", no_wrap=True)
+    table.add_column(view.counted, justify="right", overflow="fold")
+    last: tuple[str, ...] = ()
+    for index, members in _by(rows, view.index):
+        cells = {row[view.across]: row for row in members}
+        counts = Counter(row[view.count] for row in members if row[view.count])
+        usual = counts.most_common(1)[0][0] if counts else 0
+        texts = [_cell(view, cells[value], usual) if value in cells else "" for value in across]
+        table.add_row(*_unlike(index, last), *texts, str(usual))
+        last = index
+    return table
+
+
+def _cell(view: Matrix, row: Row, usual: int) -> str:
+    count = row[view.count]
+    return view.text(row) + (str(count).translate(SUPERSCRIPTS) if count and count != usual else "")
+
+
+def _by(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+    """Rows that share the values of these columns, in the order of the first of them."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(_text(row[name]) for name in names), []).append(row)
+    yield from groups.items()
+
+
+def _lines(view: Lines, rows: Sequence[Row]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    for name, heading in view.headings.items():
+        is_number = any(isinstance(row[name], float | int) for row in rows)
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        table.add_row(*(ROUNDED.get(name, _text)(row[name]) for name in view.headings))
+    return table
+
+
+def _reasons(rows: Sequence[Row]) -> Iterator[Text]:
+    told = {(row["language"], row["perturbation"]): row["reason"] for row in rows if row["reason"]}
+    for (language, perturbation), reason in told.items():
+        yield Text(f"n/a: {language} {perturbation}: {reason}", overflow="fold")
+
+
+def _unlike(index: tuple[str, ...], last: tuple[str, ...]) -> list[str]:
+    """The index without what the row above has already said, from the left."""
+    texts = list(index)
+    for place, (text, above) in enumerate(zip(index, last, strict=False)):
+        if text != above:
+            break
+        texts[place] = ""
+    return texts
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ABSENT
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    """Three digits, without the zero before the point."""
+    return (
+        ABSENT if value is None else f"{value:{sign}z.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
+    )
+
+
+def _plain(name: str, sign: str = "") -> Callable[[Row], str]:
+    return lambda row: _number(row[name], sign)
+
+
+def _p_value(value: float | None) -> str:
+    return _number(value) if value is None or value >= 0.001 else "<.001"
+
+
+def _with_std(mean: str, std: str) -> Callable[[Row], str]:
+    """As in .842(12) for 0.842 with a standard deviation of 0.012."""
+    return lambda row: _number(row[mean]) + ("" if row[std] is None else f"({1000 * row[std]:.0f})")
+
+
+def _perturbed(row: Row) -> str:
+    return "n/a" if row["status"] == "not_applicable" else _number(row["f1_perturbed_mean"])
+
+
+def _interval(row: Row) -> str:
+    return ABSENT if row["low"] is None else f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
+
+
+def _change(index: tuple[str, ...], counted: str = "pairs", count: str = "num_pairs") -> Matrix:
+    title = "change of F1 to dense"
+    return Matrix(title=title, index=index, text=_plain("delta_dense_mean", "+"), count=count, counted=counted)
+
+
+BY_LANGUAGE = ("language", "embeddings")
+BY_GROUP = ("grouping", "group", "embeddings")
+BY_PERTURBATION = ("perturbation", "embeddings")
+LEVEL = {"embeddings": "embeddings", "target_sparsity": "sparsity"}
+SIGNED = ("delta_dense_mean", "relative_dense_mean", "delta_embeddings_mean", "median_change", "estimate")
+ROUNDED = {
+    **dict.fromkeys(SIGNED, lambda value: _number(value, "+")),
+    **dict.fromkeys(("delta_embeddings_std", "std_error"), _number),
+    **dict.fromkeys(("p", "p_holm", "p_bh", "p_least"), _p_value),
+}
+"""How numbers in lines are rounded; others are written whole."""
+
+VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
+    "quality": (
+        Matrix(
+            title="mean F1 and (standard deviation over seeds, in thousandths)",
+            index=BY_LANGUAGE,
+            text=_with_std("f1_mean", "f1_std"),
+            count="num_seeds",
+            counted="seeds",
+        ),
+        _change(BY_LANGUAGE),
+    ),
+    "groups": (
+        Matrix(
+            title="mean F1 of languages",
+            index=BY_GROUP,
+            text=_plain("f1_mean"),
+            count="num_languages",
+            counted="languages",
+        ),
+        _change(BY_GROUP, "languages", "num_languages_compared"),
+    ),
+    "worst": (
+        Lines(
+            LEVEL
+            | {"kind": "kind", "name": "loses most", "delta_dense_mean": "change", "relative_dense_mean": "relative"}
+            | {"num_languages": "languages", "num_trials": "trials", "num_compared": "of", "num_missing": "missing"}
+        ),
+    ),
+    "tally": (
+        Lines(
+            LEVEL
+            | {"num_improved": "improve", "num_held": "hold", "num_dropped": "drop", "num_missing": "missing"}
+            | {"num_languages": "languages", "num_trials": "trials"}
+        ),
+    ),
+    "tolerance": (
+        Matrix(
+            title="highest sparsity tolerated",
+            index=("language",),
+            text=lambda row: _text(row["tolerated_sparsity"]),
+            count="num_sparsities",
+            counted="sparsities",
+            across="embeddings",
+        ),
+    ),
+    "embeddings": (
+        Matrix(
+            title="F1 with pruned minus F1 with dense embeddings",
+            index=BY_LANGUAGE,
+            text=_plain("delta_embeddings_mean", "+"),
+            count="num_pairs",
+            counted="pairs",
+        ),
+    ),
+    "embeddings_overall": (
+        Lines(
+            LEVEL
+            | {"delta_embeddings_mean": "change", "delta_embeddings_std": "std", "num_languages": "languages"}
+            | {"num_languages_missing": "missing", "num_trials": "trials"}
+        ),
+    ),
+    "robustness": (
+        Matrix(
+            title="F1 on perturbed sentences",
+            index=("language", *BY_PERTURBATION),
+            text=_perturbed,
+            count="num_seeds",
+            counted="seeds",
+        ),
+    ),
+    "robustness_overall": tuple(
+        Matrix(title=title, index=BY_PERTURBATION, text=_plain(name), count="num_languages", counted="languages")
+        for title, name in (
+            ("mean F1 on perturbed sentences", "f1_perturbed_mean"),
+            ("mean drop of F1 from clean to perturbed", "drop_mean"),
+        )
+    ),
+    "disagreement": (
+        Matrix(
+            title="share of sentences whose modal prediction changes",
+            index=BY_LANGUAGE,
+            text=_plain("pie_share"),
+            count="num_pairs",
+            counted="seeds",
+        ),
+    ),
+    "pies_profile": (
+        Matrix(
+            title="mean of those that change minus mean of the others",
+            index=("property", *BY_LANGUAGE),
+            text=_plain("difference", "+"),
+            count="num_trials",
+            counted="seeds",
+        ),
+    ),
+    "significance": (
+        Matrix(
+            title="interval of the change of F1, from n seeds",
+            index=BY_LANGUAGE,
+            text=_interval,
+            count="num_pairs",
+            counted="n",
+        ),
+    ),
+    "tests": (
+        Lines(
+            {"comparison": "comparison"}
+            | LEVEL
+            | {"median_change": "median", "p": "p", "p_holm": "Holm", "p_bh": "BH", "p_least": "least p"}
+            | {"num_tests": "tests", "num_languages": "languages", "num_trials": "trials"}
+        ),
+    ),
+    "model": (
+        Lines(
+            {"term": "term", "estimate": "estimate", "std_error": "std error", "p": "p", "p_holm": "Holm"}
+            | {"num_observations": "rows", "num_languages": "languages", "num_trials": "trials"}
+        ),
+    ),
+}
+"""How each table looks."""

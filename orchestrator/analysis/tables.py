@@ -1,0 +1,334 @@
+"""The tables that an analysis consists of: every column with its unit and meaning, and the thresholds in them.
+
+A change is sparse minus dense, so that a loss is negative; a drop is clean minus perturbed. Both are differences within
+one seed, averaged. Null is "not measured" or "not defined", and the counts beside it say how much was. Nothing is
+computed here, and nothing heavy imported.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from orchestrator.results.columns import REAL, TEXT, WHOLE, Column, Table
+from orchestrator.results.schema import AGGREGATES, GRID_SCORED, LANGUAGE_SCORED, REGIME, ROBUSTNESS
+
+HELD = 0.01
+"""A language holds where its F1 changes by at most this much."""
+TOLERANCE = 0.01
+"""A sparsity is tolerated where F1 falls by at most this part of the dense one."""
+ROUNDING = 1e-9
+"""Differences of decimal fractions, such as 0.81 - 0.80, are compared with a threshold up to this."""
+
+TIERS = ((100, "up to 100"), (1_000, "up to 1,000"), (10_000, "up to 10,000"), (10**9, "over 10,000"))
+"""Resource tiers: the largest published train split of each, in sentences (WikiANN: 100; 1,000; 5,000 and 10,000;
+15,000 and 20,000), whatever part of it a trial used."""
+GROUPINGS = ("all", "tier", "script", "family")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisTable:
+    """One finished table: what it is and what its columns mean (`table`), the rows, and what must be said of them."""
+
+    table: Table
+    rows: pa.Table
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name, and that of its files."""
+        return self.table.name
+
+    @property
+    def title(self) -> str:
+        """What it is, in one sentence."""
+        return self.table.meaning.partition(". ")[0].rstrip(".")
+
+
+def _table(name: str, meaning: str, *columns: Column) -> Table:
+    return Table(name, meaning, key="regime", sort_by=(), columns=columns)
+
+
+def _count(name: str, meaning: str, is_nullable: bool = False) -> Column:
+    return Column(name, WHOLE, meaning, is_nullable, "count")
+
+
+def _fraction(name: str, meaning: str) -> Column:
+    return Column(name, REAL, meaning, True, "fraction")
+
+
+OF_CELL = {column.name: column for column in AGGREGATES.columns}
+TARGET, EMBEDDING = GRID_SCORED[2:4]
+SERIES = (
+    REGIME,
+    Column("settings", TEXT, "What tells these settings from others in the results; null where all have one.", True),
+)
+EMBEDDINGS = Column(
+    "embeddings", TEXT, "Word embeddings: dense; pruned: to the sparsity of the rest; or pruned to another value."
+)
+LEVEL = (TARGET, EMBEDDING, EMBEDDINGS)
+FACTS = (
+    _count("num_train_sentences", "Train sentences used; of a multilingual trial WikiANN's, up to the limit.", True),
+    Column("tier", TEXT, "Resource tier, by the published train split; null for a language not in the list.", True),
+    Column("script", TEXT, "ISO 15924 script; null for a language not in the list.", True),
+    Column("family", TEXT, "Language family; null for a language not in the list.", True),
+)
+TRIALS_BEHIND = _count("num_trials", "Trials behind these numbers.")
+LANGUAGES_BEHIND = _count("num_languages", "Languages behind these numbers.")
+
+QUALITY = _table(
+    "quality",
+    "F1 by language, sparsity and embeddings, and its change to the same seed's dense trial. One row a cell and "
+    "language scored.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    *LEVEL,
+    OF_CELL["cell_id"],
+    OF_CELL["split"],
+    *FACTS,
+    *(OF_CELL[name] for name in ("f1_mean", "f1_std", "num_seeds")),
+    *(OF_CELL[name] for name in ("delta_dense_mean", "delta_dense_std", "relative_dense_mean", "num_pairs")),
+    OF_CELL["num_holes"],
+)
+
+GROUPS = _table(
+    "groups",
+    "F1 and its change by resource tier, script and family: means over languages of each language's mean over seeds.",
+    *SERIES,
+    Column("grouping", TEXT, f"What languages are grouped by: {', '.join(GROUPINGS)}; all: in one group."),
+    Column("group", TEXT, "The tier, script or family; null for languages not in the list.", True),
+    *LEVEL,
+    _fraction("f1_mean", "Mean over the group's languages of their mean F1."),
+    _fraction("f1_std", "Sample standard deviation of the languages' mean F1; null below two languages."),
+    _count("num_languages", "Languages with an F1."),
+    _count("num_trials", "Trials with an F1."),
+    _fraction("delta_dense_mean", "Mean over the group's languages of their mean change to dense."),
+    _fraction("delta_dense_std", "Sample standard deviation of the languages' changes; null below two languages."),
+    _fraction("relative_dense_mean", "Mean over languages of their mean change as a part of the dense F1."),
+    _count("num_languages_compared", "Languages with a change to dense."),
+    _count("num_trials_compared", "Sparse trials with a change to dense."),
+    _count("num_languages_missing", "Languages without an F1 here."),
+    _count("num_holes", "Trials that were planned or tried and lack an F1."),
+)
+
+WORST = _table(
+    "worst",
+    "The language, and the group of each kind, that loses most at each sparsity. Of equals the first in the alphabet.",
+    *SERIES,
+    *LEVEL,
+    Column("kind", TEXT, "language, tier, script or family."),
+    Column("name", TEXT, "The language or group that loses most; null where none can be compared.", True),
+    _fraction("delta_dense_mean", "Its change to dense; above 0 where even the worst gains."),
+    _fraction("relative_dense_mean", "That change as a part of the dense F1."),
+    _count("num_languages", "Languages behind it."),
+    _count("num_trials", "Sparse trials behind it."),
+    _count("num_compared", "Languages or groups that it is the worst of."),
+    _count("num_missing", "Languages or groups that could not be compared."),
+)
+
+TALLY = _table(
+    "tally",
+    f"How many languages improve, hold (F1 within {HELD:g} of dense) or drop at each sparsity.",
+    *SERIES,
+    *LEVEL,
+    _count("num_improved", f"Languages whose mean change is above {HELD:g}."),
+    _count("num_held", f"Languages whose mean change is within {HELD:g}."),
+    _count("num_dropped", f"Languages whose mean change is below -{HELD:g}."),
+    _count("num_missing", "Languages without a change to dense."),
+    LANGUAGES_BEHIND,
+    _count("num_trials", "Sparse trials with a change to dense."),
+)
+
+TOLERATED = _table(
+    "tolerance",
+    f"The highest sparsity up to which each language keeps F1 within {TOLERANCE:.0%} of dense, relatively.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    EMBEDDINGS,
+    _fraction(
+        "tolerated_sparsity",
+        "Highest measured sparsity that keeps it, as all lower measured ones do; 0 when the lowest does not; null when "
+        "none was measured.",
+    ),
+    _fraction("relative_at_tolerated", "Change there as a part of the dense F1; null at 0."),
+    _fraction("exceeded_at", "Lowest measured sparsity that loses more; null where none does."),
+    _count("num_sparsities", "Sparsities measured, with a change to dense."),
+    _count("num_sparsities_missing", "Sparsities planned or tried without one."),
+    _count("num_trials", "Sparse trials behind it."),
+)
+
+EMBEDDINGS_PRUNED = _table(
+    "embeddings",
+    "F1 with pruned minus F1 with dense word embeddings, at equal sparsity of the rest, paired by seed.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    *LEVEL,
+    _fraction("f1_pruned_mean", "Mean F1 with pruned embeddings, over the pairs."),
+    _fraction("f1_dense_mean", "Mean F1 with dense embeddings, over the pairs."),
+    _fraction("delta_embeddings_mean", "Mean of F1 with pruned minus F1 with dense embeddings."),
+    _fraction("delta_embeddings_std", "Its sample standard deviation over seeds; null below two pairs."),
+    _count("num_pairs", "Seeds with both."),
+    _count("num_holes", "Seeds where either has no F1."),
+)
+
+EMBEDDINGS_OVERALL = _table(
+    "embeddings_overall",
+    "The same over all languages: the mean of their mean differences.",
+    *SERIES,
+    *LEVEL,
+    _fraction("delta_embeddings_mean", "Mean over languages."),
+    _fraction("delta_embeddings_std", "Sample standard deviation over languages; null below two."),
+    LANGUAGES_BEHIND,
+    _count("num_languages_missing", "Languages without a pair."),
+    _count("num_trials", "Trials with pruned embeddings behind it."),
+)
+
+PERTURBATION = next(column for column in ROBUSTNESS.columns if column.name == "perturbation")
+ROBUST_TABLE = _table(
+    "robustness",
+    "F1 on sentences whose entities were replaced, against the sentences as published. One row a cell, language and "
+    "perturbation.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    *LEVEL,
+    PERTURBATION,
+    Column("status", TEXT, "scored; not_applicable; or missing: no trial has a score."),
+    Column("reason", TEXT, "Why it is not applicable.", True),
+    _fraction("f1_clean_mean", "Mean F1 on test as published, over the same seeds."),
+    _fraction("f1_perturbed_mean", "Mean over seeds of the mean F1 over draws."),
+    _fraction("f1_perturbed_std", "Its sample standard deviation over seeds; null below two."),
+    _fraction("drop_mean", "Mean of clean minus perturbed F1."),
+    _fraction("relative_drop_mean", "Mean of the drop as a part of the clean F1."),
+    _fraction("delta_dense_mean", "Mean of perturbed F1 minus that of the same seed's dense trial."),
+    _fraction("delta_drop_mean", "Mean of the drop minus that of the same seed's dense trial; above 0: less robust."),
+    _count("num_draws", "Draws averaged, over all seeds together."),
+    _count("num_seeds", "Seeds with a perturbed and a clean F1."),
+    _count("num_pairs", "Of these, seeds whose dense trial has both, too."),
+    _count("num_holes", "Seeds that were planned or tried and lack one; 0 where it is not applicable."),
+)
+
+ROBUST_OVERALL = _table(
+    "robustness_overall",
+    "Robustness over all languages that a perturbation applies to: means of the languages' means.",
+    *SERIES,
+    *LEVEL,
+    PERTURBATION,
+    _fraction("f1_clean_mean", "Mean over languages of the clean F1."),
+    _fraction("f1_perturbed_mean", "Mean over languages of the perturbed F1."),
+    _fraction("drop_mean", "Mean over languages of the drop."),
+    _fraction("relative_drop_mean", "Mean over languages of the relative drop."),
+    _fraction("delta_dense_mean", "Mean over languages of the perturbed F1's change to dense."),
+    _fraction("delta_drop_mean", "Mean over languages of the drop's change to dense."),
+    LANGUAGES_BEHIND,
+    _count("num_languages_compared", "Languages with a change to dense."),
+    _count("num_not_applicable", "Languages that it does not apply to."),
+    _count("num_languages_missing", "Languages that it applies to, or may, without a score."),
+    TRIALS_BEHIND,
+)
+
+DISAGREEMENT = _table(
+    "disagreement",
+    "Sentences whose modal prediction changes between dense and sparse trials (PIEs). The mode is the most frequent "
+    "tag sequence over the seeds that both have; of equally frequent ones that of the lowest seed. "
+    "Source: Hooker et al. 2019.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    *LEVEL,
+    _count("num_pies", "Sentences whose modal prediction differs from dense; null without predictions.", True),
+    _count("num_sentences", "Sentences predicted; null without predictions.", True),
+    _fraction("pie_share", "num_pies / num_sentences."),
+    _count(
+        "num_undecided", "Sentences where, dense or sparse, no sequence came from more seeds than each other.", True
+    ),
+    _fraction("seed_share", "Share that two dense seeds predict differently, mean over pairs; null for one seed."),
+    _count("num_pairs", "Seeds with predictions of the sparse and the dense trial."),
+    _count("num_holes", "Seeds that were planned or tried and lack either."),
+)
+
+PROFILE = _table(
+    "pies_profile",
+    "How sentences whose modal prediction changes differ from the others: means over sentences.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    *LEVEL,
+    Column("property", TEXT, "words; entities: annotated; unseen_entities: not in the train split; subwords_per_word."),
+    Column("pies_mean", REAL, "Mean over the sentences that change; null where none does.", True),
+    Column("others_mean", REAL, "Mean over the other sentences; null where there are none.", True),
+    Column("difference", REAL, "pies_mean - others_mean.", True),
+    _count("num_pies", "Sentences that change, with this property."),
+    _count("num_others", "Other sentences, with this property."),
+    _count("num_trials", "Sparse trials behind it."),
+)
+
+INTERVALS = _table(
+    "significance",
+    "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the seeds again, and the "
+    "sentences once for all its seeds and for both sides, as all were scored on the same ones. "
+    "Source: Owen 2007, The pigeonhole bootstrap.",
+    *SERIES,
+    LANGUAGE_SCORED,
+    *LEVEL,
+    _fraction("delta_mean", "Mean over seeds of the change that was resampled."),
+    _fraction("low", "Lower end of the interval; null where nothing could be resampled."),
+    _fraction("high", "Upper end of the interval."),
+    _fraction("confidence", "Nominal coverage of the interval."),
+    Column("resampled", TEXT, "seeds and sentences; seeds: no predictions; sentences: one seed; nothing."),
+    _count("num_replicates", "Replicates; 0 where nothing could be resampled."),
+    _count("num_pairs", "Seeds behind it."),
+    _count("num_sentences", "Sentences behind it; null without predictions.", True),
+    _count("num_holes", "Seeds that were planned or tried and are not behind it."),
+)
+
+TESTS = _table(
+    "tests",
+    "Wilcoxon's signed-rank test across languages: whether their mean changes are centred on 0. Source: Wilcoxon 1945; "
+    "corrections of Holm 1979 and of Benjamini and Hochberg 1995.",
+    *SERIES,
+    Column("comparison", TEXT, "sparse - dense; or pruned - dense embeddings, at equal sparsity."),
+    *LEVEL,
+    _fraction("median_change", "Median over languages of the mean change."),
+    Column("statistic", REAL, "The smaller sum of ranks; null where no language changes.", True),
+    _fraction("p", "Two-sided p-value."),
+    _fraction("p_holm", "p, corrected by Holm over the family."),
+    _fraction("p_bh", "p, corrected by Benjamini and Hochberg over the family."),
+    _fraction("p_least", "The lowest p that so many languages with a change other than 0 can give."),
+    _count("num_tests", "Tests in the family: of one regime, settings and comparison."),
+    LANGUAGES_BEHIND,
+    _count("num_languages_missing", "Languages without a change."),
+    TRIALS_BEHIND,
+)
+
+MODEL = _table(
+    "model",
+    "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences) x embeddings, the "
+    "first two centred, with a random intercept a language.",
+    *SERIES,
+    Column("term", TEXT, "Term of the model; sd_language and sd_residual are standard deviations."),
+    Column("estimate", REAL, "Its coefficient, or the standard deviation.", True),
+    Column("std_error", REAL, "Standard error; null for standard deviations.", True),
+    _fraction("p", "Two-sided p-value of Wald's test; null for standard deviations."),
+    _fraction("p_holm", "p, corrected by Holm over the terms other than the intercept."),
+    _count("num_observations", "Cells and languages that the model was fitted to."),
+    LANGUAGES_BEHIND,
+    TRIALS_BEHIND,
+    _count("num_missing", "Cells and languages that are left out for want of a change or of a train size."),
+)
+
+ANALYSES = {
+    table.name: table
+    for table in (
+        QUALITY,
+        GROUPS,
+        WORST,
+        TALLY,
+        TOLERATED,
+        EMBEDDINGS_PRUNED,
+        EMBEDDINGS_OVERALL,
+        ROBUST_TABLE,
+        ROBUST_OVERALL,
+        DISAGREEMENT,
+        PROFILE,
+        INTERVALS,
+        TESTS,
+        MODEL,
+    )
+}
