@@ -135,7 +135,7 @@ def _prunings(sweep: SweepSpec, sparsity: float) -> list[PruningSpec | None]:
 
 def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> PruningSpec:
     """Settings without lists; defaults that a choice does not use get the one value that it allows."""
-    fields = asked.model_dump(exclude={"kernels"}) | {"embedding_sparsity": embedding_sparsity}
+    fields: dict[str, Any] = asked.model_dump(exclude={"kernels"}) | {"embedding_sparsity": embedding_sparsity}
     schedule, given = SCHEDULES[asked.sparsity_schedule], asked.model_fields_set
     if not schedule.uses_begin and "begin" not in given:
         fields["begin"] = 0.0
@@ -145,7 +145,9 @@ def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> Prunin
         fields["update_every_steps"] = 1
     if asked.granularity == "n_of_m" and "scope" not in given:
         fields["scope"] = "layer"  # every run of weights has the same share
-    return PruningSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    for name, value in fields.items():
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return PruningSpec(**fields)
 
 
 def _plan_trial(spec: TrialSpec, num_sentences: Mapping[str, int]) -> PlannedTrial:

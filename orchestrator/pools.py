@@ -75,5 +75,5 @@ def _pool(code: str, perturbation: Perturbation, available: Collection[str]) -> 
         reason = f"{code} is none of the 40 languages whose {kind} is known"
         return DonorPool(language=code, perturbation=perturbation, donors=(), reason=reason)
     donors = tuple(other for other in available if other != code and shared(other) == shared(code))
-    reason = None if donors else f"no other language of the corpus shares its {kind}, {shared(code)}"
-    return DonorPool(language=code, perturbation=perturbation, donors=donors, reason=reason)
+    nobody = None if donors else f"no other language of the corpus shares its {kind}, {shared(code)}"
+    return DonorPool(language=code, perturbation=perturbation, donors=donors, reason=nobody)

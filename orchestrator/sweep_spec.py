@@ -64,16 +64,20 @@ def _one_of(field: str) -> Any:
     return Field(json_schema_extra={"enum": list(REGISTRIES[field])})
 
 
-def _off_is_text(value: Any) -> Any:
+def _embedding_sparsity(value: Any) -> Any:
     """YAML takes a bare `off` for false."""
-    return "off" if value is False else value
+    if value is False or value in ("off", "same"):
+        return value or "off"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError("input should be off, same or a fraction in (0, 1)")
+    return float(value)
 
 
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-EmbeddingSparsity = Annotated[Literal["off", "same"] | Sparsity, BeforeValidator(_off_is_text)]
+EmbeddingSparsity = Annotated[Literal["off", "same"] | float, BeforeValidator(_embedding_sparsity)]
 
 
 class Section(BaseModel):
@@ -316,8 +320,6 @@ class SweepSpec(Section):
                 f"pruning.begin: {pruning.begin} is after pruning.end, {pruning.end}; begin must not be later"
             )
         values = [value for value in pruning.embedding_sparsity if isinstance(value, float)]
-        if 0.0 in values:
-            raise ValueError("pruning.embedding_sparsity: 0; write off for dense embeddings")
         targets = [value for value in (*self.sparsities, *values) if value > 0]
         if targets and pruning.initial_sparsity > min(targets):
             raise ValueError(

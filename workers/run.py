@@ -136,6 +136,8 @@ def _run(
             best_tensors, best_values = selection.state()
             checkpoint.save((tensors | best_tensors, values | best_values | {"num_resumes": num_resumes}))
 
+    evaluate_s = 0.0
+
     def select() -> Generator[Progress, None, None]:
         """Look at the model as it is now, if it may be the one to be scored."""
         nonlocal evaluate_s
@@ -145,7 +147,6 @@ def _run(
             selection.take((yield from _with_progress(looking, training)))
             evaluate_s += time.perf_counter() - started
 
-    evaluate_s = 0.0
     try:
         # Training, with gradual pruning.
         yield from select()  # where a trial goes on that was stopped while it did this

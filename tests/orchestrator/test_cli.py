@@ -20,7 +20,8 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
 def test_help_lists_every_command(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for command in ("plan", "run", "status", "aggregate", "compact", "verify", "schema", "sweeps", "doctor"):
+    commands = ("plan", "run", "status", "aggregate", "analyze", "perturb", "compact", "verify", "schema", "sweeps")
+    for command in (*commands, "doctor"):
         assert f"    {command} " in out or f"    {command}\n" in out
 
 
@@ -32,7 +33,7 @@ def test_schema_is_json_with_descriptions(capsys):
 
 def test_schema_of_results_names_every_table(capsys):
     out = run(capsys, "schema", "--results")[1]
-    for table in ("trials", "scores", "curves", "layers", "attempts", "plans"):
+    for table in ("trials", "scores", "predictions", "sentences", "attempts", "quality", "significance"):
         assert f"## {table}" in out
 
 
@@ -130,3 +131,81 @@ def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{tmp_path}/?" in done.stdout
+
+
+def test_plan_has_a_column_for_pruned_embeddings(capsys, tmp_path):
+    words = ("plan", "smoke", "--set", f"results={tmp_path}/r", "--set", "pruning.embedding_sparsity=[off, same, 0.3]")
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert [word for word in out.splitlines()[1].split() if word[0].isdigit()] == [
+        *("0", "0.5", "0.5+e0.3", "0.5+e", "0.9", "0.9+e0.3", "0.9+e")
+    ]
+    assert "+e: word embeddings pruned, too" in " ".join(out.split())
+
+
+def test_plan_of_several_languages_together_has_one_row(capsys, tmp_path):
+    code, out, _ = run(capsys, "plan", "smoke", "--set", f"results={tmp_path}/r", "--set", "regime=multilingual")
+    assert code == 0
+    assert "multilingual" in out
+    assert "smoke: 6 trials" in out
+
+
+def test_plan_names_the_weights_that_a_pattern_finds(capsys, tmp_path):
+    settings = ("--set", f"results={tmp_path}/r", "--set", "pruning={include: [attention], exclude: [key]}")
+    code, out, _ = run(capsys, "plan", "smoke", *settings)
+    assert code == 0
+    lines = [line.strip() for line in out.splitlines() if line.startswith("  encoder")]
+    assert lines == [
+        "encoder.layer.{0-1}.attention.self.query.weight 128x128 x2",
+        "encoder.layer.{0-1}.attention.self.value.weight 128x128 x2",
+        "encoder.layer.{0-1}.attention.output.dense.weight 128x128 x2",
+    ]
+    with_head = run(capsys, "plan", "smoke", "--weights", "--set", "pruning.prune_head=true")[1]
+    assert "classifier.weight 7x128 x1" in with_head
+
+
+def test_patterns_that_find_nothing_are_refused(capsys, tmp_path):
+    settings = ("--set", f"results={tmp_path}/r", "--set", "pruning.include=[decoder]")
+    code, _, err = run(capsys, "plan", "smoke", *settings)
+    assert code == 2
+    assert "pruning.include: ['decoder']" in err
+    assert "leave none of the encoder's 12 linear layers; names are like encoder.layer.0" in err
+
+
+def test_perturb_writes_a_test_set_to_look_at(capsys, tmp_path):
+    file = tmp_path / "perturbed.tsv"
+    code, out, _ = run(capsys, "perturb", "smoke", "hi", "within_language", str(file))
+    assert code == 0
+    assert "entities replaced, from" in out
+    assert "\tB-PER\n" in file.read_text()
+    draws = ("--set", "robustness.draws=2", "--draw", "1")
+    run(capsys, "perturb", "smoke", "hi", "within_language", str(tmp_path / "other.tsv"), *draws)
+    assert (tmp_path / "other.tsv").read_text() != file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("ka", "within_script", "x.tsv"),
+            "ka within_script: not applicable, no other language of the corpus shares its",
+        ),
+        (("hi", "within_language", "x.docx"), "x.docx: suffix '.docx' is not known; give a name that ends in .tsv or"),
+        (
+            ("hi", "within_language", "x.tsv", "--draw", "1"),
+            "draw: 1 is outside 0 to 0; robustness.draws says how many",
+        ),
+        (("xx", "within_language", "x.tsv"), "'xx' is not in the synthetic corpus"),
+    ],
+)
+def test_perturbed_sets_that_cannot_be_made_are_refused(capsys, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "perturb", "smoke", *words)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_analysis_of_a_folder_without_results_is_refused(capsys, tmp_path):
+    code, _, err = run(capsys, "analyze", str(tmp_path))
+    assert (code, "holds no results; give the results of a sweep that has been run" in err) == (2, True)

@@ -155,3 +155,159 @@ def test_who_computes_changes_no_trial_and_what_is_pruned_does():
     assert ids("pruning.kernels=reference") == ids()
     shadow = ids("pruning.semantics=dense_shadow")
     assert len(set(ids()) & set(shadow)) == 8, "the dense trials, and they alone, are shared"
+
+
+# Regimes, embeddings, pruning axes, perturbed test sets
+
+
+def specs(**changes):
+    return [trial.spec for trial in make_plan(sweep(**changes))]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_trials", "num_languages"),
+    [("paper-mono", 1800, 40), ("paper-multi", 45, 40), ("xtreme-dense", 120, 40)],
+)
+def test_sweeps_of_the_paper_have_its_trials(name, num_trials, num_languages):
+    planned = [trial.spec for trial in make_plan(load_sweep_spec(name))]
+    assert len(planned) == num_trials
+    assert len({code for spec in planned for code in spec.languages}) == num_languages
+    assert {spec.corpus.kind for spec in planned} == {"hub"}
+    assert {spec.seed for spec in planned} == {0, 1, 2}
+    cells = {(spec.target_sparsity, spec.embedding_sparsity) for spec in planned}
+    levels = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98] if name.startswith("paper") else []
+    assert cells == {(0.0, 0.0)} | {(level, embedding) for level in levels for embedding in (0.0, level)}
+
+
+@pytest.mark.parametrize("name", ["paper-mono", "paper-multi", "xtreme-dense", "paper-mini-mono", "paper-mini-multi"])
+def test_sweeps_of_the_hub_run_on_a_folder_by_naming_it(name, tmp_path):
+    for language in ("sw", "yo"):
+        make_corpus(tmp_path / language, num_train=5)
+    overrides = [f"corpus.path={tmp_path}", "languages=[sw, yo]"]
+    planned = [trial.spec for trial in make_plan(load_sweep_spec(name, overrides))]
+    assert {(spec.corpus.kind, spec.corpus.path) for spec in planned} == {("path", str(tmp_path))}
+
+
+def test_multilingual_trials_have_all_languages_whatever_their_order():
+    together = specs(regime="multilingual", languages=["ka", "en"])
+    assert {spec.languages for spec in together} == {("en", "ka")}
+    assert len(together) == 2 * 2
+    assert {spec.training.sampling for spec in together} == {"proportional"}
+    again = specs(regime="multilingual", languages=["en", "ka"])
+    assert [spec.trial_id() for spec in again] == [spec.trial_id() for spec in together]
+    assert {spec.training.sampling for spec in specs()} == {None}
+
+
+def test_multilingual_trials_on_a_folder_have_a_fingerprint_of_all_files(tmp_path):
+    for language, num_train in (("en", 5), ("ka", 4)):
+        make_corpus(tmp_path / language, num_train)
+    corpus, model = {"kind": "path", "path": str(tmp_path)}, {"name": "some/encoder"}
+
+    def fingerprints(**changes) -> set:
+        return {spec.corpus.fingerprint for spec in specs(corpus=corpus, model=model, **changes)}
+
+    before = fingerprints(regime="multilingual")
+    assert len(before) == 1
+    assert not before & fingerprints(regime="monolingual")
+    make_corpus(tmp_path / "ka", num_train=6)
+    assert fingerprints(regime="multilingual") != before
+
+
+def test_embeddings_are_an_axis_and_the_same_target_is_the_same_trial():
+    targets = [
+        (spec.target_sparsity, spec.embedding_sparsity)
+        for spec in specs(
+            languages=["en"],
+            seeds=[0],
+            sparsities=[0.0, 0.5, 0.9],
+            pruning={"embedding_sparsity": ["off", "same", 0.5]},
+        )
+    ]
+    assert targets == [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.9, 0.0), (0.9, 0.9), (0.9, 0.5)]
+
+
+def test_settings_that_have_no_effect_do_not_tell_trials_apart():
+    def ids(**pruning) -> list[str]:
+        return [spec.trial_id() for spec in specs(pruning=pruning)]
+
+    assert ids(sparsity_schedule="one_shot", begin=0.5) == ids(
+        sparsity_schedule="one_shot", begin=0.5, update_every_steps=3
+    )
+    assert ids(sparsity_schedule="constant") != ids(sparsity_schedule="one_shot")
+    (pruning,) = {spec.pruning for spec in specs(sparsities=[0.5], pruning={"sparsity_schedule": "constant"})}
+    assert (pruning.begin, pruning.end) == (0.0, 0.0)
+
+
+def test_n_of_m_prunes_each_layer_by_itself_without_being_told():
+    (pruning,) = {spec.pruning for spec in specs(sparsities=[0.5], pruning={"granularity": "n_of_m", "n_of_m": [2, 4]})}
+    assert (pruning.scope, pruning.n_of_m) == ("layer", (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("pruning", "message"),
+    [
+        ({"sparsity_schedule": "constant", "begin": 0.2}, r"pruning.begin: 0.2 with sparsity_schedule constant"),
+        ({"sparsity_schedule": "one_shot", "end": 0.9}, r"pruning.end: 0.9 with sparsity_schedule one_shot"),
+        (
+            {"sparsity_schedule": "constant", "saliency": "movement"},
+            r"pruning.saliency: movement with sparsity_schedule constant; its masks are fixed before the first gradient",
+        ),
+        ({"granularity": "n_of_m"}, r"pruning.n_of_m: missing with granularity n_of_m"),
+        ({"n_of_m": [1, 4], "granularity": "n_of_m"}, r"n_of_m: 1 of 4 is sparsity 0.75 and the target is 0.5"),
+        (
+            {"scope": "global", "n_of_m": [2, 4], "granularity": "n_of_m"},
+            r"pruning.scope: global with granularity n_of",
+        ),
+        ({"block_shape": [4, 4]}, r"pruning.block_shape: \[4, 4\] with granularity unstructured; leave it out"),
+        ({"include": ["("]}, r"pruning.include: '\(' is no regular expression"),
+        ({"saliency": "random", "semantics": "dense_shadow"}, r"pruning.saliency: random with semantics dense_shadow"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused_with_the_reason(pruning, message):
+    with pytest.raises(SpecError, match=message):
+        make_plan(sweep(pruning=pruning))
+
+
+def pools(**changes) -> dict[tuple[str, str], tuple[str, ...]]:
+    asked = {"perturbations": ["within_language", "within_script", "within_family"]}
+    found = {}
+    for spec in specs(robustness=asked | changes.pop("robustness", {}), **changes):
+        found |= {(pool.language, pool.perturbation): pool.donors for pool in spec.robustness.pools}
+    return found
+
+
+def test_donors_share_script_or_family_and_a_pool_may_be_empty():
+    found = pools(languages=["el", "yo", "ka"], corpus={"kind": "hub"}, model={"name": "some/encoder"})
+    assert found["el", "within_language"] == ("el",)
+    assert found["el", "within_script"] == ()
+    assert {"de", "hi", "fa"} < set(found["el", "within_family"])
+    assert found["yo", "within_family"] == ("sw",)
+    assert {"sw", "vi", "tr"} < set(found["yo", "within_script"])
+    assert (found["ka", "within_script"], found["ka", "within_family"]) == ((), ())
+
+
+def test_why_a_pool_is_empty_is_told():
+    (spec,) = specs(languages=["ka"], sparsities=[0.0], seeds=[0], robustness={"perturbations": ["within_script"]})
+    assert spec.robustness.pools[0].reason == "no other language of the corpus shares its script, Geor"
+
+
+def test_donors_may_be_listed():
+    found = pools(languages=["en"], robustness={"donors": ["tr", "ka"]})
+    assert (found["en", "within_script"], found["en", "within_family"]) == (("tr",), ())
+    with pytest.raises(SpecError, match=r"robustness.donors: 'xx' is no language whose script and family are known"):
+        pools(robustness={"donors": ["xx"]})
+
+
+def test_files_of_donors_are_part_of_a_trial(tmp_path):
+    for language in ("sw", "yo", "ka", "xx"):
+        make_corpus(tmp_path / language, num_train=5)
+    corpus, model = {"kind": "path", "path": str(tmp_path)}, {"name": "some/encoder"}
+
+    def first_id(language: str) -> str:
+        asked = {"perturbations": ["within_script"]}
+        return specs(languages=[language], corpus=corpus, model=model, robustness=asked)[0].trial_id()
+
+    before = {language: first_id(language) for language in ("sw", "ka", "xx")}
+    make_corpus(tmp_path / "yo", num_train=6)  # shares its script with sw only
+    assert first_id("sw") != before["sw"]
+    assert (first_id("ka"), first_id("xx")) == (before["ka"], before["xx"])

@@ -94,6 +94,35 @@ def test_a_field_says_what_it_means_in_the_schema():
         (["results"], r"--set results: not path=value"),
         (["results.x=1"], r"--set results.x=1: results holds 'out', which has no fields"),
         (["training.lr=[1"], r"--set training.lr:1:3: not YAML"),
+        (["regime=bilingual"], r"regime: 'bilingual': input should be 'monolingual' or 'multilingual'"),
+        (["training.sampling=proportional"], r"training.sampling: proportional with regime monolingual"),
+        (
+            ["regime=multilingual", "training.sampling=temperature"],
+            r"training.sampling_temperature: None with sampling",
+        ),
+        (["regime=multilingual", "training.sampling_temperature=2"], r"sampling_temperature: 2.0 with sampling propor"),
+        (["training.sampling_temperature=0.5"], r"sampling_temperature: 0.5: input should be greater than or equal"),
+        (["pruning.embedding_sparsity=1.5"], r"embedding_sparsity.0: 1.5: input should be off, same or a "),
+        (["pruning.embedding_sparsity=0"], r"pruning.embedding_sparsity.0: 0: input should be off, same or a fraction"),
+        (["pruning.embedding_sparsity=on"], r"pruning.embedding_sparsity.0: True: input should be off, same or a"),
+        (["pruning.embedding_sparsity=[same, same]"], r"pruning.embedding_sparsity: .*same stands twice"),
+        (["pruning.initial_sparsity=0.3", "pruning.embedding_sparsity=0.2"], r"0.3 is above the smallest target 0.2"),
+        (["pruning.saliency=luck"], r"pruning.saliency: 'luck': input should be one of magnitude, movement, "),
+        (["pruning.n_of_m=[2]"], r"pruning.n_of_m: \[2\]: list should have at least 2 items"),
+        (
+            ["evaluation={selection: best_epoch, splits: [test]}"],
+            r"best_epoch needs validation among evaluation.splits",
+        ),
+        (
+            ["evaluation={predictions: [validation], splits: [test]}"],
+            r"evaluation.predictions: validation is not scored",
+        ),
+        (
+            ["robustness.perturbations=[within_script]", "evaluation.splits=[validation]"],
+            r"robustness.perturbations: it is test sentences that are perturbed",
+        ),
+        (["robustness.perturbations=[within_city]"], r"robustness.perturbations.0: 'within_city': input should be "),
+        (["robustness.draws=0"], r"robustness.draws: 0: input should be greater than 0"),
     ],
 )
 def test_a_wrong_field_gets_one_line_with_the_value_and_the_remedy(tmp_path, changes, message):
@@ -147,3 +176,26 @@ def test_a_folder_does_not_hide_the_builtin_sweep_of_its_name(tmp_path, monkeypa
     (tmp_path / "smoke").mkdir()
     monkeypatch.chdir(tmp_path)
     assert load_sweep_spec("smoke").name == "smoke"
+
+
+def test_off_is_a_word_although_yaml_takes_it_for_false(tmp_path):
+    text = SMALLEST + "pruning: {embedding_sparsity: [off, same, 0.25]}\n"
+    assert load(tmp_path, text).pruning.embedding_sparsity == ["off", "same", 0.25]
+    assert load(tmp_path, SMALLEST + "pruning: {embedding_sparsity: off}\n").pruning.embedding_sparsity == ["off"]
+    assert load(tmp_path, SMALLEST).pruning.embedding_sparsity == ["off"]
+
+
+def test_a_path_is_a_kind_of_corpus(tmp_path):
+    corpus = load(tmp_path, SMALLEST, "corpus.path=/x").corpus
+    assert (corpus.kind, corpus.path) == ("path", "/x")
+
+
+def test_one_shot_may_prune_after_the_default_end(tmp_path):
+    made = load(tmp_path, SMALLEST, "pruning={sparsity_schedule: one_shot, begin: 0.9}")
+    assert made.pruning.begin == 0.9
+
+
+def test_json_schema_names_the_entries_of_each_registry():
+    fields = SweepSpec.model_json_schema()["$defs"]["Pruning"]["properties"]
+    assert fields["sparsity_schedule"]["enum"] == ["cubic", "linear", "one_shot", "constant"]
+    assert fields["granularity"]["enum"] == ["unstructured", "n_of_m", "block"]
