@@ -250,7 +250,7 @@ def test_n_of_m_prunes_each_layer_by_itself_without_being_told():
         ({"sparsity_schedule": "one_shot", "end": 0.9}, r"pruning.end: 0.9 with sparsity_schedule one_shot"),
         (
             {"sparsity_schedule": "constant", "saliency": "movement"},
-            r"pruning.saliency: movement with sparsity_schedule constant; its masks are fixed before the first gradient",
+            r"saliency: movement with sparsity_schedule constant; its masks are fixed before the first gradient",
         ),
         ({"granularity": "n_of_m"}, r"pruning.n_of_m: missing with granularity n_of_m"),
         ({"n_of_m": [1, 4], "granularity": "n_of_m"}, r"n_of_m: 1 of 4 is sparsity 0.75 and the target is 0.5"),
