@@ -7,9 +7,12 @@ READY := $(VENV)/.ready
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 DEMO ?= results/demo
+MINI ?= results/paper-mini
+MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIKIANN)') \
+  $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu lint bench bench-gpu bench-peers lock clean
+.PHONY: help demo paper-mini test test-gpu lint bench bench-gpu bench-peers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -38,6 +41,11 @@ $(PEERS_READY): pyproject.toml requirements-peers.lock
 
 demo: $(READY) ## run the built-in smoke sweep on this machine and print its table (about 2 minutes)
 	$(BIN)/sparsweep run smoke --set results=$(DEMO)
+
+paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores (WIKIANN=folder ENCODER=folder; else the hub)
+	$(BIN)/sparsweep run paper-mini-mono $(MINI_SETTINGS)
+	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS)
+	$(BIN)/sparsweep analyze $(MINI)
 
 test: $(READY) ## run all tests (about 7 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 
+from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.store import ResultStore
 
 TIMEOUT_S = 180
@@ -99,7 +100,7 @@ def write_sweep(file: Path, results: object, **changes: object) -> str:
 def numbers(results: object) -> dict[str, list[dict]]:
     """All that trials computed, to the last bit, without times and places."""
     store = ResultStore(str(results))
-    tables = {name: store.read(name).to_pylist() for name in ("trials", "scores", "curves", "layers")}
+    tables = {name: store.read(name).to_pylist() for name in ("trials", *CHILD_TABLES)}
     for name, rows in tables.items():
         tables[name] = [
             {key: value for key, value in row.items() if key not in CIRCUMSTANCES and not key.startswith("provenance_")}
