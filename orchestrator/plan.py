@@ -156,8 +156,16 @@ def _plan_trial(spec: TrialSpec, num_sentences: Mapping[str, int]) -> PlannedTri
         trained = training.num_steps * training.batch_size
     else:
         trained = (training.num_epochs or 0) * num_sentences["train"]
-    scored = sum(num_sentences[split] for split in spec.evaluation.splits)
+    scored = sum(num_sentences[split] for split in spec.evaluation.splits) + _num_perturbed(spec, num_sentences["test"])
     return PlannedTrial(spec, spec.trial_id(), trained + FORWARD_COST * scored)
+
+
+def _num_perturbed(spec: TrialSpec, num_test: int) -> float:
+    """Perturbed sentences that are scored; of several languages as if all had test splits of one size."""
+    if spec.robustness is None:
+        return 0.0
+    num_sets = sum(bool(pool.donors) for pool in spec.robustness.pools) * spec.robustness.draws
+    return num_test * num_sets / len(spec.languages)
 
 
 def _resolve_model(sweep: SweepSpec) -> ModelSpec:
@@ -183,14 +191,15 @@ def _absolute(path: str, field: str) -> Path:
 
 def _resolve_data(sweep: SweepSpec, codes: tuple[str, ...]) -> _Data:
     """The corpus of one group of languages, who gives entities to them, and how many sentences will be used."""
-    facts = [_examine_corpus(sweep, code) for code in codes]
+    folder = _absolute(str(sweep.corpus.path), "corpus.path") if sweep.corpus.kind == "path" else None
+    facts = [_examine_corpus(sweep, code, folder) for code in codes]
     sizes = {split: sum(_limited(one.num_sentences[split], split, sweep.corpus) for one in facts) for split in SPLITS}
     corpus = sweep.corpus
     fields: dict[str, Any] = {"name": None, "revision": None, "path": None, "seed": None}
     if corpus.kind == "hub":
         fields |= {"name": corpus.name, "revision": corpus.revision}
     elif corpus.kind == "path":
-        fields |= {"path": str(_corpus_folder(corpus))}
+        fields |= {"path": str(folder)}
     else:
         fields |= {"seed": corpus.seed}
     fingerprints = {code: one.fingerprint for code, one in zip(codes, facts, strict=True)}
@@ -201,10 +210,10 @@ def _resolve_data(sweep: SweepSpec, codes: tuple[str, ...]) -> _Data:
         max_eval_sentences=corpus.max_eval_sentences,
         **fields,
     )
-    return _Data(codes, spec, resolve_robustness(sweep, codes), sizes)
+    return _Data(codes, spec, resolve_robustness(sweep, codes, folder), sizes)
 
 
-def _examine_corpus(sweep: SweepSpec, code: str) -> "CorpusFacts":
+def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "CorpusFacts":
     """Fingerprint and sizes of one language's splits."""
     from workers.data.corpus import CorpusFacts, examine_folder
 
@@ -213,8 +222,8 @@ def _examine_corpus(sweep: SweepSpec, code: str) -> "CorpusFacts":
         known = language(code)
         return CorpusFacts(None, {"train": known.num_train, "validation": known.num_validation, "test": known.num_test})
     splits = ("train", *sweep.evaluation.splits)
-    if corpus.kind == "path":
-        facts = examine_folder(_corpus_folder(corpus), code, splits)
+    if folder is not None:
+        facts = examine_folder(folder, code, splits)
         return CorpusFacts(facts.fingerprint, dict.fromkeys(SPLITS, 0) | facts.num_sentences)
     from workers.data import synthetic
 
@@ -223,10 +232,6 @@ def _examine_corpus(sweep: SweepSpec, code: str) -> "CorpusFacts":
     except ValueError as error:
         raise SpecError(str(error)) from error
     return CorpusFacts(synthetic.fingerprint(corpus.seed), sizes)
-
-
-def _corpus_folder(corpus: Corpus) -> Path:
-    return _absolute(str(corpus.path), "corpus.path")
 
 
 def _limited(size: int, split: str, corpus: Corpus) -> int:

@@ -20,8 +20,13 @@ SHARED: dict[Perturbation, tuple[str, Callable[[str], str]]] = {
 """What donor and receiver have in common."""
 
 
-def resolve_robustness(sweep: SweepSpec, codes: Collection[str]) -> RobustnessSpec | None:
+def resolve_robustness(sweep: SweepSpec, codes: Collection[str], folder: Path | None) -> RobustnessSpec | None:
     """The perturbed test sets of trials on these languages; None where the sweep asks for none.
+
+    Args:
+        sweep: what was asked.
+        codes: the languages of the trials.
+        folder: of the corpus; None where it is not in one.
 
     Raises:
         SpecError, TrialError: a donor is unknown, or the corpus does not have it.
@@ -29,7 +34,7 @@ def resolve_robustness(sweep: SweepSpec, codes: Collection[str]) -> RobustnessSp
     asked = sweep.robustness
     if not asked.perturbations:
         return None
-    available = _available_donors(sweep)
+    available = _available_donors(sweep, folder)
     spec = RobustnessSpec(
         perturbations=tuple(asked.perturbations),
         draws=asked.draws,
@@ -37,16 +42,15 @@ def resolve_robustness(sweep: SweepSpec, codes: Collection[str]) -> RobustnessSp
         donor_fingerprint=None,
         pools=tuple(_pool(code, perturbation, available) for code in codes for perturbation in asked.perturbations),
     )
-    if sweep.corpus.kind != "path":
+    if folder is None:
         return spec
     from workers.data.corpus import fingerprint_folder
 
-    folder = Path(str(sweep.corpus.path)).expanduser().resolve()
     fingerprints = {code: fingerprint_folder(folder, code, ["train"]) for code in spec.donor_languages}
     return replace(spec, donor_fingerprint=combine_fingerprints(fingerprints))
 
 
-def _available_donors(sweep: SweepSpec) -> list[str]:
+def _available_donors(sweep: SweepSpec, folder: Path | None) -> list[str]:
     """Languages that may give entities, sorted."""
     asked = sweep.robustness.donors
     for code in asked or ():
@@ -57,8 +61,7 @@ def _available_donors(sweep: SweepSpec) -> list[str]:
             )
     if asked is not None:
         return sorted(asked)
-    if sweep.corpus.kind == "path":
-        folder = Path(str(sweep.corpus.path)).expanduser().resolve()
+    if folder is not None:
         return [code for code in LANGUAGES if (folder / code).is_dir()]
     if sweep.corpus.kind == "synthetic":
         from workers.data import synthetic

@@ -1,7 +1,8 @@
 """A running trial's state on disk: one safetensors file, replaced as a whole, deleted when the trial is done.
 
-It holds weights, moments, packed masks, the random generators' states, the step and the curve so far. The order of the
-data needs no place in it: it is a function of seed and epoch.
+It holds weights, moments, packed masks, scores that come together over steps, the weights of the best epoch, the random
+generators' states, the step and the curve so far. The order of the data needs no place in it: it is a function of seed
+and epoch.
 """
 
 import json

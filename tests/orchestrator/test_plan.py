@@ -49,6 +49,13 @@ def test_cost_counts_training_and_a_third_for_scoring():
     assert trial.cost == pytest.approx(20 + 100 / 3)
 
 
+def test_cost_counts_each_perturbed_set_that_there_is():
+    robustness = {"perturbations": ["within_language", "within_script"], "draws": 2}  # Georgian has no script partner
+    settings = {"training": {"num_steps": 5, "batch_size": 4}, "evaluation": {"splits": ["test"]}}
+    trial = make_plan(sweep(languages=["ka"], sparsities=[0.0], seeds=[0], robustness=robustness, **settings))[0]
+    assert trial.cost == pytest.approx(20 + (100 + 2 * 100) / 3)
+
+
 def test_adding_a_language_a_seed_or_a_sparsity_leaves_the_other_trials_as_they_are():
     before = {trial.trial_id for trial in make_plan(sweep())}
     more = make_plan(sweep(languages=["en", "ka", "zh"], seeds=[0, 1, 2], sparsities=[0.0, 0.5, 0.9]))
