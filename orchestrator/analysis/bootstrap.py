@@ -129,11 +129,13 @@ def _notes(frame: pd.DataFrame, options: Bootstrap) -> list[str]:
             f"most {covered:.0%}, whatever was asked for: intervals are too narrow where seeds matter most."
         )
     if "seeds" in kinds:
-        notes.append(f"{kinds['seeds']:,} intervals resample seeds only, as no predictions are stored.")
+        notes.append(
+            f"Seeds only are resampled for {counted(kinds['seeds'], 'interval')}, as no predictions are stored."
+        )
     if "sentences" in kinds:
-        notes.append(f"{kinds['sentences']:,} intervals are of one seed: they say nothing of other seeds.")
+        notes.append(f"One seed is behind {counted(kinds['sentences'], 'interval')}: nothing is said of other seeds.")
     if "nothing" in kinds:
-        notes.append(f"{kinds['nothing']:,} changes have no interval: no pair, or one seed without predictions.")
+        notes.append(f"No interval of {counted(kinds['nothing'], 'change')}: no pair, or one seed without predictions.")
     if num_odd := int(frame["is_odd"].sum()):
-        notes.append(f"{counted(num_odd, 'delta_mean')} differ from quality's: scores and predictions do not agree.")
+        notes.append(f"Scores and predictions do not agree on {counted(num_odd, 'change')}: see quality.")
     return notes

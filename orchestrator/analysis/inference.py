@@ -94,12 +94,12 @@ def _test_notes(table: pd.DataFrame, results: Results) -> list[str]:
         )
     few = int(((table["p_least"] > 0.05) & table["p"].notna()).sum())
     if few:
-        notes.append(f"{counted(few, 'test')} cannot reach p = 0.05 with the languages there are: see p_least.")
+        notes.append(f"Out of reach of p = 0.05 with the languages there are: {counted(few, 'test')}, see p_least.")
     if (table["regime"] == "multilingual").any():
         notes.append("Languages of a multilingual trial share its model and are not independent: p is too small there.")
     undone = int(table["p"].isna().sum())
     if undone:
-        notes.append(f"{counted(undone, 'level')} have no test: no language with a change other than 0.")
+        notes.append(f"No test of {counted(undone, 'level')}: no language with a change other than 0.")
     return notes
 
 

@@ -52,7 +52,7 @@ def _pair_notes(results: Results) -> list[str]:
     alone = sparse[sparse["f1"].notna() & sparse["dense_f1"].isna()]["trial_id"].nunique()
     notes = []
     if alone:
-        notes.append(f"{counted(alone, 'sparse trial')} have no F1 of the same seed's dense trial: no change to dense.")
+        notes.append(f"No change to dense of {counted(alone, 'sparse trial')}: the same seed's dense trial has no F1.")
     if results.cells["num_seeds"].max() < 2:
         notes.append("No cell has two seeds: there is no spread over seeds.")
     return notes
@@ -121,7 +121,7 @@ def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
 
 def _worst_notes(groups: pd.DataFrame) -> list[str]:
     alone = groups[(groups["grouping"] != "all") & (groups["num_languages"] == 1)]["group"].nunique()
-    return [f"{counted(alone, 'group')} have a single language: there the group is that language."] if alone else []
+    return [f"A single language makes up {counted(alone, 'group')}: there the group is that language."] if alone else []
 
 
 def tally(results: Results) -> pd.DataFrame:
@@ -214,7 +214,9 @@ def prune_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
     overall["num_languages_missing"] = overall["size"] - overall["num_languages"]
     overall["num_trials"] = count_trials(pairs, CELL, has_both)
     holes = int(table["num_holes"].sum())
-    notes = [f"{counted(holes, 'pair')} of a language and seed lack an F1: counted in num_holes."] if holes else []
+    notes = (
+        [f"An F1 is missing of {counted(holes, 'pair')} of a language and seed: counted in num_holes."] if holes else []
+    )
     return finish(EMBEDDINGS_PRUNED, in_order(table), notes), finish(
         EMBEDDINGS_OVERALL, in_order(overall.reset_index())
     )

@@ -97,9 +97,11 @@ def _notes(table: pd.DataFrame) -> list[str]:
     excused = table[table["status"] == "not_applicable"].drop_duplicates([*SERIES[:1], "language", "perturbation"])
     if len(excused):
         notes.append(
-            f"{counted(len(excused), 'language and perturbation')} do not apply: no numbers, and the reason beside."
+            f"Not applicable, with the reason beside: {counted(len(excused), 'pair')} of a language and perturbation."
         )
     holes = int(table["num_holes"].sum())
     if holes:
-        notes.append(f"{counted(holes, 'seed')} of a cell, language and perturbation lack a score: in num_holes.")
+        notes.append(
+            f"A score is missing of {counted(holes, 'seed')} of a cell, language and perturbation: in num_holes."
+        )
     return notes

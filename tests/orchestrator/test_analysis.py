@@ -226,7 +226,7 @@ def test_without_dense_trials_there_is_no_change(store):
     for seed in range(3):
         commit(store, "sw", 0.5, seed, 0.5)
     tables = assert_whole(store)
-    assert "3 sparse trials have no F1 of the same seed's dense trial" in notes_of(tables, "quality")
+    assert "No change to dense of 3 sparse trials: the same seed's dense trial has no F1" in notes_of(tables, "quality")
     assert tables["worst"].rows["name"].to_pylist() == [None] * 4
     assert tables["tally"].rows["num_missing"].to_pylist() == [1]
     assert tables["significance"].rows["resampled"].to_pylist() == ["nothing"]
@@ -247,10 +247,10 @@ def test_one_seed_and_no_predictions_have_no_spread_and_no_interval(store):
     commit(store, "sw", 0.5, 0, 0.25)
     tables = assert_whole(store)
     assert "No cell has two seeds" in notes_of(tables, "quality")
-    assert "1 changes have no interval" in notes_of(tables, "significance")
+    assert "No interval of 1 change" in notes_of(tables, "significance")
     assert "1 of 1 cells and languages have no predictions" in notes_of(tables, "disagreement")
     assert "No perturbed sentences were scored" in notes_of(tables, "robustness")
-    assert "1 test cannot reach p = 0.05" in notes_of(tables, "tests")
+    assert "Out of reach of p = 0.05 with the languages there are: 1 test" in notes_of(tables, "tests")
     assert "cannot go below p = 1 with 1 seed" in notes_of(tables, "tests")
 
 

@@ -101,7 +101,7 @@ def test_without_predictions_only_seeds_are_resampled_and_it_is_said():
     assert (row["delta_mean"], row["low"], row["high"]) == (0.125, -0.25, 0.5)  # the range of what the seeds gave
     assert (row["resampled"], row["num_pairs"], row["num_sentences"]) == ("seeds", 2, None)
     assert any("With 2 seeds" in note and "at most 50%" in note for note in found.notes)
-    assert "1 intervals resample seeds only, as no predictions are stored." in found.notes
+    assert "Seeds only are resampled for 1 interval, as no predictions are stored." in found.notes
 
 
 def test_one_seed_without_predictions_has_no_interval():
@@ -117,13 +117,13 @@ def test_one_seed_with_predictions_has_an_interval_over_sentences():
     row = found.rows.to_pylist()[0]
     assert row["resampled"] == "sentences"
     assert row["low"] < row["delta_mean"] == -0.25 < row["high"] <= 0
-    assert any("say nothing of other seeds" in note for note in found.notes)
+    assert any("nothing is said of other seeds" in note for note in found.notes)
 
 
 def test_scores_that_do_not_agree_with_predictions_are_named():
     one = make_set({"s0": ([2, 2], [2, 0]), "d0": ([2, 2], [2, 2])})
     found = find_intervals(make_results([("s0", "d0", -0.1)]), [one], Bootstrap(num_replicates=5))
-    assert "1 delta_mean differ from quality's: scores and predictions do not agree." in found.notes
+    assert "Scores and predictions do not agree on 1 change: see quality." in found.notes
 
 
 def test_intervals_over_sentences_cover_as_often_as_they_say():
