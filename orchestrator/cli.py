@@ -165,6 +165,7 @@ def perturb(args: argparse.Namespace) -> int:
     from orchestrator.plan import make_plan
     from orchestrator.sweep_spec import load_sweep_spec
     from workers.robustness import load_perturbed, write_perturbed
+    from workers.trial import TrialError
 
     overrides = [*args.set, f"languages=[{args.language}]", f"robustness.perturbations=[{args.perturbation}]"]
     sweep = load_sweep_spec(args.spec, overrides)
@@ -176,7 +177,7 @@ def perturb(args: argparse.Namespace) -> int:
     try:
         perturbed = load_perturbed(spec.corpus, spec.robustness, pool, args.draw)
         write_perturbed(args.file, perturbed)
-    except ValueError as error:
+    except (TrialError, ValueError) as error:
         raise SweepError(str(error)) from error
     replaced = int(perturbed.num_replaced.sum())
     print(
@@ -362,7 +363,10 @@ def _print_weights(planned: "Sequence[PlannedTrial]", console: "Console") -> Non
         try:
             lines = tuple(describe_prunable(spec.model, spec.pruning))
         except TrialError as error:
-            raise SweepError(str(error)) from error
+            if error.kind != "storage":
+                raise SweepError(str(error)) from error
+            console.print(f"weights: not shown; {error}", soft_wrap=True)
+            return
         if lines not in shown:
             shown.add(lines)
             console.print("\n".join(["weights that are pruned:", *lines]), soft_wrap=True)

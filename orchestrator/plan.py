@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SpecError
 from orchestrator.languages import language
-from orchestrator.pools import resolve_robustness
+from orchestrator.pools import Pools
 from orchestrator.sweep_spec import Corpus, Pruning, SweepSpec
 from workers.pruning.compatibility import refusals
 from workers.pruning.schedule import SCHEDULES
@@ -55,7 +55,9 @@ def make_plan(sweep: SweepSpec) -> list[PlannedTrial]:
     """
     try:
         model = _resolve_model(sweep)
-        data = [_resolve_data(sweep, codes) for codes in _language_groups(sweep)]
+        folder = _absolute(str(sweep.corpus.path), "corpus.path") if sweep.corpus.kind == "path" else None
+        pools = Pools(sweep, folder)
+        data = [_resolve_data(sweep, codes, folder, pools) for codes in _language_groups(sweep)]
     except TrialError as error:
         raise SpecError(str(error)) from error
     planned = [
@@ -101,7 +103,10 @@ def _make_trial(
         training["num_epochs"] = None
     if sweep.regime == "monolingual":
         training["sampling"] = None
-    evaluation |= {"splits": tuple(evaluation["splits"]), "predictions": tuple(evaluation["predictions"])}
+    scored = {*evaluation["splits"], *(["perturbed"] if data.robustness else [])}
+    evaluation["splits"] = tuple(split for split in SPLITS if split in scored)
+    stored = scored & set(evaluation["predictions"])
+    evaluation["predictions"] = tuple(split for split in (*SPLITS, "perturbed") if split in stored)
     return TrialSpec(
         regime=sweep.regime,
         languages=data.languages,
@@ -189,9 +194,8 @@ def _absolute(path: str, field: str) -> Path:
         raise SpecError(f"{field}: {path!r} is no path ({error}); give a folder") from error
 
 
-def _resolve_data(sweep: SweepSpec, codes: tuple[str, ...]) -> _Data:
+def _resolve_data(sweep: SweepSpec, codes: tuple[str, ...], folder: Path | None, pools: Pools) -> _Data:
     """The corpus of one group of languages, who gives entities to them, and how many sentences will be used."""
-    folder = _absolute(str(sweep.corpus.path), "corpus.path") if sweep.corpus.kind == "path" else None
     facts = [_examine_corpus(sweep, code, folder) for code in codes]
     sizes = {split: sum(_limited(one.num_sentences[split], split, sweep.corpus) for one in facts) for split in SPLITS}
     corpus = sweep.corpus
@@ -210,7 +214,7 @@ def _resolve_data(sweep: SweepSpec, codes: tuple[str, ...]) -> _Data:
         max_eval_sentences=corpus.max_eval_sentences,
         **fields,
     )
-    return _Data(codes, spec, resolve_robustness(sweep, codes, folder), sizes)
+    return _Data(codes, spec, pools.resolve(codes), sizes)
 
 
 def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "CorpusFacts":

@@ -11,7 +11,15 @@ from pathlib import Path
 from orchestrator.errors import SpecError
 from orchestrator.languages import LANGUAGES
 from orchestrator.sweep_spec import SweepSpec
-from workers.trial import DonorPool, Perturbation, RobustnessSpec, combine_fingerprints
+from workers.trial import (
+    PERTURBATIONS,
+    DonorPool,
+    Perturbation,
+    RobustnessSpec,
+    TrialError,
+    combine_fingerprints,
+    digest,
+)
 
 SHARED: dict[Perturbation, tuple[str, Callable[[str], str]]] = {
     "within_script": ("script", lambda code: LANGUAGES[code].script),
@@ -20,49 +28,86 @@ SHARED: dict[Perturbation, tuple[str, Callable[[str], str]]] = {
 """What donor and receiver have in common."""
 
 
-def resolve_robustness(sweep: SweepSpec, codes: Collection[str], folder: Path | None) -> RobustnessSpec | None:
-    """The perturbed test sets of trials on these languages; None where the sweep asks for none.
+class Pools:
+    """Makes the perturbed test sets of a sweep's trials.
 
     Args:
         sweep: what was asked.
-        codes: the languages of the trials.
         folder: of the corpus; None where it is not in one.
 
     Raises:
-        SpecError, TrialError: a donor is unknown, or the corpus does not have it.
+        SpecError: a donor that was named is unknown, or the corpus does not have it.
     """
-    asked = sweep.robustness
-    if not asked.perturbations:
-        return None
-    available = _available_donors(sweep, folder)
-    spec = RobustnessSpec(
-        perturbations=tuple(asked.perturbations),
-        draws=asked.draws,
-        seed=asked.seed,
-        donor_fingerprint=None,
-        pools=tuple(_pool(code, perturbation, available) for code in codes for perturbation in asked.perturbations),
-    )
-    if folder is None:
-        return spec
-    from workers.data.corpus import fingerprint_folder
 
-    fingerprints = {code: fingerprint_folder(folder, code, ["train"]) for code in spec.donor_languages}
-    return replace(spec, donor_fingerprint=combine_fingerprints(fingerprints))
+    def __init__(self, sweep: SweepSpec, folder: Path | None):
+        self.asked, self.folder = sweep.robustness, folder
+        present = _present(sweep, folder)
+        for code in self.asked.donors or ():
+            if code not in LANGUAGES:
+                raise SpecError(
+                    f"robustness.donors: {code!r} is no language whose script and family are known; "
+                    f"accepted: {', '.join(LANGUAGES)}"
+                )
+            if code not in present:
+                raise SpecError(
+                    f"robustness.donors: the corpus has no train split of {code!r}; it has {_list(present)}"
+                )
+        self.available = [code for code in present if self.asked.donors is None or code in self.asked.donors]
+        self._fingerprints: dict[str, str | None] = {}
 
+    def resolve(self, codes: Collection[str]) -> RobustnessSpec | None:
+        """The perturbed test sets of trials on these languages; None where the sweep asks for none.
 
-def _available_donors(sweep: SweepSpec, folder: Path | None) -> list[str]:
-    """Languages that may give entities, sorted."""
-    asked = sweep.robustness.donors
-    for code in asked or ():
+        Raises:
+            SpecError: a donor's train split is damaged.
+        """
+        if not self.asked.perturbations:
+            return None
+        perturbations = tuple(name for name in PERTURBATIONS if name in self.asked.perturbations)
+        spec = RobustnessSpec(
+            perturbations=perturbations,
+            draws=self.asked.draws,
+            seed=self.asked.seed,
+            donor_fingerprint=None,
+            pools=tuple(self._pool(code, perturbation) for code in codes for perturbation in perturbations),
+        )
+        return replace(spec, donor_fingerprint=self._fingerprint(spec))
+
+    def _fingerprint(self, spec: RobustnessSpec) -> str | None:
+        """Of the donors' files; elsewhere of who the donors are, since a revision identifies what they have."""
+        donors = spec.donor_languages
+        if self.folder is None:
+            return digest([list(pool.donors) for pool in spec.pools]) if donors else None
+        return combine_fingerprints({code: self._examine(code, self.folder) for code in donors})
+
+    def _examine(self, code: str, folder: Path) -> str | None:
+        """Check a donor's train split, once for all trials; its fingerprint."""
+        from workers.data.corpus import examine_folder
+
+        if code not in self._fingerprints:
+            try:
+                self._fingerprints[code] = examine_folder(folder, code, ["train"]).fingerprint
+            except TrialError as error:
+                raise SpecError(f"robustness.donors: {error}") from error
+        return self._fingerprints[code]
+
+    def _pool(self, code: str, perturbation: Perturbation) -> DonorPool:
+        if perturbation == "within_language":
+            return DonorPool(language=code, perturbation=perturbation, donors=(code,), reason=None)
+        kind, shared = SHARED[perturbation]
         if code not in LANGUAGES:
-            raise SpecError(
-                f"robustness.donors: {code!r} is no language whose script and family are known; "
-                f"accepted: {', '.join(LANGUAGES)}"
-            )
-    if asked is not None:
-        return sorted(asked)
+            reason = f"{code} is none of the 40 languages whose {kind} is known"
+            return DonorPool(language=code, perturbation=perturbation, donors=(), reason=reason)
+        donors = tuple(other for other in self.available if other != code and shared(other) == shared(code))
+        candidates = "no other language of the corpus" if self.asked.donors is None else "none of robustness.donors"
+        nobody = None if donors else f"{candidates} shares its {kind}, {shared(code)}"
+        return DonorPool(language=code, perturbation=perturbation, donors=donors, reason=nobody)
+
+
+def _present(sweep: SweepSpec, folder: Path | None) -> list[str]:
+    """Of the 40 languages those that the corpus has a train split of, sorted."""
     if folder is not None:
-        return [code for code in LANGUAGES if (folder / code).is_dir()]
+        return [code for code in LANGUAGES if any((folder / code).glob("train*"))]
     if sweep.corpus.kind == "synthetic":
         from workers.data import synthetic
 
@@ -70,13 +115,5 @@ def _available_donors(sweep: SweepSpec, folder: Path | None) -> list[str]:
     return list(LANGUAGES)
 
 
-def _pool(code: str, perturbation: Perturbation, available: Collection[str]) -> DonorPool:
-    if perturbation == "within_language":
-        return DonorPool(language=code, perturbation=perturbation, donors=(code,), reason=None)
-    kind, shared = SHARED[perturbation]
-    if code not in LANGUAGES:
-        reason = f"{code} is none of the 40 languages whose {kind} is known"
-        return DonorPool(language=code, perturbation=perturbation, donors=(), reason=reason)
-    donors = tuple(other for other in available if other != code and shared(other) == shared(code))
-    nobody = None if donors else f"no other language of the corpus shares its {kind}, {shared(code)}"
-    return DonorPool(language=code, perturbation=perturbation, donors=donors, reason=nobody)
+def _list(codes: Collection[str]) -> str:
+    return ", ".join(codes) or "none of the 40 languages"

@@ -36,7 +36,8 @@ class Perturbed:
 
     Attributes:
         original: as published.
-        sentences: the same, with other entities, tagged by clean IOB2.
+        sentences: the same, with other entities, whose tags are laid anew. One that began with an I- tag still does, so
+            that by either rule of matching there are as many entities as before.
         num_replaced: int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`. What stays is not counted: an
             entity for which there is no other one of its type.
         num_donors: entities to draw from: the distinct ones of each type and language of the pool, added up.
@@ -66,10 +67,23 @@ def load_perturbed(corpus: CorpusSpec, robustness: RobustnessSpec, pool: DonorPo
     if not 0 <= draw < robustness.draws:
         raise ValueError(f"draw: {draw} is outside 0 to {robustness.draws - 1}; robustness.draws says how many")
     test = load_sentences(corpus, pool.language, "test")
-    # Neither changes the train splits: without them, what is kept serves the trials of all languages.
-    plain = replace(corpus, fingerprint=None, max_eval_sentences=None)
-    donors = [_load_donors(plain, language) for language in sorted(pool.donors)]
+    donors = [_load_donors(_plain(corpus), language) for language in sorted(pool.donors)]
     return _perturb(test, donors, _generator(robustness.seed, pool, draw))
+
+
+def load_donors(corpus: CorpusSpec, robustness: RobustnessSpec) -> None:
+    """Read what all donors give, so that what is wrong with them is found before a model is trained.
+
+    Raises:
+        TrialError: kind `bad_data`, as `load_sentences`.
+    """
+    for language in sorted({code for pool in robustness.pools for code in pool.donors}):
+        _load_donors(_plain(corpus), language)
+
+
+def _plain(corpus: CorpusSpec) -> CorpusSpec:
+    """Without what does not change train splits: what is kept then serves the trials of all languages."""
+    return replace(corpus, fingerprint=None, max_eval_sentences=None)
 
 
 def write_perturbed(path: str, perturbed: Perturbed) -> None:
@@ -167,7 +181,8 @@ def _lay_in(test: Sentences, entities: Entities, offsets: np.ndarray, new_keys: 
     for sentence, start, end, kind, key in reversed(list(places)):  # from the right, so that what is left stays put
         if key is not None:
             words = words_of_key(key)
-            first, inside = (LABEL_OF_TAG[f"{prefix}-{ENTITY_TYPES[kind]}"] for prefix in "BI")
+            inside = LABEL_OF_TAG[f"I-{ENTITY_TYPES[kind]}"]
+            first = labels[sentence][start]  # an I- that starts an entity stays one: strict scores count none of both
             tokens[sentence][start:end] = words
             labels[sentence][start:end] = [first, *[inside] * (len(words) - 1)]
     return Sentences(tokens, labels)

@@ -29,6 +29,7 @@ from workers.data.corpus import fingerprint_folder
 from workers.kernels import AUTO
 from workers.model import make_model
 from workers.model_folder import fingerprint_model_folder
+from workers.robustness import load_donors
 from workers.scoring import LanguageData, load_languages, score_trial, score_validation
 from workers.selection import Selection
 from workers.train import Training
@@ -111,6 +112,8 @@ def _run(
 
     # Data, then the model, whose head is drawn from the seed; from there on one stream of random numbers (dropout).
     languages = load_languages(spec)
+    if spec.robustness is not None:  # now rather than after hours of training
+        load_donors(spec.corpus, spec.robustness)
     train = join([data.splits["train"] for data in languages])
 
     def make_training() -> Training:
@@ -120,23 +123,23 @@ def _run(
     selection = Selection(training, spec.evaluation.selection)
     log.info("kernels: %s on %s", training.optimizer.kernels.name, device)
     _refuse_long_sequences(training)
-    num_resumes = 0
+    num_resumes, load_s, evaluate_s = 0, 0.0, 0.0
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         try:
             num_resumes = _restore(training, selection, state)
+            load_s, evaluate_s = (float(state[1][name]) for name in ("load_s", "evaluate_s"))
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
             training = make_training()
             selection = Selection(training, spec.evaluation.selection)
-    load_s = time.perf_counter() - started
+    load_s += time.perf_counter() - started
 
     def save() -> None:
         if checkpoint is not None:
             tensors, values = training.state()
             best_tensors, best_values = selection.state()
-            checkpoint.save((tensors | best_tensors, values | best_values | {"num_resumes": num_resumes}))
-
-    evaluate_s = 0.0
+            spent = {"num_resumes": num_resumes, "load_s": load_s, "evaluate_s": evaluate_s}
+            checkpoint.save((tensors | best_tensors, values | best_values | spent))
 
     def select() -> Generator[Progress, None, None]:
         """Look at the model as it is now, if it may be the one to be scored."""

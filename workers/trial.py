@@ -161,7 +161,7 @@ class RobustnessSpec:
     """Which perturbed test sets are scored. Fields are explained in `orchestrator.sweep_spec`.
 
     `pools` has one entry a language and perturbation. `donor_fingerprint` identifies the donors' train splits in a
-    folder; None elsewhere, where the corpus' own revision or fingerprint does.
+    folder, and elsewhere the donors; None where no language gives entities to another one.
     """
 
     perturbations: tuple[Perturbation, ...]
@@ -237,13 +237,13 @@ class TrialSpec:
 
     def trial_id(self) -> str:
         """16 hexadecimal digits: the start of the SHA-256 of `identity()` as canonical JSON."""
-        return _digest(self.identity())
+        return digest(self.identity())
 
     def cell_id(self) -> str:
         """Like `trial_id`, without the seed: trials of one cell are repetitions of one another."""
         identity = self.identity()
         del identity["seed"]
-        return _digest(identity)
+        return digest(identity)
 
     def dense_counterpart(self) -> "TrialSpec":
         """The dense trial that this one is compared with: same languages, seed and settings, nothing pruned."""
@@ -292,7 +292,7 @@ def combine_fingerprints(fingerprints: Mapping[str, str | None]) -> str | None:
     That of one language is its own, so a language's data has the same name in every trial on it alone.
     """
     distinct = set(fingerprints.values())
-    return distinct.pop() if len(distinct) == 1 else _digest(fingerprints) if distinct else None
+    return distinct.pop() if len(distinct) == 1 else digest(fingerprints) if distinct else None
 
 
 def canonical_json(value: Any) -> str:
@@ -307,7 +307,8 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """16 hexadecimal digits: the start of the SHA-256 of a value as canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 

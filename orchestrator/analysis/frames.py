@@ -60,6 +60,7 @@ def make_results(trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str
     found = aggregate_cells(cells, f1s, split)
     by_trial = pd.DataFrame(row for cell in cells for row in _rows(cell, f1s))
     by_trial["delta"] = by_trial["f1"] - by_trial["dense_f1"]
+    _name_fixed_embeddings(by_trial)
     series = by_trial[["cell_id", "series", "settings", "embeddings"]].drop_duplicates()
     by_cell = found.table.drop_columns("settings").to_pandas().merge(series, on="cell_id")
     by_trial = by_trial.merge(_facts(by_trial), on=["series", "language"])
@@ -83,6 +84,14 @@ def _rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
                 "num_predictions": trial.get("num_predictions") or 0,
                 "perturbations": tuple(trial.get("robustness_perturbations") or ()),
             }
+
+
+def _name_fixed_embeddings(trials: pd.DataFrame) -> None:
+    """A target of the embeddings that comes with several of the rest is a fixed one, also where both are equal."""
+    pruned = trials[trials["embedding_sparsity"] > 0]
+    num_targets = pruned.groupby(["series", "embedding_sparsity"])["target_sparsity"].transform("nunique")
+    fixed = pruned.loc[num_targets > 1, "embedding_sparsity"]
+    trials.loc[fixed.index, "embeddings"] = [f"pruned to {value:g}" for value in fixed]
 
 
 def embeddings_name(target_sparsity: float, embedding_sparsity: float) -> str:

@@ -89,6 +89,7 @@ def _overall(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         num_languages_missing=("num_languages_missing", "sum"),
     )
     overall["num_trials"] = count_trials(trials, keys, trials["drop"].notna())
+    overall["num_trials_compared"] = count_trials(trials, keys, trials["delta_drop"].notna())
     return in_order(overall.reset_index(), ["perturbation"])
 
 

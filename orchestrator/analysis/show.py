@@ -28,6 +28,7 @@ class Matrix:
     """One number a sparsity: rows are told apart by `index`, columns by `across`.
 
     `count` is what stands behind a number; in the last column what it is in most of the row, elsewhere above a number.
+    `trials`, where that is something else: how many trials stand behind a number, at most in the row.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Matrix:
     count: str
     counted: str
     across: str = "target_sparsity"
+    trials: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,16 @@ def _matrix(view: Matrix, rows: Sequence[Row]) -> Table:
     for value in across:
         table.add_column(_text(value), justify="right", no_wrap=True)
     table.add_column(view.counted, justify="right", overflow="fold")
+    if view.trials:
+        table.add_column("trials", justify="right")
     last: tuple[str, ...] = ()
     for index, members in _by(rows, view.index):
         cells = {row[view.across]: row for row in members}
         counts = Counter(row[view.count] for row in members if row[view.count])
         usual = counts.most_common(1)[0][0] if counts else 0
         texts = [_cell(view, cells[value], usual) if value in cells else "" for value in across]
-        table.add_row(*_unlike(index, last), *texts, str(usual))
+        trials = [str(max(row[view.trials] for row in members))] if view.trials else []
+        table.add_row(*_unlike(index, last), *texts, str(usual), *trials)
         last = index
     return table
 
@@ -160,9 +165,11 @@ def _interval(row: Row) -> str:
     return ABSENT if row["low"] is None else f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
 
 
-def _change(index: tuple[str, ...], counted: str = "pairs", count: str = "num_pairs") -> Matrix:
-    title = "change of F1 to dense"
-    return Matrix(title=title, index=index, text=_plain("delta_dense_mean", "+"), count=count, counted=counted)
+def _change(
+    index: tuple[str, ...], counted: str = "pairs", count: str = "num_pairs", trials: str | None = None
+) -> Matrix:
+    text = _plain("delta_dense_mean", "+")
+    return Matrix(title="change of F1 to dense", index=index, text=text, count=count, counted=counted, trials=trials)
 
 
 BY_LANGUAGE = ("language", "embeddings")
@@ -195,8 +202,9 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             text=_plain("f1_mean"),
             count="num_languages",
             counted="languages",
+            trials="num_trials",
         ),
-        _change(BY_GROUP, "languages", "num_languages_compared"),
+        _change(BY_GROUP, "languages", "num_languages_compared", "num_trials_compared"),
     ),
     "worst": (
         Lines(
@@ -220,6 +228,7 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             count="num_sparsities",
             counted="sparsities",
             across="embeddings",
+            trials="num_trials",
         ),
     ),
     "embeddings": (
@@ -248,7 +257,14 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
         ),
     ),
     "robustness_overall": tuple(
-        Matrix(title=title, index=BY_PERTURBATION, text=_plain(name), count="num_languages", counted="languages")
+        Matrix(
+            title=title,
+            index=BY_PERTURBATION,
+            text=_plain(name),
+            count="num_languages",
+            counted="languages",
+            trials="num_trials",
+        )
         for title, name in (
             ("mean F1 on perturbed sentences", "f1_perturbed_mean"),
             ("mean drop of F1 from clean to perturbed", "drop_mean"),

@@ -220,6 +220,7 @@ ROBUST_OVERALL = _table(
     _fraction("delta_drop_mean", "Mean over languages of the drop's change to dense."),
     LANGUAGES_BEHIND,
     _count("num_languages_compared", "Languages with a change to dense."),
+    _count("num_trials_compared", "Sparse trials with a change to dense."),
     _count("num_not_applicable", "Languages that it does not apply to."),
     _count("num_languages_missing", "Languages that it applies to, or may, without a score."),
     TRIALS_BEHIND,

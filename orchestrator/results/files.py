@@ -80,13 +80,14 @@ class TableFiles:
 
     def _parts(self, name: str, keys: Iterable[str]) -> Iterator[pa.Table]:
         """The rows of these keys in tables of `ROWS_OF_PART` rows or little more."""
+        order = [(column, "ascending") for column in TABLES[name].sort_by]
         part: list[pa.Table] = []
         with ThreadPoolExecutor(NUM_READERS) as readers:
             keys = list(keys)
             for start in range(0, len(keys), NUM_READERS):  # `map` over all would read ahead without end
                 batch = keys[start : start + NUM_READERS]
                 for key, data in zip(batch, readers.map(lambda key: self._read_bytes(name, key), batch), strict=True):
-                    part.append(self._decode(name, key, data, None))
+                    part.append(self._decode(name, key, data, None).sort_by(order))
                 if sum(rows.num_rows for rows in part) >= ROWS_OF_PART:
                     yield pa.concat_tables(part)
                     part = []
@@ -122,7 +123,7 @@ class TableFiles:
     def _remedy(self, name: str, key: str) -> str:
         """A trial is run again when its row in `trials` is gone, whichever of its files is damaged."""
         if name == "sentences":
-            return "delete it and the rows in trials of those whose predictions are of this set, then run again"
+            return "delete it and the row in trials of one of those with predictions of this set, then run again"
         of_trial = name == "trials" or name in CHILD_TABLES
         return f"delete {self.path('trials' if of_trial else name, key)}, then run the sweep again"
 

@@ -63,7 +63,7 @@ def _settings(section: str, values: type, documented: type[sweep_spec.Section]) 
 RESOLVED_SETTINGS = {
     "corpus_fingerprint": "Hash that identifies the data of this language; null for the hub, where revision does.",
     "model_fingerprint": "Hash that identifies a model folder's files; null for other models.",
-    "robustness_donor_fingerprint": "Hash that identifies the donors' train splits in a folder; null elsewhere.",
+    "robustness_donor_fingerprint": "Hash that identifies the donors' train splits; null where there are no donors.",
 }
 
 SETTINGS = (
@@ -295,7 +295,7 @@ CURVES = Table(
         Column("step", WHOLE, "Optimizer steps done."),
         Column("loss", REAL, "Mean training loss since the row before."),
         Column("lr", REAL, "Learning rate of the step."),
-        Column("sparsity", REAL, "Zeros among the prunable weights.", unit="fraction"),
+        Column("sparsity", REAL, "Sparsity that the schedule asks for, of word embeddings apart.", unit="fraction"),
         Column("grad_norm", REAL, "2-norm of the gradient of the weights that are not pruned, before clipping."),
     ),
 )

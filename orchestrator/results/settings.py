@@ -76,7 +76,10 @@ def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Se
 
 def _told(rows: Iterable[Row]) -> dict[str, tuple[_Place, dict[str, str]]]:
     """Of each trial that has run: its place, and its settings as they are shown."""
-    run = sorted((row for row in rows if "status" in row), key=lambda row: (row["started_at"], row["trial_id"]))
+    # The newest first: version 1 of the data is then the present one of every language, whether or not it ever changed.
+    run = sorted(
+        (row for row in rows if "status" in row), key=lambda row: (row["started_at"], row["trial_id"]), reverse=True
+    )
     versions: defaultdict[Hashable, dict[Hashable, int]] = defaultdict(dict)
     told = {}
     for row in run:

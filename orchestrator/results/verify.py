@@ -64,10 +64,14 @@ def _check_sentences(files: TableFiles, trial_id: str, predictions: pa.Table) ->
         try:
             found = files.read_one("sentences", set_id, ["sentence"]).num_rows
         except FileNotFoundError:
-            raise StoreError(f"{where}: missing; delete trials/{trial_id}.parquet, then run the sweep again") from None
+            raise StoreError(
+                f"{where}: missing; delete trials/{trial_id}.parquet (of trials with this set one is enough), then run "
+                "the sweep again"
+            ) from None
         if found != num_rows:
             raise StoreError(
-                f"{where}: {found} sentences, trial {trial_id} has predictions for {num_rows}; delete both"
+                f"{where}: {found} sentences, trial {trial_id} has predictions for {num_rows}; delete it and "
+                f"trials/{trial_id}.parquet, then run the sweep again"
             )
 
 

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 
 import polars
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from orchestrator.results.store import ResultStore
 from tests.benchmarks.analysis import make_results
 from tests.factories import (
     PRUNING,
+    STARTED_AT,
     make_circumstances,
     make_not_applicable,
     make_predicted_set,
@@ -395,3 +397,31 @@ def test_columns_are_documented_without_pandas():
         names = [column.name for column in table.columns]
         assert len(set(names)) == len(names)
         assert all(column.meaning.endswith(".") for column in table.columns)
+
+
+def test_data_that_changed_for_one_language_does_not_part_the_others(store):
+    """The present data of all languages are compared, whether a language's ever changed or not."""
+    old, new = (replace(make_trial_spec().corpus, fingerprint=name) for name in ("old", "new"))
+    for language, corpus, f1, hours in (("sw", old, 0.9, 0), ("sw", new, 0.7, 1), ("yo", old, 0.5, 2)):
+        for sparsity, change in ((0.0, 0.0), (0.5, -0.25)):
+            spec = make_trial_spec(language=language, target_sparsity=sparsity, corpus=corpus)
+            times = {
+                "started_at": STARTED_AT + timedelta(hours=hours),
+                "ended_at": STARTED_AT + timedelta(hours=hours + 1),
+            }
+            result = make_trial_result(scores=(make_score(language=language, f1=f1 + change),))
+            store.commit_completed(spec, result, **make_circumstances(**times))
+    rows = rows_of(store, "groups", "grouping", "settings", "target_sparsity", "f1_mean", "num_languages")
+    overall = [row for row in rows if row[0] == "all" and row[2] == 0.0]
+    assert overall == [("all", "data=1", 0.0, pytest.approx(0.6), 2), ("all", "data=2", 0.0, pytest.approx(0.9), 1)]
+
+
+def test_a_fixed_target_of_the_embeddings_is_one_row(store):
+    commit(store, "sw", 0.0, 0, 0.8)
+    for sparsity, f1 in ((0.5, 0.8), (0.9, 0.4)):
+        pruning = replace(PRUNING, embedding_sparsity=0.5)
+        spec = make_trial_spec(language="sw", target_sparsity=sparsity, pruning=pruning)
+        result = make_trial_result(scores=(make_score(f1=f1),))
+        store.commit_completed(spec, result, **make_circumstances())
+    names = ("embeddings", "tolerated_sparsity", "exceeded_at")
+    assert rows_of(store, "tolerance", *names) == [("pruned to 0.5", 0.5, 0.9)]

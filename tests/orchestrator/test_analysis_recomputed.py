@@ -228,7 +228,7 @@ ROBUSTNESS = """
     )
     select regime, language, target_sparsity, embedding_sparsity, perturbation, avg(f1) filter (lost is not null) as
            f1_clean_mean, avg(perturbed) as f1_perturbed_mean, stddev_samp(perturbed) as f1_perturbed_std,
-           avg(lost) as drop_mean, avg(lost / f1) as relative_drop_mean, avg(gained) as delta_dense_mean,
+           avg(lost) as drop_mean, avg(lost / nullif(f1, 0)) as relative_drop_mean, avg(gained) as delta_dense_mean,
            avg(more) as delta_drop_mean, sum(draws)::int as num_draws, count(lost) as num_seeds,
            count(more) as num_pairs
     from v group by all

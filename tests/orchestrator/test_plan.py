@@ -299,10 +299,55 @@ def test_why_a_pool_is_empty_is_told():
 
 
 def test_donors_may_be_listed():
-    found = pools(languages=["en"], robustness={"donors": ["tr", "ka"]})
-    assert (found["en", "within_script"], found["en", "within_family"]) == (("tr",), ())
+    found = pools(languages=["en"], robustness={"donors": ["id", "ka"]})
+    assert (found["en", "within_script"], found["en", "within_family"]) == (("id",), ())
     with pytest.raises(SpecError, match=r"robustness.donors: 'xx' is no language whose script and family are known"):
         pools(robustness={"donors": ["xx"]})
+
+
+def test_donors_that_are_not_there_are_refused_by_that_name(tmp_path):
+    with pytest.raises(SpecError, match=r"robustness.donors: the corpus has no train split of 'sw'; it has .*ka"):
+        pools(robustness={"donors": ["sw"]})
+    make_corpus(tmp_path / "sw", num_train=5)
+    (tmp_path / "id").mkdir()  # has nothing, and is asked for nothing
+    on_folder = {"corpus": {"kind": "path", "path": str(tmp_path)}, "model": {"name": "some/encoder"}}
+    assert pools(languages=["sw"], **on_folder)["sw", "within_script"] == ()
+    (tmp_path / "id" / "train.parquet").write_bytes(b"garbage")
+    with pytest.raises(SpecError, match=r"robustness.donors: .*id/train.parquet: not a readable Parquet file"):
+        pools(languages=["sw"], **on_folder)
+
+
+def test_an_empty_pool_of_listed_donors_says_so():
+    asked = {"perturbations": ["within_script"], "donors": ["ka"]}
+    (spec,) = specs(languages=["en"], sparsities=[0.0], seeds=[0], robustness=asked)
+    assert spec.robustness.pools[0].reason == "none of robustness.donors shares its script, Latn"
+
+
+def test_other_donors_are_other_trials_that_can_be_told_apart():
+    def fingerprints(donors: list[str] | None) -> set[str | None]:
+        asked = {"perturbations": ["within_script"], "donors": donors}
+        return {spec.robustness.donor_fingerprint for spec in specs(languages=["en"], robustness=asked)}
+
+    assert len(fingerprints(None) | fingerprints(["de"]) | fingerprints(["de", "fr"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"evaluation": {"splits": ["test", "validation"]}}, {}),
+        ({"evaluation": {"predictions": ["perturbed", "test"]}}, {}),
+        (
+            {"evaluation": {"splits": ["validation"]}},
+            {"evaluation": {"splits": ["validation"], "predictions": []}},
+        ),
+        (
+            {"robustness": {"perturbations": ["within_script", "within_language"]}},
+            {"robustness": {"perturbations": ["within_language", "within_script"]}},
+        ),
+    ],
+)
+def test_order_and_what_is_not_scored_do_not_tell_trials_apart(one, other):
+    assert [spec.trial_id() for spec in specs(**one)] == [spec.trial_id() for spec in specs(**other)]
 
 
 def test_files_of_donors_are_part_of_a_trial(tmp_path):

@@ -392,7 +392,14 @@ def test_predictions_whose_sentences_are_gone_are_no_valid_trial(store):
     (file,) = Path(store.location.path, "sentences").glob("*.parquet")
     file.unlink()
     (problem,) = store.verify([trial_id])
-    assert problem.what == f"sentences/{file.name}: missing; delete trials/{trial_id}.parquet, then run the sweep again"
+    assert problem.what == (
+        f"sentences/{file.name}: missing; delete trials/{trial_id}.parquet (of trials with this set one is enough), "
+        "then run the sweep again"
+    )
+    file_of_trial = Path(store.location.path, "trials", f"{trial_id}.parquet")
+    file_of_trial.unlink()
+    commit(store)
+    assert store.verify([trial_id]) == []
 
 
 def test_predictions_for_other_sentences_are_no_valid_trial(store):
@@ -402,7 +409,7 @@ def test_predictions_for_other_sentences_are_no_valid_trial(store):
     file.write_bytes(encode_small(TABLES["sentences"], rows))
     (problem,) = store.verify([make_trial_spec().trial_id()])
     assert "1 sentences, trial" in problem.what
-    assert "has predictions for 2; delete both" in problem.what
+    assert "has predictions for 2; delete it and trials/" in problem.what
 
 
 # Plans

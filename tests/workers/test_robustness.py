@@ -14,6 +14,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from tests.workers.test_corpus import path_corpus, write_parquet
 from workers.data.corpus import Sentences, load_sentences
+from workers.evaluate import count_entities
 from workers.robustness import Perturbed, load_perturbed, write_perturbed
 from workers.trial import ENTITY_TYPES, PERTURBATIONS, TAGS, DonorPool, RobustnessSpec, TrialError
 
@@ -72,11 +73,11 @@ def test_longer_and_shorter_entities_get_tags_of_their_own_length(tmp_path):
     assert found.num_donors == 2
 
 
-def test_neighbours_stay_apart_and_an_entity_without_a_beginning_gets_one(tmp_path):
+def test_neighbours_stay_apart_and_an_entity_without_a_beginning_stays_one(tmp_path):
     write_train(tmp_path, "yo", ("PER", "Juma Musa"))
     found = perturb(tmp_path, [["Ann", "Lee", "Bo"], ["Cy", "Di"]], [[1, 1, 4], [2, 2]], "yo")
     assert found.sentences.tokens == [["Juma", "Musa", "Juma", "Musa", "Bo"], ["Juma", "Musa"]]
-    assert found.sentences.labels == [[1, 2, 1, 2, 4], [1, 2]]  # Bo is ORG, of which there is no donor: it stays
+    assert found.sentences.labels == [[1, 2, 1, 2, 4], [2, 2]]  # Bo is ORG, of which there is no donor: it stays
     assert found.num_replaced.tolist() == [[2, 0, 0], [1, 0, 0]]
 
 
@@ -151,11 +152,16 @@ def test_real_entities_alone_change_and_come_from_train_splits_of_the_pool(langu
     np.testing.assert_array_equal(found.num_replaced, num_replaced)
 
 
-def test_a_replaced_text_has_clean_tags(wikiann):
-    found = load_perturbed(path_corpus(wikiann), SPEC, pool_of("ja", language="ja"), 0).sentences
-    follows = {0: {0, 1, 3, 5}} | {label: {0, 1, 3, 5, label + label % 2} for label in range(1, 7)}
-    for labels in found.labels:
-        assert all(label in follows[before] for before, label in zip([0, *labels], labels, strict=False))
+@pytest.mark.parametrize("matching", ["strict", "lenient"])
+@pytest.mark.parametrize("language", ["ja", "zh"])  # they have I- tags that continue nothing
+def test_a_replaced_text_has_as_many_entities_as_the_published_one(wikiann, language, matching):
+    found = load_perturbed(path_corpus(wikiann), SPEC, pool_of(language, language=language), 0)
+    before, after = (
+        [[TAGS[label] for label in labels] for labels in sentences.labels]
+        for sentences in (found.original, found.sentences)
+    )
+    counts = [count_entities(tags, tags, matching).support.tolist() for tags in (before, after)]
+    assert counts[0] == counts[1]
 
 
 def test_draws_seeds_and_perturbations_differ(wikiann):
