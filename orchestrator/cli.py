@@ -328,23 +328,28 @@ def _plan_table(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    cells: dict[str, dict[tuple[float, float], list[str]]] = {}
+    from orchestrator.results.settings import embeddings_name
+
+    cells: dict[tuple[str, str], dict[float, list[str]]] = {}
     for trial in planned:
         spec, state = trial.spec, statuses.get(trial.trial_id, "new")
-        row = cells.setdefault(spec.language, {})
-        row.setdefault((spec.target_sparsity, spec.embedding_sparsity), []).append(state)
-    columns = sorted({targets for row in cells.values() for targets in row})
+        row = cells.setdefault((spec.language, embeddings_name(spec.target_sparsity, spec.embedding_sparsity)), {})
+        row.setdefault(spec.target_sparsity, []).append(state)
+    has_embeddings = any(embeddings != "dense" for _, embeddings in cells)
     caption = f"completed trials of {len(sweep.seeds)} seeds, by sparsity"
-    if any(embedding for _, embedding in columns):
-        caption += "; +e: word embeddings pruned, too (to the same sparsity, or to the one named)"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("language", no_wrap=True)
-    for sparsity, embedding in columns:
-        other = "" if embedding in (0, sparsity) else f"{embedding:g}"
-        table.add_column(f"{sparsity:g}" + (f"+e{other}" if embedding else ""), justify="right")
-    order = [MULTILINGUAL] if sweep.regime == MULTILINGUAL else sweep.languages
-    for language in order:
-        table.add_row(language, *(_cell(cells[language].get(targets, [])) for targets in columns))
+    if has_embeddings:
+        table.add_column("embeddings", no_wrap=True)
+    for sparsity in sweep.sparsities:
+        table.add_column(f"{sparsity:g}", justify="right")
+    order: list[str] = [MULTILINGUAL] if sweep.regime == MULTILINGUAL else sweep.languages
+    last = None
+    for language, embeddings in sorted(cells, key=lambda place: (order.index(place[0]), place[1])):
+        row = cells[language, embeddings]
+        names = [language if language != last else "", *([embeddings] if has_embeddings else [])]
+        table.add_row(*names, *(_cell(row.get(sparsity, [])) for sparsity in sweep.sparsities))
+        last = language
     return table
 
 
@@ -376,7 +381,7 @@ def _cell(states: list[str]) -> "Text":
     from rich.text import Text
 
     if not states:
-        return Text("–")
+        return Text("")
     failed = f" {states.count('failed')} failed" if "failed" in states else ""
     return Text.assemble(f"{states.count('completed')}/{len(states)}", (failed, "red"))
 

@@ -16,7 +16,7 @@ from orchestrator.errors import StoreError
 from orchestrator.languages import LANGUAGES
 from orchestrator.results.aggregate import TRIAL_NAMES, Cell, F1s, Hole, aggregate_cells, find_cells, micro_f1s
 from orchestrator.results.columns import TEXT, Table
-from orchestrator.results.settings import Row
+from orchestrator.results.settings import Row, embeddings_name
 
 TRIALS_READ = [*TRIAL_NAMES, "num_train_sentences", "num_predictions"]
 
@@ -92,13 +92,6 @@ def _name_fixed_embeddings(trials: pd.DataFrame) -> None:
     num_targets = pruned.groupby(["series", "embedding_sparsity"])["target_sparsity"].transform("nunique")
     fixed = pruned.loc[num_targets > 1, "embedding_sparsity"]
     trials.loc[fixed.index, "embeddings"] = [f"pruned to {value:g}" for value in fixed]
-
-
-def embeddings_name(target_sparsity: float, embedding_sparsity: float) -> str:
-    """How tables name what was done to the word embeddings."""
-    if not embedding_sparsity:
-        return "dense"
-    return "pruned" if embedding_sparsity == target_sparsity else f"pruned to {embedding_sparsity:g}"
 
 
 def _number(value: float | None) -> float:

@@ -140,3 +140,10 @@ def _text(value: Any) -> str:
 
 def _is_dense(row: Row) -> bool:
     return bool(row["target_sparsity"] == 0)
+
+
+def embeddings_name(target_sparsity: float, embedding_sparsity: float) -> str:
+    """How tables name what was done to the word embeddings."""
+    if not embedding_sparsity:
+        return "dense"
+    return "pruned" if embedding_sparsity == target_sparsity else f"pruned to {embedding_sparsity:g}"

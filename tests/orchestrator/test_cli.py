@@ -133,14 +133,21 @@ def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
     assert f"{tmp_path}/?" in done.stdout
 
 
-def test_plan_has_a_column_for_pruned_embeddings(capsys, tmp_path):
+def test_plan_has_a_row_for_pruned_embeddings(capsys, tmp_path):
     words = ("plan", "smoke", "--set", f"results={tmp_path}/r", "--set", "pruning.embedding_sparsity=[off, same, 0.3]")
     code, out, _ = run(capsys, *words)
     assert code == 0
-    assert [word for word in out.splitlines()[1].split() if word[0].isdigit()] == [
-        *("0", "0.5", "0.5+e0.3", "0.5+e", "0.9", "0.9+e0.3", "0.9+e")
-    ]
-    assert "+e: word embeddings pruned, too" in " ".join(out.split())
+    rows = [line.split() for line in out.splitlines()]
+    assert ["language", "embeddings", "0", "0.5", "0.9"] in rows
+    at = rows.index(["en", "dense", "0/2", "0/2", "0/2"])
+    assert rows[at + 1 : at + 3] == [["pruned", "0/2", "0/2"], ["pruned", "to", "0.3", "0/2", "0/2"]]
+
+
+def test_plan_of_the_paper_fits_a_terminal(capsys, tmp_path):
+    code, out, _ = run(capsys, "plan", "paper-mono", "--set", f"results={tmp_path}/r")
+    assert code == 0
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[:-1])) <= 80
 
 
 def test_plan_of_several_languages_together_has_one_row(capsys, tmp_path):
