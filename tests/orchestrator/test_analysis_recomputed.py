@@ -182,7 +182,8 @@ def test_tolerance(tables, sql, is_real):
                    count(*) - count(relative_dense_mean) as num_sparsities_missing, sum(num_pairs)::int as num_trials
             from measured group by all
         )
-        select l.*, coalesce(max(target_sparsity) filter (not is_over), 0) as tolerated_sparsity,
+        select l.*, if(any_value(num_sparsities) > 0, coalesce(max(target_sparsity) filter (not is_over), 0), null)
+               as tolerated_sparsity,
                arg_max(relative_dense_mean, target_sparsity) filter (not is_over) as relative_at_tolerated
         from limits l left join measured m
              on (m.regime, m.language, m.embeddings) = (l.regime, l.language, l.embeddings)
