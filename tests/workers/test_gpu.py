@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tests.benchmarks.kernels import NUM_WEIGHTS, make_weights
+from tests.factories import PRUNING
 from tests.workers.test_run import finish, small_trial
 from workers.optim import MaskedAdamW
 from workers.run import prepare_process, run_trial
@@ -50,6 +51,18 @@ def test_neither_steps_nor_mask_updates_wait_for_the_gpu(scope, semantics, waiti
         optimizer.param_groups[0]["lr"] = 1e-3 / (1 + step)
         optimizer.step()
         optimizer.update_masks(0.2 * (1 + step), scope)
+
+
+def test_pruning_by_scores_does_not_wait_and_equals_the_reference(waiting_is_an_error):
+    both = small_weights(), small_weights()
+    for weights, kernels in zip(both, ("triton", "reference"), strict=True):
+        optimizer = MaskedAdamW(weights, prunable=True, kernels=kernels)
+        if kernels == "reference":  # which may look at the device
+            torch.cuda.set_sync_debug_mode("default")
+        optimizer.step()
+        scores = {weight: weight.detach() * weight.grad for weight in weights}
+        optimizer.prune([(weights, sum(weight.numel() for weight in weights) // 2)], scores)
+    assert all(torch.equal(one, other) for one, other in zip(*both, strict=True))
 
 
 def test_a_captured_step_does_what_an_eager_one_does():
@@ -118,5 +131,27 @@ def test_a_whole_trial(precision):
         assert result.curve[-1].loss < result.curve[0].loss
         again = finish(run_trial(spec, device))
         assert again.curve == result.curve
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"saliency": "movement"},
+        {"saliency": "gradient_times_weight", "scope": "erk"},
+        {"saliency": "random", "embedding_sparsity": 0.5},
+        {"granularity": "n_of_m", "n_of_m": (2, 4), "scope": "layer"},
+        {"granularity": "block", "block_shape": (4, 4), "sparsity_schedule": "linear"},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_a_whole_trial_of_every_axis(changes):
+    device = prepare_process(num_threads=1, use_gpu=True)
+    try:
+        spec = small_trial(pruning=replace(PRUNING, update_every_steps=4, **changes))
+        result = finish(run_trial(spec, device))
+        assert result.achieved_sparsity == pytest.approx(0.5, abs=1e-3)
+        assert finish(run_trial(spec, device)).curve == result.curve
     finally:
         torch.use_deterministic_algorithms(False)
