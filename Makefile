@@ -47,7 +47,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 1 ]
 	$(BIN)/sparsweep analyze $(MINI)
 
-test: $(READY) ## run all tests (about 7 minutes on 2 cores)
+test: $(READY) ## run all tests (about 13 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
@@ -59,7 +59,7 @@ lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## test the kernels, then measure what the README states (about 6 minutes on 2 cores)
+bench: $(READY) ## test the kernels, then measure what the README states (about 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/test_kernels.py
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 

@@ -207,14 +207,14 @@ def test_pruned_embeddings_and_the_data_of_another_language_are_no_other_setting
     assert aggregate(store).table["settings"].to_pylist() == [None, None, None]
 
 
-def test_versions_of_a_languages_data_are_told_apart_by_their_order(store):
+def test_versions_of_a_languages_data_are_told_apart_the_newest_first(store):
     corpus = make_trial_spec().corpus
     commit(store, "sw", 0.5, 0, 0.5)
     newer = make_trial_spec(corpus=replace(corpus, fingerprint="newer files"))
     later = make_circumstances()["started_at"] + timedelta(days=1)
     store.commit_completed(newer, make_trial_result(f1=0.125), **make_circumstances(started_at=later, ended_at=later))
     found = aggregate(store).table.select(["settings", "f1_mean"]).to_pylist()
-    assert {tuple(row.values()) for row in found} == {("data=1", 0.5), ("data=2", 0.125)}
+    assert {tuple(row.values()) for row in found} == {("data=2", 0.5), ("data=1", 0.125)}
 
 
 def test_a_model_folder_that_was_moved_is_no_other_setting(store):
