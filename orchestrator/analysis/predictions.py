@@ -5,7 +5,6 @@ as a number: within a set, equal numbers are equal sequences.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
-from orchestrator.results.files import NUM_READERS, TableFiles
+from orchestrator.results.files import TableFiles
 from orchestrator.results.store import ResultStore
 from workers.trial import CLEAN, TAGS
 
@@ -63,7 +62,7 @@ def read_predictions(store: ResultStore, trial_ids: Iterable[str], split: str) -
     Raises:
         StoreError: a file is missing, damaged or of another version.
     """
-    return collect_predictions(_files_of(store, list(trial_ids)), split)
+    return collect_predictions(TableFiles(store.location).read_each("predictions", trial_ids, PREDICTIONS_READ), split)
 
 
 def collect_predictions(tables: Iterable[tuple[str, pa.Table]], split: str) -> list[PredictedSet]:
@@ -85,24 +84,6 @@ def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
         return TableFiles(store.location).read_one("sentences", set_id, SENTENCES_READ).sort_by("sentence")
     except FileNotFoundError:
         raise StoreError(f"sentences: the set {set_id} is missing; `sparsweep verify` names the trials") from None
-
-
-def _files_of(store: ResultStore, trial_ids: list[str]) -> Iterator[tuple[str, pa.Table]]:
-    files = TableFiles(store.location)
-
-    def read(trial_id: str) -> pa.Table:
-        try:
-            return files.read_one("predictions", trial_id, PREDICTIONS_READ)
-        except FileNotFoundError:
-            raise StoreError(
-                f"{files.path('predictions', trial_id)}: missing; delete {files.path('trials', trial_id)}, "
-                "then run the sweep again"
-            ) from None
-
-    with ThreadPoolExecutor(NUM_READERS) as readers:
-        for start in range(0, len(trial_ids), NUM_READERS):  # `map` over all would read ahead without end
-            batch = trial_ids[start : start + NUM_READERS]
-            yield from zip(batch, readers.map(read, batch), strict=True)
 
 
 def _parts(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -82,16 +82,27 @@ class TableFiles:
         """The rows of these keys in tables of `ROWS_OF_PART` rows or little more."""
         order = [(column, "ascending") for column in TABLES[name].sort_by]
         part: list[pa.Table] = []
-        with ThreadPoolExecutor(NUM_READERS) as readers:
-            keys = list(keys)
-            for start in range(0, len(keys), NUM_READERS):  # `map` over all would read ahead without end
-                batch = keys[start : start + NUM_READERS]
-                for key, data in zip(batch, readers.map(lambda key: self._read_bytes(name, key), batch), strict=True):
-                    part.append(self._decode(name, key, data, None).sort_by(order))
-                if sum(rows.num_rows for rows in part) >= ROWS_OF_PART:
-                    yield pa.concat_tables(part)
-                    part = []
+        for _, rows in self.read_each(name, keys):
+            part.append(rows.sort_by(order))
+            if sum(rows.num_rows for rows in part) >= ROWS_OF_PART:
+                yield pa.concat_tables(part)
+                part = []
         yield pa.concat_tables([TABLES[name].arrow_schema.empty_table(), *part])
+
+    def read_each(
+        self, name: str, keys: Iterable[str], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Each key and its rows, with few files in memory at a time.
+
+        Raises:
+            StoreError: a file is missing, damaged or of another version.
+        """
+        left = list(keys)
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            for start in range(0, len(left), NUM_READERS):  # `map` over all would read ahead without end
+                batch = left[start : start + NUM_READERS]
+                for key, data in zip(batch, readers.map(lambda key: self._read_bytes(name, key), batch), strict=True):
+                    yield key, self._decode(name, key, data, columns)
 
     def read(self, name: str, columns: Sequence[str] | None, completed: Collection[str] | None = None) -> pa.Table:
         """All rows of a table, sorted. Of the tables with numbers of trials, those of the `completed` ones."""
