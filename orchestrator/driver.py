@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cluster.local import TUNE_ENVIRONMENT, private_ray
+from cluster.private_ray import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import SweepProgress

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from cluster.local import private_environment
+from cluster.private_ray import private_environment
 from orchestrator.plan import make_plan
 from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
 from tests.benchmarks import analysis, evaluation, kernels

@@ -11,7 +11,7 @@ from tests.integration.conftest import numbers, sparsweep, write_sweep
 
 CLUSTER = """
 import json, os, sys
-from cluster.local import private_ray
+from cluster.private_ray import private_ray
 local = private_ray(num_cpus=2)
 os.environ.update(local.environment)
 import ray

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local import LocalRay, private_ray
+from cluster.private_ray import LocalRay, private_ray
 from cluster.machine import usable_cpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # A driver as the sweep's own: starts a private Ray, runs a task, says where it is, ends when its input does.
 DRIVER = """
 import json, os, sys
-from cluster.local import private_ray
+from cluster.private_ray import private_ray
 local_ray = private_ray(num_cpus=1, num_gpus=0)
 os.environ.update(local_ray.environment)
 import ray
