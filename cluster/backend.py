@@ -44,6 +44,7 @@ class JobSpec:
         plan_digest: hash of the trial ids as planned here, which the job compares with its own; None: not planned here.
         cpus_per_trial: cores of a trial.
         gpus_per_trial: GPUs of a trial; None: one.
+        retry_failed: whether trials that failed in an earlier run are tried again.
     """
 
     name: str
@@ -54,11 +55,17 @@ class JobSpec:
     plan_digest: str | None
     cpus_per_trial: int
     gpus_per_trial: float | None
+    retry_failed: bool = False
 
     @property
     def job_name(self) -> str:
-        """How the job is called wherever it is seen: at most 47 of a-z, 0-9 and -, beginning with a letter."""
-        return f"sw-{self.name[:35].rstrip('-')}-{self.sweep_id}"
+        """How the job is called wherever it is seen."""
+        return job_name(self.name, self.sweep_id)
+
+
+def job_name(sweep: str, sweep_id: str) -> str:
+    """Name of the jobs of a sweep: at most 47 of a-z, 0-9 and -, beginning with a letter."""
+    return f"sw-{sweep[:35].rstrip('-')}-{sweep_id}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ class SlurmProfile(ProfileSection):
     temp_root: Annotated[str, Field(pattern=r"^/[^\s'\"\\`$]*$", max_length=20)] = "/tmp"  # noqa: S108
     """Folder on the nodes for Ray's sockets and logs; at most 20 bytes."""
     extra: list[Line] = []
-    """More options of sbatch, such as --exclusive, a line each."""
+    """More options of sbatch, such as --exclusive, a line each; not for the head job of elastic mode."""
 
     @field_validator("extra")
     @classmethod
@@ -211,8 +211,8 @@ class KubernetesProfile(ProfileSection):
     """How often KubeRay builds the cluster anew when the driver failed."""
     deadline_s: PositiveInt = 7 * 24 * 3600
     """The job is stopped after this time."""
-    ttl_s: NaturalInt = 24 * 3600
-    """How long the finished job stays to be looked at."""
+    ttl_s: NaturalInt = 60
+    """How long the pods of a finished job stay to be looked at; the job itself and the driver's log stay longer."""
 
 
 Profile = Annotated[

@@ -14,22 +14,37 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.errors import ClusterError
+from cluster.profiles import PROFILES
+from orchestrator import cli_jobs
+from orchestrator.cli_shared import (
+    BAD_INPUT,
+    DONE,
+    FAULT,
+    INTERRUPTED,
+    SOME_FAILED,
+    STOPPED,
+    count,
+    counts_line,
+    find_failures,
+    load,
+    open_console,
+    open_store,
+    plan_table,
+    print_failures,
+)
 from orchestrator.errors import SweepError
-from workers.trial import MULTILINGUAL, PERTURBATIONS, describe_place
+from workers.trial import PERTURBATIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
     from orchestrator.sweep_spec import SweepSpec
 
-DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
 MAX_ERROR_LINES = 10
 ANALYSIS_WIDTH = 100
 """Columns that the tables of `analyze` are made for; used where there is no terminal."""
@@ -49,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
-    except (SweepError, OSError) as error:
+    except (SweepError, ClusterError, OSError) as error:
         code = BAD_INPUT
         _print_error(str(error), args.debug)
     except Exception as error:
@@ -72,7 +87,7 @@ def _print_error(message: str, is_debugging: bool) -> None:
 
 def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, and what would run."""
-    sweep, planned, store = _load(args)
+    sweep, planned, store = load(args)
     statuses = store.statuses()
     if args.json:
         trials = [
@@ -81,11 +96,11 @@ def plan(args: argparse.Namespace) -> int:
         ]
         print(json.dumps({"sweep": sweep.name, "results": str(store.location), "trials": trials}))
         return DONE
-    console = _console()
-    console.print(_plan_table(sweep, planned, statuses))
+    console = open_console()
+    console.print(plan_table(sweep, planned, statuses))
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
-    console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
+    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     return DONE
 
 
@@ -93,12 +108,13 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing of a sweep."""
     from orchestrator.plan import trials_left
 
-    sweep, planned, store = _load(args)
+    sweep, planned, store = load(args)
+    _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
     statuses = store.statuses()
     store.write_plan(sweep.name, [trial.spec for trial in planned])
-    console = _console()
-    console.print(_counts_line(sweep, store, _counts(planned, statuses)), soft_wrap=True)
+    console = open_console()
+    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     left = trials_left(planned, statuses, args.retry_failed)
     stop_reason = None
     if left:
@@ -113,31 +129,17 @@ def run(args: argparse.Namespace) -> int:
     return _conclude(sweep, planned, store, console)
 
 
-def status(args: argparse.Namespace) -> int:
-    """Count what of a sweep is completed, failed and new, and name the failures."""
-    sweep, planned, store = _load(args)
-    counts = _counts(planned, store.statuses())
-    failures = _failures(planned, store) if counts["failed"] else []
-    if args.json:
-        print(json.dumps({"sweep": sweep.name, "results": str(store.location), **counts, "failures": failures}))
-        return DONE
-    console = _console()
-    console.print(_counts_line(sweep, store, counts), soft_wrap=True)
-    _print_failures(failures, console)
-    return DONE
-
-
 def aggregate(args: argparse.Namespace) -> int:
     """Mean, spread and difference to dense of F1, by language and sparsity; what is missing is named."""
     from orchestrator.results import report
     from orchestrator.results.aggregate import aggregate as aggregate_results
 
-    result = aggregate_results(_store(args.results), args.split)
+    result = aggregate_results(open_store(args.results), args.split)
     if args.csv is not None:
         report.write_csv(result, args.csv)
     if args.parquet is not None:
         report.write_parquet(result, args.parquet)
-    console = _console()
+    console = open_console()
     console.print(report.f1_table(result))
     if result.holes:
         console.print(report.hole_table(result))
@@ -150,11 +152,11 @@ def analyze(args: argparse.Namespace) -> int:
     from orchestrator.analysis.analyze import write_tables
     from orchestrator.analysis.show import show
 
-    store = _store(args.results)
+    store = open_store(args.results)
     tables = analyze_results(store, args.split)
     folder = args.out or str(store.location / "analysis")
     write_tables(tables, folder)
-    console = _console(width=None if sys.stdout.isatty() else ANALYSIS_WIDTH)
+    console = open_console(width=None if sys.stdout.isatty() else ANALYSIS_WIDTH)
     console.print(show(tables))
     console.print(f"All columns, with what they mean: {folder}/<table>.parquet, and .csv", soft_wrap=True)
     return DONE
@@ -189,16 +191,16 @@ def perturb(args: argparse.Namespace) -> int:
 
 def compact(args: argparse.Namespace) -> int:
     """Write each table of the results as one Parquet file."""
-    for location in _store(args.results).compact():
+    for location in open_store(args.results).compact():
         print(location)
     return DONE
 
 
 def verify(args: argparse.Namespace) -> int:
     """Check that every planned trial has exactly one valid completed row; say which have not."""
-    _, planned, _ = _load(args)
-    store = _store(args.results)
-    console = _console()
+    _, planned, _ = load(args)
+    store = open_store(args.results)
+    console = open_console()
     specs = {trial.trial_id: trial.spec for trial in planned}
     problems = store.verify(specs)
     for problem in problems:
@@ -210,15 +212,15 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def schema(args: argparse.Namespace) -> int:
-    """Print the JSON schema of sweep files, or with --results the tables and columns of results."""
+    """Print the JSON schema of sweep files or cluster profiles, or with --results the tables and columns of results."""
     if args.results:
         from orchestrator.results.schema import describe
 
         print(describe())
-    else:
-        from orchestrator.sweep_spec import SweepSpec
+        return DONE
+    from orchestrator.sweep_spec import SweepSpec
 
-        print(json.dumps(SweepSpec.model_json_schema(), indent=2))
+    print(json.dumps((PROFILES[args.cluster] if args.cluster else SweepSpec).model_json_schema(), indent=2))
     return DONE
 
 
@@ -242,7 +244,7 @@ def doctor(args: argparse.Namespace) -> int:
     from orchestrator.doctor import examine, render
 
     findings = examine()
-    _console().print(render(findings))
+    open_console().print(render(findings))
     return DONE if all(finding.is_ok for finding in findings) else SOME_FAILED
 
 
@@ -274,6 +276,17 @@ def _run_trials(
     return running.stop_reason
 
 
+def _refuse_other_plan(expected: str | None, planned: "Sequence[PlannedTrial]") -> None:
+    """A job must run the trials that were planned where it was submitted."""
+    from orchestrator.plan import plan_digest
+
+    if expected is not None and plan_digest(planned) != expected:
+        raise SweepError(
+            f"--expect-plan {expected}: the trials planned here are others, {plan_digest(planned)}; data, model or "
+            "package versions differ between this machine and the one that submitted: make them equal, submit again"
+        )
+
+
 def _conclude(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "ResultStore", console: "Console") -> int:
     """After the last trial: the table, the failures, where the files are, and the exit code."""
     from orchestrator.results.aggregate import aggregate as aggregate_results
@@ -282,75 +295,13 @@ def _conclude(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", store: "Res
     split = "test" if "test" in sweep.evaluation.splits else "validation"
     cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
     console.print(f1_table(aggregate_results(store, split).of_cells(cells)))
-    counts = _counts(planned, store.statuses())
-    _print_failures(_failures(planned, store) if counts["failed"] else [], console)
+    counts = count(planned, store.statuses())
+    print_failures(find_failures(planned, store) if counts["failed"] else [], console)
     console.print(f"Results: {store.location}, all trials of a table in compact/<table>.parquet", soft_wrap=True)
     if counts["failed"]:
         console.print(f"{counts['failed']} of {len(planned)} trials failed; try them again with --retry-failed")
         return SOME_FAILED
     return STOPPED if counts["new"] else DONE
-
-
-def _load(args: argparse.Namespace) -> "tuple[SweepSpec, list[PlannedTrial], ResultStore]":
-    """The sweep, its trials in order, and the store of its results."""
-    from orchestrator.plan import make_plan
-    from orchestrator.sweep_spec import load_sweep_spec
-
-    sweep = load_sweep_spec(args.spec, args.set)
-    return sweep, make_plan(sweep), _store(sweep.results, must_exist=False)
-
-
-def _store(location: str, must_exist: bool = True) -> "ResultStore":
-    from orchestrator.results.store import ResultStore
-
-    store = ResultStore(location)
-    path = Path(store.location.path)
-    if store.location.is_local and path.exists() and not path.is_dir():
-        raise SweepError(f"results: {location} is a file; give a folder")
-    if must_exist and not store.planned_sweeps():
-        raise SweepError(f"{location}: holds no results; give the results of a sweep that has been run")
-    return store
-
-
-def _counts(planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> dict[str, int]:
-    found = Counter(statuses.get(trial.trial_id, "new") for trial in planned)
-    return {state: found[state] for state in ("completed", "failed", "new")}
-
-
-def _counts_line(sweep: "SweepSpec", store: "ResultStore", counts: Mapping[str, int]) -> str:
-    """The state of a sweep in one line."""
-    shown = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return f"{sweep.name}: {sum(counts.values())} trials, {shown}; results in {store.location}"
-
-
-def _plan_table(sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> "Table":
-    """Languages down, sparsities across, in each cell the trials that are done of all seeds."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from orchestrator.results.settings import embeddings_name
-
-    cells: dict[tuple[str, str], dict[float, list[str]]] = {}
-    for trial in planned:
-        spec, state = trial.spec, statuses.get(trial.trial_id, "new")
-        row = cells.setdefault((spec.language, embeddings_name(spec.target_sparsity, spec.embedding_sparsity)), {})
-        row.setdefault(spec.target_sparsity, []).append(state)
-    has_embeddings = any(embeddings != "dense" for _, embeddings in cells)
-    caption = f"completed trials of {len(sweep.seeds)} seeds, by sparsity"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
-    table.add_column("language", no_wrap=True)
-    if has_embeddings:
-        table.add_column("embeddings", no_wrap=True)
-    for sparsity in sweep.sparsities:
-        table.add_column(f"{sparsity:g}", justify="right")
-    order: list[str] = [MULTILINGUAL] if sweep.regime == MULTILINGUAL else sweep.languages
-    last = None
-    for language, embeddings in sorted(cells, key=lambda place: (order.index(place[0]), place[1])):
-        row = cells[language, embeddings]
-        names = [language if language != last else "", *([embeddings] if has_embeddings else [])]
-        table.add_row(*names, *(_cell(row.get(sparsity, [])) for sparsity in sweep.sparsities))
-        last = language
-    return table
 
 
 def _print_weights(planned: "Sequence[PlannedTrial]", console: "Console") -> None:
@@ -375,43 +326,6 @@ def _print_weights(planned: "Sequence[PlannedTrial]", console: "Console") -> Non
         if lines not in shown:
             shown.add(lines)
             console.print("\n".join(["weights that are pruned:", *lines]), soft_wrap=True)
-
-
-def _cell(states: list[str]) -> "Text":
-    from rich.text import Text
-
-    if not states:
-        return Text("")
-    failed = f" {states.count('failed')} failed" if "failed" in states else ""
-    return Text.assemble(f"{states.count('completed')}/{len(states)}", (failed, "red"))
-
-
-def _failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[dict[str, Any]]:
-    columns = ["trial_id", "language", "target_sparsity", "embedding_sparsity", "seed"]
-    columns += ["status", "error_kind", "error_message"]
-    ids = {trial.trial_id for trial in planned}
-    rows = store.read("trials", columns).to_pylist()
-    failed = [row for row in rows if row["status"] == "failed" and row["trial_id"] in ids]
-    return [{key: value for key, value in row.items() if key != "status"} for row in failed]
-
-
-def _print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
-    for row in failures:
-        place = (row[name] for name in ("language", "target_sparsity", "embedding_sparsity", "seed"))
-        text = f"failed: {describe_place(*place)}: {row['error_kind']}: {row['error_message']}"
-        console.print(text, soft_wrap=True)
-
-
-def _console(width: int | None = None) -> "Console":
-    from rich.console import Console
-
-    class PlainConsole(Console):
-        """Takes text as it is, and leaves a reader that went away to `main`."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return PlainConsole(markup=False, highlight=False, width=width)
 
 
 # The command line
@@ -444,10 +358,12 @@ def _parser() -> argparse.ArgumentParser:
     planning = command(plan, takes_spec=True)
     planning.add_argument("--json", action="store_true", help=with_json)
     planning.add_argument("--weights", action="store_true", help="name the weights that are pruned (needs torch)")
-    command(run, takes_spec=True).add_argument(
-        "--retry-failed", action="store_true", help="run trials again that failed in an earlier run"
+    running = command(run, takes_spec=True)
+    running.add_argument("--retry-failed", action="store_true", help="run trials again that failed in an earlier run")
+    running.add_argument(
+        "--expect-plan", metavar="DIGEST", help="refuse to run other trials than those; for batch jobs"
     )
-    command(status, takes_spec=True).add_argument("--json", action="store_true", help=with_json)
+    cli_jobs.add_commands(command)
     aggregated = command(aggregate, takes_results=True)
     aggregated.add_argument("--split", default="test", choices=["validation", "test"], help="default: %(default)s")
     aggregated.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
@@ -464,7 +380,9 @@ def _parser() -> argparse.ArgumentParser:
     perturbing.add_argument("--draw", type=int, default=0, help="number of the draw, from 0; default: %(default)s")
     command(compact, takes_results=True)
     command(verify, takes_spec=True, takes_results=True)
-    command(schema).add_argument("--results", action="store_true", help="the tables of results instead")
+    describing = command(schema)
+    describing.add_argument("--results", action="store_true", help="the tables of results instead")
+    describing.add_argument("--cluster", choices=PROFILES, help="the fields of a profile of this backend instead")
     command(sweeps).add_argument("name", nargs="?", help="print this one")
     command(doctor)
     return parser

@@ -4,7 +4,7 @@ Planning looks at what the sweep names (languages, corpus files, model folder) a
 any job is queued. It imports neither torch nor ray.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from workers.trial import (
     TrialError,
     TrialSpec,
     combine_fingerprints,
+    digest,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def trials_left(
     """The planned trials that the results do not have; with `retry_failed` also those that failed."""
     done = {"completed"} if retry_failed else {"completed", "failed"}
     return [trial for trial in planned if statuses.get(trial.trial_id) not in done]
+
+
+def plan_digest(planned: Sequence[PlannedTrial]) -> str:
+    """16 hexadecimal digits that are the same exactly for plans of the same trials, in whatever order."""
+    return digest(sorted(trial.trial_id for trial in planned))
 
 
 @dataclass(frozen=True)

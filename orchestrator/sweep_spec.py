@@ -5,12 +5,10 @@ into trials. Defaults are those of XTREME (Hu et al. 2020) for named-entity reco
 pruning defaults are ours, since Ogueji et al. (2022) do not publish theirs.
 """
 
-import difflib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -23,7 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.clusters import ProfilesByName
 from orchestrator.errors import SpecError
+from orchestrator.strict import describe_fault, read_yaml
 from workers.pruning.granularity import GRANULARITIES
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.schedule import SCHEDULES
@@ -293,6 +293,9 @@ class SweepSpec(Section):
     evaluation: Evaluation = Evaluation()
     robustness: Robustness = Robustness()
     resources: Resources = Resources()
+    clusters: ProfilesByName = Field(default={}, exclude=True)
+    """Profiles of clusters by name, for `sparsweep submit --on NAME`; they come before files of the user's. No part of
+    what is stored with results."""
 
     _distinct = field_validator("languages", "sparsities", "seeds")(refuse_duplicates)
 
@@ -380,7 +383,7 @@ def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
     if not file.is_file():
         file = builtin_sweeps().get(path, file)
     try:
-        fields = _read_yaml(file.read_text(encoding="utf-8"), str(file))
+        fields = read_yaml(file.read_text(encoding="utf-8"), str(file))
     except FileNotFoundError as error:
         names = ", ".join(builtin_sweeps())
         raise SpecError(f"{path}: no such file; give a sweep file or one of the built-in sweeps: {names}") from error
@@ -393,34 +396,7 @@ def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         return SweepSpec.model_validate(fields)
     except ValidationError as error:
-        raise SpecError("\n".join(f"{file}: {_describe(fault)}" for fault in error.errors())) from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Plain values only, and no key twice in one mapping (YAML would silently keep the last)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=True) for key in nodes]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice; keep one", nodes[position].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise SpecError(f"{place}: not YAML: {error.problem}; see `sparsweep sweeps` for examples") from error
-    except RecursionError as error:
-        raise SpecError(f"{where}: not YAML that a sweep needs: nested too deeply") from error
-    except (yaml.YAMLError, TypeError, ValueError) as error:  # unhashable keys, impossible dates, odd characters
-        raise SpecError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+        raise SpecError("\n".join(f"{file}: {describe_fault(fault, SweepSpec)}" for fault in error.errors())) from error
 
 
 def _override(fields: dict[str, Any], override: str) -> None:
@@ -433,33 +409,4 @@ def _override(fields: dict[str, Any], override: str) -> None:
         fields = fields.setdefault(section, {})
         if not isinstance(fields, dict):
             raise SpecError(f"--set {override}: {section} holds {fields!r}, which has no fields")
-    fields[name] = _read_yaml(value, f"--set {path}")
-
-
-def _describe(fault: Any) -> str:
-    """One line for one of pydantic's faults: where, what was wrong, the value."""
-    where = ".".join(str(part) for part in fault["loc"])
-    message: str = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_did_you_mean(fault['loc'])}; `sparsweep schema` lists the fields"
-    if fault["type"] == "missing":
-        return f"{where}: missing; `sparsweep schema` describes it"
-    if not where:  # a check across fields names them itself
-        return message
-    return f"{where}: {_shorten(fault['input'])}: {message[0].lower() + message[1:]}"
-
-
-def _did_you_mean(loc: tuple[str | int, ...]) -> str:
-    model: Any = SweepSpec
-    for part in loc[:-1]:
-        field = model.model_fields.get(part)
-        model = field.annotation if field else None
-        if not (isinstance(model, type) and issubclass(model, Section)):
-            return ""
-    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f", did you mean {close[0]}" if close else ""
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    fields[name] = read_yaml(value, f"--set {path}")

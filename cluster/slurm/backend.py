@@ -1,0 +1,192 @@
+"""Slurm: hands batch scripts to `sbatch`, and says what became of them.
+
+Two modes. `block` is one job of all nodes. `elastic` is a small head job and an array of single-GPU worker jobs, which
+start as the queue lets them, and which may be preempted one by one; its job id is HEAD+WORKERS. What runs inside is
+`cluster.slurm.job`.
+"""
+
+import getpass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.errors import ClusterError
+from cluster.job_files import write_sweep_file, write_whole
+from cluster.profiles import SlurmProfile
+from cluster.slurm import files
+from cluster.slurm.queue import STATES, accounted_state, ask, job_fields, scancel
+from cluster.slurm.script import make_script, probe, worker_name
+
+NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
+"""Stands between the two scripts of elastic mode in what `render` returns."""
+STOPPED = 75
+"""Exit code of a sweep that was stopped with trials left."""
+
+
+class SlurmBackend:
+    """A Slurm cluster whose commands are on this machine's PATH."""
+
+    def __init__(self, profile: SlurmProfile):
+        self.profile = profile
+
+    def check(self) -> list[str]:
+        """See `Backend`; asks Slurm for its partitions."""
+        try:
+            known = set(ask("sinfo", "-h", "-o", "%R").split())
+        except ClusterError as error:
+            return [str(error)]
+        wanted = {"partition": self.profile.partition, "head_partition": self.profile.head_partition}
+        return [
+            f"{field}: {name}: no such partition here; there are: {', '.join(sorted(known))}"
+            for field, name in wanted.items()
+            if name and not set(name.split(",")) <= known
+        ]
+
+    def render(self, job: JobSpec) -> str:
+        """See `Backend`: the batch script, in elastic mode both."""
+        return NEXT_SCRIPT.join(self._scripts(job))
+
+    def submit(self, job: JobSpec) -> str:
+        """See `Backend`: Slurm is asked whether it would take each script before the first one is sent."""
+        scripts = self._scripts(job)
+        if problems := self.check():
+            raise ClusterError("\n".join(problems))
+        for script in scripts:
+            _sbatch(script, "--test-only")
+        write_sweep_file(job)
+        write_whole(job.folder / files.PROBE, probe(job))
+        head = _sbatch(scripts[0], "--parsable")
+        if len(scripts) == 1:
+            return head
+        try:
+            workers = _sbatch(scripts[1], "--parsable", f"--dependency=after:{head}")
+            write_whole(job.folder / files.WORKERS, workers)
+        except (ClusterError, OSError):
+            scancel(head)
+            raise
+        return f"{head}+{workers}"
+
+    def live_jobs(self, job_name: str) -> list[str]:
+        """See `Backend`."""
+        heads, workers = _ids(job_name), _ids(worker_name(job_name))
+        if not heads:
+            return workers  # they outlived their head, and will see it
+        return [*(f"{head}+{worker}" for head, worker in zip(heads, workers, strict=False)), *heads[len(workers) :]]
+
+    def status(self, job_id: str) -> JobStatus:
+        """See `Backend`; of an elastic job the state is its head's, and `detail` counts the workers."""
+        head, _, workers = job_id.partition("+")
+        state, native, detail = _status(head)
+        if workers and not state.is_terminal:
+            detail = "; ".join(part for part in (detail, _count_workers(workers)) if part)
+        return JobStatus(job_id=job_id, state=state, native=native, detail=detail)
+
+    def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
+        """See `Backend`."""
+        from cluster.job_files import read_lines
+
+        head = job_id.partition("+")[0]
+        log, is_over = folder / f"{head}.log", lambda: self.status(job_id).state.is_terminal
+        yield from read_lines(log, is_over if follow else None)
+
+    def cancel(self, job_id: str, job_name: str, now: bool) -> None:
+        """See `Backend`: a running job is sent USR1, upon which it stops its trials and ends; others are cancelled."""
+        head, _, workers = job_id.partition("+")
+        fields = job_fields(head)
+        _refuse_foreign(head, fields, job_name)
+        if now or not fields or _state(fields[0])[0] is not JobState.RUNNING:
+            scancel(head, *([workers] if workers else []))
+        else:
+            scancel("--batch", "--signal=USR1", head)
+
+    def _scripts(self, job: JobSpec) -> list[str]:
+        if self.profile.mode == "block":
+            return [make_script(job, self.profile, "block")]
+        return [make_script(job, self.profile, "head"), make_script(job, self.profile, "worker")]
+
+
+def _sbatch(script: str, *options: str) -> str:
+    """Hand over a script; what Slurm refuses comes with what can be done about it."""
+    try:
+        return ask("sbatch", *options, stdin=script).strip().partition(";")[0]
+    except ClusterError as error:
+        text = re.sub(r"\b(sbatch|allocation failure): (error: )?", "", str(error)).removeprefix("slurm: ")
+        remedy = next((remedy for part, remedy in REMEDIES.items() if part in text), "see the profile")
+        raise ClusterError(f"slurm: sbatch refuses the job: {text}; {remedy}") from error
+
+
+REMEDIES = {
+    "account": "set account in the profile, or ask the cluster's admins which you may use (sacctmgr show assoc)",
+    "qos": "set qos in the profile to one that you may use (sacctmgr show qos)",
+    "partition": "set partition in the profile (sinfo lists them)",
+    "ime limit": "lower time_limit in the profile (sinfo -o '%R %l' lists what partitions allow)",
+    "feature": "set constraint in the profile to features that nodes have (sinfo -o '%f')",
+    "node configuration": "ask for fewer nodes, GPUs, cores or less memory in the profile (sinfo -o '%R %D %G %c %m')",
+    "node count": "ask for fewer nodes in the profile",
+    "generic resource": "set gpu_type and gpus_per_node in the profile to what nodes have (sinfo -o '%G')",
+    "unrecognized option": "mend extra in the profile",
+}
+"""A word of Slurm's refusals, and what to do."""
+
+
+def _ids(name: str) -> list[str]:
+    text = ask("squeue", "-h", f"--user={getpass.getuser()}", f"--name={name}", "-o", "%F")
+    return sorted(set(text.split()), key=int)
+
+
+def _status(job_id: str) -> tuple[JobState, str, str]:
+    fields = job_fields(job_id)
+    if fields:
+        return _state(fields[0])
+    accounted = accounted_state(job_id)
+    if accounted is None:
+        return JobState.GONE, "unknown to Slurm", "Slurm keeps no more record of it"
+    return _state({"JobState": accounted[0], "ExitCode": accounted[1]})
+
+
+def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
+    """Our state, Slurm's, and what it says besides."""
+    native = fields["JobState"].partition(",")[0]
+    state = STATES.get(native, JobState.UNKNOWN)
+    if native == "FAILED" and fields.get("ExitCode") == f"{STOPPED}:0":
+        return JobState.CANCELLED, native, "stopped with trials left"
+    if state is JobState.PENDING:
+        return state, native, f"waits: {fields.get('Reason', 'None')}"
+    if state is JobState.RUNNING:
+        restarts = int(fields.get("Restarts", "0"))
+        ran = f"on {fields.get('NodeList', '?')} for {fields.get('RunTime', '?')} of {fields.get('TimeLimit', '?')}"
+        return state, native, ran + (f", after {restarts} returns to the queue" if restarts else "")
+    if state is JobState.FAILED:
+        return state, native, f"exit code {fields.get('ExitCode', '?')}"
+    return state, native, ""
+
+
+def _count_workers(workers: str) -> str:
+    tasks = [task for task in job_fields(workers) if "JobState" in task]
+    counts: Counter[JobState] = Counter()
+    for task in tasks:
+        counts[_state(task)[0]] += _num_tasks(task.get("ArrayTaskId", "0"))
+    running, waiting = counts[JobState.RUNNING], counts[JobState.PENDING]
+    return f"workers: {running} running, {waiting} waiting"
+
+
+def _num_tasks(task_ids: str) -> int:
+    """Tasks of one record; those that have not started share one, such as 3-7 or 1,4-6%2."""
+    number = 0
+    for part in task_ids.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        number += int(last or first) - int(first) + 1
+    return number
+
+
+def _refuse_foreign(job_id: str, fields: Sequence[Mapping[str, str]], job_name: str) -> None:
+    """A job id may be wrong, or have come to somebody else since."""
+    if not fields:
+        return
+    name, owner = fields[0].get("JobName"), fields[0].get("UserId", "").partition("(")[0]
+    if name != job_name or owner != getpass.getuser():
+        raise ClusterError(
+            f"slurm: job {job_id} is {name} of {owner}, not {job_name} of {getpass.getuser()}; left alone"
+        )

@@ -1,0 +1,205 @@
+"""What runs inside a Slurm job: starts Ray on its nodes, the driver on the first, and brings both to a good end.
+
+    python -m cluster.slurm.job block …     a whole allocation: a raylet a node (by srun), the driver beside the first
+    python -m cluster.slurm.job head …      elastic: a raylet without trials, the driver, and the address for workers
+    python -m cluster.slurm.job worker …    elastic: one raylet that joins, leaves, and comes back
+    python -m cluster.slurm.job node …      one node of a block; started by `block`
+
+Signals, as Slurm sends them: USR2 before the time limit and TERM on preemption make trials save their checkpoints and
+the job go back to the queue; USR1, which `sparsweep cancel` sends, does the same but the job does not come back.
+Only the standard library is needed here.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cluster.job_files import write_whole
+from cluster.raylet import Offer, Ports, Raylet, is_reachable, own_address
+from cluster.slurm import files, nodes
+from cluster.slurm.queue import requeue_myself, scancel, time_left_s
+from cluster.slurm.signals import Signals, Wish, say
+
+DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
+"""Exit codes of `sparsweep run`."""
+
+RAY_READY_S = 120.0
+NODES_END_S = 30.0
+SHORTEST_RUN_S = 60.0
+"""A driver that stops by itself sooner than this would only do it again."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one role; the exit code is the job's."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    args = _parser().parse_args(given[:end])
+    args.words = given[end + 1 :]  # the command line of sparsweep; argparse would take its options for ours
+    roles = {"block": drive, "head": drive, "worker": nodes.run_worker, "node": nodes.run_node}
+    return roles[args.role](args)
+
+
+def drive(args: argparse.Namespace) -> int:
+    """Start Ray, run the driver on it until it ends or is told to, and decide whether the job comes back."""
+    signals, started_s = Signals(), time.monotonic()
+    _check_folder(args)
+    offer = nodes.offer() if args.role == "block" else replace(nodes.offer(), cpus=0, gpus=0)
+    ports, own = nodes.free_ports(offer), own_address(os.environ.get("SLURMD_NODENAME"))
+    address = f"{own}:{ports.gcs}"
+    os.environ |= {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    cluster = _Block(args) if args.role == "block" else _Head(args, address, own, ports, offer)
+    code = STOPPED
+    try:
+        if _wait_until(lambda: is_reachable(address), cluster.is_running, signals):
+            cluster.announce()
+            code = _run_driver(args, signals)
+        elif not signals.wish:
+            say(f"Ray did not start within {RAY_READY_S:g} s on {address}; see the other logs in {args.folder}")
+            code = BAD_INPUT
+    finally:
+        cluster.close()
+    return _conclude(args, code, signals.wish, time.monotonic() - started_s)
+
+
+class _Block:
+    """Raylets on all nodes, started by srun."""
+
+    def __init__(self, args: argparse.Namespace):
+        words = [args.python, "-P", "-m", "cluster.slurm.job", "node", "--head-name", os.environ["SLURMD_NODENAME"]]
+        words += ["--folder", str(args.folder), "--temp-root", args.temp_root]
+        log = f"--output={str(args.folder).replace('%', '%%')}/%j.%N.log"
+        environment = os.environ | {nodes.BATCH_PID: str(os.getpid())}
+        self._step = subprocess.Popen(
+            [*_srun(args, int(os.environ["SLURM_JOB_NUM_NODES"])), log, *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def is_running(self) -> bool:
+        return self._step.poll() is None
+
+    def announce(self) -> None:
+        """Nobody has to be told: the nodes got the address from their environment."""
+
+    def close(self) -> None:
+        """End the raylets: srun passes USR1 on to them, while TERM would make it kill the step at once."""
+        if self.is_running():
+            self._step.send_signal(signal.SIGUSR1)
+        try:
+            self._step.wait(timeout=NODES_END_S)
+        except subprocess.TimeoutExpired:
+            self._step.kill()
+
+
+class _Head:
+    """A raylet that gives nothing to trials, and the file by which workers find it."""
+
+    def __init__(self, args: argparse.Namespace, address: str, own: str, ports: Ports, offer: Offer):
+        self._file, self._address = args.folder / files.ADDRESS, address
+        log = args.folder / f"{os.environ['SLURM_JOB_ID']}.ray.log"
+        self._raylet = Raylet(address, own, ports, offer, args.temp_root, is_head=True, log=log)
+
+    def is_running(self) -> bool:
+        return self._raylet.is_running()
+
+    def announce(self) -> None:
+        """Tell workers where to go; the file holds the token, so only its owner can read it."""
+        write_whole(self._file, json.dumps({"address": self._address, "token": os.environ["RAY_AUTH_TOKEN"]}))
+
+    def close(self) -> None:
+        self._file.unlink(missing_ok=True)
+        self._raylet.close()
+
+
+def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
+    """The same command as on a laptop; returns its exit code."""
+    environment = dict(os.environ)
+    if args.role == "head":
+        environment["SPARSWEEP_ELASTIC"] = "1"
+    left_s = time_left_s(os.environ["SLURM_JOB_ID"])
+    if left_s is not None:
+        environment["SPARSWEEP_DEADLINE"] = str(time.time() + left_s - args.stop_before_s)
+        environment["SPARSWEEP_JOB_LENGTH_S"] = str(args.time_limit_s - args.stop_before_s - SHORTEST_RUN_S)
+    words = [args.python, "-P", "-m", "orchestrator.cli", *args.words]
+    if args.container and args.role == "block":
+        words = [*_srun(args, 1), f"--nodelist={os.environ['SLURMD_NODENAME']}", *words]
+    # A session of its own: only what we pass on reaches it.
+    driver = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    signals.watch(driver)
+    return driver.wait()
+
+
+def _conclude(args: argparse.Namespace, code: int, wish: Wish | None, ran_s: float) -> int:
+    """After the driver: back to the queue while trials are left, unless it was cancelled; else let the workers go."""
+    if code == STOPPED and (wish.comes_back if wish else ran_s >= SHORTEST_RUN_S) and requeue_myself():
+        say("trials are left; back to the queue")
+        return code
+    if args.role == "head":
+        (args.folder / files.OVER).touch()
+        workers = args.folder / files.WORKERS
+        if workers.exists():
+            scancel(workers.read_text().strip())
+    if code == STOPPED and wish and not wish.comes_back:
+        scancel(os.environ["SLURM_JOB_ID"])  # so that Slurm calls it cancelled, not failed
+    # Trials that failed are told in the results; for Slurm the job has done what it was for.
+    return DONE if code == SOME_FAILED else code
+
+
+def _check_folder(args: argparse.Namespace) -> None:
+    """Read back what `submit` wrote, and answer: the results folder must be one that all machines share."""
+    try:
+        found = (args.folder / files.PROBE).read_text()
+    except OSError as error:
+        found = error.strerror
+    node = os.environ.get("SLURMD_NODENAME", "this node")
+    if found != args.probe:
+        say(f"results: {args.folder} on {node} is not the folder of the submission ({found}); all nodes must see it")
+        sys.exit(BAD_INPUT)
+    (args.folder / files.SEEN).write_text(node)
+
+
+def _srun(args: argparse.Namespace, num_nodes: int) -> list[str]:
+    """srun for one task a node, in the profile's container if it names one."""
+    options = [f"--nodes={num_nodes}", f"--ntasks={num_nodes}", "--ntasks-per-node=1", "--overlap", "--no-kill"]
+    options += ["--kill-on-bad-exit=0", f"--cpus-per-task={os.environ.get('SLURM_CPUS_PER_TASK', '1')}"]
+    if args.container:
+        mounts = [f"{args.folder}:{args.folder}", *args.container_mount]
+        options += [f"--container-image={args.container}", f"--container-mounts={','.join(mounts)}"]
+    return ["srun", *options]
+
+
+def _wait_until(condition: Callable[[], bool], may_come: Callable[[], bool], signals: Signals) -> bool:
+    until = time.monotonic() + RAY_READY_S
+    while not condition():
+        if time.monotonic() > until or signals.wish or not may_come():
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cluster.slurm.job", allow_abbrev=False)
+    parser.add_argument("role", choices=["block", "head", "worker", "node"])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--probe")
+    parser.add_argument("--temp-root", required=True)
+    parser.add_argument("--stop-before-s", type=int)
+    parser.add_argument("--time-limit-s", type=int)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--container")
+    parser.add_argument("--container-mount", action="append", default=[])
+    parser.add_argument("--head-name")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

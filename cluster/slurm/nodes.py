@@ -1,0 +1,126 @@
+"""The nodes of a Slurm job: one of a block, and an elastic worker that comes and goes."""
+
+import argparse
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from cluster.raylet import Offer, Ports, Raylet, find_ports, is_reachable, own_address, usable_offer
+from cluster.slurm import files
+from cluster.slurm.queue import requeue_myself
+from cluster.slurm.signals import NodeSignals, Signals, Wish, say
+
+DONE, STOPPED = 0, 75
+BATCH_PID = "SPARSWEEP_BATCH_PID"
+"""Environment variable of a block's nodes: the process of the batch script, on the first node."""
+
+HEAD_PATIENCE_S = 120.0
+"""How long a node waits for the head: one that has just started, or went back to the queue, needs a few seconds."""
+RETRY_AFTER_S = 300
+"""When a worker without a head asks for a GPU again."""
+
+
+def offer() -> Offer:
+    """What Slurm gives this job on this node; its numbers count even where no cgroup enforces them."""
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
+    memory_mib = os.environ.get("SLURM_MEM_PER_NODE")
+    return usable_offer(
+        cpus=int(cpus) if cpus else None,
+        memory_bytes=int(memory_mib) * 2**20 if memory_mib and int(memory_mib) else None,  # 0: the whole node
+    )
+
+
+def free_ports(offered: Offer) -> Ports:
+    """This job's ports on this node."""
+    return find_ports(int(os.environ["SLURM_JOB_ID"]), max(1, offered.cpus))
+
+
+def run_node(args: argparse.Namespace) -> int:
+    """One raylet of a block; ends when the batch script says so, or when Slurm takes the node away."""
+    signals, name = NodeSignals(), os.environ["SLURMD_NODENAME"]
+    address, offered = os.environ["RAY_ADDRESS"], offer()
+    ports, is_head = free_ports(offered), name == args.head_name
+    if is_head:
+        ports = Ports(int(address.rpartition(":")[2]), ports.number)
+    elif not _wait_for_head(address):
+        say(f"{name}: no head at {address} within {HEAD_PATIENCE_S:g} s")
+        return 1
+    raylet = Raylet(address, own_address(name), ports, offered, args.temp_root, is_head=is_head)
+    try:
+        while raylet.is_running() and not signals.is_over:
+            if signals.must_save and not raylet.drain_file.exists():
+                raylet.drain_file.touch()
+                if is_head:  # Slurm tells the steps of a preemption, and the batch script only where it is so set
+                    os.kill(int(os.environ[BATCH_PID]), signal.SIGTERM)
+            time.sleep(0.2)
+    finally:
+        raylet.close()
+    return DONE
+
+
+def run_worker(args: argparse.Namespace) -> int:
+    """One raylet that joins the sweep's head; leaves when told, and when the sweep needs it no longer."""
+    signals = Signals()
+    while not signals.wish:
+        head = _find_head(args.folder, signals)
+        if head is None:
+            break
+        if _serve(head, args, signals):
+            say("no trial waits for this worker")
+            return DONE
+    if (args.folder / files.OVER).exists():
+        say("the sweep is over")
+        return DONE
+    if signals.wish:
+        return _leave_queue_or_come_back(signals.wish)
+    say(f"no head within {HEAD_PATIENCE_S:g} s; asks again in {RETRY_AFTER_S} s")
+    return STOPPED if requeue_myself(delay_s=RETRY_AFTER_S) else DONE
+
+
+def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> bool:
+    """Be a node of the head's cluster. Returns whether the sweep let it go; if not, it may look for a head again."""
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head["token"]}
+    offered, name = offer(), os.environ.get("SLURMD_NODENAME")
+    say(f"joins {head['address']} with {offered.cpus} CPUs and {offered.gpus} GPUs")
+    raylet = Raylet(head["address"], own_address(name), free_ports(offered), offered, args.temp_root, is_head=False)
+    try:
+        while raylet.is_running() and not signals.wish:
+            time.sleep(0.2)
+        if signals.wish:
+            raylet.leave(within_s=args.stop_before_s)
+            return False
+    finally:
+        raylet.close()
+    return is_reachable(head["address"])  # the raylet ended and the head is there: so the head sent it away
+
+
+def _leave_queue_or_come_back(wish: Wish) -> int:
+    if wish.comes_back and requeue_myself():
+        say("back to the queue")
+        return STOPPED
+    return DONE
+
+
+def _find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
+    """Where the head is, as soon as it answers; None when it does not in time, or the sweep is over."""
+    until = time.monotonic() + HEAD_PATIENCE_S
+    while time.monotonic() < until and not signals.wish and not (folder / files.OVER).exists():
+        try:
+            head: dict[str, str] = json.loads((folder / files.ADDRESS).read_text())
+        except FileNotFoundError:
+            head = {}
+        if head and is_reachable(head["address"]):
+            return head
+        time.sleep(1.0)
+    return None
+
+
+def _wait_for_head(address: str) -> bool:
+    until = time.monotonic() + HEAD_PATIENCE_S
+    while not is_reachable(address):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True

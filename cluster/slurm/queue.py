@@ -1,0 +1,124 @@
+"""Talks to Slurm's own commands, from where a user submits and from inside a job."""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+
+from cluster.backend import JobState
+from cluster.errors import ClusterError
+from cluster.slurm.time_limit import seconds
+
+ANSWERS_WITHIN_S = 60
+
+STATES = {
+    "PENDING": JobState.PENDING,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "SPECIAL_EXIT": JobState.PENDING,
+    "CONFIGURING": JobState.PENDING,
+    "POWER_UP_NODE": JobState.PENDING,
+    "RUNNING": JobState.RUNNING,
+    "RESIZING": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
+    "SUSPENDED": JobState.RUNNING,
+    "STOPPED": JobState.RUNNING,
+    "COMPLETING": JobState.STOPPING,
+    "STAGE_OUT": JobState.STOPPING,
+    "COMPLETED": JobState.COMPLETED,
+    "CANCELLED": JobState.CANCELLED,
+    "REVOKED": JobState.CANCELLED,
+    "FAILED": JobState.FAILED,
+    "TIMEOUT": JobState.FAILED,
+    "DEADLINE": JobState.FAILED,
+    "NODE_FAIL": JobState.FAILED,
+    "BOOT_FAIL": JobState.FAILED,
+    "LAUNCH_FAILED": JobState.FAILED,
+    "RECONFIG_FAIL": JobState.FAILED,
+    "OUT_OF_MEMORY": JobState.FAILED,
+    "PREEMPTED": JobState.FAILED,
+}
+"""Slurm's job states, and ours; the last group is terminal."""
+
+
+def ask(*words: str, stdin: str | None = None) -> str:
+    """Run one of Slurm's commands and return what it prints.
+
+    Raises:
+        ClusterError: it is not there, takes too long, or refuses; with its own words.
+    """
+    result = _run(words, stdin)
+    if result.returncode:
+        said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
+        raise ClusterError(f"slurm: {words[0]}: {said}")
+    return result.stdout
+
+
+def _run(words: Sequence[str], stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            words, input=stdin or "", capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, check=False
+        )
+    except FileNotFoundError as error:
+        raise ClusterError(
+            f"slurm: {words[0]} is not on this machine's PATH; submit from a login node, or load its module"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"slurm: {words[0]} did not answer within {ANSWERS_WITHIN_S} s; is Slurm up?") from error
+
+
+def job_fields(job_id: str) -> list[dict[str, str]]:
+    """What `scontrol` knows of a job, a dictionary each task of an array; empty when it knows it no longer."""
+    result = _run(["scontrol", "-o", "show", "job", job_id])
+    if result.returncode:
+        if "Invalid job id" in result.stderr:
+            return []
+        raise ClusterError(f"slurm: scontrol: {' '.join(result.stderr.split())}")
+    return [dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line)) for line in result.stdout.splitlines() if line]
+
+
+def accounted_state(job_id: str) -> tuple[str, str] | None:
+    """State and exit code of a job that `scontrol` has forgotten, where the cluster keeps accounts; else None."""
+    try:
+        text = ask("sacct", "-n", "-X", "-P", "-j", job_id, "-o", "State,ExitCode")
+    except ClusterError:  # no accounting here
+        return None
+    rows = [line.split("|") for line in text.splitlines() if line]
+    return (rows[-1][0].split()[0], rows[-1][1]) if rows else None
+
+
+def time_left_s(job_id: str) -> float | None:
+    """Seconds until a running job's time limit; None where it has none, or Slurm does not say."""
+    try:
+        text = ask("squeue", "-h", "-j", job_id, "-o", "%L").strip()
+        return float(seconds(text))
+    except (ClusterError, ValueError):
+        return None
+
+
+def scancel(*words: str) -> None:
+    """Cancel or signal jobs; those that are over already are no fault."""
+    result = _run(["scancel", *words])
+    said = " ".join(result.stderr.split())
+    if result.returncode and "already completing or completed" not in said and "Invalid job id" not in said:
+        raise ClusterError(f"slurm: scancel: {said}")
+
+
+def requeue_myself(delay_s: int = 0) -> bool:
+    """Put the job that this process is part of back into the queue.
+
+    Args:
+        delay_s: it shall not start again before so many seconds have passed.
+
+    Returns:
+        Whether it goes back: a job that somebody cancelled does not.
+    """
+    job_id = os.environ["SLURM_JOB_ID"]
+    fields = job_fields(job_id)
+    if not fields or fields[0]["JobState"].split(",")[0] != "RUNNING":
+        return False
+    ask("scontrol", "requeue", job_id)
+    if delay_s:
+        ask("scontrol", "update", f"JobId={job_id}", f"StartTime=now+{delay_s}")
+    return True

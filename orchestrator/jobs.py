@@ -1,0 +1,312 @@
+"""Submitted sweeps: what was sent where, so that it can be followed, stopped and gone on with.
+
+Each submission has a folder of its own, which only its owner can read, with the sweep as it was then and a record,
+`job.json`. The folder is below the results where these are a folder that the job shares, otherwise below the user's
+state folder. There is one live job per sweep unless one asks for more.
+"""
+
+import contextlib
+import getpass
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cluster import open_backend
+from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name
+from cluster.errors import ClusterError
+from cluster.profiles import KubernetesProfile, Profile, RayProfile, SlurmProfile, describe_profile
+from orchestrator.clusters import make_profile
+from orchestrator.errors import SweepError
+from orchestrator.plan import PlannedTrial, plan_digest
+from orchestrator.sweep_spec import SweepSpec
+from workers.storage import Location
+
+RECORD = "job.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """One submission.
+
+    Attributes:
+        job_id: what the backend calls it; None while it is being sent, and for ever where that process died.
+        job_name: see `JobSpec`.
+        profile_name: what `--on` said.
+        profile: its fields, without defaults.
+        sweep_digest: hash of the sweep as it was sent.
+        plan_digest: hash of its trial ids; None if it was not planned where it was submitted.
+        num_left: trials that were left then; None likewise.
+        submitted_at: UTC, ISO 8601.
+        user: who submitted.
+        host: where.
+    """
+
+    job_id: str | None
+    job_name: str
+    profile_name: str
+    profile: dict[str, Any]
+    sweep_digest: str
+    plan_digest: str | None
+    num_left: int | None
+    submitted_at: str
+    user: str
+    host: str
+
+    def backend(self) -> Backend:
+        """Of the profile as it was then."""
+        return open_backend(make_profile(self.profile_name, self.profile))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A record, its folder, and what the backend says of it now."""
+
+    folder: Path
+    record: JobRecord
+    status: JobStatus
+
+
+class Jobs:
+    """The jobs of one sweep.
+
+    Args:
+        sweep: the sweep.
+        planned: its trials; None where its data is not here.
+        left: those that the results do not have.
+        results: where its results go.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        planned: Sequence[PlannedTrial] | None,
+        left: Sequence[PlannedTrial] | None,
+        results: Location,
+    ):
+        self.sweep, self.planned, self.left, self.results = sweep, planned, left, results
+        identity = f"{sweep.name}\n{results}".encode()
+        self.sweep_id = hashlib.sha256(identity).hexdigest()[:8]
+
+    def draft(self, profile: Profile, retry_failed: bool = False) -> JobSpec:
+        """What would be submitted now.
+
+        Raises:
+            SweepError: the results or the data would be out of the job's sight.
+        """
+        if isinstance(profile, KubernetesProfile):
+            _refuse_unmounted(self.sweep, self.results, profile)
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        return JobSpec(
+            name=self.sweep.name,
+            sweep_id=self.sweep_id,
+            folder=self._root(profile) / stamp,
+            results=str(self.results),
+            sweep_json=self._freeze(profile),
+            plan_digest=plan_digest(self.planned) if self.planned is not None else None,
+            cpus_per_trial=self.sweep.resources.cpus_per_trial,
+            gpus_per_trial=self.sweep.resources.gpus_per_trial,
+            retry_failed=retry_failed,
+        )
+
+    def submit(
+        self, profile_name: str, profile: Profile, *, another: bool = False, retry_failed: bool = False
+    ) -> tuple[Submission, bool]:
+        """Send the sweep, unless a live job has it.
+
+        Args:
+            profile_name: what the user calls the cluster.
+            profile: the cluster.
+            another: send it beside a live one.
+            retry_failed: also what failed.
+
+        Returns:
+            The submission, and whether it is new.
+
+        Raises:
+            SweepError: a live job runs another version of the sweep.
+            ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the attempt.
+        """
+        job = self.draft(profile, retry_failed)
+        with _locked(self._root(profile)):
+            if not another and (live := self._live(job, profile_name, profile)):
+                return live, False
+            job.folder.mkdir(mode=0o700)
+            try:
+                record = self._record(job, None, profile_name, profile)
+                _write(job.folder, record)  # first: should we die while sending, the job is found by its name
+                record = self._record(job, open_backend(profile).submit(job), profile_name, profile)
+            except BaseException:
+                shutil.rmtree(job.folder, ignore_errors=True)
+                raise
+            _write(job.folder, record)
+        return self._ask(job.folder, record), True
+
+    def all(self) -> list[Submission]:
+        """Every submission of the sweep, the newest first; the backends are asked, so it takes a moment."""
+        return [self._ask(folder, record) for folder, record in self.records()]
+
+    def latest(self) -> Submission | None:
+        """The newest submission."""
+        return next((self._ask(folder, record) for folder, record in self.records()), None)
+
+    def records(self) -> list[tuple[Path, JobRecord]]:
+        """Folder and record of every submission, the newest first; nobody is asked."""
+        found = [(file.parent, _read(file)) for root in self._roots() for file in root.glob(f"*/{RECORD}")]
+        ours = [(folder, record) for folder, record in found if record.job_name == self._job_name]
+        return sorted(ours, key=lambda one: one[1].submitted_at, reverse=True)
+
+    def live(self) -> list[Submission]:
+        """Submissions that are not over, the newest first."""
+        return [one for one in self.all() if not one.status.state.is_terminal]
+
+    def has_changed_since(self, record: JobRecord) -> bool:
+        """Whether the sweep is another one now than when it was submitted."""
+        return self._digest(make_profile(record.profile_name, record.profile)) != record.sweep_digest
+
+    @property
+    def _job_name(self) -> str:
+        return job_name(self.sweep.name, self.sweep_id)
+
+    def _live(self, job: JobSpec, profile_name: str, profile: Profile) -> Submission | None:
+        """A live job of the sweep; one without a record is that of a process that died while it submitted."""
+        live = self.live()
+        if not live:
+            strays = open_backend(profile).live_jobs(job.job_name) if self.records() else []
+            if strays:
+                raise SweepError(
+                    f"{self.sweep.name}: job {strays[0]} of this sweep is live, though nothing is recorded of it; "
+                    "wait for its end or cancel it there, or use --another"
+                )
+            return None
+        first = live[0]
+        if self.has_changed_since(first.record) or first.record.profile_name != profile_name:
+            what = "on" if first.record.profile_name != profile_name else "of another version of this sweep on"
+            raise SweepError(
+                f"{self.sweep.name}: job {first.status.job_id} {what} {first.record.profile_name} is "
+                f"{first.status.state}; `sparsweep cancel` it first, or submit beside it with --another"
+            )
+        return first
+
+    def _ask(self, folder: Path, record: JobRecord) -> Submission:
+        backend = record.backend()
+        job_id = record.job_id
+        if job_id is None:  # whoever submitted died while doing so
+            job_id = next(iter(backend.live_jobs(record.job_name)), None)
+        if job_id is None:
+            return Submission(folder, record, JobStatus(job_id="?", state=JobState.GONE, native="was never sent"))
+        status = backend.status(job_id)
+        if record.profile.get("backend") == "slurm" and status.state is JobState.FAILED:
+            status = _explain_unseen(folder, status)
+        return Submission(folder, record, status)
+
+    def _record(self, job: JobSpec, job_id: str | None, profile_name: str, profile: Profile) -> JobRecord:
+        return JobRecord(
+            job_id=job_id,
+            job_name=job.job_name,
+            profile_name=profile_name,
+            profile=describe_profile(profile),
+            sweep_digest=self._digest(profile),
+            plan_digest=job.plan_digest,
+            num_left=len(self.left) if self.left is not None else None,
+            submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+            user=getpass.getuser(),
+            host=socket.gethostname(),
+        )
+
+    def _digest(self, profile: Profile) -> str:
+        return hashlib.sha256(self._freeze(profile).encode()).hexdigest()[:16]
+
+    def _freeze(self, profile: Profile) -> str:
+        """The sweep as the job reads it: paths absolute, and on a cluster that grows, how far it may."""
+        fields: dict[str, Any] = json.loads(self.sweep.model_dump_json(exclude_unset=True))
+        fields["results"] = str(self.results)
+        if self.planned:
+            spec = self.planned[0].spec
+            fields["model"] = fields.get("model", {}) | {"name": spec.model.name}
+            if spec.corpus.path is not None:
+                fields["corpus"] = fields.get("corpus", {}) | {"path": spec.corpus.path}
+        fields["resources"] = fields.get("resources", {}) | _growth(self.sweep, profile)
+        return json.dumps(fields, ensure_ascii=False, indent=1)
+
+    def _root(self, profile: Profile) -> Path:
+        """Where submissions go: to what the job shares with us, else to the user's own folder."""
+        is_shared = self.results.is_local and not isinstance(profile, KubernetesProfile | RayProfile)
+        return self._roots()[0] if is_shared else self._roots()[-1]
+
+    def _roots(self) -> list[Path]:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        own = state / "sparsweep" / "jobs" / f"{self.sweep.name}-{self.sweep_id}"
+        return [Path(self.results.path) / "jobs" / self.sweep.name, own] if self.results.is_local else [own]
+
+
+def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
+    """Where machines join as they come, nobody can tell at the start what a trial gets and how many may run."""
+    if isinstance(profile, SlurmProfile) and profile.mode == "elastic":
+        workers, gpus, cpus = profile.workers, min(1, profile.gpus_per_node), profile.cpus_per_gpu
+    elif isinstance(profile, KubernetesProfile):
+        workers, gpus, cpus = profile.workers, profile.gpus_per_worker, profile.worker_cpus
+    else:
+        return {}
+    asked = sweep.resources
+    gpus_per_trial = asked.gpus_per_trial if asked.gpus_per_trial is not None else float(min(1, gpus))
+    by_gpu = int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else cpus
+    each = min(cpus // asked.cpus_per_trial, by_gpu)
+    if each == 0:
+        raise SweepError(
+            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus_per_trial:g} GPUs, a worker of the "
+            f"profile has {cpus} and {gpus}; lower resources.cpus_per_trial or gpus_per_trial, or change the profile"
+        )
+    return {
+        "gpus_per_trial": gpus_per_trial,
+        "max_concurrent_trials": min(workers * each, asked.max_concurrent_trials or workers * each),
+    }
+
+
+def _refuse_unmounted(sweep: SweepSpec, results: Location, profile: KubernetesProfile) -> None:
+    """Pods see object stores and the profile's volumes, and nothing of the machine that submits."""
+    mounts = [Path(volume.mount) for volume in profile.volumes if not volume.read_only]
+    if results.is_local and not any(Path(sweep.results).is_relative_to(mount) for mount in mounts):
+        shown = ", ".join(str(mount) for mount in mounts) or "no volume"
+        raise SweepError(
+            f"results: {sweep.results} is not seen by pods, which may write to {shown}; give a path below the mount "
+            "of a volume of the profile, or an object store such as s3://bucket/folder"
+        )
+
+
+def _explain_unseen(folder: Path, status: JobStatus) -> JobStatus:
+    """A job whose log Slurm could not even open on the node."""
+    from cluster.slurm.files import SEEN
+
+    if (folder / SEEN).exists() or list(folder.glob("*.log")):
+        return status
+    detail = f"{status.detail}; its first node did not see {folder}: give a results folder that all nodes share"
+    return JobStatus(job_id=status.job_id, state=status.state, native=status.native, detail=detail)
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One submission of a sweep at a time."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with Location.parse(str(root)).locked():
+            yield
+    except PermissionError as error:
+        raise ClusterError(f"{error.filename or root}: {error.strerror}; give results where you may write") from error
+
+
+def _write(folder: Path, record: JobRecord) -> None:
+    (Location.parse(str(folder)) / RECORD).write_atomic(json.dumps(asdict(record), indent=1).encode())
+
+
+def _read(file: Path) -> JobRecord:
+    try:
+        return JobRecord(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise SweepError(f"{file}: not a record of a job ({error}); remove it to go on") from error
