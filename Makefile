@@ -12,10 +12,10 @@ MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIK
   $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper-mini test test-gpu lint bench bench-gpu bench-peers lock clean
+.PHONY: help demo paper-mini test test-slurm test-kubernetes test-gpu lint bench bench-gpu bench-peers lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -49,6 +49,12 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 
 test: $(READY) ## run all tests (about 13 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 12 minutes)
+	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)
+
+test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=…)
+	$(BIN)/python -m pytest -m kubernetes tests/integration/kubernetes $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'

@@ -60,11 +60,23 @@ class Command:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to happen while the command runs."""
-        until = time.monotonic() + TIMEOUT_S
-        while not condition():
-            assert self.process.poll() is None, f"the command ended first: {self.finish()}"
-            assert time.monotonic() < until, "it did not happen"
-            time.sleep(0.05)
+
+        def happened() -> bool:
+            has_ended = self.process.poll() is not None
+            if condition():
+                return True
+            assert not has_ended, f"the command ended first: {self.finish()}"
+            return False
+
+        wait_until(happened)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for something to happen."""
+    until = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.05)
 
 
 def _runs_trials(process: psutil.Process) -> bool:
