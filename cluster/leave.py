@@ -1,7 +1,8 @@
-"""`python -m cluster.leave`: what a pod does before it is stopped. Its trials save their checkpoints and end.
+"""`python -m cluster.leave [PID]`: what a pod does before it is stopped. Its trials save their checkpoints and end.
 
-The trials watch for a file, see `cluster.raylet.DRAIN_FILE`; this makes it and waits for them. It says nothing of how
-long it may take: who stops the pod kills it when its grace period is over.
+The trials watch for a file, see `cluster.raylet.DRAIN_FILE`; this makes it and waits for those below process PID, by
+default the pod's first one. It says nothing of how long it may take: who stops the pod kills it when its grace period
+is over.
 """
 
 import os
@@ -20,8 +21,9 @@ def main() -> int:
     if not path:
         sys.stderr.write(f"{DRAIN_FILE} is not set; set it to the same path for this command and for the raylet\n")
         return NO_FILE
+    root_pid = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     Path(path).touch()
-    while has_trials():
+    while has_trials(root_pid):
         time.sleep(0.2)
     return 0
 

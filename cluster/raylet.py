@@ -214,10 +214,9 @@ class Raylet:
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
 
-def has_trials(root_pid: int | None = None) -> bool:
-    """Whether a worker below this process, or anywhere on the machine, runs trials or is about to."""
-    pids = _all_pids() if root_pid is None else _descendants(root_pid)
-    return any(_is_trial_worker(pid) for pid in pids)
+def has_trials(root_pid: int) -> bool:
+    """Whether a worker below this process runs trials or is about to."""
+    return any(_is_trial_worker(pid) for pid in _descendants(root_pid))
 
 
 def _is_trial_worker(pid: int) -> bool:

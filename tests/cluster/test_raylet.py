@@ -87,9 +87,20 @@ def test_workers_are_known_by_the_title_that_ray_gives_them():
 
 def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
     environment = os.environ | {raylet.DRAIN_FILE: str(tmp_path / "leaving")}
-    leaver = subprocess.Popen([sys.executable, "-P", "-m", "cluster.leave"], env=environment)
+    trial = _sleeper("ray::TrialTrainable.train")
+    words = [sys.executable, "-P", "-m", "cluster.leave", str(os.getpid())]
+    leaver = subprocess.Popen(words, env=environment)
+    try:
+        until = time.monotonic() + 60
+        while not (tmp_path / "leaving").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with pytest.raises(subprocess.TimeoutExpired):
+            leaver.wait(timeout=1)
+    finally:
+        trial.kill()
+        trial.wait()
     assert leaver.wait(timeout=30) == 0
-    assert (tmp_path / "leaving").exists()
 
 
 def test_leaving_without_knowing_the_file_is_refused():

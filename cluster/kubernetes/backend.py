@@ -1,0 +1,227 @@
+"""Kubernetes: a job is a RayJob of KubeRay, and its id is NAMESPACE/NAME.
+
+A name is used by one job at a time. The RayJob stays after its end, to be looked at, until the sweep is submitted
+again.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.errors import ClusterError
+from cluster.kubernetes.explain import status_of
+from cluster.kubernetes.lint import lint
+from cluster.kubernetes.logs import driver_lines
+from cluster.kubernetes.manifest import USER_LABEL, render_manifests, this_user
+from cluster.kubernetes.server import Object, Server
+from cluster.kubernetes.states import CANCELLED_ANNOTATION, job_status, queue_of
+from cluster.profiles import KubernetesProfile
+
+LONGEST_SUBMISSION = timedelta(seconds=60)
+"""A ConfigMap without a RayJob that is older was left behind."""
+
+
+class KubernetesBackend:
+    """Runs jobs on the cluster of a profile.
+
+    Args:
+        profile: which cluster, and how.
+        poll_s: time between two looks at something that is waited for.
+        gone_within_s: how long a deleted job may take to go away.
+    """
+
+    def __init__(self, profile: KubernetesProfile, poll_s: float = 1.0, gone_within_s: float = 300.0):
+        self._profile = profile
+        self._poll_s = poll_s
+        self._gone_within_s = gone_within_s
+
+    def check(self) -> list[str]:
+        """What stands in the way of a submission, one line each; empty when all is well."""
+        from cluster.kubernetes.checks import find_obstacles
+
+        try:
+            return list(find_obstacles(self._server(), self._profile))
+        except ClusterError as error:
+            return str(error).splitlines()
+
+    def render(self, job: JobSpec) -> str:
+        """The manifests, as YAML; pure, and quick.
+
+        Raises:
+            ClusterError: KubeRay would refuse them, or the job does not fit the profile.
+        """
+        text = render_manifests(job, self._profile)
+        _, ray_job = _parse(text)
+        if faults := lint(ray_job):
+            raise ClusterError("\n".join(faults))
+        return text
+
+    def submit(self, job: JobSpec) -> str:
+        """Create the ConfigMap and the RayJob, after the server has checked both, and return the job's id.
+
+        An earlier job of that name makes room if it is over.
+        """
+        config_map, ray_job = _parse(self.render(job))
+        server = self._server()
+        earlier = server.find_job(job.job_name)
+        if earlier is not None:
+            self._refuse_if_live(server, earlier)
+        _rehearse(server, config_map, ray_job)
+        if earlier is not None:
+            self._remove(server, earlier)
+        _create(server, config_map, ray_job)
+        return f"{server.namespace}/{job.job_name}"
+
+    def live_jobs(self, job_name: str) -> list[str]:
+        """Ids of this user's jobs of that name that are not over."""
+        server = self._server()
+        found = server.find_job(job_name)
+        job_id = f"{server.namespace}/{job_name}"
+        if found is None or _user_of(found) != this_user() or job_status(job_id, found).state.is_terminal:
+            return []
+        return [job_id]
+
+    def status(self, job_id: str) -> JobStatus:
+        """How it stands; `GONE` once the RayJob was deleted."""
+        server, name = self._server_of(job_id)
+        found = server.find_job(name)
+        if found is None:
+            return JobStatus(job_id=job_id, state=JobState.GONE, native="NotFound")
+        return job_status(job_id, found)
+
+    def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
+        """The driver's lines so far; with `follow` also those to come, until the job is over. `folder` is not used."""
+        server, name = self._server_of(job_id)
+        return driver_lines(server, name, job_id, follow, self._poll_s)
+
+    def cancel(self, job_id: str, job_name: str, now: bool) -> None:
+        """Stop it; running trials have the pods' grace period to save their checkpoints, unless `now`.
+
+        A RayJob takes no signals. It can be suspended, by which KubeRay deletes the pods, each with its preStop and its
+        grace period, while the RayJob stays and says that it was cancelled. In a queue that would not last, since Kueue
+        lets suspended jobs go on: there the RayJob is deleted, with the same grace for the pods.
+
+        Raises:
+            ClusterError: it is not a job of that name of this user, or it may not be stopped.
+        """
+        server, name = self._server_of(job_id)
+        found = server.find_job(name)
+        if found is None or name != job_name:
+            raise ClusterError(f"job: {job_id} is no job of this sweep, which would be {job_name}; look with `status`")
+        _refuse_if_not_ours(found, job_id)
+        if job_status(job_id, found).state.is_terminal:
+            return
+        if now:
+            _kill(server, found)
+        elif queue_of(found) is not None or _deployment(found) == "Waiting":  # KubeRay does not suspend waiting ones
+            server.delete_job(found)
+        else:
+            mark = {"annotations": {CANCELLED_ANNOTATION: "true"}}
+            server.patch_job(name, {"metadata": mark, "spec": {"suspend": True}})
+
+    def _server(self) -> Server:
+        return Server(self._profile.context, self._profile.namespace)
+
+    def _server_of(self, job_id: str) -> tuple[Server, str]:
+        namespace, _, name = job_id.partition("/")
+        if not namespace or not name or "/" in name:
+            raise ClusterError(f"job: {job_id} is no id of a job on Kubernetes; give NAMESPACE/NAME")
+        return Server(self._profile.context, namespace), name
+
+    def _refuse_if_live(self, server: Server, earlier: Object) -> None:
+        job_id = f"{server.namespace}/{earlier['metadata']['name']}"
+        _refuse_if_not_ours(earlier, job_id)
+        status = job_status(job_id, earlier)
+        if not status.state.is_terminal:
+            raise ClusterError(
+                f"job: {job_id} is there already and {status.state} ({status.native}); wait for its end or cancel it"
+            )
+
+    def _remove(self, server: Server, earlier: Object) -> None:
+        """Delete a job that is over, and wait until its name is free."""
+        name, uid = earlier["metadata"]["name"], earlier["metadata"]["uid"]
+        server.delete_job(earlier)
+        until = time.monotonic() + self._gone_within_s
+        while (found := server.find_job(name)) is not None and found["metadata"]["uid"] == uid:
+            if time.monotonic() > until:
+                raise ClusterError(
+                    f"job: {server.namespace}/{name} was deleted and does not go away; is KubeRay's operator running? "
+                    f"See `kubectl describe rayjob {name}`"
+                )
+            time.sleep(self._poll_s)
+
+
+def _parse(text: str) -> tuple[Object, Object]:
+    import yaml
+
+    config_map, ray_job = yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return config_map, ray_job
+
+
+def _rehearse(server: Server, config_map: Object, ray_job: Object) -> None:
+    """Have the server check both objects by the schemas that it has, before anything is stored or removed."""
+    for create, manifest in ((server.create_config_map, config_map), (server.create_job, ray_job)):
+        try:
+            create(manifest, is_dry_run=True)
+        except ClusterError as error:
+            if status_of(error) != 409:  # what is there still makes room; the check comes before
+                raise
+
+
+def _create(server: Server, config_map: Object, ray_job: Object) -> None:
+    """Create both or none. The ConfigMap comes first, since the head's pod needs it, and goes with the RayJob."""
+    name = ray_job["metadata"]["name"]
+    _clear_leftover(server, name)
+    server.create_config_map(config_map)
+    try:
+        owner = server.create_job(ray_job)
+    except BaseException:
+        server.delete_config_map(name)
+        raise
+    try:
+        server.own_config_map(config_map, owner)
+    except BaseException:
+        server.delete_job(owner, is_now=True)
+        server.delete_config_map(name)
+        raise
+
+
+def _clear_leftover(server: Server, name: str) -> None:
+    """Remove the ConfigMap of a job that is gone, or of a submission that was cut off, but not one under way."""
+    found = server.find_config_map(name)
+    if not found:
+        return
+    metadata = found["metadata"]
+    age = datetime.now(UTC) - datetime.fromisoformat(metadata["creationTimestamp"])
+    if "ownerReferences" not in metadata and age < LONGEST_SUBMISSION:
+        raise ClusterError(
+            f"job: {server.namespace}/{name} is being submitted by somebody else since {age.seconds} s; "
+            f"try again in {LONGEST_SUBMISSION.seconds} s"
+        )
+    server.delete_config_map(name)
+
+
+def _kill(server: Server, found: Object) -> None:
+    server.delete_job(found, is_now=True)
+    try:
+        server.delete_pods(f"app.kubernetes.io/instance={found['metadata']['name']}")
+    except ClusterError as error:
+        if status_of(error) != 403:  # who may not delete pods waits for their grace period
+            raise
+
+
+def _refuse_if_not_ours(found: Object, job_id: str) -> None:
+    if _user_of(found) != this_user():
+        raise ClusterError(f"job: {job_id} belongs to {_user_of(found) or 'somebody else'}, and you are {this_user()}")
+
+
+def _user_of(found: Object) -> str | None:
+    user: str | None = (found["metadata"].get("labels") or {}).get(USER_LABEL)
+    return user
+
+
+def _deployment(found: dict[str, Any]) -> str:
+    return str((found.get("status") or {}).get("jobDeploymentStatus") or "")

