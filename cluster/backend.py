@@ -10,6 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+BACKENDS = ("local", "slurm", "kubernetes", "ray")
+"""Names of all backends."""
+
 
 class JobState(StrEnum):
     """Where a job is. Each backend has one table from its system's own states to these."""

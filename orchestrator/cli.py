@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cluster.backend import BACKENDS
 from cluster.errors import ClusterError
-from cluster.profiles import PROFILES
 from orchestrator import cli_jobs
 from orchestrator.cli_shared import (
     BAD_INPUT,
@@ -41,6 +41,8 @@ from workers.trial import PERTURBATIONS
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.estimate import Estimate
+    from orchestrator.outlook import Outlook
     from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
     from orchestrator.sweep_spec import SweepSpec
@@ -86,21 +88,31 @@ def _print_error(message: str, is_debugging: bool) -> None:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Show what a sweep consists of, what of it is done, and what would run."""
+    """Show what a sweep consists of, what of it is done, what would run, and how long that takes."""
+    from orchestrator.estimate import COLUMNS, estimate
+    from orchestrator.outlook import as_json, lines
+    from orchestrator.plan import trials_left
+
     sweep, planned, store = load(args)
-    statuses = store.statuses()
+    rows = store.read("trials", COLUMNS).to_pylist()
+    statuses = {row["trial_id"]: row["status"] for row in rows}
+    asked = estimate(trials_left(planned, statuses), planned, rows, sweep.resources)
+    outlook = _outlook(asked, args.on, sweep) if args.on else None
     if args.json:
         trials = [
             {"trial_id": t.trial_id, "status": statuses.get(t.trial_id, "new"), "cost": t.cost, "spec": asdict(t.spec)}
             for t in planned
         ]
-        print(json.dumps({"sweep": sweep.name, "results": str(store.location), "trials": trials}))
+        values = {"sweep": sweep.name, "results": str(store.location), "estimate": as_json(asked, outlook)}
+        print(json.dumps(values | {"trials": trials}))
         return DONE
     console = open_console()
     console.print(plan_table(sweep, planned, statuses))
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
-    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    console.print(
+        "\n".join([counts_line(sweep, store, count(planned, statuses)), *lines(asked, outlook)]), soft_wrap=True
+    )
     return DONE
 
 
@@ -126,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
         console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)
         return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
-    return _conclude(sweep, planned, store, console)
+    code = _conclude(sweep, planned, store, console)
+    return DONE if code == SOME_FAILED and args.as_job else code  # what failed would fail again: no case for a new job
 
 
 def aggregate(args: argparse.Namespace) -> int:
@@ -218,6 +231,7 @@ def schema(args: argparse.Namespace) -> int:
 
         print(describe())
         return DONE
+    from cluster.profiles import PROFILES
     from orchestrator.sweep_spec import SweepSpec
 
     print(json.dumps((PROFILES[args.cluster] if args.cluster else SweepSpec).model_json_schema(), indent=2))
@@ -249,6 +263,16 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 # Their parts
+
+
+def _outlook(asked: "Estimate", name: str, sweep: "SweepSpec") -> "Outlook | None":
+    """What an estimate means on a cluster."""
+    from cluster.raylet import usable_offer
+    from orchestrator.clusters import load_profile
+    from orchestrator.outlook import on_profile
+
+    here = usable_offer()
+    return on_profile(asked, load_profile(name, sweep), sweep.resources, here=(here.cpus, here.gpus))
 
 
 def _run_trials(
@@ -356,10 +380,12 @@ def _parser() -> argparse.ArgumentParser:
 
     with_json = "print JSON"
     planning = command(plan, takes_spec=True)
+    planning.add_argument("--on", metavar="CLUSTER", help="what the hours mean there; see `submit`")
     planning.add_argument("--json", action="store_true", help=with_json)
     planning.add_argument("--weights", action="store_true", help="name the weights that are pruned (needs torch)")
     running = command(run, takes_spec=True)
     running.add_argument("--retry-failed", action="store_true", help="run trials again that failed in an earlier run")
+    running.add_argument("--as-job", action="store_true", help="exit with 0 although trials failed; for batch jobs")
     running.add_argument(
         "--expect-plan", metavar="DIGEST", help="refuse to run other trials than those; for batch jobs"
     )
@@ -382,7 +408,7 @@ def _parser() -> argparse.ArgumentParser:
     command(verify, takes_spec=True, takes_results=True)
     describing = command(schema)
     describing.add_argument("--results", action="store_true", help="the tables of results instead")
-    describing.add_argument("--cluster", choices=PROFILES, help="the fields of a profile of this backend instead")
+    describing.add_argument("--cluster", choices=BACKENDS, help="the fields of a profile of this backend instead")
     command(sweeps).add_argument("name", nargs="?", help="print this one")
     command(doctor)
     return parser

@@ -21,7 +21,6 @@ from orchestrator.errors import SpecError, SweepError
 
 if TYPE_CHECKING:
     from orchestrator.jobs import Jobs, Submission
-    from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
     from orchestrator.sweep_spec import SweepSpec
 
@@ -34,7 +33,7 @@ def submit(args: argparse.Namespace) -> int:
 
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep, address=args.address)
-    jobs, _ = _open_jobs(sweep, must_plan=profile.backend != "kubernetes", retry_failed=args.retry_failed)
+    jobs, _ = _open_jobs(sweep, is_for_pods=profile.backend == "kubernetes")
     if args.dry_run:
         from cluster import open_backend
 
@@ -48,7 +47,7 @@ def resume(args: argparse.Namespace) -> int:
     from orchestrator.clusters import make_profile
 
     sweep = load_sweep(args)
-    jobs, _ = _open_jobs(sweep, must_plan=False, retry_failed=args.retry_failed)
+    jobs, _ = _open_jobs(sweep)
     _, record = next(iter(jobs.records()), (None, None))
     if record is None:
         raise SweepError(f"{sweep.name}: was not submitted yet; use `sparsweep submit {args.spec} --on CLUSTER`")
@@ -66,13 +65,13 @@ def status(args: argparse.Namespace) -> int:
     sweep = load_sweep(args)
     shown = None
     while True:
-        jobs, store = _open_jobs(sweep, must_plan=False)
+        jobs, store = _open_jobs(sweep)
         latest = jobs.latest()
         now = _describe_json(sweep, jobs, store, latest) if args.json else _describe(sweep, jobs, store, latest)
         if now != shown:
             print(now, flush=True)
         shown = now
-        is_over = latest is None or latest.status.state.is_terminal or jobs.left == []
+        is_over = latest is None or latest.status.state.is_terminal
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
@@ -81,7 +80,7 @@ def status(args: argparse.Namespace) -> int:
 def logs(args: argparse.Namespace) -> int:
     """Print what the driver of a submitted sweep says; of one trial, its attempts and what the driver says of it."""
     sweep = load_sweep(args)
-    jobs, store = _open_jobs(sweep, must_plan=False)
+    jobs, store = _open_jobs(sweep)
     submission = _latest(jobs)
     backend = submission.record.backend()
     lines = backend.logs(submission.status.job_id, submission.folder, args.follow)
@@ -95,7 +94,7 @@ def logs(args: argparse.Namespace) -> int:
 def cancel(args: argparse.Namespace) -> int:
     """Stop the jobs of a sweep: running trials save their checkpoints first, and all that is done is kept."""
     sweep = load_sweep(args)
-    jobs, _ = _open_jobs(sweep, must_plan=False)
+    jobs, _ = _open_jobs(sweep)
     live = jobs.live()
     if not live:
         raise SweepError(f"{sweep.name}: no job of it is live; `sparsweep status {args.spec}` shows the last one")
@@ -134,31 +133,30 @@ def clusters(args: argparse.Namespace) -> int:
 # Their parts
 
 
-def _open_jobs(sweep: "SweepSpec", must_plan: bool, retry_failed: bool = False) -> "tuple[Jobs, ResultStore]":
-    """The jobs of a sweep, and its results; where the data is on the cluster alone, without a plan."""
+def _open_jobs(sweep: "SweepSpec", is_for_pods: bool = False) -> "tuple[Jobs, ResultStore]":
+    """The jobs of a sweep, and its results; without a plan where the data is on a Kubernetes cluster alone."""
     from orchestrator.jobs import Jobs
-    from orchestrator.plan import make_plan, trials_left
+    from orchestrator.plan import make_plan
 
     store = open_store(sweep.results, must_exist=False)
-    planned: list[PlannedTrial] | None = None
     try:
-        planned = make_plan(sweep)
+        return Jobs(sweep, make_plan(sweep), store.statuses(), store.location), store
     except SpecError:
-        if must_plan:
+        jobs = Jobs(sweep, None, {}, store.location)
+        if not is_for_pods and not any(record.profile["backend"] == "kubernetes" for _, record in jobs.records()):
             raise
-    left = None if planned is None else trials_left(planned, store.statuses(), retry_failed)
-    return Jobs(sweep, planned, left, store.location), store
+        return jobs, store
 
 
 def _send(jobs: "Jobs", name: str, profile: Any, *, another: bool, retry_failed: bool) -> int:
-    sweep = jobs.sweep
-    if jobs.left == []:
+    sweep, left = jobs.sweep, jobs.left(retry_failed)
+    if left == []:
         print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
         return DONE
     if profile.backend in ("local", "slurm") or not jobs.results.is_local:
         jobs.results.check_writable()
     submission, is_new = jobs.submit(name, profile, another=another, retry_failed=retry_failed)
-    number = "its" if jobs.left is None else str(len(jobs.left))
+    number = "its" if left is None else str(len(left))
     if is_new:
         print(f"{sweep.name}: {name} job {submission.status.job_id} runs {number} trials; results in {jobs.results}")
     else:
@@ -179,7 +177,7 @@ def _counts(jobs: "Jobs", store: "ResultStore", latest: "Submission | None") -> 
     is_there = latest is not None and latest.record.profile.get("backend") == "kubernetes" and jobs.results.is_local
     if jobs.planned is None or (is_there and not store.planned_sweeps()):
         return None
-    return count(jobs.planned, store.statuses())
+    return count(jobs.planned, jobs.statuses)
 
 
 def _describe(sweep: "SweepSpec", jobs: "Jobs", store: "ResultStore", latest: "Submission | None") -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from cluster.errors import ClusterError
 from cluster.profiles import KubernetesProfile, Profile, RayProfile, SlurmProfile, describe_profile
 from orchestrator.clusters import make_profile
 from orchestrator.errors import SweepError
-from orchestrator.plan import PlannedTrial, plan_digest
+from orchestrator.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.sweep_spec import SweepSpec
 from workers.storage import Location
 
@@ -79,7 +79,7 @@ class Jobs:
     Args:
         sweep: the sweep.
         planned: its trials; None where its data is not here.
-        left: those that the results do not have.
+        statuses: of trials that the results have.
         results: where its results go.
     """
 
@@ -87,12 +87,16 @@ class Jobs:
         self,
         sweep: SweepSpec,
         planned: Sequence[PlannedTrial] | None,
-        left: Sequence[PlannedTrial] | None,
+        statuses: Mapping[str, str],
         results: Location,
     ):
-        self.sweep, self.planned, self.left, self.results = sweep, planned, left, results
+        self.sweep, self.planned, self.statuses, self.results = sweep, planned, statuses, results
         identity = f"{sweep.name}\n{results}".encode()
         self.sweep_id = hashlib.sha256(identity).hexdigest()[:8]
+
+    def left(self, retry_failed: bool = False) -> list[PlannedTrial] | None:
+        """The trials that would run; None where the sweep is not planned."""
+        return None if self.planned is None else trials_left(self.planned, self.statuses, retry_failed)
 
     def draft(self, profile: Profile, retry_failed: bool = False) -> JobSpec:
         """What would be submitted now.
@@ -214,7 +218,7 @@ class Jobs:
             profile=describe_profile(profile),
             sweep_digest=self._digest(profile),
             plan_digest=job.plan_digest,
-            num_left=len(self.left) if self.left is not None else None,
+            num_left=None if (left := self.left(job.retry_failed)) is None else len(left),
             submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             user=getpass.getuser(),
             host=socket.gethostname(),

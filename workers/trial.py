@@ -69,7 +69,7 @@ class CorpusSpec:
 
     def identity(self) -> dict[str, Any]:
         """What decides the sentences, wherever they lie."""
-        return {key: value for key, value in asdict(self).items() if key != "path"}
+        return {key: value for key, value in vars(self).items() if key != "path"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class ModelSpec:
     def identity(self) -> dict[str, Any]:
         """What decides the initial weights and the tokenizer, wherever they lie."""
         hidden = () if self.fingerprint is None else ("name",)
-        return {key: value for key, value in asdict(self).items() if key not in hidden}
+        return {key: value for key, value in vars(self).items() if key not in hidden}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ class RobustnessSpec:
     def identity(self) -> dict[str, Any]:
         """What decides the perturbed sentences."""
         pools = [[pool.language, pool.perturbation, list(pool.donors)] for pool in self.pools]
-        return asdict(self) | {"pools": pools}
+        return vars(self) | {"pools": pools}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,12 +228,15 @@ class TrialSpec:
 
     def identity(self) -> dict[str, Any]:
         """All that can change the numbers, as JSON values; places on a disk are replaced by fingerprints."""
-        parts = {
+        parts = {  # not `asdict`, which copies all values: planning makes thousands of these
             "corpus": self.corpus.identity(),
             "model": self.model.identity(),
+            "pruning": vars(self.pruning) if self.pruning else None,
+            "training": vars(self.training),
+            "evaluation": vars(self.evaluation),
             "robustness": self.robustness.identity() if self.robustness else None,
         }
-        return asdict(self) | parts | {"recipe": RECIPE_VERSION}
+        return vars(self) | parts | {"recipe": RECIPE_VERSION}
 
     def trial_id(self) -> str:
         """16 hexadecimal digits: the start of the SHA-256 of `identity()` as canonical JSON."""

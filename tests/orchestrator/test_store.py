@@ -295,6 +295,97 @@ def test_a_trial_deleted_by_hand_is_gone_and_may_be_run_again(store):
     assert set(store.read("scores").filter(ON_TEST)["f1"].to_pylist()) == {0.75}
 
 
+RENEWED_EVERY = "orchestrator.results.store.COMPACT_EVERY_ATTEMPTS"
+
+
+def test_the_compact_file_of_trials_is_renewed_while_a_sweep_runs(store, monkeypatch):
+    monkeypatch.setattr(RENEWED_EVERY, 3)
+    compact = Path(store.location.path, "compact", "trials.parquet")
+    specs = [make_trial_spec(seed=seed) for seed in range(7)]
+    fail(store, specs[0])
+    commit(store, specs[1])
+    assert not compact.exists()
+    commit(store, specs[2])
+    assert pq.read_table(compact, columns=["seed", "status"]).to_pylist() == [
+        {"seed": 0, "status": "failed"},
+        {"seed": 1, "status": "completed"},
+        {"seed": 2, "status": "completed"},
+    ]
+    commit(store, specs[0])  # failed in the compact file
+    commit(store, specs[3])
+    assert set(store.statuses().values()) == {"completed"}
+    Path(store.location.path, "trials", f"{specs[1].trial_id()}.parquet").unlink()
+    assert set(store.statuses()) == {specs[seed].trial_id() for seed in (0, 2, 3)}
+    commit(store, specs[4])
+    assert pq.read_table(compact)["seed"].to_pylist() == [0, 2, 3, 4]
+    store.compact()
+    assert store.read("trials").equals(pq.read_table(compact))
+
+
+def test_numbers_older_than_a_renewed_compact_file_of_trials_are_not_taken_for_new_ones(store, monkeypatch):
+    commit(store, result=make_trial_result(f1=0.25))
+    store.compact()
+    Path(store.location.path, "trials", f"{make_trial_spec().trial_id()}.parquet").unlink()
+    commit(store, result=make_trial_result(f1=0.75))
+    monkeypatch.setattr(RENEWED_EVERY, 1)
+    commit(store, make_trial_spec(seed=1), make_trial_result(f1=0.5))  # compact/trials.parquet is now the newest file
+    scores = store.read("scores").filter(ON_TEST)
+    assert scores["f1"].to_pylist() == [0.75] * 12 + [0.5] * 12
+
+
+def test_a_trial_is_kept_when_the_compact_file_cannot_be_renewed(store, monkeypatch, caplog):
+    monkeypatch.setattr(RENEWED_EVERY, 2)
+    commit(store)
+    damaged = _file(store, "trials")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(b"damaged")
+    assert commit(store, make_trial_spec(seed=1))
+    assert f"compact/trials.parquet is not renewed: {damaged}: cannot be read as Parquet" in caplog.text
+    damaged.write_bytes(whole)
+    assert set(store.statuses().values()) == {"completed"}
+
+
+DIE_RENEWING = "import orchestrator.results.store as store\nstore.COMPACT_EVERY_ATTEMPTS = 1\n" + CRASH
+
+
+@pytest.mark.parametrize("event", ["open", "os.rename"])
+def test_dying_while_the_compact_file_is_renewed_leaves_the_trial(store, event):
+    dying = run_python(DIE_RENEWING, store.location, event, "compact")
+    dying.communicate()
+    assert dying.returncode == -signal.SIGKILL
+    assert store.statuses() == {make_trial_spec().trial_id(): "completed"}
+    assert store.verify([make_trial_spec().trial_id()]) == []
+
+
+def test_one_file_of_another_version_among_many_is_refused(store):
+    for seed in range(40):
+        commit(store, make_trial_spec(seed=seed))
+    file, row = _file(store, "trials", make_trial_spec(seed=33)), store.read("trials").slice(0, 1)
+    with pq.ParquetWriter(file, row.schema) as writer:
+        writer.write_table(row)
+        writer.add_key_value_metadata({"sparsweep.schema_version": "2", "sparsweep.table": "trials"})
+    with pytest.raises(StoreError, match=rf"{file}: results of schema version 2, this sparsweep knows 3"):
+        store.statuses()
+
+
+ASK = """
+import sys
+from orchestrator.results.store import ResultStore
+
+print(sorted(ResultStore(sys.argv[1]).statuses().values()))
+print([name for name in ("pandas", "torch", "ray") if name in sys.modules])
+"""
+
+
+def test_asking_for_statuses_imports_nothing_slow(store):
+    fail(store, make_trial_spec(seed=1))
+    commit(store)
+    store.compact()
+    commit(store, make_trial_spec(seed=2))
+    out, _ = run_python(ASK, store.location).communicate()
+    assert out.splitlines() == ["['completed', 'completed', 'failed']", "[]"]
+
+
 def test_compact_files_do_not_depend_on_the_order_of_commits_or_on_earlier_ones(tmp_path):
     specs = [make_trial_spec(seed=seed, language=language) for seed in range(3) for language in ("yo", "sw")]
     one, two = ResultStore(str(tmp_path / "one")), ResultStore(str(tmp_path / "two"))
