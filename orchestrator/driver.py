@@ -9,34 +9,36 @@ import logging
 import math
 import os
 import secrets
-import shutil
-import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cluster.private_ray import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
+from orchestrator.pace import TimeLimit, Timetable
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import SweepProgress
 from orchestrator.provenance import collect_provenance
+from orchestrator.ray_cluster import ELASTIC, connected_ray, is_elastic, is_given_cluster
 from orchestrator.results.store import ResultStore
+from orchestrator.stopping import StopSignals
 from orchestrator.sweep_spec import Resources, SweepSpec
 from workers.trial import ErrorKind, TrialSpec
 
 if TYPE_CHECKING:
-    from orchestrator.searcher import OrderedSearcher
-
-STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-
-PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE", "SPARSWEEP_CACHE")
-"""Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to whoever uses it."""
+    from orchestrator.searcher import Config, OrderedSearcher
 
 RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
+
+MAX_NODE_LOSSES = 10
+"""Nodes that may be lost under one trial in one run without counting as its attempts. A node that announces that it
+leaves never counts, so ten that vanish under the same trial are rather its doing: it may take its node down with it."""
+
+TIME_LIMIT = "time limit"
 
 
 class Sweep:
@@ -49,6 +51,11 @@ class Sweep:
         progress: told of everything that happens.
         trainable: the class that runs trials; benchmarks of the driver give one that does nothing.
         reuse_workers: run trial after trial in one process; else each trial gets a new one.
+        signals: what listens to signals since the process started; None: listen while the sweep runs.
+        completed: trials of the sweep that are done; how long they took says how long others take.
+
+    Raises:
+        SweepError: the time limit in the environment is not a number.
     """
 
     def __init__(
@@ -59,21 +66,31 @@ class Sweep:
         progress: SweepProgress,
         trainable: type | None = None,
         reuse_workers: bool = True,
+        signals: StopSignals | None = None,
+        completed: Sequence[PlannedTrial] = (),
     ):
         self.spec, self.trials, self.store, self.progress = spec, trials, store, progress
         self.trainable, self.reuse_workers = trainable, reuse_workers
+        self.signals, self.completed = signals, completed
         self.stop_reason: str | None = None
+        self._stopped_at: float | None = None
         self._stop_signal: Any = None
+        self._timetable = self._make_timetable()
 
     @property
     def is_stopping(self) -> bool:
         """Whether `stop` has been called."""
         return self.stop_reason is not None
 
+    @property
+    def stopping_s(self) -> float:
+        """Seconds since `stop` was called."""
+        return 0.0 if self._stopped_at is None else time.monotonic() - self._stopped_at
+
     def stop(self, reason: str) -> None:
         """Let running trials save their checkpoints and start no more; `run` returns soon after."""
         if not self.is_stopping:
-            self.stop_reason = reason
+            self.stop_reason, self._stopped_at = reason, time.monotonic()
             self.progress.stopping(reason)
             if self._stop_signal is not None:
                 self._stop_signal.set.remote()
@@ -87,35 +104,29 @@ class Sweep:
             SweepError: the resources that a trial asks for are not there.
             KeyboardInterrupt: a second Ctrl-C.
         """
-        with connected_ray() as ray:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            resources, concurrency = trial_resources(self.spec.resources, nodes, may_grow=is_given_cluster())
-            refuse_wrong_kernels(self.spec.pruning.kernels, has_gpu=resources["gpu"] > 0)
-            name = f"sparsweep-stop-{secrets.token_hex(8)}"
-            self._stop_signal = _make_stop_signal(name)
-            # Only now: Ray takes the signals while it connects. And Tune runs in a thread, or it would take them, too.
-            with self._stopping_on_signals(), tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch:
-                _run_in_thread(lambda: self._tune(resources, concurrency, name, scratch))
-            self._stop_signal = None
+        with contextlib.ExitStack() as stack:
+            signals = self.signals or stack.enter_context(StopSignals())
+            ray = None if signals.received else stack.enter_context(connected_ray(signals))
+            with signals.calling(self.stop):
+                if ray is not None and not self.is_stopping:
+                    self._run_on(ray)
+        self._stop_signal = None
 
-    @contextlib.contextmanager
-    def _stopping_on_signals(self) -> Iterator[None]:
-        def stop(number: int, frame: object) -> None:
-            if self.is_stopping and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stop(signal.Signals(number).name)
-
-        before = {number: signal.signal(number, stop) for number in STOPPING_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _run_on(self, ray: ModuleType) -> None:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        resources, concurrency = trial_resources(self.spec.resources, nodes, is_given_cluster(), is_elastic())
+        refuse_wrong_kernels(self.spec.pruning.kernels, has_gpu=resources["gpu"] > 0)
+        name = f"sparsweep-stop-{secrets.token_hex(8)}"
+        self._stop_signal = _make_stop_signal(name)
+        with tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch:
+            # In a thread, or Tune would take the signals.
+            _run_in_thread(lambda: self._tune(resources, concurrency, name, scratch))
 
     def _tune(self, resources: dict[str, float], concurrency: int, stop_signal: str, scratch: str) -> None:
         from ray import tune
 
-        from orchestrator.events import SweepCallback
+        from orchestrator.events import StopWhenNoneRuns, SweepCallback
+        from orchestrator.nodes import ClusterWatch
         from orchestrator.searcher import OrderedSearcher
         from orchestrator.trainable import TrialTrainable
 
@@ -123,14 +134,16 @@ class Sweep:
             self._configs(stop_signal, use_gpu=resources["gpu"] > 0),
             is_wanted=self._is_wanted,
             is_stopping=lambda: self.is_stopping,
+            admit=self._admit,
+            on_none_admitted=lambda: self.stop(TIME_LIMIT),
         )
-        attempts = 1 + self.spec.resources.max_retries
+        callback = SweepCallback(self, searcher)
         tuner = tune.Tuner(
             tune.with_resources(self.trainable or TrialTrainable, resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                num_samples=len(self.trials) * attempts,
-                max_concurrent_trials=concurrency,
+                num_samples=-1,  # as many as the searcher gives: trials may come back any number of times
+                max_concurrent_trials=min(concurrency, len(self.trials)),
                 reuse_actors=self.reuse_workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -138,23 +151,52 @@ class Sweep:
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[SweepCallback(self, searcher)],
+                callbacks=[callback],
+                stop=StopWhenNoneRuns(self, callback),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is told by the progress view
-        tuner.fit()
+        with ClusterWatch(callback.busy_nodes if is_elastic() else None, tick=self._stop_in_time) as callback.watch:
+            tuner.fit()
 
-    def _is_wanted(self, config: dict[str, Any]) -> bool:
+    def _make_timetable(self) -> Timetable:
+        """What the time limit of the job leaves room for; only where there is one, it matters how long trials take."""
+        try:
+            limit = TimeLimit.from_environment(os.environ, time.time())
+        except ValueError as error:
+            raise SweepError(str(error)) from error
+        timetable = Timetable(limit, {trial.trial_id: trial.cost for trial in self.trials})
+        if limit is not None and self.completed:
+            columns = ["trial_id", "load_s", "train_s", "evaluate_s"]
+            rows = {row["trial_id"]: row for row in self.store.read("trials", columns).to_pylist()}
+            for trial in self.completed:
+                parts = [rows.get(trial.trial_id, {}).get(name) for name in columns[1:]]
+                timetable.pace.learn(trial.cost, sum(part for part in parts if part is not None))
+        return timetable
+
+    def _stop_in_time(self) -> None:
+        if self._timetable.is_over(time.time()):
+            self.stop(TIME_LIMIT)
+
+    def _admit(self, config: "Config") -> "Config | None":
+        """The configuration with its latest start, or None if it is too late for that."""
+        start_by = self._timetable.latest_start(config["trial_id"])
+        return None if start_by is not None and time.time() > start_by else config | {"start_by": start_by}
+
+    def _is_wanted(self, config: "Config") -> bool:
         if not self.store.is_completed(config["trial_id"]):
+            self._timetable.has_started()
             return True
         self.progress.completed(config["trial_id"], None)  # by another driver on the same results
         return False
 
-    def _configs(self, stop_signal: str, use_gpu: bool) -> list[dict[str, Any]]:
+    def _configs(self, stop_signal: str, use_gpu: bool) -> "list[Config]":
         """What Tune hands to a worker, a trial each."""
         common = {
             "attempt": 1,
+            "num_node_losses": 0,
+            "start_by": None,
             "results": str(self.store.location),
             "sweep": self.spec.name,
             "asked_json": self.spec.model_dump_json(),
@@ -166,10 +208,43 @@ class Sweep:
         }
         return [{"trial_id": trial.trial_id, "trial": trial.spec.to_json(), **common} for trial in self.trials]
 
+    def handle_completed(self, trial_id: str, f1: float | None, seconds: float) -> None:
+        """Its result is stored.
+
+        Args:
+            trial_id: of the trial.
+            f1: to show.
+            seconds: that it took, interruptions left out.
+        """
+        self._timetable.has_ended(trial_id, seconds)
+        self.progress.completed(trial_id, f1)
+
+    def handle_departure(
+        self, searcher: "OrderedSearcher", config: "Config", started_at: datetime, message: str
+    ) -> None:
+        """A worker saved its trial and ended, since its node leaves: the trial goes on elsewhere, as the next one."""
+        self._record(config, started_at, "stopped", message, None)
+        self.progress.moved(config["trial_id"], message)
+        searcher.retry(config)
+
+    def handle_node_loss(
+        self, searcher: "OrderedSearcher", config: "Config", started_at: datetime, message: str, details: str
+    ) -> None:
+        """A worker was lost with its node, which does not count as an attempt of its trial, up to `MAX_NODE_LOSSES`."""
+        num_losses = config["num_node_losses"] + 1
+        config = config | {"num_node_losses": num_losses}
+        if num_losses > MAX_NODE_LOSSES:
+            message = f"{message}, the {num_losses}th under this trial in this run"
+            self.handle_failure(searcher, config, started_at, "worker_died", message, details)
+            return
+        self._record(config, started_at, "worker_died", message, details)
+        self.progress.retried(config["trial_id"], "worker_died", message)
+        searcher.retry(config)
+
     def handle_failure(
         self,
         searcher: "OrderedSearcher",
-        config: dict[str, Any],
+        config: "Config",
         started_at: datetime,
         kind: ErrorKind,
         message: str,
@@ -185,32 +260,45 @@ class Sweep:
             message: one line.
             details: the traceback, if there is one.
         """
-        spec, trial_id = TrialSpec.from_json(config["trial"]), config["trial_id"]
-        attempt: dict[str, Any] = {
-            "kind": kind,
-            "message": message,
-            "traceback": details,
-            "sweep": self.spec.name,
-            "asked_json": config["asked_json"],
-            "provenance": collect_provenance(),
-            "started_at": started_at,
-            "ended_at": datetime.now(UTC),
-        }
+        trial_id = config["trial_id"]
         if kind == "stopped":
-            self.store.record_attempt(spec, **attempt)
+            self._record(config, started_at, kind, message, details)
             self.progress.stopped(trial_id)
         elif kind in RETRIED_KINDS and config["attempt"] <= self.spec.resources.max_retries:
-            self.store.record_attempt(spec, **attempt)
+            self._record(config, started_at, kind, message, details)
             self.progress.retried(trial_id, kind, message)
             searcher.retry(config | {"attempt": config["attempt"] + 1})
         else:
-            self.store.commit_failed(spec, **attempt)
+            spec = TrialSpec.from_json(config["trial"])
+            self.store.commit_failed(spec, **_attempt(config, started_at, kind, message, details))
             self.store.checkpoint(trial_id).delete()
             self.progress.failed(trial_id, kind, message)
 
+    def _record(
+        self, config: "Config", started_at: datetime, kind: ErrorKind, message: str, details: str | None
+    ) -> None:
+        spec = TrialSpec.from_json(config["trial"])
+        self.store.record_attempt(spec, **_attempt(config, started_at, kind, message, details))
+
+
+def _attempt(
+    config: "Config", started_at: datetime, kind: ErrorKind, message: str, details: str | None
+) -> dict[str, Any]:
+    """What the store keeps of an attempt that ends now."""
+    return {
+        "kind": kind,
+        "message": message,
+        "traceback": details,
+        "sweep": config["sweep"],
+        "asked_json": config["asked_json"],
+        "provenance": collect_provenance(),
+        "started_at": started_at,
+        "ended_at": datetime.now(UTC),
+    }
+
 
 def trial_resources(
-    asked: Resources, nodes: Sequence[Mapping[str, float]], may_grow: bool
+    asked: Resources, nodes: Sequence[Mapping[str, float]], may_grow: bool, is_elastic: bool = False
 ) -> tuple[dict[str, float], int]:
     """Resources of a trial in Ray's terms, and how many trials run at a time.
 
@@ -218,11 +306,20 @@ def trial_resources(
         asked: the sweep's `resources`.
         nodes: resources of each machine of the Ray cluster.
         may_grow: whether machines may join later, so that a trial that fits on none may wait for one.
+        is_elastic: whether they join and leave all the time, so that those there now say nothing.
 
     Raises:
-        SweepError: a trial fits on no machine, unless the cluster may grow and `max_concurrent_trials` is given.
+        SweepError: a trial fits on no machine, unless the cluster may grow and `max_concurrent_trials` is given; or
+            what it needs is left to the machines that are there, of which an elastic cluster may have none.
     """
     gpus = asked.gpus_per_trial
+    if is_elastic:
+        if gpus is None or asked.max_concurrent_trials is None:
+            raise SweepError(
+                "resources.gpus_per_trial, max_concurrent_trials: not given, and cannot be taken from a cluster whose "
+                f"nodes come and go ({ELASTIC}=1); give both"
+            )
+        return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, asked.max_concurrent_trials
     if gpus is None:
         gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
     fitting = sum(_num_fitting(node, asked.cpus_per_trial, gpus) for node in nodes)
@@ -256,49 +353,6 @@ def _num_fitting(node: Mapping[str, float], cpus: int, gpus: float) -> int:
     num_gpus = node.get("GPU", 0)
     by_gpu = math.floor(num_gpus / gpus) if gpus >= 1 else math.floor(num_gpus) * math.floor(1 / gpus + 1e-9)
     return min(by_cpu, by_gpu)
-
-
-def is_given_cluster() -> bool:
-    """Whether RAY_ADDRESS names a cluster; `local` asks for a private Ray in Ray's own words.
-
-    Raises:
-        SweepError: it is the address of a Ray client, through which Tune cannot be driven.
-    """
-    address = os.environ.get("RAY_ADDRESS", "")
-    if address.startswith("ray://"):
-        raise SweepError(f"RAY_ADDRESS: {address} is for Ray's client; run on the cluster and give its HOST:PORT")
-    return address not in ("", "local")
-
-
-@contextlib.contextmanager
-def connected_ray() -> Iterator[ModuleType]:
-    """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the block."""
-    if is_given_cluster():
-        os.environ.update(TUNE_ENVIRONMENT)
-        import ray
-
-        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        ray.init(
-            address=os.environ["RAY_ADDRESS"],
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": passed_on},
-        )
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-        return
-    local = private_ray()
-    os.environ.update(local.environment)
-    import ray
-
-    try:
-        ray.init(**local.init_options)
-        yield ray
-    finally:
-        ray.shutdown()
-        shutil.rmtree(local.temp_dir, ignore_errors=True)
 
 
 def _make_stop_signal(name: str) -> Any:

@@ -23,7 +23,7 @@ from workers.trial import Progress, TrialSpec
 
 SUMMARY_EVERY_S = 60.0
 
-EventKind = Literal["started", "done", "failed", "retry", "stopped", "stopping"]
+EventKind = Literal["started", "done", "failed", "retry", "moved", "stopped", "stopping"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +153,20 @@ class SweepProgress:
         with self._lock:
             self._leave(trial_id)
             self._tell("retry", trial_id, f"{kind}: {message}")
+
+    def moved(self, trial_id: str, message: str) -> None:
+        """A trial saved its state, left its machine, and waits to go on elsewhere."""
+        with self._lock:
+            trial = self._leave(trial_id)
+            reached = trial.progress if trial else None
+            self._tell(
+                "moved", trial_id, f"{message}, at step {reached.step}/{reached.num_steps}" if reached else message
+            )
+
+    def put_back(self, trial_id: str) -> None:
+        """A trial was not begun after all, for want of time."""
+        with self._lock:
+            self._leave(trial_id)
 
     def stopped(self, trial_id: str) -> None:
         """A trial was interrupted and is left for the next run of the sweep."""

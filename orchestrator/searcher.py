@@ -20,26 +20,50 @@ class OrderedSearcher(Searcher):
         configs: one a trial.
         is_wanted: asked just before a trial is handed out; False skips it (another driver has finished it).
         is_stopping: True ends the search.
+        admit: gives the configuration as it shall be handed out now, or None: not now, a later one may go first.
+        on_none_admitted: called when nothing runs and none of those left is admitted, which ends the search.
     """
 
-    def __init__(self, configs: Iterable[Config], is_wanted: Callable[[Config], bool], is_stopping: Callable[[], bool]):
+    def __init__(
+        self,
+        configs: Iterable[Config],
+        is_wanted: Callable[[Config], bool],
+        is_stopping: Callable[[], bool],
+        admit: Callable[[Config], Config | None] = lambda config: config,
+        on_none_admitted: Callable[[], None] = lambda: None,
+    ):
         super().__init__()
         self._left = deque(configs)
         self._running: set[str] = set()
         self._is_wanted, self._is_stopping = is_wanted, is_stopping
+        self._admit, self._on_none_admitted = admit, on_none_admitted
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to restore it one day; a sweep is not restored but planned anew."""
         return {}
 
+    @property
+    def num_left(self) -> int:
+        """Configurations that have not been handed out, or came back."""
+        return len(self._left)
+
+    @property
+    def num_handed_out(self) -> int:
+        """Trials that run, or wait for a worker."""
+        return len(self._running)
+
     def suggest(self, trial_id: str) -> Config | str | None:
         """The next configuration; None while one that runs may still come back; else `Searcher.FINISHED`."""
-        while self._left and not self._is_stopping():
-            config = self._left.popleft()
+        finished: str = Searcher.FINISHED
+        while not self._is_stopping() and (config := self._next()) is not None:
             if self._is_wanted(config):
                 self._running.add(trial_id)
                 return config
-        return None if self._running and not self._is_stopping() else Searcher.FINISHED
+        if self._running and not self._is_stopping():
+            return None
+        if self._left and not self._is_stopping():
+            self._on_none_admitted()
+        return finished
 
     def retry(self, config: Config) -> None:
         """Hand this configuration out next."""
@@ -54,3 +78,12 @@ class OrderedSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Not restored, see `__getstate__`."""
+
+    def _next(self) -> Config | None:
+        """Take the first that is admitted."""
+        for index, config in enumerate(self._left):
+            admitted = self._admit(config)
+            if admitted is not None:
+                del self._left[index]
+                return admitted
+        return None

@@ -1,16 +1,21 @@
 """The class that Ray starts once a worker and uses for trial after trial.
 
-A `step` runs the trial for half a second and reports where it is; the last one commits the result. Whatever goes
-wrong inside a trial ends here, as a report of what it was; the driver decides whether it is tried again. Only the death
-of the process itself is left for the driver to notice.
+The first `step` of a trial says on which node it is; each further one runs it for half a second and reports how far it
+is; the last one commits the result. Whatever goes wrong inside a trial ends here, as a report of what it was; the
+driver decides whether it is tried again. Only the death of the process itself is left for the driver to notice.
+
+On a node that is about to leave (see `DRAIN_FILE`) a worker saves its trial's checkpoint, reports that it leaves, and
+ends with its next step. It must end: Ray Tune would otherwise hand it the next trial.
 """
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Generator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -25,6 +30,9 @@ from workers.trial import MICRO, ErrorKind, Progress, TrialError, TrialResult, T
 
 REPORT_EVERY_S = 0.5
 
+DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
+"""Environment variable of a node's workers, from its raylet: the file whose appearance says that the node leaves."""
+
 
 class TrialTrainable(tune.Trainable):
     """Runs trials as `config` describes them, see `orchestrator.driver`."""
@@ -35,6 +43,9 @@ class TrialTrainable(tune.Trainable):
         logging.getLogger("workers").setLevel(logging.INFO)
         self.resources = (config["num_threads"], config["use_gpu"])
         self.stop_signal = ray.get_actor(config["stop_signal"])
+        self.node_id = ray.get_runtime_context().get_node_id()
+        self.drain_file = os.environ.get(DRAIN_FILE)
+        self.is_leaving = False
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -44,6 +55,8 @@ class TrialTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Run for half a second, or to the end of the trial."""
+        if self.is_leaving:
+            ray.actor.exit_actor()  # to Tune a worker that died, so that it forgets it; the driver knows better
         try:
             return self._advance()
         except TrialError as error:
@@ -74,10 +87,16 @@ class TrialTrainable(tune.Trainable):
         self.checkpoint = Checkpoint(
             self.store.checkpoint(self.spec.trial_id()), self.spec.trial_id(), config["checkpoint_every_s"]
         )
+        self.start_by = config["start_by"]
         self.started_at = datetime.now(UTC)
+        self.has_arrived = False
         self.running = self.make_run(self.spec)
 
     def _advance(self) -> dict[str, Any]:
+        if self._shall_leave():
+            return self._leave(None)
+        if not self.has_arrived:
+            return self._arrive()
         until = time.monotonic() + REPORT_EVERY_S
         while True:
             try:
@@ -88,7 +107,26 @@ class TrialTrainable(tune.Trainable):
                 if self._shall_stop():
                     self.running.close()  # saves its checkpoint
                     return {"done": True, "outcome": "stopped"}
+                if self._shall_leave():
+                    return self._leave(progress)
                 return {"done": False, "progress": asdict(progress)}
+
+    def _arrive(self) -> dict[str, Any]:
+        """Say where the trial runs; not at all where it waited for a worker until it could not end in time any more."""
+        self.has_arrived = True
+        if self.start_by is not None and time.time() > self.start_by:
+            return {"done": True, "outcome": "too_late"}
+        return {"done": False, "node_id": self.node_id}
+
+    def _shall_leave(self) -> bool:
+        return self.drain_file is not None and Path(self.drain_file).exists()
+
+    def _leave(self, progress: Progress | None) -> dict[str, Any]:
+        """The last report from this node, before the worker ends with its next step."""
+        self.running.close()  # saves its checkpoint
+        self.is_leaving = True
+        where = {} if progress is None else {"progress": asdict(progress)}
+        return {"done": False, "node_id": self.node_id, "is_leaving": True, **where}
 
     def _shall_stop(self) -> bool:
         try:
@@ -99,7 +137,12 @@ class TrialTrainable(tune.Trainable):
     def _commit(self, result: TrialResult) -> dict[str, Any]:
         is_first = self.store.commit_completed(self.spec, result, **self._circumstances())
         self.checkpoint.delete()
-        return {"done": True, "outcome": "completed" if is_first else "duplicate", "f1": _overall_f1(result)}
+        return {
+            "done": True,
+            "outcome": "completed" if is_first else "duplicate",
+            "f1": _overall_f1(result),
+            "seconds": result.load_s + result.train_s + result.evaluate_s,
+        }
 
     def _fail(self, kind: ErrorKind, error: Exception) -> dict[str, Any]:
         self.running.close()

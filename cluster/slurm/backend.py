@@ -124,7 +124,7 @@ REMEDIES = {
     "ime limit": "lower time_limit in the profile (sinfo -o '%R %l' lists what partitions allow)",
     "feature": "set constraint in the profile to features that nodes have (sinfo -o '%f')",
     "node configuration": "ask for fewer nodes, GPUs, cores or less memory in the profile (sinfo -o '%R %D %G %c %m')",
-    "node count": "ask for fewer nodes in the profile",
+    "ode count": "ask for fewer nodes in the profile",
     "generic resource": "set gpu_type and gpus_per_node in the profile to what nodes have (sinfo -o '%G')",
     "unrecognized option": "mend extra in the profile",
 }

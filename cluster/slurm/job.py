@@ -135,7 +135,9 @@ def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
     # A session of its own: only what we pass on reaches it.
     driver = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     signals.watch(driver)
-    return driver.wait()
+    code = driver.wait()
+    # A signal that comes in its very last moment, or its first, ends it without a word; its results are as they were.
+    return STOPPED if code in (-signal.SIGUSR2, -signal.SIGTERM) else code
 
 
 def _conclude(args: argparse.Namespace, code: int, wish: Wish | None, ran_s: float) -> int:

@@ -18,6 +18,9 @@ BATCH_PID = "SPARSWEEP_BATCH_PID"
 
 HEAD_PATIENCE_S = 120.0
 """How long a node waits for the head: one that has just started, or went back to the queue, needs a few seconds."""
+HEAD_LOST_S = 20.0
+"""After this time without an answer the head's machine is taken to be lost."""
+LOOKS_EVERY_S = 0.5
 RETRY_AFTER_S = 300
 """When a worker without a head asks for a GPU again."""
 
@@ -48,13 +51,21 @@ def run_node(args: argparse.Namespace) -> int:
         say(f"{name}: no head at {address} within {HEAD_PATIENCE_S:g} s")
         return 1
     raylet = Raylet(address, own_address(name), ports, offered, args.temp_root, is_head=is_head)
+    head_seen_s = time.monotonic()
     try:
         while raylet.is_running() and not signals.is_over:
             if signals.must_save and not raylet.drain_file.exists():
                 raylet.drain_file.touch()
                 if is_head:  # Slurm tells the steps of a preemption, and the batch script only where it is so set
                     os.kill(int(os.environ[BATCH_PID]), signal.SIGTERM)
-            time.sleep(0.2)
+            if not is_head and not signals.must_save:
+                if is_reachable(address):
+                    head_seen_s = time.monotonic()
+                elif time.monotonic() - head_seen_s > HEAD_LOST_S:
+                    say(f"{name}: the head at {address} is gone")
+                    requeue_myself()  # with --no-kill Slurm keeps a job whose first node died, though nothing runs it
+                    break
+            time.sleep(LOOKS_EVERY_S)
     finally:
         raylet.close()
     return DONE

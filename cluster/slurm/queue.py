@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Sequence
 
@@ -101,6 +102,8 @@ def scancel(*words: str) -> None:
     """Cancel or signal jobs; those that are over already are no fault."""
     result = _run(["scancel", *words])
     said = " ".join(result.stderr.split())
+    if result.returncode == -signal.SIGTERM:  # it was part of what it cancelled
+        return
     if result.returncode and "already completing or completed" not in said and "Invalid job id" not in said:
         raise ClusterError(f"slurm: scancel: {said}")
 

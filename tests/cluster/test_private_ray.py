@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.private_ray import LocalRay, private_ray
 from cluster.machine import usable_cpus
+from cluster.private_ray import LocalRay, private_ray
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -60,8 +60,8 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
     [
         ("backend: pbs", "backend: 'pbs' is not known; give one of local, slurm, kubernetes, ray"),
         ("partition: gpu", "backend: 'mine' is not known"),
-        ("backend: slurm\nnamespace: x", "namespace: a field of kubernetes profiles, and this one is of slurm; remove it"),
-        ("backend: slurm\nparttion: x", "parttion: unknown key, did you mean partition; `sparsweep schema --cluster slurm`"),
+        ("backend: slurm\nnamespace: x", "namespace: a field of kubernetes profiles, and this one is of slurm"),
+        ("backend: slurm\nparttion: x", "parttion: unknown key, did you mean partition; `sparsweep schema --cluster"),
         ("backend: slurm\npartition: 'a b'", "partition: 'a b': string should match pattern"),
         ('backend: slurm\npartition: "a\\nb"', "partition: 'a.nb': string should match pattern"),
         ("backend: slurm\naccount: " + "x" * 201, "account: .*: string should have at most 200 characters"),

@@ -105,3 +105,50 @@ def test_stopping_hands_out_no_more():
     assert searcher.suggest("0") == {"n": 0}
     stopping = True
     assert searcher.suggest("1") == Searcher.FINISHED
+
+
+def test_an_elastic_cluster_may_have_no_node_yet_and_grows_beyond_those_it_has():
+    asked = Resources(gpus_per_trial=1, max_concurrent_trials=8)
+    for nodes in ([{}], [{"CPU": 1.0, "GPU": 1.0}]):
+        found = trial_resources(asked, nodes, may_grow=True, is_elastic=True)
+        assert found == ({"cpu": 1, "gpu": 1}, 8)
+
+
+@pytest.mark.parametrize("given", [{}, {"gpus_per_trial": 1}, {"max_concurrent_trials": 8}])
+def test_an_elastic_cluster_does_not_say_what_trials_need(given):
+    with pytest.raises(SweepError, match="SPARSWEEP_ELASTIC=1.; give both"):
+        trial_resources(Resources(**given), [{}], may_grow=True, is_elastic=True)
+
+
+def test_a_head_without_cores_is_named_where_trials_cannot_start():
+    with pytest.raises(SweepError, match="the largest machine has 0 and 0"):
+        trial_resources(Resources(), [{}], may_grow=True)
+
+
+def test_one_that_is_not_admitted_waits_and_a_later_one_goes_first():
+    late: set[int] = {0, 1}
+    ended = []
+    searcher = OrderedSearcher(
+        [{"n": n} for n in range(3)],
+        is_wanted=lambda config: True,
+        is_stopping=lambda: False,
+        admit=lambda config: None if config["n"] in late else config | {"start_by": 7},
+        on_none_admitted=lambda: ended.append(searcher.num_left),
+    )
+    assert searcher.suggest("a") == {"n": 2, "start_by": 7}
+    assert searcher.suggest("b") is None
+    assert (searcher.num_left, searcher.num_handed_out, ended) == (2, 1, [])
+    late.remove(1)
+    assert searcher.suggest("b") == {"n": 1, "start_by": 7}
+    for trial_id in ("a", "b"):
+        searcher.on_trial_complete(trial_id)
+    assert searcher.suggest("c") == Searcher.FINISHED
+    assert ended == [1]
+
+
+def test_a_trial_that_comes_back_goes_first():
+    searcher = make_searcher()
+    assert searcher.suggest("0") == {"n": 0}
+    searcher.on_trial_complete("0")
+    searcher.retry({"n": 0})
+    assert suggest_all(searcher) == [0, 1, 2, 3, 4]

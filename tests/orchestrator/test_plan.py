@@ -1,6 +1,7 @@
 """From sweep to trials: the grid, its order, what is left, and what is refused before anything runs."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import SpecError
-from orchestrator.plan import make_plan, trials_left
+from orchestrator.plan import make_plan, plan_digest, trials_left
 from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
 
 
@@ -75,6 +76,13 @@ def test_what_is_left_is_the_plan_minus_the_results():
     statuses = {planned[0].trial_id: "completed", planned[1].trial_id: "failed", "another sweep's": "completed"}
     assert trials_left(planned, statuses) == planned[2:]
     assert trials_left(planned, statuses, retry_failed=True) == planned[1:]
+
+
+def test_digest_tells_plans_of_other_trials_apart_and_nothing_else():
+    planned = make_plan(sweep())
+    assert plan_digest(planned) == plan_digest(planned[::-1]) == plan_digest(make_plan(sweep(name="renamed")))
+    assert re.fullmatch("[0-9a-f]{16}", plan_digest(planned))
+    assert len({plan_digest(plan) for plan in (planned, planned[1:], make_plan(sweep(seeds=[0, 2])), [])}) == 4
 
 
 def test_corpus_folder_may_move(tmp_path):

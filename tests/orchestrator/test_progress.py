@@ -329,3 +329,14 @@ def test_ten_thousand_trials_are_drawn_in_a_moment():
     started = time.perf_counter()
     live_lines(progress, 80, 24)
     assert time.perf_counter() - started < 0.5
+
+
+def test_a_trial_that_moves_or_is_put_back_waits_again():
+    progress = sweep([planned(code) for code in ("sw", "yo")])
+    progress.started("sw-0")
+    progress.updated("sw-0", at(40))
+    progress.started("yo-0")
+    progress.moved("sw-0", "its node node7 leaves")
+    progress.put_back("yo-0")
+    assert summary_line(progress).startswith("0/2 done, 0 failed, 0 running, 2 left")
+    assert str(progress.events()[-1]).startswith("moved    sw sparsity 0 seed 0: its node node7 leaves, at step 40/100")

@@ -1,0 +1,89 @@
+"""The Ray that a sweep runs on: a cluster that RAY_ADDRESS names, or a private one on this machine.
+
+Ray is imported inside functions: it reads its environment while it is imported.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from cluster.private_ray import TUNE_ENVIRONMENT, private_ray
+from orchestrator.errors import SweepError
+from orchestrator.stopping import StopSignals
+
+ELASTIC = "SPARSWEEP_ELASTIC"
+"""Environment variable: 1 says that nodes join and leave the given cluster all the time, idle ones on our word."""
+
+PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE", "SPARSWEEP_CACHE")
+"""Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to whoever uses it."""
+
+
+def is_given_cluster() -> bool:
+    """Whether RAY_ADDRESS names a cluster; `local` asks for a private Ray in Ray's own words.
+
+    Raises:
+        SweepError: it is the address of a Ray client, through which Tune cannot be driven.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith("ray://"):
+        raise SweepError(f"RAY_ADDRESS: {address} is for Ray's client; run on the cluster and give its HOST:PORT")
+    return address not in ("", "local")
+
+
+def is_elastic() -> bool:
+    """Whether nodes join and leave the given cluster all the time, see `ELASTIC`."""
+    return is_given_cluster() and os.environ.get(ELASTIC) == "1"
+
+
+@contextlib.contextmanager
+def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
+    """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the block.
+
+    Args:
+        signals: which Ray takes for itself while it connects; after that they are ours again.
+    """
+    if is_given_cluster():
+        os.environ.update(TUNE_ENVIRONMENT)
+        import ray
+
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        try:
+            _connect(
+                signals,
+                address=os.environ["RAY_ADDRESS"],
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": passed_on},
+            )
+            yield ray
+        finally:
+            ray.shutdown()
+        return
+    local = private_ray()
+    os.environ.update(local.environment)
+    import ray
+
+    try:
+        _connect(signals, **local.init_options)
+        yield ray
+    finally:
+        ray.shutdown()
+        shutil.rmtree(local.temp_dir, ignore_errors=True)
+
+
+def _connect(signals: StopSignals, **options: Any) -> None:
+    """Connect, and take the signals again, of which Ray has taken SIGTERM for itself.
+
+    In the last moments of connecting, a tenth of a second, Ray's own handler in C++ still ends the process.
+    """
+    import ray
+
+    try:
+        ray.init(**options)
+    except SystemExit:  # what Ray makes of a SIGTERM meanwhile
+        signals.received = signals.received or "SIGTERM"
+    signals.take()

@@ -1,0 +1,363 @@
+"""Sweeps on a real Slurm: interrupted in every way that a cluster knows, they come to the numbers of a local run."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.results.store import ResultStore
+from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+
+PROFILE = {
+    "partition": "main",
+    "nodes": 2,
+    "gpus_per_node": 1,
+    "cpus_per_gpu": 1,
+    "mem_gib_per_gpu": 3,
+    "time_limit": "30",
+    "stop_before_s": 30,
+}
+"""Two nodes, on each of which one trial runs at a time."""
+
+SHAPE = {
+    "training": {"num_steps": 100, "lr": 1e-3},
+    # The cluster's GPUs are null devices: jobs hold them, trials compute on CPUs.
+    "resources": {"gpus_per_trial": 0, "checkpoint_every_s": 0.5},
+}
+"""Trials of less than ten seconds."""
+
+LOCAL_SEEDS = [0, 1]
+STEP_WITHIN_S = 120
+"""For whatever happens once, such as a job's start until its first checkpoint."""
+END_WITHIN_S = 300
+"""For a whole sweep."""
+
+
+class SlurmSweep:
+    """A sweep on the cluster: four trials of Georgian and Bengali for each seed.
+
+    Args:
+        slurm: the cluster.
+        folder: for the sweep file and the results; all nodes see it.
+        profile: what differs from `PROFILE`.
+        user: who submits; None: root, from outside.
+        fields: what differs from `SHAPE`.
+    """
+
+    def __init__(self, slurm, folder: Path, profile: dict | None = None, user: str | None = None, **fields: object):
+        self.slurm, self.user = slurm, user
+        self.results = folder / "results"
+        self.spec = write_sweep(
+            folder / "tiny.yaml", self.results, clusters={"slurm": PROFILE | (profile or {})}, **SHAPE | fields
+        )
+
+    def command(self, *words: str) -> tuple[int, str]:
+        """A command of sparsweep: exit code and all output."""
+        if self.user:
+            return self.slurm.run_as(self.user, sys.executable, "-m", "orchestrator.cli", *words)
+        return sparsweep(*words)
+
+    def submit(self, *options: str) -> str:
+        """Hand the sweep to Slurm; the job's id."""
+        code, output = self.command("submit", self.spec, "--on", "slurm", *options)
+        assert code == 0, output
+        return self.job()["job_id"]
+
+    def status(self) -> dict:
+        """What `sparsweep status` knows."""
+        code, output = self.command("status", self.spec, "--json")
+        assert code == 0, output
+        return json.loads(output)
+
+    def job(self) -> dict:
+        """What it knows of the job."""
+        return self.status()["job"]
+
+    def log(self) -> str:
+        """The driver's lines."""
+        return self.command("logs", self.spec)[1]
+
+    def is_training(self, since: float = 0.0) -> bool:
+        """Whether a trial has saved a checkpoint since then."""
+        return any(_changed(file) > since for file in checkpoints(self.results))
+
+    def num_completed(self) -> int:
+        """How many trials are done."""
+        return len(list(self.results.glob("trials/*")))
+
+    def wait_until(self, condition: Callable[[], object], timeout_s: float = STEP_WITHIN_S) -> None:
+        """Wait for something to happen while the job lives; a failure shows the job's log."""
+
+        def happened() -> bool:
+            is_live = self.slurm.live_jobs()
+            if condition():
+                return True
+            assert is_live, f"the job ended first: {self.log()}"
+            return False
+
+        self.slurm.wait_until(happened, timeout_s, self.log)
+
+    def wait_until_over(self) -> None:
+        """Wait until the queue is empty."""
+        self.slurm.wait_until(lambda: not self.slurm.live_jobs(), END_WITHIN_S, self.log)
+
+    def assert_complete(self, local: Path) -> None:
+        """All is done, valid, and to the last bit what the local run has."""
+        status = self.status()
+        assert status["job"]["state"] == "completed", self.log()
+        assert (status["failed"], status["new"]) == (0, 0), self.log()
+        code, output = sparsweep("verify", self.spec, str(self.results))
+        assert code == 0, output
+        assert_same_numbers(self.results, local)
+        assert checkpoints(self.results) == []
+
+
+def assert_same_numbers(results: Path, local: Path) -> None:
+    """Trials that both have computed have the same rows in all tables."""
+    found, expected = numbers(results), numbers(local)
+    both = {row["trial_id"] for row in found["trials"]} & {row["trial_id"] for row in expected["trials"]}
+    assert len(both) in (2, 4, 8)
+    for table in expected:
+        rows = [row for row in expected[table] if row["trial_id"] in both]
+        assert [row for row in found[table] if row["trial_id"] in both] == rows, table
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # its trial has just ended
+        return 0.0
+
+
+def sbatch(folder: Path, *words: str) -> str:
+    """Submit a job that is no sweep; its id."""
+    command = ["sbatch", "--parsable", f"--output={folder}/other-%j.out", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def local_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the trials of all these sweeps, run in one go on this machine."""
+    folder = tmp_path_factory.mktemp("local")
+    spec = write_sweep(folder / "tiny.yaml", folder / "results", seeds=LOCAL_SEEDS, **SHAPE)
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "run", spec], capture_output=True, text=True, timeout=END_WITHIN_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "results"
+
+
+def test_sweep_is_submitted_followed_and_finished_on_two_nodes(slurm, folder, local_run):
+    sweep = SlurmSweep(slurm, folder)
+    code, script = sweep.command("submit", sweep.spec, "--on", "slurm", "--dry-run")
+    assert code == 0, script
+    assert script.startswith("#!/bin/bash\n")
+    assert "#SBATCH --nodes=2\n" in script
+    assert slurm.live_jobs() == []
+
+    job_id = sweep.submit()
+    assert sweep.submit() == job_id, "it has a job already"
+    assert slurm.live_jobs() == [job_id]
+    following = Command("logs", sweep.spec, "-f")
+    sweep.wait_until(sweep.is_training)
+    status = sweep.status()
+    assert (status["job"]["state"], status["job"]["native"]) == ("running", "RUNNING")
+    assert status["completed"] + status["new"] == 4
+
+    code, output = following.finish()
+    assert code == 0, output
+    assert output.count("done     ") == 4, "it ends when the job does"
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    hosts = ResultStore(str(sweep.results)).read("trials", ["provenance_host"]).to_pylist()
+    assert {row["provenance_host"] for row in hosts} == {"node1", "node2"}
+
+
+def test_cancelled_sweep_keeps_its_checkpoints_and_is_resumed(slurm, folder, local_run):
+    sweep = SlurmSweep(slurm, folder)
+    sweep.submit()
+    sweep.wait_until(sweep.is_training)
+    code, output = sweep.command("cancel", sweep.spec)
+    assert code == 0, output
+    sweep.wait_until_over()
+    assert sweep.job()["state"] == "cancelled"
+    assert checkpoints(sweep.results) != []
+
+    code, output = sweep.command("resume", sweep.spec)
+    assert code == 0, output
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert num_resumes(sweep) > 0, "trials went on from their checkpoints"
+
+
+def test_sweep_that_is_cancelled_at_once_can_be_resumed(slurm, folder):
+    sweep = SlurmSweep(slurm, folder)
+    job_id = sweep.submit()
+    code, output = sweep.command("cancel", sweep.spec, "--now")
+    assert code == 0, output
+    slurm.wait_until(lambda: not slurm.live_jobs(), timeout_s=20)
+    assert sweep.job()["state"] == "cancelled"
+    assert sweep.submit("--another") != job_id
+
+
+def test_requeued_sweep_goes_on(slurm, folder, local_run):
+    sweep = SlurmSweep(slurm, folder)
+    job_id = sweep.submit()
+    sweep.wait_until(sweep.is_training)
+    slurm.scontrol("requeue", job_id)
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert slurm.job_fields(job_id)["Restarts"] == "1"
+    assert num_resumes(sweep) > 0
+
+
+def test_sweep_longer_than_its_time_limit_returns_to_the_queue_until_it_is_done(slurm, folder, local_run):
+    durations = ResultStore(str(local_run)).read("trials", ["duration_s"])["duration_s"].to_pylist()
+    seeds_for_two_minutes = math.ceil(90 / (4 * sum(durations) / len(durations)))
+    sweep = SlurmSweep(
+        slurm,
+        folder,
+        {"nodes": 1, "time_limit": "2"},
+        seeds=list(range(max(len(LOCAL_SEEDS), seeds_for_two_minutes))),
+    )
+    job_id = sweep.submit()
+    sweep.wait_until(lambda: int(slurm.job_fields(job_id)["Restarts"]) > 0, timeout_s=150)
+    assert sweep.num_completed() > 0, "the time was used"
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+
+
+def test_sweep_preempted_from_spot_comes_back(slurm, folder, local_run):
+    sweep = SlurmSweep(slurm, folder, {"partition": "spot"})
+    job_id = sweep.submit()
+    sweep.wait_until(sweep.is_training)
+    sbatch(folder, "--partition=main", "--nodes=2", "--gres=gpu:2", "--wrap=sleep 1")
+    sweep.wait_until(lambda: int(slurm.job_fields(job_id)["Restarts"]) > 0)
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert num_resumes(sweep) > 0
+
+
+def test_sweep_survives_the_crash_of_a_node_without_its_driver(slurm, folder, local_run):
+    sweep = SlurmSweep(slurm, folder)
+    job_id = sweep.submit()
+    sweep.wait_until(lambda: len(checkpoints(sweep.results)) == 2)
+    head = slurm.job_fields(job_id)["BatchHost"]
+    slurm.crash(other_node(head))
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert slurm.job_fields(job_id)["Restarts"] == "0", "it went on without the node"
+
+
+def test_sweep_starts_again_after_the_crash_of_its_drivers_node(slurm, folder, local_run):
+    sweep = SlurmSweep(slurm, folder)
+    job_id = sweep.submit()
+    sweep.wait_until(sweep.is_training)
+    head = slurm.job_fields(job_id)["BatchHost"]
+    slurm.crash(head)
+    # Slurm keeps the job for the node that is left, which finds out when Ray gives up its head, after a minute.
+    sweep.wait_until(lambda: slurm.job_state(job_id) == "PENDING", timeout_s=180)
+    slurm.start(head)
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert slurm.job_fields(job_id)["Restarts"] == "1"
+    assert num_resumes(sweep) > 0
+
+
+def test_sweeps_of_two_users_run_side_by_side_on_one_node(slurm, folder, local_run):
+    sweeps = []
+    for user, language in (("ann", "ka"), ("ben", "bn")):
+        place = folder / user
+        place.mkdir()
+        place.chmod(0o777)
+        profile = {"nodes": 1, "extra": ["--nodelist=node1"]}
+        sweeps.append(SlurmSweep(slurm, place, profile, user, languages=[language]))
+    job_ids = [sweep.submit() for sweep in sweeps]
+    for sweep in sweeps:
+        sweep.wait_until(sweep.is_training)
+    assert [slurm.job_state(job_id) for job_id in job_ids] == ["RUNNING", "RUNNING"], "both at a time"
+    assert {slurm.job_fields(job_id)["NodeList"] for job_id in job_ids} == {"node1"}
+
+    anns, bens = sweeps
+    code, output = slurm.run_as("ben", sys.executable, "-m", "orchestrator.cli", "cancel", anns.spec)
+    assert code == 2, output
+    assert slurm.job_state(job_ids[0]) == "RUNNING", "it is somebody else's"
+    for sweep in (anns, bens):
+        sweep.wait_until_over()
+        sweep.assert_complete(local_run)
+
+
+def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(slurm, folder, local_run):
+    hogs = [sbatch(folder, f"-w{node}", f"--gres=gpu:{number}", "--wrap=sleep 600") for node, number in HOGS.items()]
+    profile = {"mode": "elastic", "workers": 2, "partition": "spot", "head_partition": "main"}
+    sweep = SlurmSweep(slurm, folder, profile, seeds=LOCAL_SEEDS)
+    head, _, workers = sweep.submit().partition("+")
+    sweep.wait_until(sweep.is_training)
+    assert running(slurm, workers) == 1, "there was one GPU left"
+
+    subprocess.run(["scancel", *hogs], check=True)
+    sweep.wait_until(lambda: running(slurm, workers) == 2)
+    sweep.wait_until(lambda: len({name for name in checkpoints(sweep.results) if _changed(name)}) == 2)
+
+    lost = time.time()
+    node = slurm.job_fields(f"{workers}_0")["NodeList"]
+    hog = sbatch(folder, f"-w{node}", "--partition=main", "--gres=gpu:2", "--wrap=sleep 10")
+    sweep.wait_until(lambda: slurm.job_state(hog) == "RUNNING")
+    assert slurm.job_state(head) == "RUNNING"
+    sweep.wait_until(lambda: sweep.is_training(since=lost))
+
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert slurm.job_fields(head)["Restarts"] == "0"
+
+
+HOGS = {"node1": 2, "node2": 1}
+"""GPUs of each node that others hold at first."""
+
+
+def test_results_that_the_nodes_cannot_see_are_refused(slurm, folder, tmp_path):
+    sweep = SlurmSweep(slurm, tmp_path)
+    sweep.submit()
+    sweep.wait_until_over()
+    assert sweep.job()["state"] == "failed"
+    assert not sweep.results.joinpath("trials").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"partition": "gpu"}, "partition: gpu: no such partition here; there are: main, spot"),
+        ({"nodes": 3}, "ask for fewer nodes"),
+        ({"gpus_per_node": 3}, "ask for fewer nodes, GPUs, cores or less memory"),
+        ({"time_limit": "2-00:00:00"}, "lower time_limit"),
+    ],
+)
+def test_what_slurm_cannot_give_is_refused_before_anything_is_queued(slurm, folder, changes, message):
+    sweep = SlurmSweep(slurm, folder, changes)
+    code, output = sweep.command("submit", sweep.spec, "--on", "slurm")
+    assert code == 2, output
+    assert message in output
+    assert "Traceback" not in output
+    assert slurm.live_jobs() == []
+
+
+def num_resumes(sweep: SlurmSweep) -> int:
+    """How often trials went on from checkpoints, all together."""
+    rows = ResultStore(str(sweep.results)).read("trials", ["num_resumes"]).to_pylist()
+    return sum(row["num_resumes"] for row in rows)
+
+
+def other_node(node: str) -> str:
+    return {"node1": "node2", "node2": "node1"}[node]
+
+
+def running(slurm, job_id: str) -> int:
+    """How many tasks of an array run."""
+    return len(slurm.live_jobs(f"--jobs={job_id}", "--states=RUNNING"))

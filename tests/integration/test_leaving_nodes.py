@@ -1,0 +1,228 @@
+"""Sweeps on a cluster whose nodes are told to leave, crash, join late and are let go: a head and raylets, all real."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.results.store import ResultStore
+from tests.integration.conftest import Command, checkpoints, numbers, write_sweep
+
+ELASTIC = {"SPARSWEEP_ELASTIC": "1"}
+RESOURCES = {"checkpoint_every_s": 0.2, "max_retries": 0, "max_concurrent_trials": 4, "gpus_per_trial": 0}
+
+
+class Node:
+    """A raylet in a process group of its own, with a temporary folder, and a file that tells its workers to leave."""
+
+    def __init__(self, environment: dict[str, str], *options: str):
+        # Ray's sockets lie in it, whose paths must be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
+        self.drain_file = self.folder / "leaving"
+        self.log = (self.folder / "log").open("w")
+        ports = zip(("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export"), free_ports(3), strict=True)
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+                *("--num-gpus=0", "--memory=1000000000", "--object-store-memory=80000000"),
+                f"--temp-dir={self.folder / 'r'}",
+                *(f"--{name}-port={port}" for name, port in ports),
+                *options,
+            ],
+            env=os.environ | environment | {"SPARSWEEP_DRAIN_FILE": str(self.drain_file)},
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """All that belong to it."""
+        return psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+
+    def workers(self) -> list[psutil.Process]:
+        """Those that run trials."""
+        return [process for process in self.processes() if is_running_trials(process)]
+
+    def has_ended(self) -> bool:
+        """Whether its raylet is gone; `ray start --block` and the log monitor stay behind when that ends in peace."""
+        return not any(process.name() == "raylet" and is_alive(process) for process in self.processes())
+
+    def leave(self) -> None:
+        """Tell its workers that it is about to leave."""
+        self.drain_file.touch()
+
+    def crash(self) -> None:
+        """All of it at once, as a machine does."""
+        for process in (psutil.Process(self.process.pid), *self.processes()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.crash()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Cluster:
+    """A head that runs no trials, and nodes with one core each that are added and lost."""
+
+    def __init__(self) -> None:
+        port, client_port = free_ports(2)
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = token | {"RAY_ADDRESS": f"{own_address()}:{port}"}
+        client = f"--ray-client-server-port={client_port}"
+        head = ("--head", f"--port={port}", client, "--include-dashboard=false", "--num-cpus=0")
+        self.nodes = [Node(token, *head)]
+        self._token = token
+        until = time.monotonic() + 120
+        while not is_listening(port):
+            assert time.monotonic() < until, "the head did not start"
+            time.sleep(0.1)
+
+    def add_node(self) -> Node:
+        node = Node(self._token, f"--address={self.environment['RAY_ADDRESS']}", "--num-cpus=1")
+        self.nodes.append(node)
+        return node
+
+    def close(self) -> None:
+        for node in reversed(self.nodes):
+            node.close()
+
+
+def own_address() -> str:
+    """The address that Ray takes for a node where it is given none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # sends nothing, only looks up the route
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:  # no network at all
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def free_ports(number: int) -> list[int]:
+    probes = [socket.socket() for _ in range(number)]
+    for probe in probes:
+        probe.bind(("", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((own_address(), port)) == 0
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def is_running_trials(process: psutil.Process) -> bool:
+    try:
+        return "Trainable" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
+
+
+def attempts(results: Path) -> list[dict]:
+    return ResultStore(str(results)).read("attempts").to_pylist()
+
+
+def messages(results: Path, kind: str) -> list[str]:
+    return [row["error_message"] for row in attempts(results) if row["error_kind"] == kind]
+
+
+def num_done(results: Path) -> int:
+    return len(list(results.glob("trials/*.parquet")))
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    running = Cluster()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def tiny(results: Path, **changes: object) -> str:
+    return write_sweep(results.with_name("tiny.yaml"), results, **{"resources": RESOURCES} | changes)
+
+
+def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(cluster, results, undisturbed):
+    running = Command("run", tiny(results), **cluster.environment, **ELASTIC)
+    first = cluster.add_node()  # the driver waits for it: the head runs no trials
+    running.wait_until(lambda: bool(checkpoints(results)))
+
+    first.leave()
+    running.wait_until(lambda: bool(messages(results, "stopped")))
+    running.wait_until(lambda: not first.workers())
+    second = cluster.add_node()
+    running.wait_until(lambda: bool(second.workers()) and num_done(results) >= 1)
+    assert not first.workers(), "nothing new is given to a node that leaves"
+
+    third = cluster.add_node()
+    running.wait_until(lambda: bool(third.workers()))
+    second_checkpoints = {file.name: file.stat().st_mtime_ns for file in checkpoints(results)}
+    running.wait_until(
+        lambda: {file.name: file.stat().st_mtime_ns for file in checkpoints(results)} != second_checkpoints
+    )
+    second.crash()
+    code, output = running.finish()
+    assert code == 0, output
+    assert "moved " in output
+    assert numbers(results) == numbers(undisturbed)
+    assert checkpoints(results) == []
+    assert all("its node " in message and " leaves" in message for message in messages(results, "stopped"))
+    assert [message for message in messages(results, "worker_died") if " was lost" in message]
+    assert all(row["num_attempts"] for row in ResultStore(str(results)).read("trials").to_pylist())
+
+
+def test_idle_nodes_end_while_the_last_trial_runs(cluster, results):
+    nodes = [cluster.add_node() for _ in range(2)]
+    long = {"num_steps": 4000, "lr": 1e-3}
+    spec = tiny(results, languages=["ka"], sparsities=[0.0], training=long)
+    running = Command("run", spec, **cluster.environment, **ELASTIC)
+    running.wait_until(lambda: any(node.workers() for node in nodes))
+    (busy,) = [node for node in nodes if node.workers()]
+    (idle,) = [node for node in nodes if node is not busy]
+    running.wait_until(idle.has_ended)
+    assert busy.workers()
+    busy.crash()  # the trial comes back when no node is left
+    late = cluster.add_node()
+    running.wait_until(lambda: bool(late.workers()))
+    running.process.send_signal(signal.SIGUSR2)
+    code, output = running.finish()
+    assert code == 75, output
+
+
+def test_a_stop_does_not_wait_for_nodes_that_may_never_come(cluster, results):
+    running = Command("run", tiny(results), **cluster.environment, **ELASTIC)
+    time.sleep(15)
+    assert running.process.poll() is None
+    asked = time.monotonic()
+    running.process.send_signal(signal.SIGUSR2)
+    code, output = running.finish()
+    assert code == 75, output
+    assert "stopping SIGUSR2" in output
+    assert time.monotonic() - asked < 20
