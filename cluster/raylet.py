@@ -167,6 +167,7 @@ class Raylet:
     ):
         self.temp_dir = Path(tempfile.mkdtemp(prefix="ray-", dir=temp_root))
         self.drain_file = self.temp_dir / "leaving"
+        self._raylet_pid: int | None = None
         place = ["--head", f"--port={ports.gcs}", "--include-dashboard=false"] if is_head else [f"--address={address}"]
         client = [f"--ray-client-server-port={ports.first + NUM_SERVICES - 1}"] if is_head else []
         words = [
@@ -189,8 +190,13 @@ class Raylet:
             )
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
-        return self.process.poll() is None
+        """Whether it has not ended; `ray start` goes on for minutes after its raylet, which ends when it is drained."""
+        if self.process.poll() is not None:
+            return False
+        if self._raylet_pid is None:
+            self._raylet_pid = next((pid for pid in _descendants(self.process.pid) if _is_raylet(pid)), None)
+            return True
+        return _is_raylet(self._raylet_pid)
 
     def leave(self, within_s: float) -> None:
         """Tell the trials on this node to save their checkpoints, and wait until they have, or the time is over."""
@@ -220,11 +226,20 @@ def has_trials(root_pid: int) -> bool:
 
 
 def _is_trial_worker(pid: int) -> bool:
-    try:
-        title = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # it has just ended
-        return False
+    title = _title(pid)
     return title.startswith(b"ray::") and b"Trainable" in title
+
+
+def _is_raylet(pid: int) -> bool:
+    return _title(pid).partition(b"\0")[0].endswith(b"/raylet")
+
+
+def _title(pid: int) -> bytes:
+    """Command line of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _kill(pid: int) -> None:

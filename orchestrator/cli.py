@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from orchestrator.outlook import Outlook
     from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
+    from orchestrator.stopping import StopSignals
     from orchestrator.sweep_spec import SweepSpec
 
 MAX_ERROR_LINES = 10
@@ -118,6 +118,13 @@ def plan(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing of a sweep."""
+    from orchestrator.stopping import StopSignals
+
+    with StopSignals() as signals:  # first, so that a signal is never more than a stop
+        return _run(args, signals)
+
+
+def _run(args: argparse.Namespace, signals: "StopSignals") -> int:
     from orchestrator.plan import trials_left
 
     sweep, planned, store = load(args)
@@ -130,9 +137,9 @@ def run(args: argparse.Namespace) -> int:
     left = trials_left(planned, statuses, args.retry_failed)
     stop_reason = None
     if left:
-        skipped = {trial.trial_id for trial in planned} - {trial.trial_id for trial in left}
-        before = Counter(statuses[trial_id] for trial_id in skipped)
-        stop_reason = _run_trials(sweep, left, before, store, console)
+        others = {trial.trial_id for trial in planned} - {trial.trial_id for trial in left}
+        before = [trial for trial in planned if trial.trial_id in others]
+        stop_reason = _run_trials(sweep, left, before, statuses, store, signals, console)
     store.compact()
     if stop_reason is not None:
         console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
@@ -278,22 +285,25 @@ def _outlook(asked: "Estimate", name: str, sweep: "SweepSpec") -> "Outlook | Non
 def _run_trials(
     sweep: "SweepSpec",
     left: "Sequence[PlannedTrial]",
-    before: Mapping[str, int],
+    before: "Sequence[PlannedTrial]",
+    statuses: Mapping[str, str],
     store: "ResultStore",
+    signals: "StopSignals",
     console: "Console",
 ) -> str | None:
-    """Run the trials left under a view, `before` counting the others; returns why it was stopped, if it was."""
+    """Run the trials left under a view, `before` being those that are over; returns why it was stopped, if it was."""
     from orchestrator.driver import Sweep
     from orchestrator.progress import SweepProgress, open_view, summary_line
 
+    completed = [trial for trial in before if statuses[trial.trial_id] == "completed"]
     progress = SweepProgress(
         sweep.name,
         str(store.location),
         left,
-        num_done_before=before["completed"],
-        num_failed_before=before["failed"],
+        num_done_before=len(completed),
+        num_failed_before=len(before) - len(completed),
     )
-    running = Sweep(sweep, left, store, progress)
+    running = Sweep(sweep, left, store, progress, signals=signals, completed=completed)
     with open_view(progress, console):
         running.run()
     console.print(summary_line(progress), soft_wrap=True)

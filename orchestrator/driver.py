@@ -22,7 +22,7 @@ from orchestrator.pace import TimeLimit, Timetable
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import SweepProgress
 from orchestrator.provenance import collect_provenance
-from orchestrator.ray_cluster import ELASTIC, connected_ray, is_elastic, is_given_cluster
+from orchestrator.ray_cluster import ELASTIC, connected_ray, is_elastic, is_given_cluster, wait_for_nodes
 from orchestrator.results.store import ResultStore
 from orchestrator.stopping import StopSignals
 from orchestrator.sweep_spec import Resources, SweepSpec
@@ -113,6 +113,7 @@ class Sweep:
         self._stop_signal = None
 
     def _run_on(self, ray: ModuleType) -> None:
+        wait_for_nodes(ray, lambda: self.is_stopping)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, concurrency = trial_resources(self.spec.resources, nodes, is_given_cluster(), is_elastic())
         refuse_wrong_kernels(self.spec.pruning.kernels, has_gpu=resources["gpu"] > 0)
@@ -152,6 +153,8 @@ class Sweep:
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[callback],
+                # Left out, Tune would save at each trial's end, to a folder that other machines do not have.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=StopWhenNoneRuns(self, callback),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,10 @@ from orchestrator.stopping import StopSignals
 
 ELASTIC = "SPARSWEEP_ELASTIC"
 """Environment variable: 1 says that nodes join and leave the given cluster all the time, idle ones on our word."""
+
+NUM_NODES = "SPARSWEEP_NODES"
+"""Environment variable: machines that a given cluster will have as soon as all have started."""
+NODES_WITHIN_S = 120.0
 
 PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE", "SPARSWEEP_CACHE")
 """Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to whoever uses it."""
@@ -73,6 +78,16 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
     finally:
         ray.shutdown()
         shutil.rmtree(local.temp_dir, ignore_errors=True)
+
+
+def wait_for_nodes(ray: ModuleType, is_stopping: Callable[[], bool]) -> None:
+    """Wait until as many machines are there as `NUM_NODES` says, if it does, or for two minutes.
+
+    How many trials run at a time is settled by what is there at the start. What does not come is done without.
+    """
+    wanted, until = int(os.environ.get(NUM_NODES) or 0), time.monotonic() + NODES_WITHIN_S
+    while sum(node["Alive"] for node in ray.nodes()) < wanted and time.monotonic() < until and not is_stopping():
+        time.sleep(0.5)
 
 
 def _connect(signals: StopSignals, **options: Any) -> None:

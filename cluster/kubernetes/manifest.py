@@ -140,6 +140,8 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "worker_gpus": str(profile.gpus_per_worker),
         "min_workers": profile.workers if is_queued else 0,
         "max_workers": profile.workers,
+        "max_pending": str(profile.workers),
+        "num_nodes": str(profile.workers + 1),
         "grace_period_s": profile.grace_period_s,
         "grace_period_text": str(profile.grace_period_s),
         "retries": profile.retries,

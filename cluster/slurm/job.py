@@ -125,6 +125,8 @@ def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
     environment = dict(os.environ)
     if args.role == "head":
         environment["SPARSWEEP_ELASTIC"] = "1"
+    else:
+        environment["SPARSWEEP_NODES"] = os.environ["SLURM_JOB_NUM_NODES"]
     left_s = time_left_s(os.environ["SLURM_JOB_ID"])
     if left_s is not None:
         environment["SPARSWEEP_DEADLINE"] = str(time.time() + left_s - args.stop_before_s)
