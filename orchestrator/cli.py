@@ -40,11 +40,11 @@ from workers.trial import PERTURBATIONS
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.estimate import Estimate
-    from orchestrator.outlook import Outlook
     from orchestrator.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
-    from orchestrator.stopping import StopSignals
+    from orchestrator.running.stopping import StopSignals
+    from orchestrator.submission.estimate import Estimate
+    from orchestrator.submission.outlook import Outlook
     from orchestrator.sweep_spec import SweepSpec
 
 MAX_ERROR_LINES = 10
@@ -89,9 +89,9 @@ def _print_error(message: str, is_debugging: bool) -> None:
 
 def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that takes."""
-    from orchestrator.estimate import COLUMNS, estimate
-    from orchestrator.outlook import as_json, lines
     from orchestrator.plan import trials_left
+    from orchestrator.submission.estimate import COLUMNS, estimate
+    from orchestrator.submission.outlook import as_json, lines
 
     sweep, planned, store = load(args)
     rows = store.read("trials", COLUMNS).to_pylist()
@@ -110,15 +110,14 @@ def plan(args: argparse.Namespace) -> int:
     console.print(plan_table(sweep, planned, statuses))
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
-    console.print(
-        "\n".join([counts_line(sweep, store, count(planned, statuses)), *lines(asked, outlook)]), soft_wrap=True
-    )
+    console.print("\n".join(lines(asked, outlook)))
+    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     return DONE
 
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing of a sweep."""
-    from orchestrator.stopping import StopSignals
+    from orchestrator.running.stopping import StopSignals
 
     with StopSignals() as signals:  # first, so that a signal is never more than a stop
         return _run(args, signals)
@@ -275,8 +274,8 @@ def doctor(args: argparse.Namespace) -> int:
 def _outlook(asked: "Estimate", name: str, sweep: "SweepSpec") -> "Outlook | None":
     """What an estimate means on a cluster."""
     from cluster.raylet import usable_offer
-    from orchestrator.clusters import load_profile
-    from orchestrator.outlook import on_profile
+    from orchestrator.submission.clusters import load_profile
+    from orchestrator.submission.outlook import on_profile
 
     here = usable_offer()
     return on_profile(asked, load_profile(name, sweep), sweep.resources, here=(here.cpus, here.gpus))
@@ -292,8 +291,8 @@ def _run_trials(
     console: "Console",
 ) -> str | None:
     """Run the trials left under a view, `before` being those that are over; returns why it was stopped, if it was."""
-    from orchestrator.driver import Sweep
-    from orchestrator.progress import SweepProgress, open_view, summary_line
+    from orchestrator.running.driver import Sweep
+    from orchestrator.running.progress import SweepProgress, open_view, summary_line
 
     completed = [trial for trial in before if statuses[trial.trial_id] == "completed"]
     progress = SweepProgress(

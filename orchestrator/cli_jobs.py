@@ -20,8 +20,8 @@ from orchestrator.cli_shared import (
 from orchestrator.errors import SpecError, SweepError
 
 if TYPE_CHECKING:
-    from orchestrator.jobs import Jobs, Submission
     from orchestrator.results.store import ResultStore
+    from orchestrator.submission.jobs import Jobs, Submission
     from orchestrator.sweep_spec import SweepSpec
 
 LOOKS_EVERY_S = 5.0
@@ -29,7 +29,7 @@ LOOKS_EVERY_S = 5.0
 
 def submit(args: argparse.Namespace) -> int:
     """Send what is missing of a sweep to a cluster, or into the background of this machine."""
-    from orchestrator.clusters import load_profile
+    from orchestrator.submission.clusters import load_profile
 
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep, address=args.address)
@@ -44,7 +44,7 @@ def submit(args: argparse.Namespace) -> int:
 
 def resume(args: argparse.Namespace) -> int:
     """Submit a sweep again as it was submitted last, to go on with what is missing."""
-    from orchestrator.clusters import make_profile
+    from orchestrator.submission.clusters import make_profile
 
     sweep = load_sweep(args)
     jobs, _ = _open_jobs(sweep)
@@ -110,7 +110,7 @@ def clusters(args: argparse.Namespace) -> int:
     from cluster import open_backend
     from cluster.errors import ClusterError
     from cluster.profiles import describe_profile
-    from orchestrator.clusters import known_names, load_profile, profile_files, profile_folder
+    from orchestrator.submission.clusters import known_names, load_profile, profile_files, profile_folder
 
     names = [args.name] if args.name else list(profile_files())
     if not names:
@@ -135,8 +135,8 @@ def clusters(args: argparse.Namespace) -> int:
 
 def _open_jobs(sweep: "SweepSpec", is_for_pods: bool = False) -> "tuple[Jobs, ResultStore]":
     """The jobs of a sweep, and its results; without a plan where the data is on a Kubernetes cluster alone."""
-    from orchestrator.jobs import Jobs
     from orchestrator.plan import make_plan
+    from orchestrator.submission.jobs import Jobs
 
     store = open_store(sweep.results, must_exist=False)
     try:

@@ -21,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.clusters import ProfilesByName
 from orchestrator.errors import SpecError
 from orchestrator.strict import describe_fault, read_yaml
+from orchestrator.submission.clusters import ProfilesByName
 from workers.pruning.granularity import GRANULARITIES
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.schedule import SCHEDULES

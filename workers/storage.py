@@ -125,7 +125,11 @@ class Location:
         """The files of a folder, sorted by name, without hidden ones; none when there is no such folder."""
         from pyarrow.fs import FileSelector
 
-        infos = self._filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
+        folder = FileSelector(self.path, allow_not_found=True)
+        try:
+            infos = self._filesystem.get_file_info(folder)
+        except FileNotFoundError:  # somebody made it between Arrow's two looks: is it readable, is it there?
+            infos = self._filesystem.get_file_info(folder)
         return sorted(
             Entry(info.base_name, info.size, info.mtime_ns or 0)
             for info in infos

@@ -42,7 +42,7 @@ ErrorKind = Literal["bad_data", "non_finite_loss", "out_of_memory", "storage", "
 class TrialError(Exception):
     """A trial could not go on, for a reason that is known and named.
 
-    `kind` decides whether trying again makes sense: see `orchestrator.driver`.
+    `kind` decides whether trying again makes sense: see `orchestrator.running.driver`.
     """
 
     def __init__(self, kind: ErrorKind, message: str):

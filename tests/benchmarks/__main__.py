@@ -23,7 +23,7 @@ from rich.console import Console
 from cluster.private_ray import private_environment
 from orchestrator.plan import make_plan
 from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
-from tests.benchmarks import analysis, evaluation, kernels
+from tests.benchmarks import analysis, evaluation, kernels, status
 from tests.benchmarks.measurement import Measurement, exit_code, make_table, timed, write_csv
 
 REPEATS = 5
@@ -49,8 +49,8 @@ def queue() -> Iterator[Measurement]:
     from ray.tune.experiment import Experiment
     from ray.tune.search import SearchGenerator
 
-    from orchestrator.searcher import OrderedSearcher
-    from orchestrator.trainable import TrialTrainable
+    from orchestrator.running.searcher import OrderedSearcher
+    from orchestrator.running.trainable import TrialTrainable
 
     started = time.perf_counter()
     planned = make_plan(many_trials(834))
@@ -135,9 +135,9 @@ def smoke() -> Iterator[Measurement]:
 
 def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
     """Seconds from the first trial's start to the last one's end."""
-    from orchestrator.driver import Sweep
-    from orchestrator.progress import SweepProgress
     from orchestrator.results.store import ResultStore
+    from orchestrator.running.driver import Sweep
+    from orchestrator.running.progress import SweepProgress
 
     spec = many_trials(num_trials // 12)
     planned = make_plan(spec)

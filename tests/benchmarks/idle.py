@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 
-from orchestrator.trainable import TrialTrainable
+from orchestrator.running.trainable import TrialTrainable
 from tests.factories import make_trial_result
 from workers.trial import Progress, TrialResult, TrialSpec
 

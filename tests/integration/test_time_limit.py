@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluster.private_ray import private_environment
-from orchestrator.driver import Sweep
 from orchestrator.plan import make_plan
-from orchestrator.progress import SweepProgress
 from orchestrator.results.store import ResultStore
+from orchestrator.running.driver import Sweep
+from orchestrator.running.progress import SweepProgress
+from orchestrator.running.trainable import TrialTrainable
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trainable import TrialTrainable
 from tests.factories import make_trial_result
 from workers.trial import Progress, TrialResult, TrialSpec
 

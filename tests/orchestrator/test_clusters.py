@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cluster.profiles import KubernetesProfile, SlurmProfile
-from orchestrator.clusters import known_names, load_profile, make_profile, profile_files
 from orchestrator.errors import SpecError
+from orchestrator.submission.clusters import known_names, load_profile, make_profile, profile_files
 from orchestrator.sweep_spec import load_sweep_spec
 
 

@@ -3,9 +3,9 @@
 import pytest
 from ray.tune.search import Searcher
 
-from orchestrator.driver import is_given_cluster, refuse_wrong_kernels, trial_resources
 from orchestrator.errors import SweepError
-from orchestrator.searcher import OrderedSearcher
+from orchestrator.running.driver import is_given_cluster, refuse_wrong_kernels, trial_resources
+from orchestrator.running.searcher import OrderedSearcher
 from orchestrator.sweep_spec import Resources
 
 

@@ -5,11 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.profiles import KubernetesProfile, LocalProfile, RayProfile, SlurmProfile
-from orchestrator import assumed_speed
-from orchestrator.estimate import COLUMNS, estimate
-from orchestrator.outlook import as_json, lines, on_profile
 from orchestrator.plan import PlannedTrial
 from orchestrator.results.schema import TRIALS
+from orchestrator.submission import assumed_speed
+from orchestrator.submission.estimate import COLUMNS, estimate
+from orchestrator.submission.outlook import as_json, lines, on_profile
 from orchestrator.sweep_spec import Resources
 from tests.factories import make_trial_spec
 

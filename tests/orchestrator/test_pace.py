@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.pace import SAVING_S, Pace, TimeLimit, Timetable
+from orchestrator.running.pace import SAVING_S, Pace, TimeLimit, Timetable
 
 
 def limit(**environment: str) -> TimeLimit | None:

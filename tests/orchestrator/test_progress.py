@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.plan import PlannedTrial
-from orchestrator.progress import LiveView, PlainView, SweepProgress, duration, open_view, summary_line
+from orchestrator.running.progress import LiveView, PlainView, SweepProgress, duration, open_view, summary_line
 from tests.factories import make_trial_spec
 from workers.trial import Phase, Progress
 

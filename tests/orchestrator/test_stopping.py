@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from orchestrator.stopping import STOPPING_SIGNALS, StopSignals
+from orchestrator.running.stopping import STOPPING_SIGNALS, StopSignals
 
 
 def send(number: int) -> None:

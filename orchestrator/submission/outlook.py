@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.estimate import Demand, Estimate, Speed
+from orchestrator.submission.estimate import Demand, Estimate, Speed
 
 if TYPE_CHECKING:
     from cluster.profiles import Profile
@@ -171,7 +171,7 @@ def _warning(hardware: _Hardware, resources: "Resources", demand: Demand, wall_s
 
 
 def _duration(seconds: float) -> str:
-    from orchestrator.progress import duration
+    from orchestrator.running.progress import duration
 
     return duration(seconds)
 

@@ -15,8 +15,8 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from orchestrator.assumed_speed import CPU, GPUS, LOAD_S, USUAL_GPU, core_s_per_sentence
 from orchestrator.plan import PlannedTrial
+from orchestrator.submission.assumed_speed import CPU, GPUS, LOAD_S, USUAL_GPU, core_s_per_sentence
 from workers.trial import TrialSpec
 
 if TYPE_CHECKING:

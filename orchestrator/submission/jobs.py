@@ -22,9 +22,9 @@ from cluster import open_backend
 from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name
 from cluster.errors import ClusterError
 from cluster.profiles import KubernetesProfile, Profile, RayProfile, SlurmProfile, describe_profile
-from orchestrator.clusters import make_profile
 from orchestrator.errors import SweepError
 from orchestrator.plan import PlannedTrial, plan_digest, trials_left
+from orchestrator.submission.clusters import make_profile
 from orchestrator.sweep_spec import SweepSpec
 from workers.storage import Location
 
@@ -167,8 +167,12 @@ class Jobs:
         return sorted(ours, key=lambda one: one[1].submitted_at, reverse=True)
 
     def live(self) -> list[Submission]:
-        """Submissions that are not over, the newest first."""
-        return [one for one in self.all() if not one.status.state.is_terminal]
+        """Jobs that are not over, the newest first; where a new job takes an old one's name, that is one job."""
+        found: dict[str, Submission] = {}
+        for one in self.all():
+            if not one.status.state.is_terminal:
+                found.setdefault(one.status.job_id, one)
+        return list(found.values())
 
     def has_changed_since(self, record: JobRecord) -> bool:
         """Whether the sweep is another one now than when it was submitted."""

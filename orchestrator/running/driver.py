@@ -18,18 +18,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
-from orchestrator.pace import TimeLimit, Timetable
 from orchestrator.plan import PlannedTrial
-from orchestrator.progress import SweepProgress
 from orchestrator.provenance import collect_provenance
-from orchestrator.ray_cluster import ELASTIC, connected_ray, is_elastic, is_given_cluster, wait_for_nodes
 from orchestrator.results.store import ResultStore
-from orchestrator.stopping import StopSignals
+from orchestrator.running.pace import TimeLimit, Timetable
+from orchestrator.running.progress import SweepProgress
+from orchestrator.running.ray_cluster import ELASTIC, connected_ray, is_elastic, is_given_cluster, wait_for_nodes
+from orchestrator.running.stopping import StopSignals
 from orchestrator.sweep_spec import Resources, SweepSpec
 from workers.trial import ErrorKind, TrialSpec
 
 if TYPE_CHECKING:
-    from orchestrator.searcher import Config, OrderedSearcher
+    from orchestrator.running.searcher import Config, OrderedSearcher
 
 RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
@@ -126,10 +126,10 @@ class Sweep:
     def _tune(self, resources: dict[str, float], concurrency: int, stop_signal: str, scratch: str) -> None:
         from ray import tune
 
-        from orchestrator.events import StopWhenNoneRuns, SweepCallback
-        from orchestrator.nodes import ClusterWatch
-        from orchestrator.searcher import OrderedSearcher
-        from orchestrator.trainable import TrialTrainable
+        from orchestrator.running.events import StopWhenNoneRuns, SweepCallback
+        from orchestrator.running.nodes import ClusterWatch
+        from orchestrator.running.searcher import OrderedSearcher
+        from orchestrator.running.trainable import TrialTrainable
 
         searcher = OrderedSearcher(
             self._configs(stop_signal, use_gpu=resources["gpu"] > 0),

@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.private_ray import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
-from orchestrator.stopping import StopSignals
+from orchestrator.running.stopping import StopSignals
 
 ELASTIC = "SPARSWEEP_ELASTIC"
 """Environment variable: 1 says that nodes join and leave the given cluster all the time, idle ones on our word."""

@@ -35,7 +35,7 @@ DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
 
 
 class TrialTrainable(tune.Trainable):
-    """Runs trials as `config` describes them, see `orchestrator.driver`."""
+    """Runs trials as `config` describes them, see `orchestrator.running.driver`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Once a worker, before its first trial."""

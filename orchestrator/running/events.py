@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import cloudpickle, tune
 
-from orchestrator.nodes import ClusterWatch, is_node_loss
-from orchestrator.searcher import OrderedSearcher
+from orchestrator.running.nodes import ClusterWatch, is_node_loss
+from orchestrator.running.searcher import OrderedSearcher
 from workers.trial import ErrorKind, Progress
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Sweep
+    from orchestrator.running.driver import Sweep
 
 PATIENCE_S = 60.0
 
@@ -115,8 +115,8 @@ class SweepCallback(tune.Callback):
 class StopWhenNoneRuns(tune.Stopper):
     """Ends Tune's run once the sweep stops and no worker has a trial, even if one waits for a node that may not come.
 
-    Trials that run report that they stopped, see `orchestrator.trainable`. One that does not for `PATIENCE_S` has lost
-    its node, or hangs; it is given up and goes on from its last checkpoint when the sweep is run again.
+    Trials that run report that they stopped, see `orchestrator.running.trainable`. One that does not for `PATIENCE_S`
+    has lost its node, or hangs; it is given up and goes on from its last checkpoint when the sweep is run again.
     """
 
     def __init__(self, sweep: "Sweep", callback: SweepCallback):

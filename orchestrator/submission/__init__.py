@@ -1,0 +1,1 @@
+"""Sends a sweep to a cluster: profiles, jobs, and how long it will take."""
