@@ -171,6 +171,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         queue,
         driver,
         results,
+        status.status,
         batches,
         smoke,
         evaluation.scoring,
