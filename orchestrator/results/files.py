@@ -204,12 +204,15 @@ def _rows_of(rows: pa.Table, key: str, wanted: Collection[str]) -> pa.Table:
     Slices, not a filter: for the values that a filter needs pyarrow imports pandas, which takes longer than the rest of
     reading a compact file.
     """
-    kept, start = [], 0
+    kept: list[tuple[int, int]] = []  # from where to where
+    start = 0
     for chunk in pc.run_end_encode(rows[key]).chunks:
-        begin = 0
-        for value, end in zip(chunk.values.to_pylist(), chunk.run_ends.to_pylist(), strict=True):
+        begin = start
+        for value, length in zip(chunk.values.to_pylist(), chunk.run_ends.to_pylist(), strict=True):
+            end = start + length
             if value in wanted:
-                kept.append(rows.slice(start + begin, end - begin))
+                is_next = kept and kept[-1][1] == begin
+                kept.append((kept.pop()[0] if is_next else begin, end))
             begin = end
         start += len(chunk)
-    return pa.concat_tables([rows.slice(0, 0), *kept])
+    return pa.concat_tables([rows.slice(0, 0), *(rows.slice(begin, end - begin) for begin, end in kept)])
