@@ -50,7 +50,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 test: $(READY) ## run all tests (about 13 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 12 minutes)
+test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 13 minutes)
 	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)
 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=…)
