@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cluster.backend import JobSpec, JobState
-
-DONE, SOME_FAILED, STOPPED, INTERRUPTED = 0, 1, 75, 130
-"""Exit codes of `sparsweep run` that are no failure of the job."""
+from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
 
 _TAIL_BYTES = 4096
 

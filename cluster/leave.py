@@ -1,6 +1,6 @@
 """`python -m cluster.leave [PID]`: what a pod does before it is stopped. Its trials save their checkpoints and end.
 
-The trials watch for a file, see `cluster.raylet.DRAIN_FILE`; this makes it and waits for those below process PID, by
+The trials watch for a file, see `cluster.contract.DRAIN_FILE`; this makes it and waits for those below process PID, by
 default the pod's first one. It says nothing of how long it may take: who stops the pod kills it when its grace period
 is over.
 """
@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.raylet import DRAIN_FILE, has_trials
+from cluster.contract import DRAIN_FILE
+from cluster.raylet import has_trials
 
 NO_FILE = 2
 

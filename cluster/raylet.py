@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.contract import DRAIN_FILE
 from cluster.machine import usable_cpus, usable_memory_bytes
-
-DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
-"""Environment variable of a node's workers: the file whose appearance tells them that the node is about to leave."""
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), above those of known services.
 FIRST_PORT, LAST_PORT = 16384, 32767

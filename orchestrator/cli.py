@@ -16,15 +16,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cluster.backend import BACKENDS
+from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, SOME_FAILED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator import cli_jobs
 from orchestrator.cli_shared import (
-    BAD_INPUT,
-    DONE,
-    FAULT,
-    INTERRUPTED,
-    SOME_FAILED,
-    STOPPED,
     count,
     counts_line,
     find_failures,

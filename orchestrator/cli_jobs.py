@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from cluster.contract import DONE, SOME_FAILED
 from orchestrator.cli_shared import (
-    DONE,
-    SOME_FAILED,
     count,
     counts_line,
     find_failures,

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.results.store import ResultStore
     from orchestrator.sweep_spec import SweepSpec
 
-DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
-"""Exit codes of all commands."""
-
 
 def load_sweep(args: argparse.Namespace) -> "SweepSpec":
     """The sweep that a command names, with what `--set` changes."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.contract import STOPPED
 from cluster.errors import ClusterError
 from cluster.job_files import write_sweep_file, write_whole
 from cluster.profiles import SlurmProfile
@@ -21,8 +22,6 @@ from cluster.slurm.script import make_script, probe, worker_name
 
 NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
 """Stands between the two scripts of elastic mode in what `render` returns."""
-STOPPED = 75
-"""Exit code of a sweep that was stopped with trials left."""
 
 
 class SlurmBackend:

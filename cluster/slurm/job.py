@@ -22,14 +22,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cluster.contract import BAD_INPUT, DEADLINE, DONE, ELASTIC, JOB_LENGTH_S, NUM_NODES, SOME_FAILED, STOPPED
 from cluster.job_files import write_whole
 from cluster.raylet import Offer, Ports, Raylet, is_reachable, own_address
 from cluster.slurm import files, nodes
 from cluster.slurm.queue import requeue_myself, scancel, time_left_s
 from cluster.slurm.signals import Signals, Wish, say
-
-DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
-"""Exit codes of `sparsweep run`."""
 
 RAY_READY_S = 120.0
 NODES_END_S = 30.0
@@ -124,13 +122,13 @@ def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
     """The same command as on a laptop; returns its exit code."""
     environment = dict(os.environ)
     if args.role == "head":
-        environment["SPARSWEEP_ELASTIC"] = "1"
+        environment[ELASTIC] = "1"
     else:
-        environment["SPARSWEEP_NODES"] = os.environ["SLURM_JOB_NUM_NODES"]
+        environment[NUM_NODES] = os.environ["SLURM_JOB_NUM_NODES"]
     left_s = time_left_s(os.environ["SLURM_JOB_ID"])
     if left_s is not None:
-        environment["SPARSWEEP_DEADLINE"] = str(time.time() + left_s - args.stop_before_s)
-        environment["SPARSWEEP_JOB_LENGTH_S"] = str(args.time_limit_s - args.stop_before_s - SHORTEST_RUN_S)
+        environment[DEADLINE] = str(time.time() + left_s - args.stop_before_s)
+        environment[JOB_LENGTH_S] = str(args.time_limit_s - args.stop_before_s - SHORTEST_RUN_S)
     words = [args.python, "-P", "-m", "orchestrator.cli", *args.words]
     if args.container and args.role == "block":
         words = [*_srun(args, 1), f"--nodelist={os.environ['SLURMD_NODENAME']}", *words]

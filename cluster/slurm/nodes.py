@@ -7,12 +7,12 @@ import signal
 import time
 from pathlib import Path
 
+from cluster.contract import DONE, STOPPED
 from cluster.raylet import Offer, Ports, Raylet, find_ports, is_reachable, own_address, usable_offer
 from cluster.slurm import files
 from cluster.slurm.queue import requeue_myself
 from cluster.slurm.signals import NodeSignals, Signals, Wish, say
 
-DONE, STOPPED = 0, 75
 BATCH_PID = "SPARSWEEP_BATCH_PID"
 """Environment variable of a block's nodes: the process of the batch script, on the first node."""
 

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from cluster.contract import ELASTIC
 from orchestrator.errors import SweepError
 from orchestrator.plan import PlannedTrial
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.pace import TimeLimit, Timetable
 from orchestrator.running.progress import SweepProgress
-from orchestrator.running.ray_cluster import ELASTIC, connected_ray, is_elastic, is_given_cluster, wait_for_nodes
+from orchestrator.running.ray_cluster import connected_ray, is_elastic, is_given_cluster, wait_for_nodes
 from orchestrator.running.stopping import StopSignals
 from orchestrator.sweep_spec import Resources, SweepSpec
 from workers.trial import ErrorKind, TrialSpec

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+from cluster.contract import DEADLINE, JOB_LENGTH_S
+
 SAVING_S = 10.0
 """Before the deadline, for running trials to save their checkpoints: mBERT's has 2 GB."""
 
@@ -30,7 +32,7 @@ class TimeLimit:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], now: float) -> "TimeLimit | None":
-        """As SPARSWEEP_DEADLINE and SPARSWEEP_JOB_LENGTH_S say; None where there is no limit.
+        """As the variables say that `cluster.contract` names; None where there is no limit.
 
         Args:
             environment: of the driver.
@@ -39,10 +41,10 @@ class TimeLimit:
         Raises:
             ValueError: a value is not a number.
         """
-        deadline = _number(environment, "SPARSWEEP_DEADLINE")
+        deadline = _number(environment, DEADLINE)
         if deadline is None:
             return None
-        length_s = _number(environment, "SPARSWEEP_JOB_LENGTH_S")
+        length_s = _number(environment, JOB_LENGTH_S)
         return cls(deadline=deadline, fresh_s=None if length_s is None else min(length_s, deadline - now))
 
     @property

@@ -12,15 +12,11 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from cluster.contract import ELASTIC, NUM_NODES
 from cluster.private_ray import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
 
-ELASTIC = "SPARSWEEP_ELASTIC"
-"""Environment variable: 1 says that nodes join and leave the given cluster all the time, idle ones on our word."""
-
-NUM_NODES = "SPARSWEEP_NODES"
-"""Environment variable: machines that a given cluster will have as soon as all have started."""
 NODES_WITHIN_S = 120.0
 
 PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE", "SPARSWEEP_CACHE")

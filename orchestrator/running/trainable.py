@@ -22,6 +22,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from cluster.contract import DRAIN_FILE
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from workers.checkpoint import Checkpoint
@@ -29,9 +30,6 @@ from workers.run import prepare_process, run_trial
 from workers.trial import MICRO, ErrorKind, Progress, TrialError, TrialResult, TrialSpec
 
 REPORT_EVERY_S = 0.5
-
-DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
-"""Environment variable of a node's workers, from its raylet: the file whose appearance says that the node leaves."""
 
 
 class TrialTrainable(tune.Trainable):

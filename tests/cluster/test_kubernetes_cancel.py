@@ -1,7 +1,5 @@
 """Jobs on an API server, over HTTP: cancelled, and resumed."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +7,7 @@ import pytest
 from cluster.backend import JobState
 from cluster.errors import ClusterError
 from tests.kubernetes_jobs import ID, JOB, NAME, make_backend, refusal
-from tests.kubernetes_server import FakeServer, kubernetes_server, write_kubeconfig
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    """An API server to which the kubeconfig leads, in whose namespace `team` nothing is yet."""
-    monkeypatch.setenv("LOGNAME", "ada")
-    with kubernetes_server() as (fake, url):
-        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "kubeconfig", url)))
-        yield fake
+from tests.kubernetes_server import FakeServer
 
 
 def test_cancelling_suspends_and_the_job_then_counts_as_cancelled(server: FakeServer) -> None:

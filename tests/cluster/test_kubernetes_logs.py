@@ -1,21 +1,7 @@
 """The driver's output, as the API server has it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from tests.kubernetes_jobs import FOLDER, ID, JOB, NAME, make_backend
-from tests.kubernetes_server import FakeServer, kubernetes_server, write_kubeconfig
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    """An API server to which the kubeconfig leads, in whose namespace `team` nothing is yet."""
-    monkeypatch.setenv("LOGNAME", "ada")
-    with kubernetes_server() as (fake, url):
-        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "kubeconfig", url)))
-        yield fake
+from tests.kubernetes_server import FakeServer
 
 
 def test_log_is_that_of_the_newest_driver(server: FakeServer) -> None:

@@ -4,7 +4,6 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,7 @@ import yaml
 from cluster.errors import ClusterError
 from cluster.kubernetes.server import Server
 from tests.kubernetes_jobs import ID, JOB, make_backend
-from tests.kubernetes_server import TOKEN, FakeServer, kubernetes_server, write_kubeconfig
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    """An API server to which the kubeconfig leads, in whose namespace `team` nothing is yet."""
-    monkeypatch.setenv("LOGNAME", "ada")
-    with kubernetes_server() as (fake, url):
-        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "kubeconfig", url)))
-        yield fake
+from tests.kubernetes_server import TOKEN, FakeServer, write_kubeconfig
 
 
 def test_lines_of_a_stream_are_put_together_from_its_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

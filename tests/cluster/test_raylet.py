@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster import raylet
+from cluster.contract import DRAIN_FILE
 from cluster.raylet import FIRST_PORT, LAST_PORT, find_ports, has_trials, is_reachable, own_address, usable_offer
 
 
@@ -86,7 +87,7 @@ def test_workers_are_known_by_the_title_that_ray_gives_them():
 
 
 def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
-    environment = os.environ | {raylet.DRAIN_FILE: str(tmp_path / "leaving")}
+    environment = os.environ | {DRAIN_FILE: str(tmp_path / "leaving")}
     trial = _sleeper("ray::TrialTrainable.train")
     words = [sys.executable, "-P", "-m", "cluster.leave", str(os.getpid())]
     leaver = subprocess.Popen(words, env=environment)
@@ -104,7 +105,7 @@ def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
 
 
 def test_leaving_without_knowing_the_file_is_refused():
-    environment = {name: value for name, value in os.environ.items() if name != raylet.DRAIN_FILE}
+    environment = {name: value for name, value in os.environ.items() if name != DRAIN_FILE}
     words = [sys.executable, "-P", "-m", "cluster.leave"]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2
