@@ -4,6 +4,8 @@ A backend obtains a Ray cluster and runs one command on it, the same `sparsweep 
 trials or results: `JobSpec` is all that it is told.
 """
 
+import getpass
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,6 +66,14 @@ class JobSpec:
     def job_name(self) -> str:
         """How the job is called wherever it is seen."""
         return job_name(self.name, self.sweep_id)
+
+
+def user_name() -> str:
+    """Who this process runs as; where the system has no name for the number, as in containers, the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid{os.getuid()}"
 
 
 def job_name(sweep: str, sweep_id: str) -> str:

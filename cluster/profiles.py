@@ -8,7 +8,9 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+from cluster.slurm.time_limit import seconds
 
 PositiveInt = Annotated[StrictInt, Field(gt=0, lt=2**31)]
 NaturalInt = Annotated[StrictInt, Field(ge=0, lt=2**31)]
@@ -21,6 +23,17 @@ LabelKey = Annotated[
     Field(max_length=317, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"),
 ]
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]
+
+
+def _as_time_limit(value: Any) -> Any:
+    if isinstance(value, int):  # YAML takes 12:00:00 for a number to the base of 60
+        raise ValueError('input should be text; write it in quotes, for example "12:00:00"')
+    if isinstance(value, str):
+        seconds(value)
+    return value
+
+
+TimeLimit = Annotated[str, BeforeValidator(_as_time_limit)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount as Kubernetes writes it, such as 16Gi."""
 
@@ -76,10 +89,10 @@ class SlurmProfile(ProfileSection):
     """Cores for each GPU; where there are none, of each node."""
     mem_gib_per_gpu: PositiveInt = 16
     """Memory for each GPU in GiB; where there are none, of each node."""
-    time_limit: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$")] = "24:00:00"
+    time_limit: TimeLimit = "24:00:00"
     """As Slurm takes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS. The job goes back to the queue when it
     is over, as often as trials are left."""
-    head_time_limit: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$")] | None = None
+    head_time_limit: TimeLimit | None = None
     """Of the head job of elastic mode; null: as `time_limit`."""
     stop_before_s: Annotated[StrictInt, Field(ge=30, lt=65536)] = 180
     """How long before the time limit trials are told to save their checkpoints, in seconds."""
@@ -88,9 +101,9 @@ class SlurmProfile(ProfileSection):
     python: Line | None = None
     """The Python on the nodes that has sparsweep installed; null: the one that submits."""
     container: Line | None = None
-    """Image for `srun --container-image` (pyxis); null: none."""
+    """Image for `srun --container-image` (pyxis), of mode block; null: none. Results and `temp_root` are mounted."""
     container_mounts: list[Line] = []
-    """Mounts of the container, such as /data:/data."""
+    """More mounts of the container: those of corpus and model folders, such as /data:/data."""
     temp_root: Annotated[str, Field(pattern=r"^/[^\s'\"\\`$]*$", max_length=20)] = "/tmp"  # noqa: S108
     """Folder on the nodes for Ray's sockets and logs; at most 20 bytes."""
     extra: list[Line] = []
@@ -120,10 +133,17 @@ class SlurmProfile(ProfileSection):
         return lines
 
     @model_validator(mode="after")
-    def _check_container(self) -> "SlurmProfile":
+    def _check_mode(self) -> "SlurmProfile":
+        foreign = BLOCK_FIELDS if self.mode == "elastic" else ELASTIC_FIELDS
+        if given := sorted(foreign & self.model_fields_set):
+            raise ValueError(f"{given[0]}: has no meaning in mode {self.mode}; leave it out, or set another mode")
         if self.container_mounts and self.container is None:
             raise ValueError("container_mounts: given without container; name the image or leave the mounts out")
         return self
+
+
+BLOCK_FIELDS, ELASTIC_FIELDS = {"nodes", "container"}, {"workers", "head_partition", "head_time_limit"}
+"""Fields of `SlurmProfile` that belong to one mode."""
 
 
 class Toleration(ProfileSection):
@@ -173,8 +193,8 @@ class KubernetesProfile(ProfileSection):
     """When the image is fetched."""
     service_account: DnsName | None = None
     """Of the pods; null: the namespace's default. The token of Kubernetes is not mounted where Ray does not need it."""
-    submission_mode: Literal["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"] = "K8sJobMode"
-    """How KubeRay starts the driver."""
+    submission_mode: Literal["K8sJobMode", "HTTPMode", "SidecarMode"] = "K8sJobMode"
+    """How KubeRay starts the driver. Its InteractiveMode starts none."""
     workers: PositiveInt = 8
     """Worker pods at most; there are as many as trials need, down to none."""
     gpus_per_worker: NaturalInt = 1

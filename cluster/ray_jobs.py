@@ -4,7 +4,6 @@ The cluster has sparsweep installed. Its machines need not see this one's files,
 job. The driver runs on the cluster's head. Ray is imported inside functions: that takes seconds.
 """
 
-import getpass
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.errors import ClusterError
 from cluster.job_files import exit_state, run_options, sweep_file, write_whole
 from cluster.profiles import RayProfile
@@ -135,9 +134,9 @@ class RayJobsBackend:
         if details is None:
             raise ClusterError(f"ray: {self._address} has no job {job_id}; see sparsweep status")
         metadata = details.metadata or {}
-        if (metadata.get(USER), metadata.get(SWEEP)) != (_user(), job_name):
+        if (metadata.get(USER), metadata.get(SWEEP)) != (user_name(), job_name):
             owner, sweep = metadata.get(USER, "somebody"), metadata.get(SWEEP, "something else")
-            raise ClusterError(f"ray: job {job_id} is {sweep} of {owner}, not {job_name} of {_user()}; left alone")
+            raise ClusterError(f"ray: job {job_id} is {sweep} of {owner}, not {job_name} of {user_name()}; left alone")
         with self._in_words():
             client.stop_job(job_id)
 
@@ -150,7 +149,7 @@ class RayJobsBackend:
         return {
             "entrypoint": f"{entrypoint}exec {python} -P -m orchestrator.cli {words}",
             "submission_id": job_id,
-            "metadata": {USER: _user(), SWEEP: job.job_name},
+            "metadata": {USER: user_name(), SWEEP: job.job_name},
             "runtime_env": {
                 "working_dir": folder,
                 "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
@@ -250,7 +249,7 @@ def _status(job_id: str, details: Any) -> JobStatus:
 
 
 def _live(jobs: list[Any], job_name: str) -> list[str]:
-    ours = {USER: _user(), SWEEP: job_name}
+    ours = {USER: user_name(), SWEEP: job_name}
     return sorted(
         job.submission_id
         for job in jobs
@@ -263,13 +262,6 @@ def _next_id(job_name: str, used: set[str | None]) -> str:
     while (job_id := job_name if number == 1 else f"{job_name}-{number}") in used:
         number += 1
     return job_id
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
-        return str(os.getuid())
 
 
 def _headers() -> dict[str, str]:

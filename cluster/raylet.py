@@ -206,7 +206,7 @@ class Raylet:
     def close(self) -> None:
         """End it and all that it started, and remove its files. Ray's own `ray stop` would end other jobs' Rays."""
         children = list(_descendants(self.process.pid))
-        if self.is_running():
+        if self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(timeout=10)
@@ -241,7 +241,7 @@ def _title(pid: int) -> bytes:
 
 
 def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended, or its number is another's
         os.kill(pid, signal.SIGKILL)
 
 

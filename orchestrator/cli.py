@@ -134,7 +134,8 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> int:
         others = {trial.trial_id for trial in planned} - {trial.trial_id for trial in left}
         before = [trial for trial in planned if trial.trial_id in others]
         stop_reason = _run_trials(sweep, left, before, statuses, store, signals, console)
-    store.compact()
+    if stop_reason in (None, "SIGINT"):  # who stops us otherwise may not have the time for it
+        store.compact()
     if stop_reason is not None:
         console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
         console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)

@@ -43,8 +43,6 @@ def submit(args: argparse.Namespace) -> int:
 
 def resume(args: argparse.Namespace) -> int:
     """Submit a sweep again as it was submitted last, to go on with what is missing."""
-    from orchestrator.submission.clusters import make_profile
-
     sweep = load_sweep(args)
     jobs, _ = _open_jobs(sweep)
     _, record = next(iter(jobs.records()), (None, None))
@@ -55,8 +53,7 @@ def resume(args: argparse.Namespace) -> int:
             f"{args.spec}: has changed since it was submitted at {record.submitted_at}; send the new version with "
             f"`sparsweep submit {args.spec} --on {record.profile_name}`, or undo the change"
         )
-    profile = make_profile(record.profile_name, record.profile)
-    return _send(jobs, record.profile_name, profile, another=False, retry_failed=args.retry_failed)
+    return _send(jobs, record.profile_name, record.cluster(), another=False, retry_failed=args.retry_failed)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -92,6 +89,8 @@ def logs(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     """Stop the jobs of a sweep: running trials save their checkpoints first, and all that is done is kept."""
+    from cluster.backend import JobState
+
     sweep = load_sweep(args)
     jobs, _ = _open_jobs(sweep)
     live = jobs.live()
@@ -99,7 +98,9 @@ def cancel(args: argparse.Namespace) -> int:
         raise SweepError(f"{sweep.name}: no job of it is live; `sparsweep status {args.spec}` shows the last one")
     for one in live:
         one.record.backend().cancel(one.status.job_id, one.record.job_name, args.now)
-        how = "at once; trials go on from their last checkpoints" if args.now else "as soon as its trials are saved"
+        how = "as soon as the trials that run are saved"
+        if args.now or one.status.state is JobState.PENDING:
+            how = "at once; what is not saved is computed again"
         print(f"{one.record.profile_name} job {one.status.job_id}: stops {how}")
     return DONE
 
@@ -110,14 +111,16 @@ def clusters(args: argparse.Namespace) -> int:
     from cluster.errors import ClusterError
     from cluster.profiles import describe_profile
     from orchestrator.submission.clusters import known_names, load_profile, profile_files, profile_folder
+    from orchestrator.sweep_spec import load_sweep_spec
 
-    names = [args.name] if args.name else list(profile_files())
+    sweep = load_sweep_spec(args.sweep) if args.sweep else None
+    names = [args.name] if args.name else list(dict.fromkeys([*(sweep.clusters if sweep else {}), *profile_files()]))
     if not names:
         print(f"no profiles in {profile_folder()}; `--on` also takes: {', '.join(known_names())}")
     is_fine = True
     for name in names:
         try:
-            profile = load_profile(name)
+            profile = load_profile(name, sweep)
             problems = open_backend(profile).check()
             fields = ", ".join(f"{key}: {value}" for key, value in describe_profile(profile).items())
         except (SpecError, ClusterError) as error:
@@ -272,4 +275,6 @@ def add_commands(command: Any) -> None:
     command(cancel, takes_spec=True).add_argument(
         "--now", action="store_true", help="do not wait for checkpoints; what is not saved is computed again"
     )
-    command(clusters).add_argument("name", nargs="?", metavar="CLUSTER", help="only this one")
+    checking = command(clusters)
+    checking.add_argument("name", nargs="?", metavar="CLUSTER", help="only this one")
+    checking.add_argument("--sweep", metavar="SPEC", help="also those that stand in this sweep file, and these first")

@@ -4,7 +4,6 @@ What the manifests look like stands in `templates/rayjob.yaml`. What Kubernetes 
 here, see `lint`.
 """
 
-import getpass
 import importlib.metadata
 import json
 import re
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Any
 
-from cluster.backend import JobSpec
+from cluster.backend import JobSpec, user_name
 from cluster.errors import ClusterError
 from cluster.job_files import run_options
 from cluster.profiles import KubernetesProfile
@@ -79,11 +78,7 @@ def to_yaml(value: Any) -> str:
 
 def this_user() -> str:
     """Who submits, as the value of a label."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # no such variable, and a user id without a name, as in containers
-        name = "unknown"
-    return label_value(name)
+    return label_value(user_name())
 
 
 def label_value(text: str) -> str:

@@ -5,19 +5,18 @@ start as the queue lets them, and which may be preempted one by one; its job id 
 `cluster.slurm.job`.
 """
 
-import getpass
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.contract import STOPPED
 from cluster.errors import ClusterError
-from cluster.job_files import write_sweep_file, write_whole
+from cluster.job_files import read_lines, write_sweep_file, write_whole
 from cluster.profiles import SlurmProfile
 from cluster.slurm import files
-from cluster.slurm.queue import STATES, accounted_state, ask, job_fields, scancel
+from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
 from cluster.slurm.script import make_script, probe, worker_name
 
 NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
@@ -59,33 +58,32 @@ class SlurmBackend:
         head = _sbatch(scripts[0], "--parsable")
         if len(scripts) == 1:
             return head
+        workers = None
         try:
+            write_whole(job.folder / files.HEAD, head)
             workers = _sbatch(scripts[1], "--parsable", f"--dependency=after:{head}")
             write_whole(job.folder / files.WORKERS, workers)
-        except (ClusterError, OSError):
-            scancel(head)
+        except BaseException:  # Ctrl-C, too
+            scancel(head, *([workers] if workers else []))
             raise
         return f"{head}+{workers}"
 
     def live_jobs(self, job_name: str) -> list[str]:
         """See `Backend`."""
-        heads, workers = _ids(job_name), _ids(worker_name(job_name))
-        if not heads:
-            return workers  # they outlived their head, and will see it
-        return [*(f"{head}+{worker}" for head, worker in zip(heads, workers, strict=False)), *heads[len(workers) :]]
+        return [*_ids(job_name), *_ids(worker_name(job_name))]
 
     def status(self, job_id: str) -> JobStatus:
         """See `Backend`; of an elastic job the state is its head's, and `detail` counts the workers."""
         head, _, workers = job_id.partition("+")
         state, native, detail = _status(head)
+        if workers and state.is_terminal and is_live(workers):
+            state, detail = JobState.STOPPING, "its workers have not ended yet"
         if workers and not state.is_terminal:
             detail = "; ".join(part for part in (detail, _count_workers(workers)) if part)
         return JobStatus(job_id=job_id, state=state, native=native, detail=detail)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """See `Backend`."""
-        from cluster.job_files import read_lines
-
         head = job_id.partition("+")[0]
         log, is_over = folder / f"{head}.log", lambda: self.status(job_id).state.is_terminal
         yield from read_lines(log, is_over if follow else None)
@@ -131,7 +129,7 @@ REMEDIES = {
 
 
 def _ids(name: str) -> list[str]:
-    text = ask("squeue", "-h", f"--user={getpass.getuser()}", f"--name={name}", "-o", "%F")
+    text = ask("squeue", "-h", f"--user={user_name()}", f"--name={name}", "-o", "%F")
     return sorted(set(text.split()), key=int)
 
 
@@ -185,7 +183,5 @@ def _refuse_foreign(job_id: str, fields: Sequence[Mapping[str, str]], job_name: 
     if not fields:
         return
     name, owner = fields[0].get("JobName"), fields[0].get("UserId", "").partition("(")[0]
-    if name != job_name or owner != getpass.getuser():
-        raise ClusterError(
-            f"slurm: job {job_id} is {name} of {owner}, not {job_name} of {getpass.getuser()}; left alone"
-        )
+    if name != job_name or owner != user_name():
+        raise ClusterError(f"slurm: job {job_id} is {name} of {owner}, not {job_name} of {user_name()}; left alone")

@@ -11,6 +11,7 @@ Only the standard library is needed here.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -22,15 +23,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.contract import BAD_INPUT, DEADLINE, DONE, ELASTIC, JOB_LENGTH_S, NUM_NODES, SOME_FAILED, STOPPED
+from cluster.contract import BAD_INPUT, DEADLINE, ELASTIC, JOB_LENGTH_S, NUM_NODES, STOPPED
 from cluster.job_files import write_whole
 from cluster.raylet import Offer, Ports, Raylet, is_reachable, own_address
 from cluster.slurm import files, nodes
-from cluster.slurm.queue import requeue_myself, scancel, time_left_s
+from cluster.slurm.queue import is_live, requeue_myself, scancel, time_left_s
 from cluster.slurm.signals import Signals, Wish, say
 
 RAY_READY_S = 120.0
 NODES_END_S = 30.0
+RESERVE_S = 20.0
+"""Of the time before the time limit, what it takes to end Ray and to go back to the queue."""
+LOOKS_FOR_WORKERS_EVERY_S = 30.0
 SHORTEST_RUN_S = 60.0
 """A driver that stops by itself sooner than this would only do it again."""
 
@@ -48,6 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def drive(args: argparse.Namespace) -> int:
     """Start Ray, run the driver on it until it ends or is told to, and decide whether the job comes back."""
     signals, started_s = Signals(), time.monotonic()
+    try:
+        code = _drive(args, signals)
+        if _goes_back(code, signals.wish, time.monotonic() - started_s):
+            return code
+    except BaseException:
+        _let_workers_go(args)
+        raise
+    _let_workers_go(args)
+    if code == STOPPED and signals.wish and not signals.wish.comes_back:
+        scancel(os.environ["SLURM_JOB_ID"])  # so that Slurm calls it cancelled, not failed
+    return code
+
+
+def _drive(args: argparse.Namespace, signals: Signals) -> int:
     _check_folder(args)
     offer = nodes.offer() if args.role == "block" else replace(nodes.offer(), cpus=0, gpus=0)
     ports, own = nodes.free_ports(offer), own_address(os.environ.get("SLURMD_NODENAME"))
@@ -64,7 +82,7 @@ def drive(args: argparse.Namespace) -> int:
             code = BAD_INPUT
     finally:
         cluster.close()
-    return _conclude(args, code, signals.wish, time.monotonic() - started_s)
+    return code
 
 
 class _Block:
@@ -135,25 +153,54 @@ def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
     # A session of its own: only what we pass on reaches it.
     driver = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     signals.watch(driver)
-    code = driver.wait()
+    code = _wait_for_driver(args, driver, signals)
     # A signal that comes in its very last moment, or its first, ends it without a word; its results are as they were.
     return STOPPED if code in (-signal.SIGUSR2, -signal.SIGTERM) else code
 
 
-def _conclude(args: argparse.Namespace, code: int, wish: Wish | None, ran_s: float) -> int:
-    """After the driver: back to the queue while trials are left, unless it was cancelled; else let the workers go."""
+def _wait_for_driver(args: argparse.Namespace, driver: "subprocess.Popen[bytes]", signals: Signals) -> int:
+    """Its exit code. One that has not stopped when the time limit is at hand is killed, so that the job can go back."""
+    looked_s = time.monotonic()
+    while (code := driver.poll()) is None:
+        time.sleep(0.2)
+        if signals.wish and signals.wish.comes_back and signals.waited_s() > args.stop_before_s - RESERVE_S:
+            say("the driver does not stop; its trials go on from their last checkpoints")
+            driver.kill()
+            driver.wait()
+            return STOPPED
+        if args.role == "head" and time.monotonic() - looked_s > LOOKS_FOR_WORKERS_EVERY_S:
+            looked_s = time.monotonic()
+            workers = _read(args.folder / files.WORKERS)
+            if workers and not signals.wish and not is_live(workers):
+                say("no worker is left, and none will come; look at the workers' logs, and submit again")
+                signals.stop(Wish("no worker is left", comes_back=False))
+    return code
+
+
+def _goes_back(code: int, wish: Wish | None, ran_s: float) -> bool:
+    """Back to the queue while trials are left, unless it was cancelled."""
     if code == STOPPED and (wish.comes_back if wish else ran_s >= SHORTEST_RUN_S) and requeue_myself():
         say("trials are left; back to the queue")
-        return code
-    if args.role == "head":
+        return True
+    return False
+
+
+def _let_workers_go(args: argparse.Namespace) -> None:
+    """However a head ends: workers that nobody needs must not hold GPUs, nor ask for them again."""
+    if args.role != "head":
+        return
+    with contextlib.suppress(OSError):  # where the folder is not to be seen, workers do not see it either
         (args.folder / files.OVER).touch()
-        workers = args.folder / files.WORKERS
-        if workers.exists():
-            scancel(workers.read_text().strip())
-    if code == STOPPED and wish and not wish.comes_back:
-        scancel(os.environ["SLURM_JOB_ID"])  # so that Slurm calls it cancelled, not failed
-    # Trials that failed are told in the results; for Slurm the job has done what it was for.
-    return DONE if code == SOME_FAILED else code
+    if workers := _read(args.folder / files.WORKERS):
+        scancel(workers)
+
+
+def _read(file: Path) -> str:
+    """What `submit` wrote there; nothing where it could not, or has not yet."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _check_folder(args: argparse.Namespace) -> None:

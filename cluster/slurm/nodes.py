@@ -10,7 +10,7 @@ from pathlib import Path
 from cluster.contract import DONE, STOPPED
 from cluster.raylet import Offer, Ports, Raylet, find_ports, is_reachable, own_address, usable_offer
 from cluster.slurm import files
-from cluster.slurm.queue import requeue_myself
+from cluster.slurm.queue import is_live, requeue_myself
 from cluster.slurm.signals import NodeSignals, Signals, Wish, say
 
 BATCH_PID = "SPARSWEEP_BATCH_PID"
@@ -18,9 +18,15 @@ BATCH_PID = "SPARSWEEP_BATCH_PID"
 
 HEAD_PATIENCE_S = 120.0
 """How long a node waits for the head: one that has just started, or went back to the queue, needs a few seconds."""
-HEAD_LOST_S = 20.0
-"""After this time without an answer the head's machine is taken to be lost."""
+ASKS_EVERY_S = 15.0
+"""How often a worker that looks for the head asks Slurm whether its job is still there."""
+HEAD_LOST_S = 60.0
+"""Without an answer for so long the head's machine is taken to be lost. It is longer than a job takes to end."""
+RESTARTS = 3
+"""How often the raylet of a node is started anew in one job."""
 LOOKS_EVERY_S = 0.5
+LEAVING_RESERVE_S = 30.0
+"""Of the time before the time limit, what a worker keeps for going back to the queue."""
 RETRY_AFTER_S = 300
 """When a worker without a head asks for a GPU again."""
 
@@ -50,10 +56,21 @@ def run_node(args: argparse.Namespace) -> int:
     elif not _wait_for_head(address):
         say(f"{name}: no head at {address} within {HEAD_PATIENCE_S:g} s")
         return 1
-    raylet = Raylet(address, own_address(name), ports, offered, args.temp_root, is_head=is_head)
+
+    def start() -> Raylet:
+        return Raylet(address, own_address(name), ports, offered, args.temp_root, is_head=is_head)
+
+    raylet, restarts_left = start(), 0 if is_head else RESTARTS
     head_seen_s = time.monotonic()
     try:
-        while raylet.is_running() and not signals.is_over:
+        while not signals.is_over:
+            if not raylet.is_running():
+                if restarts_left == 0 or signals.must_save or not is_reachable(address):
+                    break
+                say(f"{name}: its raylet ended, and is started anew")
+                restarts_left -= 1
+                raylet.close()
+                raylet = start()
             if signals.must_save and not raylet.drain_file.exists():
                 raylet.drain_file.touch()
                 if is_head:  # Slurm tells the steps of a preemption, and the batch script only where it is so set
@@ -86,6 +103,9 @@ def run_worker(args: argparse.Namespace) -> int:
         return DONE
     if signals.wish:
         return _leave_queue_or_come_back(signals.wish)
+    if not _is_head_live(args.folder):
+        say("the head's job is over, and so is this one")
+        return DONE
     say(f"no head within {HEAD_PATIENCE_S:g} s; asks again in {RETRY_AFTER_S} s")
     return STOPPED if requeue_myself(delay_s=RETRY_AFTER_S) else DONE
 
@@ -100,7 +120,7 @@ def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> 
         while raylet.is_running() and not signals.wish:
             time.sleep(0.2)
         if signals.wish:
-            raylet.leave(within_s=args.stop_before_s)
+            raylet.leave(within_s=max(10.0, args.stop_before_s - LEAVING_RESERVE_S))
             return False
     finally:
         raylet.close()
@@ -114,16 +134,27 @@ def _leave_queue_or_come_back(wish: Wish) -> int:
     return DONE
 
 
+def _is_head_live(folder: Path) -> bool:
+    try:
+        return is_live((folder / files.HEAD).read_text().strip())
+    except OSError:  # no folder, no sweep
+        return False
+
+
 def _find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
-    """Where the head is, as soon as it answers; None when it does not in time, or the sweep is over."""
-    until = time.monotonic() + HEAD_PATIENCE_S
-    while time.monotonic() < until and not signals.wish and not (folder / files.OVER).exists():
+    """Where the head is, as soon as it answers; None when it does not in time, or its job or the sweep is over."""
+    started_s = asked_s = time.monotonic()
+    while time.monotonic() - started_s < HEAD_PATIENCE_S and not signals.wish and not (folder / files.OVER).exists():
         try:
             head: dict[str, str] = json.loads((folder / files.ADDRESS).read_text())
         except FileNotFoundError:
             head = {}
         if head and is_reachable(head["address"]):
             return head
+        if time.monotonic() - asked_s > ASKS_EVERY_S:
+            asked_s = time.monotonic()
+            if not _is_head_live(folder):
+                return None
         time.sleep(1.0)
     return None
 

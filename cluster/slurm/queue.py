@@ -1,9 +1,11 @@
 """Talks to Slurm's own commands, from where a user submits and from inside a job."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 
 from cluster.backend import JobState
@@ -11,6 +13,7 @@ from cluster.errors import ClusterError
 from cluster.slurm.time_limit import seconds
 
 ANSWERS_WITHIN_S = 60
+TRIES_FOR_S = 60.0
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -117,11 +120,29 @@ def requeue_myself(delay_s: int = 0) -> bool:
     Returns:
         Whether it goes back: a job that somebody cancelled does not.
     """
-    job_id = os.environ["SLURM_JOB_ID"]
-    fields = job_fields(job_id)
-    if not fields or fields[0]["JobState"].split(",")[0] != "RUNNING":
-        return False
-    ask("scontrol", "requeue", job_id)
+    job_id, until = os.environ["SLURM_JOB_ID"], time.monotonic() + TRIES_FOR_S
+    while True:
+        try:
+            fields = job_fields(job_id)
+            if not fields or fields[0]["JobState"].split(",")[0] != "RUNNING":
+                return False
+            ask("scontrol", "requeue", job_id)
+            break
+        except ClusterError:  # a controller that is being restarted must not end the sweep
+            if time.monotonic() > until:
+                raise
+            time.sleep(5)
     if delay_s:
-        ask("scontrol", "update", f"JobId={job_id}", f"StartTime=now+{delay_s}")
+        with contextlib.suppress(ClusterError):  # it starts sooner then
+            ask("scontrol", "update", f"JobId={job_id}", f"StartTime=now+{delay_s}")
     return True
+
+
+def is_live(job_id: str) -> bool:
+    """Whether a job waits or runs, of an array any task. A Slurm that does not answer says nothing: then it is."""
+    try:
+        fields = job_fields(job_id)
+    except ClusterError:
+        return True
+    states = (STATES.get(task.get("JobState", "").partition(",")[0], JobState.UNKNOWN) for task in fields)
+    return any(not state.is_terminal for state in states)

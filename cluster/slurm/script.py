@@ -19,6 +19,11 @@ HEAD_CPUS, HEAD_MEM_GIB = 2, 4
 """Of the head job of elastic mode: Ray's services and the driver."""
 
 Role = Literal["block", "head", "worker"]
+PURPOSES: dict[Role, str] = {
+    "block": "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it `sparsweep run`.",
+    "head": "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it `sparsweep run`.",
+    "worker": "Joins the head's Ray with a token that the head left in the job's folder.",
+}
 TITLES: dict[Role, str] = {
     "block": "a Ray cluster on all nodes of the job",
     "head": "the head, which runs the driver and no trials",
@@ -50,7 +55,7 @@ def make_script(job: JobSpec, profile: SlurmProfile, role: Role) -> str:
         version=version("sparsweep"),
         options=options,
         setup="\n".join(profile.setup) or ":",
-        command=shlex.join(run_words(job)),
+        purpose=PURPOSES[role],
         start=_start(job, profile, role, limit_s),
     )
 
@@ -97,10 +102,18 @@ def _start(job: JobSpec, profile: SlurmProfile, role: Role, limit_s: int) -> str
         ["--temp-root", profile.temp_root, "--stop-before-s", str(profile.stop_before_s)],
         ["--time-limit-s", str(limit_s), "--python", python],
         ["--container", profile.container] if profile.container else [],
-        *(["--container-mount", mount] for mount in profile.container_mounts),
-        [] if role == "worker" else ["--", *run_words(job)],
+        *(["--container-mount", mount] for mount in _mounts(job, profile)),
+        [] if role == "worker" else ["--", *run_words(job), "--as-job"],
     ]
     return " \\\n  ".join(shlex.join(part) for part in parts if part)
+
+
+def _mounts(job: JobSpec, profile: SlurmProfile) -> list[str]:
+    """Of a container: what driver and workers share, and what the profile adds, such as data."""
+    if profile.container is None:
+        return []
+    shared = [job.results] if job.results.startswith("/") else []
+    return [f"{path}:{path}" for path in (*shared, profile.temp_root)] + profile.container_mounts
 
 
 def probe(job: JobSpec) -> str:

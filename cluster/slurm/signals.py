@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 
 
@@ -26,6 +27,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.wish: Wish | None = None
+        self._wished_s = 0.0
         self._driver: subprocess.Popen[bytes] | None = None
         for number in WISHES:
             signal.signal(number, self._receive)
@@ -36,13 +38,21 @@ class Signals:
         if self.wish:
             self._stop_driver()
 
-    def _receive(self, number: int, frame: object) -> None:
-        wish = WISHES[signal.Signals(number)]
+    def stop(self, wish: Wish) -> None:
+        """As if somebody had sent a signal."""
         if self.wish is None:
-            say(f"{signal.Signals(number).name}: {wish.reason}; trials save their checkpoints")
+            say(f"{wish.reason}; trials save their checkpoints")
+            self._wished_s = time.monotonic()
         if self.wish is None or not wish.comes_back:  # a cancelled job does not come back, whatever else it was told
             self.wish = wish
         self._stop_driver()
+
+    def waited_s(self) -> float:
+        """Seconds since the first wish."""
+        return time.monotonic() - self._wished_s if self.wish else 0.0
+
+    def _receive(self, number: int, frame: object) -> None:
+        self.stop(WISHES[signal.Signals(number)])
 
     def _stop_driver(self) -> None:
         if self._driver and self._driver.poll() is None:

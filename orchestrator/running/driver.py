@@ -333,7 +333,10 @@ def trial_resources(
             f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus:g} GPUs, the largest machine has "
             f"{largest.get('CPU', 0):g} and {largest.get('GPU', 0):g}; lower resources.cpus_per_trial or gpus_per_trial"
         )
-    concurrency = min(fitting or math.inf, asked.max_concurrent_trials or math.inf)
+    if may_grow and asked.gpus_per_trial is not None and asked.max_concurrent_trials:
+        concurrency: float = asked.max_concurrent_trials  # some machines may still be starting
+    else:
+        concurrency = min(fitting, asked.max_concurrent_trials or math.inf)
     return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency)
 
 

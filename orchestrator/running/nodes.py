@@ -82,11 +82,14 @@ class ClusterWatch:
         released_s = time.monotonic()
         while not self._closing.wait(CHECK_EVERY_S):
             self._tick()
-            while (node_id := self._next_announced()) is not None:
-                self._drain(node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S)
-            if self._busy_nodes is not None and time.monotonic() - released_s >= RELEASE_EVERY_S:
-                self._release_idle(self._busy_nodes)
-                released_s = time.monotonic()
+            try:
+                if (node_id := self._next_announced()) is not None:
+                    self._drain(node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S)
+                elif self._busy_nodes is not None and time.monotonic() - released_s >= RELEASE_EVERY_S:
+                    self._release_idle(self._busy_nodes)
+                    released_s = time.monotonic()
+            except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:  # Ray is busy, or goes away
+                log.warning("nodes are not watched for a moment: %s", error)
 
     def _next_announced(self) -> str | None:
         try:

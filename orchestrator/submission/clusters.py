@@ -63,6 +63,17 @@ ProfilesByName = Annotated[dict[str, Annotated[Profile, _SCHEMA]], BeforeValidat
 """Type of a field that holds profiles by name."""
 
 
+def _read(file: Path) -> Any:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file}: cannot be read as text ({error}); make it a YAML file in UTF-8") from error
+    fields = read_yaml(text, str(file))
+    if fields is None:
+        raise SpecError(f"{file}: is empty; begin with `backend: {'|'.join(PROFILES)}`")
+    return fields
+
+
 def profile_folder() -> Path:
     """Where the user's profiles are, a file each: NAME.yaml."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sparsweep" / "clusters"
@@ -94,7 +105,7 @@ def load_profile(name: str, sweep: "SweepSpec | None" = None, **changes: Any) ->
     if sweep and name in sweep.clusters:
         where, fields = f"clusters.{name}", sweep.clusters[name].model_dump(exclude_unset=True)
     elif file:
-        where, fields = str(file), read_yaml(file.read_text(encoding="utf-8"), str(file)) or {}
+        where, fields = str(file), _read(file)
     elif name in PROFILES:
         where, fields = f"--on {name}", {}
     else:

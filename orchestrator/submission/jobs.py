@@ -6,7 +6,6 @@ state folder. There is one live job per sweep unless one asks for more.
 """
 
 import contextlib
-import getpass
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import open_backend
-from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name
+from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name, user_name
 from cluster.errors import ClusterError
 from cluster.profiles import KubernetesProfile, Profile, RayProfile, SlurmProfile, describe_profile
 from orchestrator.errors import SweepError
@@ -28,7 +27,8 @@ from orchestrator.submission.clusters import make_profile
 from orchestrator.sweep_spec import SweepSpec
 from workers.storage import Location
 
-RECORD = "job.json"
+RECORD, END = "job.json", "end.json"
+"""Files of a submission: the record, and how the job ended, once that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,21 @@ class JobRecord:
     user: str
     host: str
 
+    def cluster(self) -> Profile:
+        """The profile as it was then.
+
+        Raises:
+            SweepError: this version of sparsweep does not know it.
+        """
+        try:
+            return make_profile(self.profile_name, self.profile)
+        except ValueError as error:
+            where = f"{self.profile_name}, as it was when the sweep was submitted at {self.submitted_at}"
+            raise SweepError(f"{where}: {error}; submit the sweep anew") from error
+
     def backend(self) -> Backend:
-        """Of the profile as it was then."""
-        return open_backend(make_profile(self.profile_name, self.profile))
+        """Of that profile."""
+        return open_backend(self.cluster())
 
 
 @dataclass(frozen=True)
@@ -102,10 +114,8 @@ class Jobs:
         """What would be submitted now.
 
         Raises:
-            SweepError: the results or the data would be out of the job's sight.
+            SweepError: a trial fits on no machine of the profile.
         """
-        if isinstance(profile, KubernetesProfile):
-            _refuse_unmounted(self.sweep, self.results, profile)
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         return JobSpec(
             name=self.sweep.name,
@@ -137,8 +147,9 @@ class Jobs:
             SweepError: a live job runs another version of the sweep.
             ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the attempt.
         """
-        job = self.draft(profile, retry_failed)
-        with _locked(self._root(profile)):
+        job, shared = self.draft(profile, retry_failed), self._root(profile) != self._roots()[-1]
+        # Two locks: of this user, whatever the cluster; and of all who share the results.
+        with _locked(self._roots()[-1]), _locked(self._root(profile)) if shared else contextlib.nullcontext():
             if not another and (live := self._live(job, profile_name, profile)):
                 return live, False
             job.folder.mkdir(mode=0o700)
@@ -176,7 +187,7 @@ class Jobs:
 
     def has_changed_since(self, record: JobRecord) -> bool:
         """Whether the sweep is another one now than when it was submitted."""
-        return self._digest(make_profile(record.profile_name, record.profile)) != record.sweep_digest
+        return self._digest(record.cluster()) != record.sweep_digest
 
     @property
     def _job_name(self) -> str:
@@ -186,8 +197,7 @@ class Jobs:
         """A live job of the sweep; one without a record is that of a process that died while it submitted."""
         live = self.live()
         if not live:
-            strays = open_backend(profile).live_jobs(job.job_name) if self.records() else []
-            if strays:
+            if strays := open_backend(profile).live_jobs(job.job_name):
                 raise SweepError(
                     f"{self.sweep.name}: job {strays[0]} of this sweep is live, though nothing is recorded of it; "
                     "wait for its end or cancel it there, or use --another"
@@ -203,6 +213,21 @@ class Jobs:
         return first
 
     def _ask(self, folder: Path, record: JobRecord) -> Submission:
+        """How it stands; a cluster that does not answer must not keep one from the others."""
+        if (ended := _read_end(folder)) is not None:
+            return Submission(folder, record, ended)
+        try:
+            found = self._ask_backend(folder, record)
+        except ClusterError as error:
+            status = JobStatus(
+                job_id=record.job_id or "?", state=JobState.UNKNOWN, native="no answer", detail=str(error)
+            )
+            return Submission(folder, record, status)
+        if found.status.state.is_terminal and found.status.state is not JobState.GONE:
+            _write_end(folder, found.status)  # batch systems forget
+        return found
+
+    def _ask_backend(self, folder: Path, record: JobRecord) -> Submission:
         backend = record.backend()
         job_id = record.job_id
         if job_id is None:  # whoever submitted died while doing so
@@ -224,7 +249,7 @@ class Jobs:
             plan_digest=job.plan_digest,
             num_left=None if (left := self.left(job.retry_failed)) is None else len(left),
             submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            user=getpass.getuser(),
+            user=user_name(),
             host=socket.gethostname(),
         )
 
@@ -258,6 +283,8 @@ def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
     """Where machines join as they come, nobody can tell at the start what a trial gets and how many may run."""
     if isinstance(profile, SlurmProfile) and profile.mode == "elastic":
         workers, gpus, cpus = profile.workers, min(1, profile.gpus_per_node), profile.cpus_per_gpu
+    elif isinstance(profile, SlurmProfile):
+        workers, gpus, cpus = profile.nodes, profile.gpus_per_node, profile.cpus_per_gpu * max(1, profile.gpus_per_node)
     elif isinstance(profile, KubernetesProfile):
         workers, gpus, cpus = profile.workers, profile.gpus_per_worker, profile.worker_cpus
     else:
@@ -277,24 +304,15 @@ def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
     }
 
 
-def _refuse_unmounted(sweep: SweepSpec, results: Location, profile: KubernetesProfile) -> None:
-    """Pods see object stores and the profile's volumes, and nothing of the machine that submits."""
-    mounts = [Path(volume.mount) for volume in profile.volumes if not volume.read_only]
-    if results.is_local and not any(Path(sweep.results).is_relative_to(mount) for mount in mounts):
-        shown = ", ".join(str(mount) for mount in mounts) or "no volume"
-        raise SweepError(
-            f"results: {sweep.results} is not seen by pods, which may write to {shown}; give a path below the mount "
-            "of a volume of the profile, or an object store such as s3://bucket/folder"
-        )
-
-
 def _explain_unseen(folder: Path, status: JobStatus) -> JobStatus:
     """A job whose log Slurm could not even open on the node."""
     from cluster.slurm.files import SEEN
 
     if (folder / SEEN).exists() or list(folder.glob("*.log")):
         return status
-    detail = f"{status.detail}; its first node did not see {folder}: give a results folder that all nodes share"
+    detail = (
+        f"{status.detail}; its first node did not see {folder}, which must be on a file system that all nodes share"
+    )
     return JobStatus(job_id=status.job_id, state=status.state, native=status.native, detail=detail)
 
 
@@ -307,6 +325,19 @@ def _locked(root: Path) -> Iterator[None]:
             yield
     except PermissionError as error:
         raise ClusterError(f"{error.filename or root}: {error.strerror}; give results where you may write") from error
+
+
+def _write_end(folder: Path, status: JobStatus) -> None:
+    with contextlib.suppress(OSError):  # of a colleague's job one may only be able to read
+        (Location.parse(str(folder)) / END).write_atomic(json.dumps(asdict(status)).encode())
+
+
+def _read_end(folder: Path) -> JobStatus | None:
+    try:
+        fields = json.loads((folder / END).read_text())
+        return JobStatus(**fields | {"state": JobState(fields["state"])})
+    except (OSError, ValueError, TypeError, KeyError):  # not over yet; or not readable, then the system is asked
+        return None
 
 
 def _write(folder: Path, record: JobRecord) -> None:

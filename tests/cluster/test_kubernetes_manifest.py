@@ -50,7 +50,7 @@ def test_manifest_is_the_golden_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-@pytest.mark.parametrize("mode", ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"])
+@pytest.mark.parametrize("mode", ["K8sJobMode", "HTTPMode", "SidecarMode"])
 def test_ray_jobs_satisfy_kuberays_schema(schema: dict[str, Any], name: str, mode: str) -> None:
     results = {"default": "s3://lab/two-languages", "full": "/data/sweeps/two-languages"}[name]
     profile = make_profile(name, submission_mode=mode, retries=0)
@@ -177,7 +177,6 @@ REFUSALS = [
     ({}, {"volumes": [{"claim": "c", "mount": "/."}]}, r"volumes: /\. hides files that the pods need; .* /data"),
     ({}, {"volumes": [{"claim": "c", "mount": "/tmp/x"}]}, "volumes: /tmp/x hides"),
     ({}, {"volumes": [{"claim": c, "mount": "/data"} for c in "ab"]}, "volumes: /data is the mount of several claims"),
-    ({}, {"submission_mode": "InteractiveMode"}, "retries: 2 with InteractiveMode is refused; set retries: 0"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from cluster.backend import JobState
 from cluster.errors import ClusterError
 from cluster.profiles import SlurmProfile
 from cluster.slurm.backend import SlurmBackend
-from cluster.slurm.queue import STATES, job_fields, time_left_s
+from cluster.slurm.queue import STATES, is_live, job_fields, time_left_s
 from cluster.slurm.time_limit import seconds
 from tests.cluster.test_slurm_script import JOB
 
@@ -160,8 +161,6 @@ def test_refusal_comes_with_a_remedy_and_leaves_nothing(says, tmp_path, said, me
 
 
 def test_head_is_taken_back_when_the_workers_are_refused(says, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     says("sinfo", "main")
     says("sbatch", "")
     only_head = '#!/bin/bash\ncase "$*" in *dependency*) echo no room >&2; exit 1;; *) echo 12;; esac\n'
@@ -173,15 +172,48 @@ def test_head_is_taken_back_when_the_workers_are_refused(says, tmp_path, monkeyp
     assert cancelled.read_text().strip() == "12"
 
 
-def test_elastic_job_counts_its_workers(says):
+def test_both_jobs_are_taken_back_when_somebody_loses_patience_between_them(says, tmp_path, monkeypatch):
+    says("sinfo", "main")
+    says("sbatch", "")
+    (tmp_path / "sbatch").write_text("#!/bin/bash\n[[ $* == *dependency* ]] && kill -INT $PPID && sleep 0.1\necho 12\n")
+    cancelled = says("scancel", "")
+    with pytest.raises(KeyboardInterrupt):
+        SlurmBackend(SlurmProfile(mode="elastic")).submit(replace(JOB, folder=tmp_path))
+    assert cancelled.read_text().strip() == "12"
+
+
+def say_head_and_workers(says, head: str) -> None:
     says("scontrol", "")
     tasks = [
         record(id="14", state="RUNNING") + " ArrayJobId=13 ArrayTaskId=0",
         record(id="13", state="PENDING") + " ArrayJobId=13 ArrayTaskId=1,3-5%2",
     ]
     path = Path(os.environ["PATH"].partition(":")[0]) / "scontrol"
-    body = f"case $4 in 13) printf '%s\\n' {shlex.join(tasks)};; *) echo {shlex.quote(record())};; esac"
+    body = f"case $4 in 13) printf '%s\\n' {shlex.join(tasks)};; *) echo {shlex.quote(head)};; esac"
     path.write_text(f"#!/bin/bash\n{body}\n")
+
+
+def test_workers_that_outlive_their_head_keep_the_job_alive_so_that_it_can_be_cancelled(says):
+    say_head_and_workers(says, record(state="FAILED", code="1:0"))
+    found = SlurmBackend(SlurmProfile()).status("12+13")
+    assert (found.state, found.native) == (JobState.STOPPING, "FAILED")
+    asked = says("scancel", "")
+    SlurmBackend(SlurmProfile()).cancel("12+13", JOB.job_name, now=False)
+    assert asked.read_text().strip() == "12 13"
+
+
+def test_job_is_live_while_a_task_of_it_is_and_while_slurm_does_not_say(says):
+    say_head_and_workers(says, record(state="COMPLETED"))
+    assert is_live("13")
+    assert not is_live("12")
+    says("scontrol", "slurm_load_jobs error: Invalid job id specified", code=1)
+    assert not is_live("12")
+    says("scontrol", "slurm_load_jobs error: Unable to contact slurm controller", code=1)
+    assert is_live("12")
+
+
+def test_elastic_job_counts_its_workers(says):
+    say_head_and_workers(says, record())
     assert SlurmBackend(SlurmProfile()).status("12+13").detail.endswith("; workers: 1 running, 4 waiting")
 
 

@@ -1,6 +1,7 @@
 """The batch scripts: whole, and what is quoted or refused."""
 
 import dataclasses
+import itertools
 import shlex
 import sys
 from pathlib import Path
@@ -101,7 +102,8 @@ def test_container_is_for_ray_and_driver_and_the_submitting_python_starts_them()
     assert words[0] == sys.executable
     assert words[words.index("--python") + 1] == PLAIN["python"]
     assert words[words.index("--container") + 1] == "/images/sparsweep.sqsh"
-    assert words[words.index("--container-mount") + 1] == "/data:/data"
+    mounts = [word for before, word in itertools.pairwise(words) if before == "--container-mount"]
+    assert mounts == ["/shared/results:/shared/results", "/tmp:/tmp", "/data:/data"]
 
 
 def test_no_secret_is_in_the_script(monkeypatch):

@@ -88,7 +88,7 @@ def test_what_was_not_submitted_cannot_be_followed(tmp_path):
 def test_what_cannot_be_sent_leaves_nothing(tmp_path):
     spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", clusters={"mine": {"backend": "slurm"}})
     code, output = sparsweep("submit", spec, "--on", "mine", PATH=str(tmp_path))
-    assert (code, "sinfo is not on this machine's PATH" in output) == (2, True), output
+    assert (code, "is not on this machine's PATH" in output) == (2, True), output
     assert not list((tmp_path / "results" / "jobs").rglob("job.json"))
     assert job(spec) is None
 
@@ -115,7 +115,7 @@ def test_results_that_pods_cannot_see_are_refused(tmp_path):
     spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", clusters={"cloud": cloud})
     code, output = sparsweep("submit", spec, "--on", "cloud", "--dry-run")
     assert code == 2
-    assert f"results: {tmp_path}/results is not seen by pods, which may write to /data; give a path below" in output
+    assert f"results: {tmp_path}/results is on no volume that the pods mount and may write" in output
 
 
 def test_profiles_are_listed_and_checked(tmp_path):
@@ -128,3 +128,25 @@ def test_profiles_are_listed_and_checked(tmp_path):
     assert code == 1
     assert "there: not usable" in output
     assert "namespace: a field of kubernetes profiles" in output
+
+
+def test_cluster_that_does_not_answer_is_said_and_keeps_nobody_from_looking(tmp_path):
+    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results")
+    folder = tmp_path / "results" / "jobs" / "tiny" / "20260101-000000-000000"
+    code, output = sparsweep("submit", spec, "--on", "local")
+    assert code == 0, output
+    (real,) = (tmp_path / "results" / "jobs" / "tiny").glob("*/job.json")
+    folder.mkdir()
+    record = json.loads(real.read_text())
+    sparsweep("cancel", spec, "--now")
+    wait_until(is_over(spec))
+    later = {"submitted_at": "2099-01-01T00:00:00.000000+00:00", "profile": {"backend": "slurm"}, "job_id": "12"}
+    (folder / "job.json").write_text(json.dumps(record | later))
+    code, output = sparsweep("status", spec, PATH=str(tmp_path))
+    assert code == 0, output
+    assert "4 trials" in output
+    assert "unknown (no answer), slurm: scontrol is not on this machine's PATH" in output
+    code, output = sparsweep("submit", spec, "--on", "local", PATH=str(tmp_path))
+    assert code == 2, output
+    assert "job 12" in output
+    assert "--another" in output

@@ -67,7 +67,13 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
         ("backend: slurm\naccount: " + "x" * 201, "account: .*: string should have at most 200 characters"),
         ("backend: slurm\nnodes: 0", "nodes: 0: input should be greater than 0"),
         ("backend: slurm\nnodes: two", "nodes: 'two': input should be a valid integer"),
-        ("backend: slurm\ntime_limit: a day", "time_limit: 'a day': string should match pattern"),
+        ("backend: slurm\ntime_limit: a day", "time_limit: 'a day': 'a day' is no time limit of Slurm; give minutes"),
+        ("backend: slurm\ntime_limit: 12:00:00", "time_limit: 43200: input should be text; write it in quotes"),
+        ("backend: slurm\ntime_limit: '٣٠٠'", "is no time limit of Slurm"),
+        ("backend: slurm\nworkers: 3", "workers: has no meaning in mode block; leave it out, or set another mode"),
+        ("backend: slurm\nmode: elastic\nnodes: 3", "nodes: has no meaning in mode elastic"),
+        ("backend: slurm\nmode: elastic\ncontainer: x.sqsh", "container: has no meaning in mode elastic"),
+        ("", r"is empty; begin with `backend: local\|slurm\|kubernetes\|ray`"),
         ("backend: slurm\nextra: [exclusive]", "extra: .*'exclusive' is no option of sbatch; begin with --"),
         ("backend: slurm\nextra: [--signal=TERM]", "'--signal=TERM': --signal is set by sparsweep; leave it out"),
         ("backend: slurm\nextra: [--nodes=2]", "'--nodes=2': --nodes is set by sparsweep; leave it out"),
@@ -76,7 +82,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
         ("backend: kubernetes", "image: missing; `sparsweep schema --cluster kubernetes` describes it"),
         ("backend: kubernetes\nimage: x\nnamespace: A_b", "namespace: 'A_b': string should match pattern"),
         ("backend: ray\naddress: head:8265", "address: 'head:8265': string should match pattern"),
-        ("[1, 2]", "holds \\[1, 2\\], not a mapping; begin with `backend: local|slurm|kubernetes|ray`"),
+        ("[1, 2]", r"holds \[1, 2\], not a mapping; begin with `backend: local\|slurm\|kubernetes\|ray`"),
         ("backend: slurm\nnodes: 1\nnodes: 2", "the key 'nodes' stands twice"),
         ("nodes: !!python/object/apply:os.getpid []", "not YAML"),
     ],
@@ -85,6 +91,20 @@ def test_wrong_profile_is_refused(profiles, text, message):
     (profiles / "mine.yaml").write_text(text)
     with pytest.raises(SpecError, match=message):
         load_profile("mine")
+
+
+def test_profile_that_is_no_text_is_refused(profiles):
+    (profiles / "mine.yaml").write_bytes("backend: slurm\naccount: Müller".encode("latin-1"))
+    with pytest.raises(SpecError, match="mine.yaml: cannot be read as text .*; make it a YAML file in UTF-8"):
+        load_profile("mine")
+    (profiles / "folder.yaml").mkdir()
+    with pytest.raises(SpecError, match="folder.yaml: cannot be read as text"):
+        load_profile("folder")
+
+
+def test_minutes_may_be_many(profiles):
+    (profiles / "mine.yaml").write_text("backend: slurm\ntime_limit: '1440'\n")
+    assert load_profile("mine").time_limit == "1440"
 
 
 def test_wrong_profile_in_a_sweep_is_refused_where_the_sweep_is_read():

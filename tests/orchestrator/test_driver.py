@@ -22,6 +22,7 @@ from orchestrator.sweep_spec import Resources
         ({"max_concurrent_trials": 1}, {"CPU": 10.0}, {"cpu": 1, "gpu": 0}, 1),
         ({"max_concurrent_trials": 99}, {"CPU": 10.0}, {"cpu": 1, "gpu": 0}, 10),
         ({"gpus_per_trial": 1, "max_concurrent_trials": 8}, {"CPU": 2.0}, {"cpu": 1, "gpu": 1}, 8),
+        ({"gpus_per_trial": 1, "max_concurrent_trials": 8}, {"CPU": 2.0, "GPU": 1.0}, {"cpu": 1, "gpu": 1}, 8),
     ],
 )
 def test_trials_get_a_gpu_each_where_there_are_gpus(asked, available, resources, concurrency):
