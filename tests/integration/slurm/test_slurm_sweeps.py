@@ -46,7 +46,7 @@ class SlurmSweep:
     Args:
         slurm: the cluster.
         folder: for the sweep file and the results; all nodes see it.
-        profile: what differs from `PROFILE`.
+        profile: what differs from `PROFILE`; None leaves a field out.
         user: who submits; None: root, from outside.
         fields: what differs from `SHAPE`.
     """
@@ -54,9 +54,8 @@ class SlurmSweep:
     def __init__(self, slurm, folder: Path, profile: dict | None = None, user: str | None = None, **fields: object):
         self.slurm, self.user = slurm, user
         self.results = folder / "results"
-        self.spec = write_sweep(
-            folder / "tiny.yaml", self.results, clusters={"slurm": PROFILE | (profile or {})}, **SHAPE | fields
-        )
+        given = {name: value for name, value in (PROFILE | (profile or {})).items() if value is not None}
+        self.spec = write_sweep(folder / "tiny.yaml", self.results, clusters={"slurm": given}, **SHAPE | fields)
 
     def command(self, *words: str) -> tuple[int, str]:
         """A command of sparsweep: exit code and all output."""
@@ -296,7 +295,7 @@ def test_sweeps_of_two_users_run_side_by_side_on_one_node(slurm, folder, local_r
 
 def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(slurm, folder, local_run):
     hogs = [sbatch(folder, f"-w{node}", f"--gres=gpu:{number}", "--wrap=sleep 600") for node, number in HOGS.items()]
-    profile = {"mode": "elastic", "workers": 2, "partition": "spot", "head_partition": "main"}
+    profile = {"mode": "elastic", "nodes": None, "workers": 2, "partition": "spot", "head_partition": "main"}
     sweep = SlurmSweep(slurm, folder, profile, seeds=LOCAL_SEEDS)
     head, _, workers = sweep.submit().partition("+")
     sweep.wait_until(sweep.is_training)
