@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.job_files import write_whole
+from cluster.processes import all_pids, kill
 
 STOP, KILL = signal.SIGUSR2, signal.SIGQUIT
 """What the process is told: let trials save their checkpoints first, or end at once."""
@@ -153,23 +154,15 @@ def _end_session() -> None:
     until = time.monotonic() + CLEANING_S
     while (left := list(_others_of_session())) and time.monotonic() < until:
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            kill(pid)
         time.sleep(0.05)
 
 
 def _others_of_session() -> Iterator[int]:
-    for pid in _pids():
+    for pid in all_pids():
         with contextlib.suppress(OSError):  # it ended meanwhile
             if pid != os.getpid() and os.getsid(pid) == os.getpid() and _process_start(pid) is not None:
                 yield pid
-
-
-def _pids() -> list[int]:
-    if Path("/proc/self/stat").exists():
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    shown = subprocess.run(["ps", "-axo", "pid="], capture_output=True, text=True)
-    return [int(word) for word in shown.stdout.split()]
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ node's ports come from the job's number and are probed, since other jobs may sha
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.contract import DRAIN_FILE
 from cluster.machine import usable_cpus, usable_memory_bytes
+from cluster.private_ray import OBJECT_STORE_BYTES
+from cluster.processes import command_line, descendants, kill
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), above those of known services.
 FIRST_PORT, LAST_PORT = 16384, 32767
@@ -26,8 +26,6 @@ NUM_SERVICES = 8
 WORKER_PORTS_PER_CPU = 4
 SPARE_WORKER_PORTS = 32
 
-# Ray's minimum is 75 MiB; trials pass only small values through it.
-OBJECT_STORE_BYTES = 128 * 2**20
 MEMORY_SHARE = 0.9
 """The rest is for Ray's own processes and the job's."""
 
@@ -192,7 +190,7 @@ class Raylet:
         if self.process.poll() is not None:
             return False
         if self._raylet_pid is None:
-            self._raylet_pid = next((pid for pid in _descendants(self.process.pid) if _is_raylet(pid)), None)
+            self._raylet_pid = next((pid for pid in descendants(self.process.pid) if _is_raylet(pid)), None)
             return True
         return _is_raylet(self._raylet_pid)
 
@@ -205,7 +203,7 @@ class Raylet:
 
     def close(self) -> None:
         """End it and all that it started, and remove its files. Ray's own `ray stop` would end other jobs' Rays."""
-        children = list(_descendants(self.process.pid))
+        children = list(descendants(self.process.pid))
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -214,51 +212,19 @@ class Raylet:
                 self.process.kill()
                 self.process.wait()
         for child in children:
-            _kill(child)
+            kill(child)
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
 
 def has_trials(root_pid: int) -> bool:
     """Whether a worker below this process runs trials or is about to."""
-    return any(_is_trial_worker(pid) for pid in _descendants(root_pid))
+    return any(_is_trial_worker(pid) for pid in descendants(root_pid))
 
 
 def _is_trial_worker(pid: int) -> bool:
-    title = _title(pid)
+    title = command_line(pid)
     return title.startswith(b"ray::") and b"Trainable" in title
 
 
 def _is_raylet(pid: int) -> bool:
-    return _title(pid).partition(b"\0")[0].endswith(b"/raylet")
-
-
-def _title(pid: int) -> bytes:
-    """Command line of a process; empty when it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended, or its number is another's
-        os.kill(pid, signal.SIGKILL)
-
-
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _descendants(root_pid: int) -> Iterator[int]:
-    """Process ids below a process, parents first."""
-    children: dict[int, list[int]] = {}
-    for pid in _all_pids():
-        try:
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):  # it has just ended
-            continue
-        children.setdefault(parent, []).append(pid)
-    waiting = children.get(root_pid, [])
-    while waiting:
-        yield from waiting
-        waiting = [child for pid in waiting for child in children.get(pid, [])]
+    return command_line(pid).partition(b"\0")[0].endswith(b"/raylet")

@@ -32,7 +32,8 @@ def submit(args: argparse.Namespace) -> int:
 
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep, address=args.address)
-    jobs, _ = _open_jobs(sweep, is_for_pods=profile.backend == "kubernetes")
+    is_for_pods = profile.backend == "kubernetes"
+    jobs, _ = _open_jobs(sweep, is_for_pods, reads_results=not args.dry_run)
     if args.dry_run:
         from cluster import open_backend
 
@@ -135,14 +136,21 @@ def clusters(args: argparse.Namespace) -> int:
 # Their parts
 
 
-def _open_jobs(sweep: "SweepSpec", is_for_pods: bool = False) -> "tuple[Jobs, ResultStore]":
+def _open_jobs(sweep: "SweepSpec", is_for_pods: bool = False, reads_results: bool = True) -> "tuple[Jobs, ResultStore]":
     """The jobs of a sweep, and its results; without a plan where the data is on a Kubernetes cluster alone."""
     from orchestrator.plan import make_plan
     from orchestrator.submission.jobs import Jobs
 
     store = open_store(sweep.results, must_exist=False)
     try:
-        return Jobs(sweep, make_plan(sweep), store.statuses(), store.location), store
+        planned = make_plan(sweep)
+        return Jobs(sweep, planned, store.statuses() if reads_results else {}, store.location), store
+    except OSError as error:  # object stores speak in riddles
+        reason = " ".join(str(error).split())
+        raise SweepError(
+            f"results: {store.location} cannot be read ({reason}); check the address, the network, and the "
+            "credentials in the environment"
+        ) from error
     except SpecError:
         jobs = Jobs(sweep, None, {}, store.location)
         if not is_for_pods and not any(record.profile["backend"] == "kubernetes" for _, record in jobs.records()):
