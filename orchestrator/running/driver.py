@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.contract import ELASTIC
 from orchestrator.errors import SweepError
-from orchestrator.plan import PlannedTrial
+from orchestrator.plan import PlannedTrial, num_fitting
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.pace import TimeLimit, Timetable
@@ -326,7 +326,7 @@ def trial_resources(
         return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, asked.max_concurrent_trials
     if gpus is None:
         gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
-    fitting = sum(_num_fitting(node, asked.cpus_per_trial, gpus) for node in nodes)
+    fitting = sum(num_fitting(node.get("CPU", 0), node.get("GPU", 0), asked.cpus_per_trial, gpus) for node in nodes)
     if fitting == 0 and not (may_grow and asked.max_concurrent_trials):
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
         raise SweepError(
@@ -350,16 +350,6 @@ def refuse_wrong_kernels(kernels: str, has_gpu: bool) -> None:
         raise SweepError("pruning.kernels: triton computes on GPUs, and trials get none here; use auto or numba")
     if kernels == "numba" and has_gpu:
         raise SweepError("pruning.kernels: numba computes on CPUs, and trials get a GPU here; use auto or triton")
-
-
-def _num_fitting(node: Mapping[str, float], cpus: int, gpus: float) -> int:
-    """Trials that run on one machine at a time; a fraction of a GPU never spans two."""
-    by_cpu = math.floor(node.get("CPU", 0) / cpus)
-    if not gpus:
-        return by_cpu
-    num_gpus = node.get("GPU", 0)
-    by_gpu = math.floor(num_gpus / gpus) if gpus >= 1 else math.floor(num_gpus) * math.floor(1 / gpus + 1e-9)
-    return min(by_cpu, by_gpu)
 
 
 def _make_stop_signal(name: str) -> Any:

@@ -8,6 +8,7 @@ state folder. There is one live job per sweep unless one asks for more.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -20,10 +21,11 @@ from typing import Any
 from cluster import open_backend
 from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name, user_name
 from cluster.errors import ClusterError
-from cluster.profiles import KubernetesProfile, Profile, RayProfile, SlurmProfile, describe_profile
+from cluster.profiles import KubernetesProfile, Profile, RayProfile, describe_profile
 from orchestrator.errors import SweepError
-from orchestrator.plan import PlannedTrial, plan_digest, trials_left
+from orchestrator.plan import PlannedTrial, num_fitting, plan_digest, trials_left
 from orchestrator.submission.clusters import make_profile
+from orchestrator.submission.outlook import machines
 from orchestrator.sweep_spec import SweepSpec
 from workers.storage import Location
 
@@ -281,26 +283,21 @@ class Jobs:
 
 def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
     """Where machines join as they come, nobody can tell at the start what a trial gets and how many may run."""
-    if isinstance(profile, SlurmProfile) and profile.mode == "elastic":
-        workers, gpus, cpus = profile.workers, min(1, profile.gpus_per_node), profile.cpus_per_gpu
-    elif isinstance(profile, SlurmProfile):
-        workers, gpus, cpus = profile.nodes, profile.gpus_per_node, profile.cpus_per_gpu * max(1, profile.gpus_per_node)
-    elif isinstance(profile, KubernetesProfile):
-        workers, gpus, cpus = profile.workers, profile.gpus_per_worker, profile.worker_cpus
-    else:
+    if profile.backend not in ("slurm", "kubernetes"):
         return {}
-    asked = sweep.resources
-    gpus_per_trial = asked.gpus_per_trial if asked.gpus_per_trial is not None else float(min(1, gpus))
-    by_gpu = int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else cpus
-    each = min(cpus // asked.cpus_per_trial, by_gpu)
+    there, asked = machines(profile), sweep.resources
+    assert there is not None
+    gpus_per_trial = asked.gpus_per_trial if asked.gpus_per_trial is not None else float(min(1, there.gpus))
+    each = num_fitting(there.cpus, there.gpus, asked.cpus_per_trial, gpus_per_trial)
     if each == 0:
         raise SweepError(
-            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus_per_trial:g} GPUs, a worker of the "
-            f"profile has {cpus} and {gpus}; lower resources.cpus_per_trial or gpus_per_trial, or change the profile"
+            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus_per_trial:g} GPUs, a "
+            f"machine of the profile has {there.cpus} and {there.gpus}; lower resources.cpus_per_trial or gpus_per_trial, "
+            "or change the profile"
         )
     return {
         "gpus_per_trial": gpus_per_trial,
-        "max_concurrent_trials": min(workers * each, asked.max_concurrent_trials or workers * each),
+        "max_concurrent_trials": min(there.num_machines * each, asked.max_concurrent_trials or math.inf),
     }
 
 

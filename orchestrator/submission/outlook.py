@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.plan import num_fitting
 from orchestrator.submission.estimate import Demand, Estimate, Speed
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def on_profile(
     """
     if not asked.num_left:
         return None
-    hardware = _hardware(profile, here)
+    hardware = machines(profile, here)
     if hardware is None:
         demand = asked.of("CPU" if resources.gpus_per_trial == 0 else "GPU")
         return Outlook(demand=demand, num_slots=None, wall_s=None, job_s=None, num_jobs=1, warning="")
@@ -98,7 +99,7 @@ def as_json(asked: Estimate, outlook: Outlook | None = None) -> dict[str, Any]:
 # What there is on a cluster
 
 
-class _Hardware(NamedTuple):
+class Hardware(NamedTuple):
     """Machines that are alike, each with so many cores and GPUs, and how long trials may run there in one job."""
 
     num_machines: int
@@ -109,14 +110,14 @@ class _Hardware(NamedTuple):
     is_requeued: bool = False
 
 
-def _hardware(profile: "Profile", here: tuple[int, int] | None) -> _Hardware | None:
+def machines(profile: "Profile", here: tuple[int, int] | None = None) -> Hardware | None:
     """What a profile asks for; None where that is not known before."""
     if profile.backend == "slurm":
         from cluster.slurm.time_limit import seconds
 
         is_elastic = profile.mode == "elastic"
         gpus = min(1, profile.gpus_per_node) if is_elastic else profile.gpus_per_node
-        return _Hardware(
+        return Hardware(
             num_machines=profile.workers if is_elastic else profile.nodes,
             cpus=profile.cpus_per_gpu * max(1, gpus),
             gpus=gpus,
@@ -125,18 +126,16 @@ def _hardware(profile: "Profile", here: tuple[int, int] | None) -> _Hardware | N
             is_requeued=True,
         )
     if profile.backend == "kubernetes":
-        return _Hardware(profile.workers, profile.worker_cpus, profile.gpus_per_worker, job_s=profile.deadline_s)
+        return Hardware(profile.workers, profile.worker_cpus, profile.gpus_per_worker, job_s=profile.deadline_s)
     if profile.backend == "local" and here is not None:
-        return _Hardware(1, *here)
+        return Hardware(1, *here)
     return None
 
 
-def _num_slots(hardware: _Hardware, resources: "Resources") -> int:
+def _num_slots(hardware: Hardware, resources: "Resources") -> int:
     """Trials at a time; none is on two machines."""
-    each = hardware.cpus // resources.cpus_per_trial
     gpus_per_trial = min(1, hardware.gpus) if resources.gpus_per_trial is None else resources.gpus_per_trial
-    if gpus_per_trial:
-        each = min(each, int(hardware.gpus / gpus_per_trial + 1e-9))
+    each = num_fitting(hardware.cpus, hardware.gpus, resources.cpus_per_trial, gpus_per_trial)
     num_slots = hardware.num_machines * each
     return min(num_slots, resources.max_concurrent_trials or num_slots)
 
@@ -149,7 +148,7 @@ def _pack(trial_s: Iterable[float], num_slots: int) -> float:
     return max(free_at)
 
 
-def _warning(hardware: _Hardware, resources: "Resources", demand: Demand, wall_s: float | None) -> str:
+def _warning(hardware: Hardware, resources: "Resources", demand: Demand, wall_s: float | None) -> str:
     if wall_s is None:
         gpus = "" if resources.gpus_per_trial is None else f" and {resources.gpus_per_trial:g} GPUs"
         return (

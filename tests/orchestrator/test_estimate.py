@@ -253,7 +253,7 @@ def test_the_longest_trials_start_first_over_all_gpus():
         (SlurmProfile(nodes=2, gpus_per_node=1, cpus_per_gpu=4), Resources(gpus_per_trial=0.1), 8),  # 4 cores each
         (SlurmProfile(nodes=2, gpus_per_node=0, cpus_per_gpu=32), Resources(cpus_per_trial=8), 8),
         (SlurmProfile(nodes=3, gpus_per_node=4), Resources(max_concurrent_trials=5), 5),
-        (SlurmProfile(mode="elastic", workers=7, nodes=3, gpus_per_node=4), Resources(), 7),
+        (SlurmProfile(mode="elastic", workers=7, gpus_per_node=4), Resources(), 7),
         (SlurmProfile(mode="elastic", workers=7, gpus_per_node=0, cpus_per_gpu=4), Resources(cpus_per_trial=2), 14),
         (KubernetesProfile(image="i", workers=5, gpus_per_worker=2), Resources(), 10),
         (KubernetesProfile(image="i", workers=5, gpus_per_worker=0, worker_cpus=4), Resources(cpus_per_trial=2), 10),
