@@ -292,8 +292,8 @@ def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
     if each == 0:
         raise SweepError(
             f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus_per_trial:g} GPUs, a "
-            f"machine of the profile has {there.cpus} and {there.gpus}; lower resources.cpus_per_trial or gpus_per_trial, "
-            "or change the profile"
+            f"machine of the profile has {there.cpus} and {there.gpus}; lower resources.cpus_per_trial or "
+            "gpus_per_trial, or change the profile"
         )
     return {
         "gpus_per_trial": gpus_per_trial,
