@@ -296,7 +296,8 @@ def test_sweeps_of_two_users_run_side_by_side_on_one_node(slurm, folder, local_r
 def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(slurm, folder, local_run):
     hogs = [sbatch(folder, f"-w{node}", f"--gres=gpu:{number}", "--wrap=sleep 600") for node, number in HOGS.items()]
     profile = {"mode": "elastic", "nodes": None, "workers": 2, "partition": "spot", "head_partition": "main"}
-    sweep = SlurmSweep(slurm, folder, profile, seeds=LOCAL_SEEDS)
+    seeds = [*LOCAL_SEEDS, 2, 3, 4]  # enough that trials are left when a node is lost; the local run has the first ones
+    sweep = SlurmSweep(slurm, folder, profile, seeds=seeds)
     head, _, workers = sweep.submit().partition("+")
     sweep.wait_until(sweep.is_training)
     assert running(slurm, workers) == 1, "there was one GPU left"
