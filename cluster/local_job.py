@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluster import job_files
 from cluster.job_files import write_whole
 from cluster.processes import all_pids, kill
 
@@ -77,8 +78,7 @@ def _process_start(pid: int) -> str | None:
 
 def state_folder() -> Path:
     """Where records of this user's jobs are."""
-    root = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(root) / "sparsweep" / "local"
+    return job_files.state_folder() / "local"
 
 
 def record_file(job_id: str) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +134,16 @@ def is_reachable(address: str, timeout_s: float = 2.0) -> bool:
             return True
     except OSError:
         return False
+
+
+def wait_until_reachable(address: str, timeout_s: float, may_come: Callable[[], bool] = lambda: True) -> bool:
+    """Whether somebody listens at HOST:PORT within that time; not waited for once `may_come` says no."""
+    until = time.monotonic() + timeout_s
+    while not is_reachable(address):
+        if time.monotonic() > until or not may_come():
+            return False
+        time.sleep(0.2)
+    return True
 
 
 class Raylet:

@@ -60,9 +60,9 @@ def resume(args: argparse.Namespace) -> int:
 def status(args: argparse.Namespace) -> int:
     """Count what of a sweep is completed, failed (and why) and new, and tell how its job stands."""
     sweep = load_sweep(args)
+    jobs, store = _open_jobs(sweep)
     shown = None
     while True:
-        jobs, store = _open_jobs(sweep)
         latest = jobs.latest()
         now = _describe_json(sweep, jobs, store, latest) if args.json else _describe(sweep, jobs, store, latest)
         if now != shown:
@@ -72,6 +72,7 @@ def status(args: argparse.Namespace) -> int:
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
+        jobs.statuses = store.statuses()
 
 
 def logs(args: argparse.Namespace) -> int:

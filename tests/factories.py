@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from cluster.backend import JobSpec
 from workers.trial import (
     CorpusSpec,
     CurvePoint,
@@ -215,3 +217,18 @@ def make_circumstances(**changes: Any) -> Any:
         "ended_at": STARTED_AT + timedelta(seconds=90.5),
     }
     return circumstances | changes
+
+
+def make_job(folder: Path, **changes: Any) -> JobSpec:
+    """A job of a sweep that nobody planned."""
+    fields: dict[str, Any] = {
+        "name": "tiny",
+        "sweep_id": "0123abcd",
+        "folder": folder,
+        "results": str(folder / "results"),
+        "sweep_json": '{"name": "tiny"}',
+        "plan_digest": None,
+        "cpus_per_trial": 1,
+        "gpus_per_trial": None,
+    }
+    return JobSpec(**fields | changes)

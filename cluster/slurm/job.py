@@ -19,13 +19,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cluster.contract import BAD_INPUT, DEADLINE, ELASTIC, JOB_LENGTH_S, NUM_NODES, STOPPED
 from cluster.job_files import write_whole
-from cluster.raylet import Offer, Ports, Raylet, is_reachable, own_address
+from cluster.raylet import Offer, Ports, Raylet, own_address, wait_until_reachable
 from cluster.slurm import files, nodes
 from cluster.slurm.queue import is_live, requeue_myself, scancel, time_left_s
 from cluster.slurm.signals import Signals, Wish, say
@@ -74,7 +74,7 @@ def _drive(args: argparse.Namespace, signals: Signals) -> int:
     cluster = _Block(args) if args.role == "block" else _Head(args, address, own, ports, offer)
     code = STOPPED
     try:
-        if _wait_until(lambda: is_reachable(address), cluster.is_running, signals):
+        if wait_until_reachable(address, RAY_READY_S, lambda: cluster.is_running() and not signals.wish):
             cluster.announce()
             code = _run_driver(args, signals)
         elif not signals.wish:
@@ -224,15 +224,6 @@ def _srun(args: argparse.Namespace, num_nodes: int) -> list[str]:
         mounts = [f"{args.folder}:{args.folder}", *args.container_mount]
         options += [f"--container-image={args.container}", f"--container-mounts={','.join(mounts)}"]
     return ["srun", *options]
-
-
-def _wait_until(condition: Callable[[], bool], may_come: Callable[[], bool], signals: Signals) -> bool:
-    until = time.monotonic() + RAY_READY_S
-    while not condition():
-        if time.monotonic() > until or signals.wish or not may_come():
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,16 @@ import time
 from pathlib import Path
 
 from cluster.contract import DONE, STOPPED
-from cluster.raylet import Offer, Ports, Raylet, find_ports, is_reachable, own_address, usable_offer
+from cluster.raylet import (
+    Offer,
+    Ports,
+    Raylet,
+    find_ports,
+    is_reachable,
+    own_address,
+    usable_offer,
+    wait_until_reachable,
+)
 from cluster.slurm import files
 from cluster.slurm.queue import is_live, requeue_myself
 from cluster.slurm.signals import NodeSignals, Signals, Wish, say
@@ -53,7 +62,7 @@ def run_node(args: argparse.Namespace) -> int:
     ports, is_head = free_ports(offered), name == args.head_name
     if is_head:
         ports = Ports(int(address.rpartition(":")[2]), ports.number)
-    elif not _wait_for_head(address):
+    elif not wait_until_reachable(address, HEAD_PATIENCE_S):
         say(f"{name}: no head at {address} within {HEAD_PATIENCE_S:g} s")
         return 1
 
@@ -102,7 +111,7 @@ def run_worker(args: argparse.Namespace) -> int:
         say("the sweep is over")
         return DONE
     if signals.wish:
-        return _leave_queue_or_come_back(signals.wish)
+        return _come_back(signals.wish)
     if not _is_head_live(args.folder):
         say("the head's job is over, and so is this one")
         return DONE
@@ -127,7 +136,7 @@ def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> 
     return is_reachable(head["address"])  # the raylet ended and the head is there: so the head sent it away
 
 
-def _leave_queue_or_come_back(wish: Wish) -> int:
+def _come_back(wish: Wish) -> int:
     if wish.comes_back and requeue_myself():
         say("back to the queue")
         return STOPPED
@@ -157,12 +166,3 @@ def _find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
                 return None
         time.sleep(1.0)
     return None
-
-
-def _wait_for_head(address: str) -> bool:
-    until = time.monotonic() + HEAD_PATIENCE_S
-    while not is_reachable(address):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.2)
-    return True

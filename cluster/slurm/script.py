@@ -19,11 +19,8 @@ HEAD_CPUS, HEAD_MEM_GIB = 2, 4
 """Of the head job of elastic mode: Ray's services and the driver."""
 
 Role = Literal["block", "head", "worker"]
-PURPOSES: dict[Role, str] = {
-    "block": "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it `sparsweep run`.",
-    "head": "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it `sparsweep run`.",
-    "worker": "Joins the head's Ray with a token that the head left in the job's folder.",
-}
+STARTS = "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it `sparsweep run`."
+JOINS = "Joins the head's Ray with a token that the head left in the job's folder."
 TITLES: dict[Role, str] = {
     "block": "a Ray cluster on all nodes of the job",
     "head": "the head, which runs the driver and no trials",
@@ -55,7 +52,7 @@ def make_script(job: JobSpec, profile: SlurmProfile, role: Role) -> str:
         version=version("sparsweep"),
         options=options,
         setup="\n".join(profile.setup) or ":",
-        purpose=PURPOSES[role],
+        purpose=JOINS if role == "worker" else STARTS,
         start=_start(job, profile, role, limit_s),
     )
 

@@ -6,7 +6,6 @@ itself, and with it the job that brought it; Ray refuses that for a node on whic
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import ray
+
+from cluster.raylet import is_reachable
 
 CHECK_EVERY_S = 0.5
 RELEASE_EVERY_S = 10.0
@@ -76,7 +77,7 @@ class ClusterWatch:
             return True
         nodes = {node["NodeID"]: node for node in ray.nodes()}
         node = nodes.get(node_id)
-        return node is None or not node["Alive"] or not _answers(node)
+        return node is None or not node["Alive"] or not is_reachable(_raylet_address(node), PROBE_TIMEOUT_S)
 
     def _watch(self) -> None:
         released_s = time.monotonic()
@@ -143,10 +144,5 @@ def is_node_loss(error: BaseException) -> bool:
     return any(text in str(error) for text in LOSS_TEXTS)
 
 
-def _answers(node: Mapping[str, Any]) -> bool:
-    """Whether somebody listens at the port of a node's raylet."""
-    try:
-        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), PROBE_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
+def _raylet_address(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"

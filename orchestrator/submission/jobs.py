@@ -9,11 +9,10 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from cluster import open_backend
 from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name, user_name
 from cluster.errors import ClusterError
+from cluster.job_files import state_folder, write_whole
 from cluster.profiles import KubernetesProfile, Profile, RayProfile, describe_profile
 from orchestrator.errors import SweepError
 from orchestrator.plan import PlannedTrial, num_fitting, plan_digest, trials_left
@@ -156,18 +156,14 @@ class Jobs:
                 return live, False
             job.folder.mkdir(mode=0o700)
             try:
-                record = self._record(job, None, profile_name, profile)
+                record = self._record(job, profile_name, profile)
                 _write(job.folder, record)  # first: should we die while sending, the job is found by its name
-                record = self._record(job, open_backend(profile).submit(job), profile_name, profile)
+                record = replace(record, job_id=open_backend(profile).submit(job))
             except BaseException:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 raise
             _write(job.folder, record)
         return self._ask(job.folder, record), True
-
-    def all(self) -> list[Submission]:
-        """Every submission of the sweep, the newest first; the backends are asked, so it takes a moment."""
-        return [self._ask(folder, record) for folder, record in self.records()]
 
     def latest(self) -> Submission | None:
         """The newest submission."""
@@ -182,7 +178,7 @@ class Jobs:
     def live(self) -> list[Submission]:
         """Jobs that are not over, the newest first; where a new job takes an old one's name, that is one job."""
         found: dict[str, Submission] = {}
-        for one in self.all():
+        for one in (self._ask(folder, record) for folder, record in self.records()):
             if not one.status.state.is_terminal:
                 found.setdefault(one.status.job_id, one)
         return list(found.values())
@@ -241,9 +237,9 @@ class Jobs:
             status = _explain_unseen(folder, status)
         return Submission(folder, record, status)
 
-    def _record(self, job: JobSpec, job_id: str | None, profile_name: str, profile: Profile) -> JobRecord:
+    def _record(self, job: JobSpec, profile_name: str, profile: Profile) -> JobRecord:
         return JobRecord(
-            job_id=job_id,
+            job_id=None,
             job_name=job.job_name,
             profile_name=profile_name,
             profile=describe_profile(profile),
@@ -276,8 +272,7 @@ class Jobs:
         return self._roots()[0] if is_shared else self._roots()[-1]
 
     def _roots(self) -> list[Path]:
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        own = state / "sparsweep" / "jobs" / f"{self.sweep.name}-{self.sweep_id}"
+        own = state_folder() / "jobs" / f"{self.sweep.name}-{self.sweep_id}"
         return [Path(self.results.path) / "jobs" / self.sweep.name, own] if self.results.is_local else [own]
 
 
@@ -310,7 +305,7 @@ def _explain_unseen(folder: Path, status: JobStatus) -> JobStatus:
     detail = (
         f"{status.detail}; its first node did not see {folder}, which must be on a file system that all nodes share"
     )
-    return JobStatus(job_id=status.job_id, state=status.state, native=status.native, detail=detail)
+    return replace(status, detail=detail)
 
 
 @contextlib.contextmanager
@@ -325,8 +320,8 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _write_end(folder: Path, status: JobStatus) -> None:
-    with contextlib.suppress(OSError):  # of a colleague's job one may only be able to read
-        (Location.parse(str(folder)) / END).write_atomic(json.dumps(asdict(status)).encode())
+    with contextlib.suppress(OSError):  # a disk that is full or read-only
+        write_whole(folder / END, json.dumps(asdict(status)))
 
 
 def _read_end(folder: Path) -> JobStatus | None:
@@ -338,7 +333,7 @@ def _read_end(folder: Path) -> JobStatus | None:
 
 
 def _write(folder: Path, record: JobRecord) -> None:
-    (Location.parse(str(folder)) / RECORD).write_atomic(json.dumps(asdict(record), indent=1).encode())
+    write_whole(folder / RECORD, json.dumps(asdict(record), indent=1))
 
 
 def _read(file: Path) -> JobRecord:

@@ -21,6 +21,7 @@ from cluster.job_files import read_lines, run_words, write_sweep_file, write_who
 from cluster.local import LocalBackend
 from cluster.profiles import LocalProfile
 from orchestrator.results.store import ResultStore
+from tests import factories
 
 WAIT_S = 240
 SUBMIT = """
@@ -60,17 +61,7 @@ def running() -> Iterator[list[str]]:
 
 def make_job(folder: Path, **changes: Any) -> JobSpec:
     folder.mkdir(mode=0o700, exist_ok=True)
-    fields: dict[str, Any] = {
-        "name": "tiny",
-        "sweep_id": "0123abcd",
-        "folder": folder,
-        "results": str(folder / "results"),
-        "sweep_json": '{"name": "tiny"}',
-        "plan_digest": None,
-        "cpus_per_trial": 1,
-        "gpus_per_trial": None,
-    }
-    return JobSpec(**fields | changes)
+    return factories.make_job(folder, **changes)
 
 
 def shell(script: str) -> LocalBackend:

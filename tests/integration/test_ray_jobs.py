@@ -25,6 +25,7 @@ from cluster.errors import ClusterError
 from cluster.private_ray import private_environment
 from cluster.profiles import RayProfile
 from cluster.ray_jobs import STATES, RayJobsBackend
+from tests.factories import make_job
 from tests.integration.conftest import checkpoints, numbers, sparsweep, write_sweep
 
 START_S, WAIT_S = 120, 240
@@ -110,20 +111,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
 def backend(head: Head, monkeypatch: pytest.MonkeyPatch) -> RayJobsBackend:
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
     return RayJobsBackend(RayProfile(address=head.address, python=sys.executable))
-
-
-def make_job(folder: Path, **changes: Any) -> JobSpec:
-    fields: dict[str, Any] = {
-        "name": "tiny",
-        "sweep_id": "0123abcd",
-        "folder": folder,
-        "results": str(folder / "results"),
-        "sweep_json": "{}",
-        "plan_digest": None,
-        "cpus_per_trial": 1,
-        "gpus_per_trial": None,
-    }
-    return JobSpec(**fields | changes)
 
 
 def sweep_job(folder: Path, **changes: Any) -> JobSpec:
