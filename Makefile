@@ -66,7 +66,7 @@ lint: $(READY) ## check style, formatting and types
 	$(BIN)/mypy
 
 bench: $(READY) ## test the kernels, then measure what the README states (about 8 minutes on 2 cores)
-	$(BIN)/python -m pytest -q tests/workers/test_kernels.py
+	$(BIN)/python -m pytest -q tests/workers/kernels/test_kernels.py
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
 bench-gpu: test-gpu ## test the kernels on a GPU, then measure them beside a copy of the same bytes

@@ -1,7 +1,7 @@
 """Obtains a Ray cluster, here or from a batch system, and runs one command on it.
 
-Nothing here imports torch, `orchestrator` or `workers`, and ray only where its job submission is asked for: what a
-cluster needs is decided before any of them loads.
+Nothing here imports torch, `orchestrator` or `workers`, and ray only where its job submission is
+asked for: what a cluster needs is decided before any of them loads.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from cluster.profiles import KubernetesProfile, LocalProfile, RayProfile, SlurmProfile
 
 
-def open_backend(profile: "LocalProfile | SlurmProfile | KubernetesProfile | RayProfile") -> "Backend":
+def open_backend(
+    profile: "LocalProfile | SlurmProfile | KubernetesProfile | RayProfile",
+) -> "Backend":
     """The backend of a profile, loaded on demand. Nothing is contacted yet."""
     if profile.backend == "slurm":
         from cluster.slurm.backend import SlurmBackend
@@ -22,9 +24,9 @@ def open_backend(profile: "LocalProfile | SlurmProfile | KubernetesProfile | Ray
 
         return KubernetesBackend(profile)
     if profile.backend == "ray":
-        from cluster.ray_jobs import RayJobsBackend
+        from cluster.rayjobs.backend import RayJobsBackend
 
         return RayJobsBackend(profile)
-    from cluster.local import LocalBackend
+    from cluster.local.backend import LocalBackend
 
     return LocalBackend(profile)

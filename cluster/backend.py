@@ -1,7 +1,7 @@
 """What a batch system is asked to run, what it says of it, and what every backend can do.
 
-A backend obtains a Ray cluster and runs one command on it, the same `sparsweep run` as on a laptop. It knows nothing of
-trials or results: `JobSpec` is all that it is told.
+A backend obtains a Ray cluster and runs one command on it, the same `sparsweep run` as on a laptop.
+It knows nothing of trials or results: `JobSpec` is all that it is told.
 """
 
 import getpass
@@ -42,11 +42,13 @@ class JobSpec:
 
     Attributes:
         name: of the sweep: 1 to 47 of a-z, 0-9 and -.
-        sweep_id: 8 hex digits of the sweep's name and results; names the job where a name must be unique.
+        sweep_id: 8 hex digits of the sweep's name and results; names the job where a name must be
+            unique.
         folder: where the job's files go, made for this submission and readable by its owner alone.
         results: the results location.
         sweep_json: the whole sweep, as `sparsweep run` reads it.
-        plan_digest: hash of the trial ids as planned here, which the job compares with its own; None: not planned here.
+        plan_digest: hash of the trial ids as planned here, which the job compares with its own;
+            None: not planned here.
         cpus_per_trial: cores of a trial.
         gpus_per_trial: GPUs of a trial; None: one.
         retry_failed: whether trials that failed in an earlier run are tried again.
@@ -69,7 +71,8 @@ class JobSpec:
 
 
 def user_name() -> str:
-    """Who this process runs as; where the system has no name for the number, as in containers, the number."""
+    """Who this process runs as; where the system has no name for the number, as in containers, the
+    number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -99,7 +102,8 @@ class JobStatus:
 
 
 class Backend(Protocol):
-    """A batch system, as a profile describes it. All methods raise `ClusterError` with what a person can do."""
+    """A batch system, as a profile describes it. All methods raise `ClusterError` with what a
+    person can do."""
 
     def check(self) -> list[str]:
         """What stands in the way of a submission, one line each; empty when all is well."""
@@ -108,16 +112,19 @@ class Backend(Protocol):
         """Exactly what would be sent; pure, and quick."""
 
     def submit(self, job: JobSpec) -> str:
-        """Send what `render` gives, and return the job's id. Either a job exists afterwards or nothing does."""
+        """Send what `render` gives, and return the job's id. Either a job exists afterwards or
+        nothing does."""
 
     def live_jobs(self, job_name: str) -> list[str]:
         """Ids of this user's jobs of that name that are not over."""
 
     def status(self, job_id: str) -> JobStatus:
-        """How it stands. Jobs that are over stay known for as long as the system keeps them, then are `GONE`."""
+        """How it stands. Jobs that are over stay known for as long as the system keeps them, then
+        are `GONE`."""
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
-        """The driver's lines so far, without line ends; with `follow` also those to come, until the job is over."""
+        """The driver's lines so far, without line ends; with `follow` also those to come, until the
+        job is over."""
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
         """Stop it: running trials save their checkpoints first, unless `now`.

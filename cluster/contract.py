@@ -1,16 +1,20 @@
-"""What a cluster and the driver that runs on it agree on: exit codes of `sparsweep`, and variables of the environment.
+"""What a cluster and the driver that runs on it agree on: exit codes of `sparsweep`, and variables
+of the environment.
 
 A cluster sets the variables; all of them may be missing, as they are on a laptop.
 """
 
 DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
-"""Exit codes: all trials completed; some failed; bad input; a fault of ours; stopped with trials left; Ctrl-C."""
+"""Exit codes: all trials completed; some failed; bad input; a fault of ours; stopped with trials
+left; Ctrl-C."""
 
 DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
-"""Of a node's workers, from its raylet: the file whose appearance says that the node is about to leave."""
+"""Of a node's workers, from its raylet: the file whose appearance says that the node is about to
+leave."""
 
 ELASTIC = "SPARSWEEP_ELASTIC"
-"""Of the driver: 1 says that nodes join and leave the cluster all the time, idle ones on the driver's word."""
+"""Of the driver: 1 says that nodes join and leave the cluster all the time, idle ones on the
+driver's word."""
 
 NUM_NODES = "SPARSWEEP_NODES"
 """Of the driver: machines that the cluster will have as soon as all have started."""

@@ -2,4 +2,5 @@
 
 
 class ClusterError(Exception):
-    """A batch system, a profile or a job is not as it must be; one line a fault: where, what, the value, the remedy."""
+    """A batch system, a profile or a job is not as it must be; one line a fault: where, what, the
+    value, the remedy."""

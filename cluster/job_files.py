@@ -1,4 +1,5 @@
-"""The files of a job, the command that it runs, and what the command's exit code says: the same for every backend.
+"""The files of a job, the command that it runs, and what the command's exit code says: the same for
+every backend.
 
 A job's folder is readable by its owner alone, and so is every file in it.
 """
@@ -38,12 +39,14 @@ def run_options(job: JobSpec) -> list[str]:
 
 
 def write_sweep_file(job: JobSpec) -> Path:
-    """Write the job's sweep to where its command reads it; the file is there whole or not at all."""
+    """Write the job's sweep to where its command reads it; the file is there whole or not at
+    all."""
     return write_whole(sweep_file(job.folder), job.sweep_json)
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file that its owner alone can read; whoever reads meanwhile sees the old text or the new one."""
+    """Write a file that its owner alone can read; whoever reads meanwhile sees the old text or the
+    new one."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         beside.touch(mode=0o600, exist_ok=False)
@@ -62,12 +65,15 @@ def read_lines(log: Path, is_over: Callable[[], bool] | None, poll_s: float = 2.
 
     Args:
         log: the file, which grows at its end.
-        is_over: whether nothing will be added any more; lines to come are waited for until then. None: not waited for.
+        is_over: whether nothing will be added any more; lines to come are waited for until then.
+            None: not waited for.
         poll_s: how long to wait before looking again, in seconds.
     """
     num_read, rest = 0, b""
     while True:
-        is_last = is_over is None or is_over()  # asked before reading, so that nothing comes after the last look
+        is_last = (
+            is_over is None or is_over()
+        )  # asked before reading, so that nothing comes after the last look
         text = _read_from(log, num_read)
         num_read += len(text)
         *lines, rest = (rest + text).split(b"\n")
@@ -99,7 +105,8 @@ def exit_state(code: int, last_line: str) -> tuple[JobState, str]:
     """What the exit code of `sparsweep run` says of the job, and a person's words for it.
 
     Args:
-        code: as Python gives it (a signal's number is negative) or as a shell does (128 and the signal's number).
+        code: as Python gives it (a signal's number is negative) or as a shell does (128 and the
+            signal's number).
         last_line: of the output, which says why when nothing else does.
     """
     number = 128 - code if code < 0 else code

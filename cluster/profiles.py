@@ -1,28 +1,43 @@
 """Cluster profiles: every field of each backend with its meaning and default.
 
-A profile says how to ask one cluster for what a sweep needs. It comes from a file of the user's or from the sweep file;
-who reads these is not this module's business. Profiles hold no secrets.
+A profile says how to ask one cluster for what a sweep needs. It comes from a file of the user's or
+from the sweep file; who reads these is not this module's business. Profiles hold no secrets.
 """
 
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
 from cluster.slurm.time_limit import seconds
 
 PositiveInt = Annotated[StrictInt, Field(gt=0, lt=2**31)]
 NaturalInt = Annotated[StrictInt, Field(ge=0, lt=2**31)]
-Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s'\"\\`$;&|<>#\x00-\x1f]+$")]
+Word = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\s'\"\\`$;&|<>#\x00-\x1f]+$")
+]
 """Text that goes into a batch script or a manifest as one word."""
 Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\n\r\x00]+$")]
 DnsName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 LabelKey = Annotated[
     str,
-    Field(max_length=317, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"),
+    Field(
+        max_length=317,
+        pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+    ),
 ]
-LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")
+]
 
 
 def _as_time_limit(value: Any) -> Any:
@@ -41,7 +56,9 @@ Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|
 class ProfileSection(BaseModel):
     """A part of a profile: unknown keys are refused, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
 
 
 class LocalProfile(ProfileSection):
@@ -55,7 +72,8 @@ class RayProfile(ProfileSection):
 
     backend: Literal["ray"] = "ray"
     address: Annotated[str, Field(pattern=r"^https?://[^\s/@]+/?$")] | None = None
-    """Of its dashboard, such as http://head:8265. `--address` replaces it. A token comes from RAY_AUTH_TOKEN."""
+    """Of its dashboard, such as http://head:8265. `--address` replaces it. A token comes from
+    RAY_AUTH_TOKEN."""
     python: Word = "python"
     """The Python there that has sparsweep installed."""
 
@@ -65,8 +83,8 @@ class SlurmProfile(ProfileSection):
 
     backend: Literal["slurm"] = "slurm"
     mode: Literal["block", "elastic"] = "block"
-    """block: one allocation of all nodes; elastic: a small head job without GPUs, and single-GPU worker jobs that join
-    as the queue lets them in."""
+    """block: one allocation of all nodes; elastic: a small head job without GPUs, and single-GPU
+    worker jobs that join as the queue lets them in."""
     partition: Word | None = None
     """Of the block, or of elastic workers; null: the cluster's default."""
     head_partition: Word | None = None
@@ -90,8 +108,8 @@ class SlurmProfile(ProfileSection):
     mem_gib_per_gpu: PositiveInt = 16
     """Memory for each GPU in GiB; where there are none, of each node."""
     time_limit: TimeLimit = "24:00:00"
-    """As Slurm takes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS. The job goes back to the queue when it
-    is over, as often as trials are left."""
+    """As Slurm takes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS. The job goes back
+    to the queue when it is over, as often as trials are left."""
     head_time_limit: TimeLimit | None = None
     """Of the head job of elastic mode; null: as `time_limit`."""
     stop_before_s: Annotated[StrictInt, Field(ge=30, lt=65536)] = 180
@@ -101,13 +119,15 @@ class SlurmProfile(ProfileSection):
     python: Line | None = None
     """The Python on the nodes that has sparsweep installed; null: the one that submits."""
     container: Line | None = None
-    """Image for `srun --container-image` (pyxis), of mode block; null: none. Results and `temp_root` are mounted."""
+    """Image for `srun --container-image` (pyxis), of mode block; null: none. Results and
+    `temp_root` are mounted."""
     container_mounts: list[Line] = []
     """More mounts of the container: those of corpus and model folders, such as /data:/data."""
     temp_root: Annotated[str, Field(pattern=r"^/[^\s'\"\\`$]*$", max_length=20)] = "/tmp"  # noqa: S108
     """Folder on the nodes for Ray's sockets and logs; at most 20 bytes."""
     extra: list[Line] = []
-    """More options of sbatch, such as --exclusive, a line each; not for the head job of elastic mode."""
+    """More options of sbatch, such as --exclusive, a line each; not for the head job of elastic
+    mode."""
 
     @field_validator("extra")
     @classmethod
@@ -127,7 +147,9 @@ class SlurmProfile(ProfileSection):
         for line in lines:
             name = re.match(r"--([a-z-]+)", line)
             if name is None:
-                raise ValueError(f"{line!r} is no option of sbatch; begin with --, for example --exclusive")
+                raise ValueError(
+                    f"{line!r} is no option of sbatch; begin with --, for example --exclusive"
+                )
             if name[1] in ours or name[1].startswith("ntasks"):
                 raise ValueError(f"{line!r}: --{name[1]} is set by sparsweep; leave it out")
         return lines
@@ -136,13 +158,20 @@ class SlurmProfile(ProfileSection):
     def _check_mode(self) -> "SlurmProfile":
         foreign = BLOCK_FIELDS if self.mode == "elastic" else ELASTIC_FIELDS
         if given := sorted(foreign & self.model_fields_set):
-            raise ValueError(f"{given[0]}: has no meaning in mode {self.mode}; leave it out, or set another mode")
+            raise ValueError(
+                f"{given[0]}: has no meaning in mode {self.mode}; leave it out, or set another mode"
+            )
         if self.container_mounts and self.container is None:
-            raise ValueError("container_mounts: given without container; name the image or leave the mounts out")
+            raise ValueError(
+                "container_mounts: given without container; name the image or leave the mounts out"
+            )
         return self
 
 
-BLOCK_FIELDS, ELASTIC_FIELDS = {"nodes", "container"}, {"workers", "head_partition", "head_time_limit"}
+BLOCK_FIELDS, ELASTIC_FIELDS = (
+    {"nodes", "container"},
+    {"workers", "head_partition", "head_time_limit"},
+)
 """Fields of `SlurmProfile` that belong to one mode."""
 
 
@@ -192,7 +221,8 @@ class KubernetesProfile(ProfileSection):
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
     """When the image is fetched."""
     service_account: DnsName | None = None
-    """Of the pods; null: the namespace's default. The token of Kubernetes is not mounted where Ray does not need it."""
+    """Of the pods; null: the namespace's default. The token of Kubernetes is not mounted where Ray
+    does not need it."""
     submission_mode: Literal["K8sJobMode", "HTTPMode", "SidecarMode"] = "K8sJobMode"
     """How KubeRay starts the driver. Its InteractiveMode starts none."""
     workers: PositiveInt = 8
@@ -218,7 +248,8 @@ class KubernetesProfile(ProfileSection):
     volumes: list[Volume] = []
     """Persistent volume claims that all pods mount."""
     env_from_secrets: list[DnsName] = []
-    """Names of secrets whose entries become environment variables, such as those for an object store."""
+    """Names of secrets whose entries become environment variables, such as those for an object
+    store."""
     queue: DnsName | None = None
     """Kueue's queue: the job waits, suspended, until it is admitted."""
     priority_class: DnsName | None = None
@@ -232,7 +263,8 @@ class KubernetesProfile(ProfileSection):
     deadline_s: PositiveInt = 7 * 24 * 3600
     """The job is stopped after this time."""
     ttl_s: NaturalInt = 60
-    """How long the pods of a finished job stay to be looked at; the job itself and the driver's log stay longer."""
+    """How long the pods of a finished job stay to be looked at; the job itself and the driver's log
+    stay longer."""
 
 
 Profile = Annotated[
@@ -254,5 +286,7 @@ def backends_with(field: str) -> list[str]:
 
 def describe_profile(profile: Any) -> dict[str, Any]:
     """What a profile sets, without what it leaves at its default."""
-    fields: dict[str, Any] = {"backend": profile.backend} | profile.model_dump(exclude_defaults=True)
+    fields: dict[str, Any] = {"backend": profile.backend} | profile.model_dump(
+        exclude_defaults=True
+    )
     return fields

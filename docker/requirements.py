@@ -1,6 +1,8 @@
-"""Prints what the project needs, without the project: `python requirements.py EXTRA...`, beside pyproject.toml.
+"""Prints what the project needs, without the project: `python requirements.py EXTRA...`, beside
+pyproject.toml.
 
-So that an image's layer with the packages lasts while only the source changes. Standard library only.
+So that an image's layer with the packages lasts while only the source changes. Standard library
+only.
 """
 
 import sys
@@ -12,7 +14,10 @@ def requirements(extras: list[str], pyproject: Path = Path("pyproject.toml")) ->
     """Requirements of the project and of some of its extras."""
     table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     optional = table["project"]["optional-dependencies"]
-    return [*table["project"]["dependencies"], *(line for extra in extras for line in optional[extra])]
+    return [
+        *table["project"]["dependencies"],
+        *(line for extra in extras for line in optional[extra]),
+    ]
 
 
 if __name__ == "__main__":

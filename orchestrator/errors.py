@@ -1,8 +1,10 @@
-"""Errors that a person causes and can mend. Each message is one line: where, what was wrong, the value, the remedy."""
+"""Errors that a person causes and can mend. Each message is one line: where, what was wrong, the
+value, the remedy."""
 
 
 class SweepError(Exception):
-    """Something the user can put right; the command line prints it without a traceback and exits with 2."""
+    """Something the user can put right; the command line prints it without a traceback and exits
+    with 2."""
 
 
 class SpecError(SweepError):

@@ -1,4 +1,5 @@
-"""What produced a number: the code's commit, the versions of the libraries that compute, and where it ran.
+"""What produced a number: the code's commit, the versions of the libraries that compute, and where
+it ran.
 
 It says nothing about who ran it: no user name, no path, no value of the environment.
 """
@@ -16,7 +17,8 @@ PACKAGES = ("sparsweep", "torch", "transformers", "tokenizers", "ray", "numpy")
 
 @cache
 def collect_provenance() -> dict[str, str | bool | None]:
-    """The provenance of this process, found out once. None is "not known", for example the commit of an installed copy.
+    """The provenance of this process, found out once. None is "not known", for example the commit
+    of an installed copy.
 
     Keys: commit, is_dirty, python, host, platform, and the version of each of `PACKAGES`.
     """
@@ -32,19 +34,24 @@ def collect_provenance() -> dict[str, str | bool | None]:
 
 
 def git_state(source: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout that a source file belongs to, and whether a tracked file differs from that commit.
+    """Commit of the checkout that a source file belongs to, and whether a tracked file differs from
+    that commit.
 
-    (None, None) where git does not know the file: no git, no checkout, or a copy installed inside somebody else's.
-    Untracked files do not count as differences, since results often lie in the checkout.
+    (None, None) where git does not know the file: no git, no checkout, or a copy installed inside
+    somebody else's. Untracked files do not count as differences, since results often lie in the
+    checkout.
     """
     tracked = _git(source.parent, "ls-files", "--error-unmatch", source.name)
     commit = _git(source.parent, "rev-parse", "--verify", "HEAD") if tracked else None
-    changes = _git(source.parent, "status", "--porcelain", "--untracked-files=no") if commit else None
+    changes = (
+        _git(source.parent, "status", "--porcelain", "--untracked-files=no") if commit else None
+    )
     return commit, None if changes is None else changes != ""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What a git command prints; None when it fails, is missing, or takes over 10 s (a slow shared disk)."""
+    """What a git command prints; None when it fails, is missing, or takes over 10 s (a slow shared
+    disk)."""
     # GIT_DIR and the like, which a git hook sets, would speak of another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

@@ -14,14 +14,21 @@ WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikian
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Caches of this run's own, no hub, interpreted Triton: before a test module imports what reads these variables."""
+    """Caches of this run's own, no hub, interpreted Triton: before a test module imports what reads
+    these variables."""
     cache = tempfile.TemporaryDirectory(prefix="sparsweep-tests-")
     config.add_cleanup(cache.cleanup)
     import torch
 
     if not torch.cuda.is_available():
-        os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels then run on CPUs, to be compared with the reference
-    os.environ |= {"SPARSWEEP_CACHE": cache.name, "HF_HOME": f"{cache.name}/huggingface", "HF_HUB_OFFLINE": "1"}
+        os.environ["TRITON_INTERPRET"] = (
+            "1"  # Triton's kernels then run on CPUs, to be compared with the reference
+        )
+    os.environ |= {
+        "SPARSWEEP_CACHE": cache.name,
+        "HF_HOME": f"{cache.name}/huggingface",
+        "HF_HUB_OFFLINE": "1",
+    }
 
 
 @pytest.fixture(scope="session")

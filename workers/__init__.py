@@ -1,4 +1,5 @@
-"""Runs one trial: prunes an encoder while fine-tuning it for named-entity recognition, and returns its numbers.
+"""Runs one trial: prunes an encoder while fine-tuning it for named-entity recognition, and returns
+its numbers.
 
 Nothing here knows Ray, the result tables, Slurm or Kubernetes.
 """

@@ -1,8 +1,9 @@
-"""A running trial's state on disk: one safetensors file, replaced as a whole, deleted when the trial is done.
+"""A running trial's state on disk: one safetensors file, replaced as a whole, deleted when the
+trial is done.
 
-It holds weights, moments, packed masks, scores that come together over steps, the weights of the best epoch, the random
-generators' states, the step and the curve so far. The order of the data needs no place in it: it is a function of seed
-and epoch.
+It holds weights, moments, packed masks, scores that come together over steps, the weights of the
+best epoch, the random generators' states, the step and the curve so far. The order of the data
+needs no place in it: it is a function of seed and epoch.
 """
 
 import json
@@ -46,12 +47,15 @@ class Checkpoint:
             return
         tensors, values = state
         header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
-        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
+        data = save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header
+        )
         self.location.write_atomic(data)
         self._last_save = time.monotonic()
 
     def load(self) -> State | None:
-        """The state last saved, or None: nothing saved, or nothing that this trial can use (which is logged)."""
+        """The state last saved, or None: nothing saved, or nothing that this trial can use (which
+        is logged)."""
         try:
             data = self.location.read_bytes()
         except FileNotFoundError:
@@ -63,7 +67,9 @@ class Checkpoint:
             reason = f"it is {header.get('format')} of trial {header.get('trial_id')}"
         except (SafetensorError, ValueError, KeyError) as error:
             reason = f"it cannot be read ({error})"
-        log.warning("%s: not this trial's checkpoint, %s; starting from step 0", self.location, reason)
+        log.warning(
+            "%s: not this trial's checkpoint, %s; starting from step 0", self.location, reason
+        )
         return None
 
     def delete(self) -> None:

@@ -1,9 +1,11 @@
 """Runs one trial from a shell or under a driver: data, model, training with pruning, scores.
 
-    python -m workers.run trial.json      # a `spec` of `sparsweep plan SPEC --json`; the result goes to stdout
+    python -m workers.run trial.json      # a `spec` of `sparsweep plan SPEC --json`; the result
+    goes to stdout
 
-`run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its caller decides when
-to report, when to stop (close it), and where results go. It reads top to bottom in the order of events.
+`run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its
+caller decides when to report, when to stop (close it), and where results go. It reads top to bottom
+in the order of events.
 """
 
 import argparse
@@ -27,22 +29,14 @@ from workers.checkpoint import Checkpoint, State
 from workers.data.align import EncodedSplit, join
 from workers.data.corpus import fingerprint_folder
 from workers.kernels import AUTO
-from workers.model import make_model
-from workers.model_folder import fingerprint_model_folder
-from workers.robustness import load_donors
-from workers.scoring import LanguageData, load_languages, score_trial, score_validation
-from workers.selection import Selection
+from workers.model.encoder import make_model
+from workers.model.folder import fingerprint_model_folder
+from workers.result import LayerSparsity, Phase, Progress, TrialResult
+from workers.scoring.robustness import load_donors
+from workers.scoring.score import LanguageData, load_languages, score_trial, score_validation
+from workers.scoring.selection import Selection
 from workers.train import Training
-from workers.trial import (
-    BUILTIN_MODEL,
-    LayerSparsity,
-    Phase,
-    Progress,
-    TrialError,
-    TrialResult,
-    TrialSpec,
-    combine_fingerprints,
-)
+from workers.trial import BUILTIN_MODEL, TrialError, TrialSpec, combine_fingerprints
 
 GIB = 2**30
 Result = TypeVar("Result")
@@ -61,14 +55,19 @@ def prepare_process(num_threads: int, use_gpu: bool | None = None) -> torch.devi
         TrialError: a GPU shall be used and torch sees none.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition for repeatable results
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # cuBLAS' condition for repeatable results
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True)
-    # Deterministic mode fills new memory with NaN, which costs time; nothing here reads what it has not written.
+    # Deterministic mode fills new memory with NaN, which costs time; nothing here reads what it has
+    # not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     has_gpu = use_gpu is not False and torch.cuda.is_available()
     if use_gpu and not has_gpu:
-        raise TrialError("unexpected", f"the trial was given a GPU, but torch {torch.__version__} sees none")
+        raise TrialError(
+            "unexpected", f"the trial was given a GPU, but torch {torch.__version__} sees none"
+        )
     return torch.device("cuda", 0) if has_gpu else torch.device("cpu")
 
 
@@ -106,11 +105,14 @@ def _run(
 ) -> Generator[Progress, None, TrialResult]:
     _reset_peak_memory(device)
     started = time.perf_counter()
-    yield Progress(step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading")
+    yield Progress(
+        step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading"
+    )
 
     _refuse_changed_files(spec)
 
-    # Data, then the model, whose head is drawn from the seed; from there on one stream of random numbers (dropout).
+    # Data, then the model, whose head is drawn from the seed; from there on one stream of random
+    # numbers (dropout).
     languages = load_languages(spec)
     if spec.robustness is not None:  # now rather than after hours of training
         load_donors(spec.corpus, spec.robustness)
@@ -175,8 +177,11 @@ def _run(
     num_embedding_zeros, num_embedding_weights = _count(embeddings)
     num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
     return TrialResult(
-        achieved_sparsity=(num_zeros - num_embedding_zeros) / (num_prunable - num_embedding_weights),
-        achieved_embedding_sparsity=num_embedding_zeros / num_embedding_weights if embeddings else None,
+        achieved_sparsity=(num_zeros - num_embedding_zeros)
+        / (num_prunable - num_embedding_weights),
+        achieved_embedding_sparsity=num_embedding_zeros / num_embedding_weights
+        if embeddings
+        else None,
         overall_sparsity=num_zeros / num_parameters,
         num_parameters=num_parameters,
         num_prunable=num_prunable,
@@ -194,7 +199,9 @@ def _run(
         evaluate_s=evaluate_s,
         subwords_per_s=training.subwords_per_s,
         peak_memory_gib=_peak_memory_gib(),
-        peak_gpu_memory_gib=torch.cuda.max_memory_allocated(device) / GIB if device.type == "cuda" else None,
+        peak_gpu_memory_gib=torch.cuda.max_memory_allocated(device) / GIB
+        if device.type == "cuda"
+        else None,
         device=device.type,
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         num_threads=torch.get_num_threads(),
@@ -220,11 +227,15 @@ def _refuse_changed_files(spec: TrialSpec) -> None:
     """A trial's id names the content of its files; another content would be another trial."""
     if spec.corpus.kind == "path":
         folder, splits = Path(str(spec.corpus.path)), ("train", *spec.evaluation.splits)
-        found = combine_fingerprints({code: fingerprint_folder(folder, code, splits) for code in spec.languages})
+        found = combine_fingerprints(
+            {code: fingerprint_folder(folder, code, splits) for code in spec.languages}
+        )
         _refuse_change(_files_of(folder, spec.languages), spec.corpus.fingerprint, found)
         if spec.robustness is not None:
             donors = spec.robustness.donor_languages
-            found = combine_fingerprints({code: fingerprint_folder(folder, code, ["train"]) for code in donors})
+            found = combine_fingerprints(
+                {code: fingerprint_folder(folder, code, ["train"]) for code in donors}
+            )
             _refuse_change(_files_of(folder, donors), spec.robustness.donor_fingerprint, found)
     if spec.model.fingerprint is not None and spec.model.name != BUILTIN_MODEL:
         found = fingerprint_model_folder(Path(spec.model.name), spec.model.init)
@@ -239,7 +250,8 @@ def _files_of(folder: Path, languages: Sequence[str]) -> str:
 def _refuse_change(where: str, planned: str | None, found: str | None) -> None:
     if found != planned:
         raise TrialError(
-            "bad_data", f"{where} has changed since the sweep was planned ({planned}, now {found}); run it again"
+            "bad_data",
+            f"{where} has changed since the sweep was planned ({planned}, now {found}); run it again",
         )
 
 
@@ -247,7 +259,9 @@ def _refuse_long_sequences(training: Training) -> None:
     limit = getattr(training.model.config, "max_position_embeddings", None)
     length = training.spec.training.max_length
     if isinstance(limit, int) and length > limit:
-        raise TrialError("bad_data", f"training.max_length: {length} is more than the model's {limit} positions")
+        raise TrialError(
+            "bad_data", f"training.max_length: {length} is more than the model's {limit} positions"
+        )
 
 
 def _restore(training: Training, selection: Selection, state: State) -> int:
@@ -259,7 +273,9 @@ def _restore(training: Training, selection: Selection, state: State) -> int:
     return int(values["num_resumes"]) + 1
 
 
-def _with_progress(work: Generator[None, None, Result], training: Training) -> Generator[Progress, None, Result]:
+def _with_progress(
+    work: Generator[None, None, Result], training: Training
+) -> Generator[Progress, None, Result]:
     """Do the work, yielding where the trial is whenever the work yields."""
     while True:
         try:
@@ -270,7 +286,8 @@ def _with_progress(work: Generator[None, None, Result], training: Training) -> G
 
 
 def _fingerprint_data(languages: Sequence[LanguageData]) -> str:
-    """16 hexadecimal digits that stand for what the model saw, whatever a revision of the hub has become since."""
+    """16 hexadecimal digits that stand for what the model saw, whatever a revision of the hub has
+    become since."""
     digest = hashlib.sha256()
     for data in languages:
         for name, split in data.splits.items():
@@ -281,8 +298,11 @@ def _fingerprint_data(languages: Sequence[LanguageData]) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """A GPU's or Python's own error, or what torch says when the operating system gives it no memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """A GPU's or Python's own error, or what torch says when the operating system gives it no
+    memory."""
+    return isinstance(
+        error, MemoryError | torch.OutOfMemoryError
+    ) or "can't allocate memory" in str(error)
 
 
 def _progress(training: Training, phase: Phase) -> Progress:
@@ -300,7 +320,9 @@ def _reset_peak_memory(device: torch.device) -> None:
     """Start the process' and the GPU's memory peaks anew, so that they are this trial's."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with contextlib.suppress(OSError):  # not Linux, or not permitted: the peak is then that of the process so far
+    with contextlib.suppress(
+        OSError
+    ):  # not Linux, or not permitted: the peak is then that of the process so far
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -323,11 +345,16 @@ def _cpu_name() -> str:
 
 
 def main() -> None:
-    """Run the trial in a JSON file and print its result as JSON; progress goes to standard error."""
+    """Run the trial in a JSON file and print its result as JSON; progress goes to standard
+    error."""
     parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
-    parser.add_argument("spec", type=Path, help="file with one trial: a `spec` of `sparsweep plan SPEC --json`")
+    parser.add_argument(
+        "spec", type=Path, help="file with one trial: a `spec` of `sparsweep plan SPEC --json`"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    parser.add_argument("--kernels", default=AUTO, help="auto, reference, triton or numba (default: %(default)s)")
+    parser.add_argument(
+        "--kernels", default=AUTO, help="auto, reference, triton or numba (default: %(default)s)"
+    )
     args = parser.parse_args()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO)
     spec = TrialSpec.from_json(args.spec.read_text())
@@ -338,7 +365,9 @@ def main() -> None:
         except StopIteration as finished:
             result = finished.value
             break
-        sys.stderr.write(f"\r{progress.phase} {progress.step}/{progress.num_steps} loss {progress.loss}   ")
+        sys.stderr.write(
+            f"\r{progress.phase} {progress.step}/{progress.num_steps} loss {progress.loss}   "
+        )
     sys.stderr.write("\n")
     print(json.dumps(asdict(result)))
 

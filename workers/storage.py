@@ -1,9 +1,9 @@
 """Files in a local folder or an object store, behind one value: `Location`.
 
-Checkpoints and results are written through it, always as a whole: a reader sees the old content or the new, never a
-part. A location is text that gets stored and shown, so it must not contain credentials; those come from the environment
-(`AWS_ACCESS_KEY_ID` …, a profile, a service account), and so may the endpoint (`AWS_ENDPOINT_URL`). What the files hold
-is not known here.
+Checkpoints and results are written through it, always as a whole: a reader sees the old content or
+the new, never a part. A location is text that gets stored and shown, so it must not contain
+credentials; those come from the environment (`AWS_ACCESS_KEY_ID` …, a profile, a service account),
+and so may the endpoint (`AWS_ENDPOINT_URL`). What the files hold is not known here.
 """
 
 import contextlib
@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A file in a folder: its name, its size in bytes and when it was last written, in ns since 1970."""
+    """A file in a folder: its name, its size in bytes and when it was last written, in ns since
+    1970."""
 
     name: str
     size: int
@@ -48,8 +49,8 @@ class Entry(NamedTuple):
 class Location:
     """A file or folder, there or not. Make one with `parse`, go down with `/`.
 
-    `scheme` is "" for local paths; `path` is absolute, or bucket/key in an object store; `options` is the part after
-    the `?`, such as `region=eu-west-1`.
+    `scheme` is "" for local paths; `path` is absolute, or bucket/key in an object store; `options`
+    is the part after the `?`, such as `region=eu-west-1`.
     """
 
     scheme: str
@@ -61,14 +62,15 @@ class Location:
         """Read a path or an address; nothing is opened yet.
 
         Raises:
-            ValueError: it is empty, contains credentials, or is of a kind or has an option that is not known.
+            ValueError: it is empty, contains credentials, or is of a kind or has an option that is
+                not known.
         """
         if "\0" in text:
             raise ValueError(f"{text!r}: a location cannot contain a null character; {ACCEPTED}")
         if not text.strip():
             raise ValueError(f"{text!r}: a location is empty; {ACCEPTED}")
         if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|(s3|gs):", text):
-            return cls("", os.path.abspath(Path(text).expanduser()))  # noqa: PTH100, Path.absolute keeps ..
+            return cls("", os.path.abspath(Path(text).expanduser()))  # noqa: PTH100, absolute keeps ..
         scheme, netloc, path, options, _ = urlsplit(text, allow_fragments=False)
         where = f"{scheme}://{netloc.rpartition('@')[2]}{path}"
         if "@" in netloc:
@@ -80,7 +82,9 @@ class Location:
             raise ValueError(f"{where}: not a location that is known; {ACCEPTED}")
         for option, _value in parse_qsl(options, keep_blank_values=True):
             if option not in OPTIONS[scheme]:
-                raise ValueError(f"{where}: unknown option {option!r}; {scheme} takes {', '.join(OPTIONS[scheme])}")
+                raise ValueError(
+                    f"{where}: unknown option {option!r}; {scheme} takes {', '.join(OPTIONS[scheme])}"
+                )
         return cls(scheme, netloc + path.rstrip("/"), options)
 
     def __truediv__(self, name: str) -> "Location":
@@ -112,7 +116,8 @@ class Location:
             return bytes(stream.read())
 
     def write_atomic(self, data: bytes) -> None:
-        """Put `data` there as a whole, in place of what there was; folders are made. It survives a power cut."""
+        """Put `data` there as a whole, in place of what there was; folders are made. It survives a
+        power cut."""
         if self.is_local:
             _replace_durably(Path(self.path), data)
             return
@@ -122,13 +127,16 @@ class Location:
         stream.close()
 
     def entries(self) -> list[Entry]:
-        """The files of a folder, sorted by name, without hidden ones; none when there is no such folder."""
+        """The files of a folder, sorted by name, without hidden ones; none when there is no such
+        folder."""
         from pyarrow.fs import FileSelector
 
         folder = FileSelector(self.path, allow_not_found=True)
         try:
             infos = self._filesystem.get_file_info(folder)
-        except FileNotFoundError:  # somebody made it between Arrow's two looks: is it readable, is it there?
+        except (
+            FileNotFoundError
+        ):  # somebody made it between Arrow's two looks: is it readable, is it there?
             infos = self._filesystem.get_file_info(folder)
         return sorted(
             Entry(info.base_name, info.size, info.mtime_ns or 0)
@@ -146,12 +154,15 @@ class Location:
             return []
 
     def delete(self) -> None:
-        """Remove the file, and what writers that were killed left of it long ago; nothing there is no error."""
+        """Remove the file, and what writers that were killed left of it long ago; nothing there is
+        no error."""
         if self.is_local:
             path = Path(self.path)
             for leftover in path.parent.glob(f".{path.name}.*.tmp"):
                 with contextlib.suppress(FileNotFoundError):
-                    if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE_S:  # a younger one may be being written
+                    if (
+                        time.time() - leftover.stat().st_mtime > LEFTOVER_AGE_S
+                    ):  # a younger one may be being written
                         leftover.unlink()
         with contextlib.suppress(FileNotFoundError):
             self._filesystem.delete_file(self.path)
@@ -171,11 +182,14 @@ class Location:
             probe.delete()
         except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
             reason = " ".join(str(error).split())
-            raise OSError(f"{self}: cannot be written ({reason}); give a place where you may write") from error
+            raise OSError(
+                f"{self}: cannot be written ({reason}); give a place where you may write"
+            ) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of a local folder, waiting for it. Object stores have none: there this does nothing."""
+        """Hold the lock of a local folder, waiting for it. Object stores have none: there this does
+        nothing."""
         if not self.is_local:
             yield
             return
@@ -187,7 +201,11 @@ class Location:
             except OSError as error:
                 if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
                     raise
-                log.warning("%s: this file system has no locks (%s); run one driver at a time on it", self, error)
+                log.warning(
+                    "%s: this file system has no locks (%s); run one driver at a time on it",
+                    self,
+                    error,
+                )
             yield
 
     @property

@@ -1,7 +1,8 @@
 """The training loop: prune, step, log, and all the state that a resumed trial needs.
 
-`Training.run` is a generator that yields after every optimizer step, so that whoever drives it can report progress and
-can stop between two steps; closing it early leaves the state complete for a checkpoint.
+`Training.run` is a generator that yields after every optimizer step, so that whoever drives it can
+report progress and can stop between two steps; closing it early leaves the state complete for a
+checkpoint.
 """
 
 import math
@@ -17,14 +18,15 @@ from torch import Tensor, nn
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
 from workers.kernels import AUTO
-from workers.optim import MaskedAdamW
+from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
 from workers.pruning.scope import embedding_name, prunable_weights
-from workers.trial import CurvePoint, TrainingSpec, TrialError, TrialSpec
+from workers.result import CurvePoint
+from workers.trial import TrainingSpec, TrialError, TrialSpec
 
 LOG_EVERY_STEPS = 10
-"""Steps between two points of the curve, and between two looks at whether the loss is finite (on a GPU, a look waits
-for the device)."""
+"""Steps between two points of the curve, and between two looks at whether the loss is finite (on a
+GPU, a look waits for the device)."""
 
 STATE = ("step", "exp_avg", "exp_avg_sq", "mask")
 """What the optimizer keeps of a parameter."""
@@ -38,21 +40,31 @@ class Training:
         model: on its device; trained in place.
         split: the training split.
         device: where the model is.
-        kernels: who computes the optimizer's step and the masks, see `workers.kernels.make_kernels`.
+        kernels: who computes the optimizer's step and the masks, see
+            `workers.kernels.make_kernels`.
 
     Raises:
         TrialError: kind `bad_data`, when the model cannot be pruned, or not with these kernels.
     """
 
     def __init__(
-        self, spec: TrialSpec, model: nn.Module, split: EncodedSplit, device: torch.device, kernels: str = AUTO
+        self,
+        spec: TrialSpec,
+        model: nn.Module,
+        split: EncodedSplit,
+        device: torch.device,
+        kernels: str = AUTO,
     ):
         self.spec, self.model, self.split, self.device = spec, model, split, device
         self.steps_per_epoch = -(-split.num_sequences // spec.training.batch_size)
-        self.num_steps = spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
+        self.num_steps = (
+            spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
+        )
         self.weights = prunable_weights(model, spec.pruning)
         self.optimizer = make_optimizer(model, list(self.weights.values()), spec, kernels)
-        self.pruner = Pruner(self.weights, self.optimizer, spec, self.num_steps, embedding_name(model))
+        self.pruner = Pruner(
+            self.weights, self.optimizer, spec, self.num_steps, embedding_name(model)
+        )
         self.step = 0
         self.is_finished = False  # after the last step its masks may still have to change
         self.num_subwords = 0
@@ -64,7 +76,8 @@ class Training:
         self._epoch, self._batches = -1, list[np.ndarray]()
 
     def run(self) -> Iterator[None]:
-        """Train to the last step, yielding after each; the masks of the last step are in force at the end.
+        """Train to the last step, yielding after each; the masks of the last step are in force at
+        the end.
 
         Raises:
             TrialError: kind `non_finite_loss`.
@@ -130,11 +143,18 @@ class Training:
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if epoch != self._epoch:
             settings, split = self.spec.training, self.split
-            order = (settings.batch_size, self.spec.seed, epoch, split.parts, settings.sampling_temperature)
+            order = (
+                settings.batch_size,
+                self.spec.seed,
+                epoch,
+                split.parts,
+                settings.sampling_temperature,
+            )
             self._epoch, self._batches = epoch, training_order(split.lengths, *order)
         indices = self._batches[position]
         parts = [
-            make_batch(self.split, part, self.device) for part in split_by_length(self.split, indices, self.device)
+            make_batch(self.split, part, self.device)
+            for part in split_by_length(self.split, indices, self.device)
         ]
         num_words = sum(part.num_words for part in parts)
         losses = []
@@ -148,9 +168,13 @@ class Training:
     def _summed_loss(self, batch: Batch) -> Tensor:
         dtype = autocast_dtype(self.spec.training)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            logits = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+            logits = self.model(
+                input_ids=batch.input_ids, attention_mask=batch.attention_mask
+            ).logits
         labels = batch.labels.flatten()
-        return nn.functional.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum")
+        return nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum"
+        )
 
     def _log(self) -> None:
         self._refuse_non_finite_loss()
@@ -167,14 +191,21 @@ class Training:
         self._grad_norms.clear()
 
     def _refuse_non_finite_loss(self) -> None:
-        """Look at losses, at gradient norms (which tell of the next loss) and at weights, since the last look."""
-        if self._num_nan_weights and any(count > 0 for count in torch.stack(self._num_nan_weights).tolist()):
+        """Look at losses, at gradient norms (which tell of the next loss) and at weights, since the
+        last look."""
+        if self._num_nan_weights and any(
+            count > 0 for count in torch.stack(self._num_nan_weights).tolist()
+        ):
             raise self._not_finite("weights are NaN, their magnitudes cannot be ranked")
         self._num_nan_weights.clear()
         if not self._losses:
             return
         losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._grad_norms).tolist()
-        bad = [i for i, pair in enumerate(zip(losses, norms, strict=True)) if not all(map(math.isfinite, pair))]
+        bad = [
+            i
+            for i, pair in enumerate(zip(losses, norms, strict=True))
+            if not all(map(math.isfinite, pair))
+        ]
         if bad:
             step = self.step - len(losses) + bad[0] + 1
             raise self._not_finite(
@@ -207,18 +238,26 @@ class Training:
         return tensors, values
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave; the trial goes on to the same bits as if it had never stopped.
+        """Take over what `state` gave; the trial goes on to the same bits as if it had never
+        stopped.
 
         Raises:
-            KeyError, RuntimeError, ValueError: the state is of another model, or its parts are of different steps.
+            KeyError, RuntimeError, ValueError: the state is of another model, or its parts are of
+            different steps.
         """
-        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
+        self.model.load_state_dict(
+            {name: tensors[f"model.{name}"] for name in self.model.state_dict()}
+        )
         self._restore_optimizer(tensors, values["step"])
         self.pruner.restore(tensors)
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-        self.step, self.num_subwords, self.train_s = values["step"], values["num_subwords"], values["train_s"]
+        self.step, self.num_subwords, self.train_s = (
+            values["step"],
+            values["num_subwords"],
+            values["train_s"],
+        )
         self.pruner.sparsity = values["sparsity"]
         self.curve = [CurvePoint(**point) for point in values["curve"]]
         self._losses = [torch.tensor(loss, device=self.device) for loss in values["losses"]]
@@ -227,17 +266,27 @@ class Training:
     def _restore_optimizer(self, tensors: dict[str, Tensor], step: int) -> None:
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         state_dict = self.optimizer.state_dict()
-        for number, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+        for number, parameter in enumerate(
+            p for group in self.optimizer.param_groups for p in group["params"]
+        ):
             saved = {key: tensors.get(f"optimizer.{key}.{names[parameter]}") for key in STATE}
-            state_dict["state"][number] = {key: value for key, value in saved.items() if value is not None}
+            state_dict["state"][number] = {
+                key: value for key, value in saved.items() if value is not None
+            }
         self.optimizer.load_state_dict(state_dict)
         for weight in self.weights.values():
-            found = int(self.optimizer.state[weight].get("step", step))  # one that is not trained has no state
+            found = int(
+                self.optimizer.state[weight].get("step", step)
+            )  # one that is not trained has no state
             if found != step:
-                raise ValueError(f"its weights are of step {step} and their moments and masks of step {found}")
+                raise ValueError(
+                    f"its weights are of step {step} and their moments and masks of step {found}"
+                )
 
 
-def make_optimizer(model: nn.Module, prunable: list[nn.Parameter], spec: TrialSpec, kernels: str = AUTO) -> MaskedAdamW:
+def make_optimizer(
+    model: nn.Module, prunable: list[nn.Parameter], spec: TrialSpec, kernels: str = AUTO
+) -> MaskedAdamW:
     """MaskedAdamW for a trial; biases and normalisation weights (all vectors) do not decay.
 
     Raises:

@@ -1,8 +1,9 @@
 """What a trial is and what comes out of it: plain values that every other module passes around.
 
-A `TrialSpec` holds all that can change a trial's numbers and nothing that cannot (no folder of results, no number of
-GPUs). Its identity is the hash of its canonical JSON, so the same question asked on a laptop and on a cluster is the
-same trial. Only the standard library is imported here: a login node without torch can plan a sweep.
+A `TrialSpec` holds all that can change a trial's numbers and nothing that cannot (no folder of
+results, no number of GPUs). Its identity is the hash of its canonical JSON, so the same question
+asked on a laptop and on a cluster is the same trial. Only the standard library is imported here: a
+login node without torch can plan a sweep.
 """
 
 import hashlib
@@ -11,17 +12,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-# Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial that is otherwise
-# the same, so that old and new rows are never averaged.
+# Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
+# that is otherwise the same, so that old and new rows are never averaged.
 RECIPE_VERSION = 2
 
-TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-"""WikiANN's IOB2 tags; a tag's label is its index (the order of the corpus on the Hugging Face hub)."""
 
 BUILTIN_MODEL = "builtin:small-bert"
-"""Name of the model that needs no files: a small BERT with the vocabulary of the synthetic corpus."""
+"""Name of the model that needs no files: a small BERT with the vocabulary of the synthetic
+corpus."""
 
-ENTITY_TYPES = ("PER", "ORG", "LOC")
 MICRO = "micro"
 """In place of an entity type: all entities together."""
 SPLITS = ("train", "validation", "test")
@@ -34,9 +33,18 @@ PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
 CLEAN = "none"
 """In place of a perturbation: the sentences as published."""
 SUBSETS = ("all", "seen", "unseen")
-"""Of a scored split: all sentences, those whose words are a sentence of the language's train split, and the others."""
+"""Of a scored split: all sentences, those whose words are a sentence of the language's train split,
+and the others."""
 
-ErrorKind = Literal["bad_data", "non_finite_loss", "out_of_memory", "storage", "worker_died", "stopped", "unexpected"]
+ErrorKind = Literal[
+    "bad_data",
+    "non_finite_loss",
+    "out_of_memory",
+    "storage",
+    "worker_died",
+    "stopped",
+    "unexpected",
+]
 
 
 class TrialError(Exception):
@@ -46,7 +54,9 @@ class TrialError(Exception):
     """
 
     def __init__(self, kind: ErrorKind, message: str):
-        super().__init__(kind, message)  # both, so that the exception survives pickling between processes
+        super().__init__(
+            kind, message
+        )  # both, so that the exception survives pickling between processes
         self.kind: ErrorKind = kind
         self.message = message
 
@@ -56,7 +66,8 @@ class TrialError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSpec:
-    """Where sentences come from. `path` says where they lie and is no part of a trial's identity; `fingerprint` is."""
+    """Where sentences come from. `path` says where they lie and is no part of a trial's identity;
+    `fingerprint` is."""
 
     kind: Literal["hub", "path", "synthetic"]
     name: str | None
@@ -74,7 +85,8 @@ class CorpusSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Which encoder. For a folder, `name` is its path and `fingerprint` (a hash of its files) is what identifies it."""
+    """Which encoder. For a folder, `name` is its path and `fingerprint` (a hash of its files) is
+    what identifies it."""
 
     name: str
     revision: str | None
@@ -89,11 +101,13 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PruningSpec:
-    """How a trial goes from dense to `TrialSpec.target_sparsity`. Fields are explained in `orchestrator.sweep_spec`.
+    """How a trial goes from dense to `TrialSpec.target_sparsity`. Fields are explained in
+    `orchestrator.spec.sweep_spec`.
 
-    `embedding_sparsity` is resolved: the target of the word embeddings, None where they stay dense. What a choice does
-    not use has one value only, so that it cannot tell trials apart: `n_of_m` and `block_shape` are None without their
-    granularity, `begin` and `end` are where the schedule puts them.
+    `embedding_sparsity` is resolved: the target of the word embeddings, None where they stay dense.
+    What a choice does not use has one value only, so that it cannot tell trials apart: `n_of_m` and
+    `block_shape` are None without their granularity, `begin` and `end` are where the schedule puts
+    them.
     """
 
     sparsity_schedule: str
@@ -115,7 +129,7 @@ class PruningSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
-    """How a trial is fine-tuned. Fields are explained in `orchestrator.sweep_spec`."""
+    """How a trial is fine-tuned. Fields are explained in `orchestrator.spec.sweep_spec`."""
 
     num_epochs: int | None  # None when num_steps is given
     num_steps: int | None
@@ -134,7 +148,7 @@ class TrainingSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
-    """What is scored and how. Fields are explained in `orchestrator.sweep_spec`."""
+    """What is scored and how. Fields are explained in `orchestrator.spec.sweep_spec`."""
 
     splits: tuple[str, ...]
     batch_size: int
@@ -145,9 +159,11 @@ class EvaluationSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DonorPool:
-    """Whose entities take the place of a language's own: the languages whose train splits give them.
+    """Whose entities take the place of a language's own: the languages whose train splits give
+    them.
 
-    No donors: the perturbation does not apply to the language, and `reason` says why (it is no part of an identity).
+    No donors: the perturbation does not apply to the language, and `reason` says why (it is no part
+    of an identity).
     """
 
     language: str
@@ -158,10 +174,11 @@ class DonorPool:
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessSpec:
-    """Which perturbed test sets are scored. Fields are explained in `orchestrator.sweep_spec`.
+    """Which perturbed test sets are scored. Fields are explained in `orchestrator.spec.sweep_spec`.
 
-    `pools` has one entry a language and perturbation. `donor_fingerprint` identifies the donors' train splits in a
-    folder, and elsewhere the donors; None where no language gives entities to another one.
+    `pools` has one entry a language and perturbation. `donor_fingerprint` identifies the donors'
+    train splits in a folder, and elsewhere the donors; None where no language gives entities to
+    another one.
     """
 
     perturbations: tuple[Perturbation, ...]
@@ -173,7 +190,9 @@ class RobustnessSpec:
     @property
     def donor_languages(self) -> list[str]:
         """All languages that give entities to another one."""
-        return sorted({code for pool in self.pools for code in pool.donors if code != pool.language})
+        return sorted(
+            {code for pool in self.pools for code in pool.donors if code != pool.language}
+        )
 
     def identity(self) -> dict[str, Any]:
         """What decides the perturbed sentences."""
@@ -183,11 +202,13 @@ class RobustnessSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One training run: its languages, a target sparsity in [0, 1), a seed, and all the settings that matter to it.
+    """One training run: its languages, a target sparsity in [0, 1), a seed, and all the settings
+    that matter to it.
 
-    `languages` has one code under `monolingual`, and all that are trained on together, sorted, under `multilingual`.
-    `pruning` is None exactly for dense trials (`target_sparsity == 0`), which therefore are shared by sweeps that
-    differ only in how they prune. `robustness` is None where nothing is perturbed.
+    `languages` has one code under `monolingual`, and all that are trained on together, sorted,
+    under `multilingual`. `pruning` is None exactly for dense trials (`target_sparsity == 0`), which
+    therefore are shared by sweeps that differ only in how they prune. `robustness` is None where
+    nothing is perturbed.
     """
 
     regime: Regime
@@ -203,9 +224,13 @@ class TrialSpec:
 
     def __post_init__(self) -> None:
         if self.regime == "monolingual" and len(self.languages) != 1:
-            raise ValueError(f"languages: {list(self.languages)} under regime monolingual, which takes exactly one")
+            raise ValueError(
+                f"languages: {list(self.languages)} under regime monolingual, which takes exactly one"
+            )
         if list(self.languages) != sorted(set(self.languages)) or not self.languages:
-            raise ValueError(f"languages: {list(self.languages)}; give one or more, sorted, each once")
+            raise ValueError(
+                f"languages: {list(self.languages)}; give one or more, sorted, each once"
+            )
         if (self.pruning is None) != (self.target_sparsity == 0):
             raise ValueError(
                 f"target_sparsity: {self.target_sparsity} with pruning {'off' if self.pruning is None else 'on'}; "
@@ -224,10 +249,13 @@ class TrialSpec:
 
     def describe(self) -> str:
         """Its place in the grid in words, as in `sw sparsity 0.5 embeddings 0.5 seed 0`."""
-        return describe_place(self.language, self.target_sparsity, self.embedding_sparsity, self.seed)
+        return describe_place(
+            self.language, self.target_sparsity, self.embedding_sparsity, self.seed
+        )
 
     def identity(self) -> dict[str, Any]:
-        """All that can change the numbers, as JSON values; places on a disk are replaced by fingerprints."""
+        """All that can change the numbers, as JSON values; places on a disk are replaced by
+        fingerprints."""
         parts = {  # not `asdict`, which copies all values: planning makes thousands of these
             "corpus": self.corpus.identity(),
             "model": self.model.identity(),
@@ -249,7 +277,8 @@ class TrialSpec:
         return digest(identity)
 
     def dense_counterpart(self) -> "TrialSpec":
-        """The dense trial that this one is compared with: same languages, seed and settings, nothing pruned."""
+        """The dense trial that this one is compared with: same languages, seed and settings,
+        nothing pruned."""
         return replace(self, target_sparsity=0.0, pruning=None)
 
     def to_json(self) -> str:
@@ -267,7 +296,9 @@ class TrialSpec:
             fields = {name: _frozen(value) for name, value in json.loads(text).items()}
             robustness = fields["robustness"]
             if robustness:
-                robustness["pools"] = tuple(DonorPool(**_frozen(pool)) for pool in robustness["pools"])
+                robustness["pools"] = tuple(
+                    DonorPool(**_frozen(pool)) for pool in robustness["pools"]
+                )
             return cls(
                 **fields
                 | {
@@ -280,182 +311,46 @@ class TrialSpec:
                 }
             )
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"not a trial spec: {error}; give the JSON that `sparsweep plan --json` prints") from error
+            raise ValueError(
+                f"not a trial spec: {error}; give the JSON that `sparsweep plan --json` prints"
+            ) from error
 
 
-def describe_place(language: str, target_sparsity: float, embedding_sparsity: float, seed: int) -> str:
+def describe_place(
+    language: str, target_sparsity: float, embedding_sparsity: float, seed: int
+) -> str:
     """See `TrialSpec.describe`."""
     embeddings = f" embeddings {embedding_sparsity:g}" if embedding_sparsity else ""
     return f"{language} sparsity {target_sparsity:g}{embeddings} seed {seed}"
 
 
 def combine_fingerprints(fingerprints: Mapping[str, str | None]) -> str | None:
-    """What identifies the data of several languages, from that of each; None where none has a fingerprint.
+    """What identifies the data of several languages, from that of each; None where none has a
+    fingerprint.
 
-    That of one language is its own, so a language's data has the same name in every trial on it alone.
+    That of one language is its own, so a language's data has the same name in every trial on it
+    alone.
     """
     distinct = set(fingerprints.values())
     return distinct.pop() if len(distinct) == 1 else digest(fingerprints) if distinct else None
 
 
 def canonical_json(value: Any) -> str:
-    """One line of JSON with sorted keys and no spaces; equal values give equal text. Refuses NaN and infinity."""
+    """One line of JSON with sorted keys and no spaces; equal values give equal text. Refuses NaN
+    and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _frozen(value: Any) -> Any:
-    """A JSON value with tuples for its lists, one level into objects: what the fields of a spec hold."""
+    """A JSON value with tuples for its lists, one level into objects: what the fields of a spec
+    hold."""
     if isinstance(value, dict):
-        return {key: tuple(inner) if isinstance(inner, list) else inner for key, inner in value.items()}
+        return {
+            key: tuple(inner) if isinstance(inner, list) else inner for key, inner in value.items()
+        }
     return tuple(value) if isinstance(value, list) else value
 
 
 def digest(value: Any) -> str:
     """16 hexadecimal digits: the start of the SHA-256 of a value as canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
-
-
-Phase = Literal["loading", "training", "evaluating"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a running trial is; yielded after every step."""
-
-    step: int
-    num_steps: int
-    loss: float | None
-    sparsity: float
-    subwords_per_s: float
-    phase: Phase
-
-
-@dataclass(frozen=True, kw_only=True)
-class EntityScore:
-    """Entity-level scores of one language, split and subset. `entity_type` is PER, ORG, LOC or micro (all together).
-
-    A value is None where it is not defined: precision when nothing was predicted, recall when there is nothing to
-    find, F1 when both hold.
-    """
-
-    language: str
-    split: str
-    subset: str
-    entity_type: str
-    num_sentences: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
-    num_predicted: int
-    num_correct: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RobustnessScore:
-    """Scores on the perturbed test sentences of one language; values are None as in `EntityScore`.
-
-    A perturbation that does not apply to the language (an empty pool) has one row, `micro` of draw 0, with status
-    `not_applicable`, its reason, and None for every number.
-    """
-
-    language: str
-    perturbation: Perturbation
-    draw: int
-    entity_type: str
-    status: Literal["scored", "not_applicable"]
-    reason: str | None
-    num_replaced: int | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int | None
-    num_predicted: int | None
-    num_correct: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SentenceSet:
-    """Sentences that predictions are stored for, one list entry each. `perturbation` is `none` for published ones.
-
-    `set_id` is a hash of all else: equal sets, equal ids, whichever trial saw them. `num_subwords` counts those of the
-    words. An entity is unseen when its words and type are no entity of the language's train split.
-    """
-
-    set_id: str
-    language: str
-    split: str
-    perturbation: str
-    draw: int
-    tokens: list[list[str]]
-    gold: list[list[str]]
-    num_subwords: list[int]
-    num_unseen_entities: list[int]
-    is_seen: list[bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictedSet:
-    """Tags predicted for the sentences of a set, and entities counted in each sentence: gold, predicted and correct."""
-
-    sentences: SentenceSet
-    predicted: list[list[str]]
-    support: list[int]
-    num_predicted: list[int]
-    num_correct: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoint:
-    """Training at one step: mean loss since the point before, learning rate and sparsity in force, gradient norm."""
-
-    step: int
-    loss: float
-    lr: float
-    sparsity: float
-    grad_norm: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerSparsity:
-    """One prunable tensor after training: how many of its weights are exactly zero."""
-
-    name: str
-    shape: tuple[int, ...]
-    num_zeros: int
-    num_weights: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialResult:
-    """What a finished trial leaves. Times are wall-clock seconds summed over all its resumptions."""
-
-    achieved_sparsity: float
-    achieved_embedding_sparsity: float | None
-    overall_sparsity: float
-    num_parameters: int
-    num_prunable: int
-    num_steps: int
-    selected_step: int
-    num_train_sentences: int
-    num_train_subwords: int
-    num_split_sentences: int
-    num_unstarted_entities: int
-    data_fingerprint: str
-    model_commit: str | None
-    num_resumes: int
-    load_s: float
-    train_s: float
-    evaluate_s: float
-    subwords_per_s: float
-    peak_memory_gib: float
-    peak_gpu_memory_gib: float | None
-    device: str
-    device_name: str
-    num_threads: int
-    kernels: str
-    scores: tuple[EntityScore, ...]
-    robustness: tuple[RobustnessScore, ...]
-    predictions: tuple[PredictedSet, ...]
-    curve: tuple[CurvePoint, ...]
-    layers: tuple[LayerSparsity, ...]

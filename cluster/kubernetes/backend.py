@@ -1,7 +1,7 @@
 """Kubernetes: a job is a RayJob of KubeRay, and its id is NAMESPACE/NAME.
 
-A name is used by one job at a time. The RayJob stays after its end, to be looked at, until the sweep is submitted
-again.
+A name is used by one job at a time. The RayJob stays after its end, to be looked at, until the
+sweep is submitted again.
 """
 
 import time
@@ -33,7 +33,9 @@ class KubernetesBackend:
         gone_within_s: how long a deleted job may take to go away.
     """
 
-    def __init__(self, profile: KubernetesProfile, poll_s: float = 1.0, gone_within_s: float = 300.0):
+    def __init__(
+        self, profile: KubernetesProfile, poll_s: float = 1.0, gone_within_s: float = 300.0
+    ):
         self._profile = profile
         self._poll_s = poll_s
         self._gone_within_s = gone_within_s
@@ -60,7 +62,8 @@ class KubernetesBackend:
         return text
 
     def submit(self, job: JobSpec) -> str:
-        """Create the ConfigMap and the RayJob, after the server has checked both, and return the job's id.
+        """Create the ConfigMap and the RayJob, after the server has checked both, and return the
+        job's id.
 
         An earlier job of that name makes room if it is over.
         """
@@ -80,7 +83,11 @@ class KubernetesBackend:
         server = self._server()
         found = server.find_job(job_name)
         job_id = f"{server.namespace}/{job_name}"
-        if found is None or _user_of(found) != this_user() or job_status(job_id, found).state.is_terminal:
+        if (
+            found is None
+            or _user_of(found) != this_user()
+            or job_status(job_id, found).state.is_terminal
+        ):
             return []
         return [job_id]
 
@@ -93,16 +100,19 @@ class KubernetesBackend:
         return job_status(job_id, found)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
-        """The driver's lines so far; with `follow` also those to come, until the job is over. `folder` is not used."""
+        """The driver's lines so far; with `follow` also those to come, until the job is over.
+        `folder` is not used."""
         server, name = self._server_of(job_id)
         return driver_lines(server, name, job_id, follow, self._poll_s)
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
-        """Stop it; running trials have the pods' grace period to save their checkpoints, unless `now`.
+        """Stop it; running trials have the pods' grace period to save their checkpoints, unless
+        `now`.
 
-        A RayJob takes no signals. It can be suspended, by which KubeRay deletes the pods, each with its preStop and its
-        grace period, while the RayJob stays and says that it was cancelled. In a queue that would not last, since Kueue
-        lets suspended jobs go on: there the RayJob is deleted, with the same grace for the pods.
+        A RayJob takes no signals. It can be suspended, by which KubeRay deletes the pods, each with
+        its preStop and its grace period, while the RayJob stays and says that it was cancelled. In
+        a queue that would not last, since Kueue lets suspended jobs go on: there the RayJob is
+        deleted, with the same grace for the pods.
 
         Raises:
             ClusterError: it is not a job of that name of this user, or it may not be stopped.
@@ -110,13 +120,17 @@ class KubernetesBackend:
         server, name = self._server_of(job_id)
         found = server.find_job(name)
         if found is None or name != job_name:
-            raise ClusterError(f"job: {job_id} is no job of this sweep, which would be {job_name}; look with `status`")
+            raise ClusterError(
+                f"job: {job_id} is no job of this sweep, which would be {job_name}; look with `status`"
+            )
         _refuse_if_not_ours(found, job_id)
         if job_status(job_id, found).state.is_terminal:
             return
         if now:
             _kill(server, found)
-        elif queue_of(found) is not None or _deployment(found) == "Waiting":  # KubeRay does not suspend waiting ones
+        elif (
+            queue_of(found) is not None or _deployment(found) == "Waiting"
+        ):  # KubeRay does not suspend waiting ones
             server.delete_job(found)
         else:
             mark = {"annotations": {CANCELLED_ANNOTATION: "true"}}
@@ -128,7 +142,9 @@ class KubernetesBackend:
     def _server_of(self, job_id: str) -> tuple[Server, str]:
         namespace, _, name = job_id.partition("/")
         if not namespace or not name or "/" in name:
-            raise ClusterError(f"job: {job_id} is no id of a job on Kubernetes; give NAMESPACE/NAME")
+            raise ClusterError(
+                f"job: {job_id} is no id of a job on Kubernetes; give NAMESPACE/NAME"
+            )
         return Server(self._profile.context, namespace), name
 
     def _refuse_if_live(self, server: Server, earlier: Object) -> None:
@@ -162,7 +178,8 @@ def _parse(text: str) -> tuple[Object, Object]:
 
 
 def _rehearse(server: Server, config_map: Object, ray_job: Object) -> None:
-    """Have the server check both objects by the schemas that it has, before anything is stored or removed."""
+    """Have the server check both objects by the schemas that it has, before anything is stored or
+    removed."""
     for create, manifest in ((server.create_config_map, config_map), (server.create_job, ray_job)):
         try:
             create(manifest, is_dry_run=True)
@@ -172,7 +189,8 @@ def _rehearse(server: Server, config_map: Object, ray_job: Object) -> None:
 
 
 def _create(server: Server, config_map: Object, ray_job: Object) -> None:
-    """Create both or none. The ConfigMap comes first, since the head's pod needs it, and goes with the RayJob."""
+    """Create both or none. The ConfigMap comes first, since the head's pod needs it, and goes with
+    the RayJob."""
     name = ray_job["metadata"]["name"]
     _clear_leftover(server, name)
     server.create_config_map(config_map)
@@ -190,7 +208,8 @@ def _create(server: Server, config_map: Object, ray_job: Object) -> None:
 
 
 def _clear_leftover(server: Server, name: str) -> None:
-    """Remove the ConfigMap of a job that is gone, or of a submission that was cut off, but not one under way."""
+    """Remove the ConfigMap of a job that is gone, or of a submission that was cut off, but not one
+    under way."""
     found = server.find_config_map(name)
     if not found:
         return
@@ -215,7 +234,9 @@ def _kill(server: Server, found: Object) -> None:
 
 def _refuse_if_not_ours(found: Object, job_id: str) -> None:
     if _user_of(found) != this_user():
-        raise ClusterError(f"job: {job_id} belongs to {_user_of(found) or 'somebody else'}, and you are {this_user()}")
+        raise ClusterError(
+            f"job: {job_id} belongs to {_user_of(found) or 'somebody else'}, and you are {this_user()}"
+        )
 
 
 def _user_of(found: Object) -> str | None:

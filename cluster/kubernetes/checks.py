@@ -1,4 +1,5 @@
-"""What stands in the way of a submission, found by looking: rights, and things that the profile names."""
+"""What stands in the way of a submission, found by looking: rights, and things that the profile
+names."""
 
 from collections.abc import Iterator
 
@@ -40,7 +41,9 @@ def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
 def _missing_rights(server: Server) -> Iterator[str]:
     for verb, group, resource, subresource in RIGHTS:
         if not server.may(verb, group, resource, subresource):
-            name = f"{resource}.{group}" if group else "/".join(filter(None, (resource, subresource)))
+            name = (
+                f"{resource}.{group}" if group else "/".join(filter(None, (resource, subresource)))
+            )
             yield (
                 f"kubernetes: you may not {verb} {name} in namespace {server.namespace}; "
                 "ask who runs the cluster for a role that allows it"
@@ -51,7 +54,11 @@ def _missing_things(server: Server, profile: KubernetesProfile) -> Iterator[str]
     named = [
         *[("image_pull_secrets", "secret", name) for name in profile.image_pull_secrets],
         *[("env_from_secrets", "secret", name) for name in profile.env_from_secrets],
-        *[("service_account", "service account", name) for name in [profile.service_account] if name],
+        *[
+            ("service_account", "service account", name)
+            for name in [profile.service_account]
+            if name
+        ],
         *[("queue", "queue", name) for name in [profile.queue] if name],
         *[("priority_class", "priority class", name) for name in [profile.priority_class] if name],
     ]
@@ -67,7 +74,9 @@ def _claim_faults(claim: Object | None, name: str, namespace: str) -> Iterator[s
         yield f"volumes: there is no claim {name} in namespace {namespace}; make it, or correct the profile"
         return
     modes = claim.get("spec", {}).get("accessModes", [])
-    if modes and not {"ReadWriteMany", "ReadOnlyMany"} & set(modes):  # head and workers are on several nodes
+    if modes and not {"ReadWriteMany", "ReadOnlyMany"} & set(
+        modes
+    ):  # head and workers are on several nodes
         yield (
             f"volumes: claim {name} has {', '.join(modes)} only, so that pods on other nodes would wait for ever; "
             "use one with ReadWriteMany, or results on an object store"

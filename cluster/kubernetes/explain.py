@@ -1,4 +1,5 @@
-"""What a Kubernetes API server answers, or why it does not, in a person's words and with the remedy."""
+"""What a Kubernetes API server answers, or why it does not, in a person's words and with the
+remedy."""
 
 import json
 from collections.abc import Iterator
@@ -42,20 +43,23 @@ def in_words(doing: str) -> Iterator[None]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """HTTP status of the answer that was turned into this `ClusterError`; None if there was no answer."""
+    """HTTP status of the answer that was turned into this `ClusterError`; None if there was no
+    answer."""
     status: int | None = getattr(error.__cause__, "status", None)
     return status
 
 
 def _answer(error: Any) -> str:
     remedy = REMEDIES.get(
-        error.status, "ask who runs the cluster" if error.status >= 500 else "see the server's message"
+        error.status,
+        "ask who runs the cluster" if error.status >= 500 else "see the server's message",
     )
     return f"{_message(error.body) or error.reason or 'no reason given'} (HTTP {error.status}); {remedy}"
 
 
 def _message(body: Any) -> str:
-    """The message of a Kubernetes `Status`, in one line; empty if the answer is none, such as a proxy's web page."""
+    """The message of a Kubernetes `Status`, in one line; empty if the answer is none, such as a
+    proxy's web page."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
         message = json.loads(text)["message"]
@@ -72,11 +76,11 @@ def _silence(text: str) -> str:
             "check certificate-authority in the kubeconfig, and the machine's clock and proxy"
         )
     if "refused" in text:
-        return (
-            "the server refuses the connection; is it running, and does the kubeconfig name the right address and port?"
-        )
+        return "the server refuses the connection; is it running, and does the kubeconfig name the right address and port?"
     if "resolve" in text or "Name or service not known" in text:
-        return "the server's name is not known here; check the kubeconfig, and whether a VPN is needed"
+        return (
+            "the server's name is not known here; check the kubeconfig, and whether a VPN is needed"
+        )
     if "timed out" in text:
         return "the server does not answer in time; check the network, and whether a VPN or proxy is needed"
     return f"no connection to the server ({' '.join(text.split())}); check the kubeconfig and the network"

@@ -1,8 +1,9 @@
 """What KubeRay's operator and Kueue refuse, said before anything is sent.
 
-The API server accepts most of this; the operator then marks the job `ValidationFailed`, which is the end of it, or does
-nothing at all. The rules are those of KubeRay 1.7 (ray-operator, utils/validation.go) and of Kueue's webhook for
-RayJobs. Whether fields exist and have the right type the server itself says, see `KubernetesBackend.submit`.
+The API server accepts most of this; the operator then marks the job `ValidationFailed`, which is
+the end of it, or does nothing at all. The rules are those of KubeRay 1.7 (ray-operator,
+utils/validation.go) and of Kueue's webhook for RayJobs. Whether fields exist and have the right
+type the server itself says, see `KubernetesBackend.submit`.
 """
 
 import re
@@ -47,7 +48,10 @@ def _submission_mode(ray_job: dict[str, Any]) -> Iterator[str]:
 
 def _end(ray_job: dict[str, Any]) -> Iterator[str]:
     spec = ray_job["spec"]
-    is_shut_down, ttl_s = spec.get("shutdownAfterJobFinishes", False), spec.get("ttlSecondsAfterFinished", 0)
+    is_shut_down, ttl_s = (
+        spec.get("shutdownAfterJobFinishes", False),
+        spec.get("ttlSecondsAfterFinished", 0),
+    )
     if ttl_s < 0:
         yield f"ttl_s: {ttl_s} is negative; give seconds, 0 or more"
     if ttl_s > 0 and not is_shut_down:
@@ -79,7 +83,8 @@ def _cluster(ray_job: dict[str, Any]) -> Iterator[str]:
 def _pods(ray_job: dict[str, Any]) -> Iterator[str]:
     cluster = ray_job["spec"].get("rayClusterSpec") or {}
     needs_never = ray_job["spec"].get("submissionMode") == "SidecarMode" or (
-        cluster.get("enableInTreeAutoscaling") and (cluster.get("autoscalerOptions") or {}).get("version") == "v2"
+        cluster.get("enableInTreeAutoscaling")
+        and (cluster.get("autoscalerOptions") or {}).get("version") == "v2"
     )
     for group, template in _groups(cluster):
         policy = template.get("spec", {}).get("restartPolicy", "Never")
@@ -122,4 +127,13 @@ def _has_tokens(version: str) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= FIRST_RAY_WITH_TOKENS
 
 
-RULES: tuple[Rule, ...] = (_name, _submission_mode, _end, _suspension, _cluster, _pods, _token, _queue)
+RULES: tuple[Rule, ...] = (
+    _name,
+    _submission_mode,
+    _end,
+    _suspension,
+    _cluster,
+    _pods,
+    _token,
+    _queue,
+)

@@ -1,4 +1,5 @@
-"""The driver's output. The pod that hands the driver to Ray, KubeRay's submitter, repeats it in its own log."""
+"""The driver's output. The pod that hands the driver to Ray, KubeRay's submitter, repeats it in its
+own log."""
 
 import time
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ SUBMITTER = "ray-job-submitter"
 """Container that follows the driver's output; KubeRay's name for it."""
 
 
-def driver_lines(server: Server, name: str, job_id: str, follow: bool, poll_s: float) -> Iterator[str]:
+def driver_lines(
+    server: Server, name: str, job_id: str, follow: bool, poll_s: float
+) -> Iterator[str]:
     """Lines so far; with `follow` also those to come, until the job is over.
 
-    Where there is no output one line says so. After a retry the output is that of the newest driver.
+    Where there is no output one line says so. After a retry the output is that of the newest
+    driver.
     """
     shown: dict[
         str, int
@@ -57,7 +61,10 @@ def _selector(name: str, ray_job: Object) -> str:
 
 def _has_started(pod: Object) -> bool:
     states = (pod.get("status") or {}).get("containerStatuses") or []
-    return any(state["name"] == SUBMITTER and "waiting" not in (state.get("state") or {}) for state in states)
+    return any(
+        state["name"] == SUBMITTER and "waiting" not in (state.get("state") or {})
+        for state in states
+    )
 
 
 def _silence(job_id: str, ray_job: Object | None) -> str:

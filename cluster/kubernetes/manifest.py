@@ -1,7 +1,8 @@
-"""Renders a job as Kubernetes manifests: pure text work, with nothing but the profile, the job and the user's name.
+"""Renders a job as Kubernetes manifests: pure text work, with nothing but the profile, the job and
+the user's name.
 
-What the manifests look like stands in `templates/rayjob.yaml`. What Kubernetes and KubeRay say about it is not known
-here, see `lint`.
+What the manifests look like stands in `templates/rayjob.yaml`. What Kubernetes and KubeRay say
+about it is not known here, see `lint`.
 """
 
 import importlib.metadata
@@ -27,7 +28,19 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 OUR_LABEL_PREFIXES = ("sparsweep/", "app.kubernetes.io/", "ray.io/", "kueue.x-k8s.io/")
 
 # Paths of the pods that something else is mounted at or below.
-TAKEN_PATHS = ("/tmp", "/scratch", "/dev", "/etc", "/opt", "/proc", "/sys", "/usr", "/bin", "/lib", "/var/run")  # noqa: S108
+TAKEN_PATHS = (
+    "/tmp",  # noqa: S108
+    "/scratch",
+    "/dev",
+    "/etc",
+    "/opt",
+    "/proc",
+    "/sys",
+    "/usr",
+    "/bin",
+    "/lib",
+    "/var/run",
+)
 
 # Characters that JSON allows as they are and YAML does not, or takes for the end of a line.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -119,10 +132,15 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "priority_class": profile.priority_class,
         "node_selector": profile.node_selector,
         "head_node_selector": profile.head_node_selector,
-        "tolerations": [toleration.model_dump(exclude_none=True) for toleration in profile.tolerations],
+        "tolerations": [
+            toleration.model_dump(exclude_none=True) for toleration in profile.tolerations
+        ],
         "env_from": [{"secretRef": {"name": name}} for name in profile.env_from_secrets],
         "claim_volumes": [
-            {"name": name, "persistentVolumeClaim": {"claimName": volume.claim, "readOnly": volume.read_only}}
+            {
+                "name": name,
+                "persistentVolumeClaim": {"claimName": volume.claim, "readOnly": volume.read_only},
+            }
             for name, volume in zip(names, profile.volumes, strict=True)
         ],
         "claim_mounts": [
@@ -130,7 +148,11 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
             for name, volume in zip(names, profile.volumes, strict=True)
         ],
         "head_resources": {"cpu": str(profile.head_cpus), "memory": profile.head_memory},
-        "worker_resources": {"cpu": str(profile.worker_cpus), "memory": profile.worker_memory, **gpus},
+        "worker_resources": {
+            "cpu": str(profile.worker_cpus),
+            "memory": profile.worker_memory,
+            **gpus,
+        },
         "worker_cpus": str(profile.worker_cpus),
         "worker_gpus": str(profile.gpus_per_worker),
         "min_workers": profile.workers if is_queued else 0,
@@ -174,7 +196,9 @@ def _profile_faults(profile: KubernetesProfile) -> Iterator[str]:
             )
     mounts = [volume.mount for volume in profile.volumes]
     for mount in mounts:
-        if PurePosixPath(mount) == PurePosixPath("/") or any(_is_below(mount, taken) for taken in TAKEN_PATHS):
+        if PurePosixPath(mount) == PurePosixPath("/") or any(
+            _is_below(mount, taken) for taken in TAKEN_PATHS
+        ):
             yield f"volumes: {mount} hides files that the pods need; mount the claim elsewhere, for example at /data"
         if mounts.count(mount) > 1:
             yield f"volumes: {mount} is the mount of several claims; give each its own"

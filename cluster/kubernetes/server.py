@@ -1,7 +1,8 @@
-"""The few things asked of a Kubernetes API server, through the official client; what it returns are plain dicts.
+"""The few things asked of a Kubernetes API server, through the official client; what it returns are
+plain dicts.
 
-This is the only module that needs the `kubernetes` package. It decides nothing: what to send, and in which order, is
-the business of `backend`.
+This is the only module that needs the `kubernetes` package. It decides nothing: what to send, and
+in which order, is the business of `backend`.
 """
 
 import json
@@ -22,7 +23,8 @@ TIMEOUT = (CONNECT_S, 30.0)
 FOR_EVER_S = 7 * 24 * 3600.0
 """The client takes no None for an answer that may never come."""
 LOCAL_QUEUES: list[Object] = [
-    {"group": "kueue.x-k8s.io", "version": version, "plural": "localqueues"} for version in ("v1beta2", "v1beta1")
+    {"group": "kueue.x-k8s.io", "version": version, "plural": "localqueues"}
+    for version in ("v1beta2", "v1beta1")
 ]
 
 
@@ -47,7 +49,8 @@ class Server:
         self.namespace = namespace or contexts_namespace
         configuration.retries = False  # a fault is said at once; urllib3 would log and retry
         api = client.ApiClient(configuration)
-        # The client's classes for Kubernetes objects differ between its releases, JSON does not: hence Any.
+        # The client's classes for Kubernetes objects differ between its releases, JSON does not:
+        # hence Any.
         self._custom: Any = client.CustomObjectsApi(api)
         self._core: Any = client.CoreV1Api(api)
         self._scheduling: Any = client.SchedulingV1Api(api)
@@ -66,12 +69,14 @@ class Server:
             raise
 
     def list_jobs(self) -> None:
-        """Ask for RayJobs, to see whether the server has such things; what it has is of no interest."""
+        """Ask for RayJobs, to see whether the server has such things; what it has is of no
+        interest."""
         with in_words(f"list jobs in {self.namespace}"):
             self._custom.list_namespaced_custom_object(**self._jobs, limit=1)
 
     def create_job(self, manifest: Object, is_dry_run: bool = False) -> Object:
-        """Create a RayJob; unknown fields are refused. A dry run is checked as if, and not stored."""
+        """Create a RayJob; unknown fields are refused. A dry run is checked as if, and not
+        stored."""
         with in_words(f"create job {self.namespace}/{manifest['metadata']['name']}"):
             return _read(
                 self._custom.create_namespaced_custom_object(
@@ -85,7 +90,8 @@ class Server:
             self._custom.patch_namespaced_custom_object(**self._jobs, name=name, body=patch)
 
     def delete_job(self, job: Object, is_now: bool = False) -> None:
-        """Delete this very RayJob, not one that has taken its name, and behind it all that belongs to it."""
+        """Delete this very RayJob, not one that has taken its name, and behind it all that belongs
+        to it."""
         name, only = job["metadata"]["name"], {"preconditions": {"uid": job["metadata"]["uid"]}}
         grace = {"grace_period_seconds": 0} if is_now else {}
         with in_words(f"delete job {self.namespace}/{name}"):
@@ -97,7 +103,11 @@ class Server:
         """Create a ConfigMap."""
         with in_words(f"create config map {self.namespace}/{manifest['metadata']['name']}"):
             self._core.create_namespaced_config_map(
-                self.namespace, manifest, field_validation="Strict", **_dry(is_dry_run), **self._as_json
+                self.namespace,
+                manifest,
+                field_validation="Strict",
+                **_dry(is_dry_run),
+                **self._as_json,
             )
 
     def find_config_map(self, name: str) -> Object | None:
@@ -107,8 +117,14 @@ class Server:
     def own_config_map(self, manifest: Object, owner: Object) -> None:
         """Make a ConfigMap go when its owner goes."""
         name = manifest["metadata"]["name"]
-        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
-        metadata = manifest["metadata"] | {"ownerReferences": [reference | {"uid": owner["metadata"]["uid"]}]}
+        reference = {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+        }
+        metadata = manifest["metadata"] | {
+            "ownerReferences": [reference | {"uid": owner["metadata"]["uid"]}]
+        }
         with in_words(f"change config map {self.namespace}/{name}"):
             self._core.replace_namespaced_config_map(
                 name, self.namespace, manifest | {"metadata": metadata}, **self._as_json
@@ -126,7 +142,9 @@ class Server:
     def list_pods(self, selector: str) -> list[Object]:
         """Pods with these labels, oldest first."""
         with in_words(f"list pods in {self.namespace}"):
-            answer = self._core.list_namespaced_pod(self.namespace, label_selector=selector, **self._as_json)
+            answer = self._core.list_namespaced_pod(
+                self.namespace, label_selector=selector, **self._as_json
+            )
             pods: list[Object] = _read(answer)["items"]
         return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
@@ -156,11 +174,19 @@ class Server:
 
     def may(self, verb: str, group: str, resource: str, subresource: str = "") -> bool:
         """Whether this user has a right in this namespace."""
-        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": self.namespace}
+        attributes = {
+            "verb": verb,
+            "group": group,
+            "resource": resource,
+            "namespace": self.namespace,
+        }
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes | ({"subresource": subresource} if subresource else {})},
+            "spec": {
+                "resourceAttributes": attributes
+                | ({"subresource": subresource} if subresource else {})
+            },
         }
         with in_words("ask what you may do"):
             answer = self._authorization.create_self_subject_access_review(review, **self._as_json)
@@ -187,7 +213,9 @@ class Server:
 
     def has_namespace(self) -> bool:
         """Whether the namespace is there, or may not be looked at."""
-        return self._look(self._core.read_namespace, namespaced=False, name=self.namespace) is not None
+        return (
+            self._look(self._core.read_namespace, namespaced=False, name=self.namespace) is not None
+        )
 
     def _look(self, read: Any, *, namespaced: bool = True, **names: Any) -> Object | None:
         place = {"namespace": self.namespace} if namespaced else {}
@@ -211,15 +239,23 @@ def _load_context(configuration: Any, context: str | None) -> str:
         contexts, current = config.list_kube_config_contexts(file)
         names = [entry["name"] for entry in contexts]
         if context is not None and context not in names:
-            raise ClusterError(f"context: {context} is not in {file}; it has {', '.join(names) or 'none'}")
-        config.load_kube_config(file, context=context, client_configuration=configuration, persist_config=False)
+            raise ClusterError(
+                f"context: {context} is not in {file}; it has {', '.join(names) or 'none'}"
+            )
+        config.load_kube_config(
+            file, context=context, client_configuration=configuration, persist_config=False
+        )
     except (config.ConfigException, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
             f"kubernetes: {file} does not say how to reach a cluster ({reason}); "
             "set KUBECONFIG or log in with your cluster's tool, and try `kubectl get pods`"
         ) from error
-    chosen = current if context is None else next(entry for entry in contexts if entry["name"] == context)
+    chosen = (
+        current
+        if context is None
+        else next(entry for entry in contexts if entry["name"] == context)
+    )
     return str(chosen["context"].get("namespace") or "default")
 
 

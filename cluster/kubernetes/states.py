@@ -1,8 +1,8 @@
 """What a RayJob says of itself, in our words.
 
-A RayJob has two states: `jobDeploymentStatus`, what KubeRay does about the job, and `jobStatus`, how Ray's job, the
-driver, stands. The first decides, since `FAILED` stands there too while KubeRay still tries again; the second only says
-how a job ended.
+A RayJob has two states: `jobDeploymentStatus`, what KubeRay does about the job, and `jobStatus`,
+how Ray's job, the driver, stands. The first decides, since `FAILED` stands there too while KubeRay
+still tries again; the second only says how a job ended.
 """
 
 from typing import Any
@@ -68,7 +68,11 @@ def _detail(ray_job: dict[str, Any], state: JobState) -> str:
     parts = [status.get("reason"), status.get("message")]
     if state is JobState.PENDING and is_suspended:
         queue = queue_of(ray_job)
-        parts.append(f"waits for Kueue's queue {queue}" if queue else "suspended by hand; set spec.suspend: false")
+        parts.append(
+            f"waits for Kueue's queue {queue}"
+            if queue
+            else "suspended by hand; set spec.suspend: false"
+        )
     if not state.is_terminal:
         workers = (status.get("rayClusterStatus") or {}).get("availableWorkerReplicas")
         parts += [None if workers is None else f"{workers} workers", _failures(status)]

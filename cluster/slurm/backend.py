@@ -1,8 +1,8 @@
 """Slurm: hands batch scripts to `sbatch`, and says what became of them.
 
-Two modes. `block` is one job of all nodes. `elastic` is a small head job and an array of single-GPU worker jobs, which
-start as the queue lets them, and which may be preempted one by one; its job id is HEAD+WORKERS. What runs inside is
-`cluster.slurm.job`.
+Two modes. `block` is one job of all nodes. `elastic` is a small head job and an array of single-GPU
+worker jobs, which start as the queue lets them, and which may be preempted one by one; its job id
+is HEAD+WORKERS. What runs inside is `cluster.slurm.job`.
 """
 
 import re
@@ -15,7 +15,7 @@ from cluster.contract import STOPPED
 from cluster.errors import ClusterError
 from cluster.job_files import read_lines, write_sweep_file, write_whole
 from cluster.profiles import SlurmProfile
-from cluster.slurm import files
+from cluster.slurm import shared_files as files
 from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
 from cluster.slurm.script import make_script, probe, worker_name
 
@@ -35,7 +35,10 @@ class SlurmBackend:
             known = set(ask("sinfo", "-h", "-o", "%R").split())
         except ClusterError as error:
             return [str(error)]
-        wanted = {"partition": self.profile.partition, "head_partition": self.profile.head_partition}
+        wanted = {
+            "partition": self.profile.partition,
+            "head_partition": self.profile.head_partition,
+        }
         return [
             f"{field}: {name}: no such partition here; there are: {', '.join(sorted(known))}"
             for field, name in wanted.items()
@@ -47,7 +50,8 @@ class SlurmBackend:
         return NEXT_SCRIPT.join(self._scripts(job))
 
     def submit(self, job: JobSpec) -> str:
-        """See `Backend`: Slurm is asked whether it would take each script before the first one is sent."""
+        """See `Backend`: Slurm is asked whether it would take each script before the first one is
+        sent."""
         scripts = self._scripts(job)
         if problems := self.check():
             raise ClusterError("\n".join(problems))
@@ -73,7 +77,8 @@ class SlurmBackend:
         return [*_ids(job_name), *_ids(worker_name(job_name))]
 
     def status(self, job_id: str) -> JobStatus:
-        """See `Backend`; of an elastic job the state is its head's, and `detail` counts the workers."""
+        """See `Backend`; of an elastic job the state is its head's, and `detail` counts the
+        workers."""
         head, _, workers = job_id.partition("+")
         state, native, detail = _status(head)
         if workers and state.is_terminal and is_live(workers):
@@ -89,7 +94,8 @@ class SlurmBackend:
         yield from read_lines(log, is_over if follow else None)
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
-        """See `Backend`: a running job is sent USR1, upon which it stops its trials and ends; others are cancelled."""
+        """See `Backend`: a running job is sent USR1, upon which it stops its trials and ends;
+        others are cancelled."""
         head, _, workers = job_id.partition("+")
         fields = job_fields(head)
         _refuse_foreign(head, fields, job_name)
@@ -109,8 +115,12 @@ def _sbatch(script: str, *options: str) -> str:
     try:
         return ask("sbatch", *options, stdin=script).strip().partition(";")[0]
     except ClusterError as error:
-        text = re.sub(r"\b(sbatch|allocation failure): (error: )?", "", str(error)).removeprefix("slurm: ")
-        remedy = next((remedy for part, remedy in REMEDIES.items() if part in text), "see the profile")
+        text = re.sub(r"\b(sbatch|allocation failure): (error: )?", "", str(error)).removeprefix(
+            "slurm: "
+        )
+        remedy = next(
+            (remedy for part, remedy in REMEDIES.items() if part in text), "see the profile"
+        )
         raise ClusterError(f"slurm: sbatch refuses the job: {text}; {remedy}") from error
 
 
@@ -184,4 +194,6 @@ def _refuse_foreign(job_id: str, fields: Sequence[Mapping[str, str]], job_name: 
         return
     name, owner = fields[0].get("JobName"), fields[0].get("UserId", "").partition("(")[0]
     if name != job_name or owner != user_name():
-        raise ClusterError(f"slurm: job {job_id} is {name} of {owner}, not {job_name} of {user_name()}; left alone")
+        raise ClusterError(
+            f"slurm: job {job_id} is {name} of {owner}, not {job_name} of {user_name()}; left alone"
+        )

@@ -1,13 +1,15 @@
-"""What runs inside a Slurm job: starts Ray on its nodes, the driver on the first, and brings both to a good end.
+"""What runs inside a Slurm job: starts Ray on its nodes, the driver on the first, and brings both
+to a good end.
 
-    python -m cluster.slurm.job block …     a whole allocation: a raylet a node (by srun), the driver beside the first
-    python -m cluster.slurm.job head …      elastic: a raylet without trials, the driver, and the address for workers
-    python -m cluster.slurm.job worker …    elastic: one raylet that joins, leaves, and comes back
-    python -m cluster.slurm.job node …      one node of a block; started by `block`
+    python -m cluster.slurm.job block …     a whole allocation: a raylet a node (by srun), the
+    driver beside the first python -m cluster.slurm.job head …      elastic: a raylet without
+    trials, the driver, and the address for workers python -m cluster.slurm.job worker …    elastic:
+    one raylet that joins, leaves, and comes back python -m cluster.slurm.job node …      one node
+    of a block; started by `block`
 
-Signals, as Slurm sends them: USR2 before the time limit and TERM on preemption make trials save their checkpoints and
-the job go back to the queue; USR1, which `sparsweep cancel` sends, does the same but the job does not come back.
-Only the standard library is needed here.
+Signals, as Slurm sends them: USR2 before the time limit and TERM on preemption make trials save
+their checkpoints and the job go back to the queue; USR1, which `sparsweep cancel` sends, does the
+same but the job does not come back. Only the standard library is needed here.
 """
 
 import argparse
@@ -25,8 +27,9 @@ from pathlib import Path
 
 from cluster.contract import BAD_INPUT, DEADLINE, ELASTIC, JOB_LENGTH_S, NUM_NODES, STOPPED
 from cluster.job_files import write_whole
-from cluster.raylet import Offer, Ports, Raylet, own_address, wait_until_reachable
-from cluster.slurm import files, nodes
+from cluster.node.raylet import Offer, Ports, Raylet, own_address, wait_until_reachable
+from cluster.slurm import nodes
+from cluster.slurm import shared_files as files
 from cluster.slurm.queue import is_live, requeue_myself, scancel, time_left_s
 from cluster.slurm.signals import Signals, Wish, say
 
@@ -44,13 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
     args = _parser().parse_args(given[:end])
-    args.words = given[end + 1 :]  # the command line of sparsweep; argparse would take its options for ours
+    args.words = given[
+        end + 1 :
+    ]  # the command line of sparsweep; argparse would take its options for ours
     roles = {"block": drive, "head": drive, "worker": nodes.run_worker, "node": nodes.run_node}
     return roles[args.role](args)
 
 
 def drive(args: argparse.Namespace) -> int:
-    """Start Ray, run the driver on it until it ends or is told to, and decide whether the job comes back."""
+    """Start Ray, run the driver on it until it ends or is told to, and decide whether the job comes
+    back."""
     signals, started_s = Signals(), time.monotonic()
     try:
         code = _drive(args, signals)
@@ -70,15 +76,23 @@ def _drive(args: argparse.Namespace, signals: Signals) -> int:
     offer = nodes.offer() if args.role == "block" else replace(nodes.offer(), cpus=0, gpus=0)
     ports, own = nodes.free_ports(offer), own_address(os.environ.get("SLURMD_NODENAME"))
     address = f"{own}:{ports.gcs}"
-    os.environ |= {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ |= {
+        "RAY_ADDRESS": address,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
     cluster = _Block(args) if args.role == "block" else _Head(args, address, own, ports, offer)
     code = STOPPED
     try:
-        if wait_until_reachable(address, RAY_READY_S, lambda: cluster.is_running() and not signals.wish):
+        if wait_until_reachable(
+            address, RAY_READY_S, lambda: cluster.is_running() and not signals.wish
+        ):
             cluster.announce()
             code = _run_driver(args, signals)
         elif not signals.wish:
-            say(f"Ray did not start within {RAY_READY_S:g} s on {address}; see the other logs in {args.folder}")
+            say(
+                f"Ray did not start within {RAY_READY_S:g} s on {address}; see the other logs in {args.folder}"
+            )
             code = BAD_INPUT
     finally:
         cluster.close()
@@ -89,7 +103,15 @@ class _Block:
     """Raylets on all nodes, started by srun."""
 
     def __init__(self, args: argparse.Namespace):
-        words = [args.python, "-P", "-m", "cluster.slurm.job", "node", "--head-name", os.environ["SLURMD_NODENAME"]]
+        words = [
+            args.python,
+            "-P",
+            "-m",
+            "cluster.slurm.job",
+            "node",
+            "--head-name",
+            os.environ["SLURMD_NODENAME"],
+        ]
         words += ["--folder", str(args.folder), "--temp-root", args.temp_root]
         log = f"--output={str(args.folder).replace('%', '%%')}/%j.%N.log"
         environment = os.environ | {nodes.BATCH_PID: str(os.getpid())}
@@ -107,7 +129,8 @@ class _Block:
         """Nobody has to be told: the nodes got the address from their environment."""
 
     def close(self) -> None:
-        """End the raylets: srun passes USR1 on to them, while TERM would make it kill the step at once."""
+        """End the raylets: srun passes USR1 on to them, while TERM would make it kill the step at
+        once."""
         if self.is_running():
             self._step.send_signal(signal.SIGUSR1)
         try:
@@ -119,7 +142,9 @@ class _Block:
 class _Head:
     """A raylet that gives nothing to trials, and the file by which workers find it."""
 
-    def __init__(self, args: argparse.Namespace, address: str, own: str, ports: Ports, offer: Offer):
+    def __init__(
+        self, args: argparse.Namespace, address: str, own: str, ports: Ports, offer: Offer
+    ):
         self._file, self._address = args.folder / files.ADDRESS, address
         log = args.folder / f"{os.environ['SLURM_JOB_ID']}.ray.log"
         self._raylet = Raylet(address, own, ports, offer, args.temp_root, is_head=True, log=log)
@@ -129,7 +154,10 @@ class _Head:
 
     def announce(self) -> None:
         """Tell workers where to go; the file holds the token, so only its owner can read it."""
-        write_whole(self._file, json.dumps({"address": self._address, "token": os.environ["RAY_AUTH_TOKEN"]}))
+        write_whole(
+            self._file,
+            json.dumps({"address": self._address, "token": os.environ["RAY_AUTH_TOKEN"]}),
+        )
 
     def close(self) -> None:
         self._file.unlink(missing_ok=True)
@@ -151,19 +179,29 @@ def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
     if args.container and args.role == "block":
         words = [*_srun(args, 1), f"--nodelist={os.environ['SLURMD_NODENAME']}", *words]
     # A session of its own: only what we pass on reaches it.
-    driver = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    driver = subprocess.Popen(
+        words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
     signals.watch(driver)
     code = _wait_for_driver(args, driver, signals)
-    # A signal that comes in its very last moment, or its first, ends it without a word; its results are as they were.
+    # A signal that comes in its very last moment, or its first, ends it without a word; its results
+    # are as they were.
     return STOPPED if code in (-signal.SIGUSR2, -signal.SIGTERM) else code
 
 
-def _wait_for_driver(args: argparse.Namespace, driver: "subprocess.Popen[bytes]", signals: Signals) -> int:
-    """Its exit code. One that has not stopped when the time limit is at hand is killed, so that the job can go back."""
+def _wait_for_driver(
+    args: argparse.Namespace, driver: "subprocess.Popen[bytes]", signals: Signals
+) -> int:
+    """Its exit code. One that has not stopped when the time limit is at hand is killed, so that the
+    job can go back."""
     looked_s = time.monotonic()
     while (code := driver.poll()) is None:
         time.sleep(0.2)
-        if signals.wish and signals.wish.comes_back and signals.waited_s() > args.stop_before_s - RESERVE_S:
+        if (
+            signals.wish
+            and signals.wish.comes_back
+            and signals.waited_s() > args.stop_before_s - RESERVE_S
+        ):
             say("the driver does not stop; its trials go on from their last checkpoints")
             driver.kill()
             driver.wait()
@@ -172,14 +210,20 @@ def _wait_for_driver(args: argparse.Namespace, driver: "subprocess.Popen[bytes]"
             looked_s = time.monotonic()
             workers = _read(args.folder / files.WORKERS)
             if workers and not signals.wish and not is_live(workers):
-                say("no worker is left, and none will come; look at the workers' logs, and submit again")
+                say(
+                    "no worker is left, and none will come; look at the workers' logs, and submit again"
+                )
                 signals.stop(Wish("no worker is left", comes_back=False))
     return code
 
 
 def _goes_back(code: int, wish: Wish | None, ran_s: float) -> bool:
     """Back to the queue while trials are left, unless it was cancelled."""
-    if code == STOPPED and (wish.comes_back if wish else ran_s >= SHORTEST_RUN_S) and requeue_myself():
+    if (
+        code == STOPPED
+        and (wish.comes_back if wish else ran_s >= SHORTEST_RUN_S)
+        and requeue_myself()
+    ):
         say("trials are left; back to the queue")
         return True
     return False
@@ -189,7 +233,9 @@ def _let_workers_go(args: argparse.Namespace) -> None:
     """However a head ends: workers that nobody needs must not hold GPUs, nor ask for them again."""
     if args.role != "head":
         return
-    with contextlib.suppress(OSError):  # where the folder is not to be seen, workers do not see it either
+    with contextlib.suppress(
+        OSError
+    ):  # where the folder is not to be seen, workers do not see it either
         (args.folder / files.OVER).touch()
     if workers := _read(args.folder / files.WORKERS):
         scancel(workers)
@@ -204,22 +250,34 @@ def _read(file: Path) -> str:
 
 
 def _check_folder(args: argparse.Namespace) -> None:
-    """Read back what `submit` wrote, and answer: the results folder must be one that all machines share."""
+    """Read back what `submit` wrote, and answer: the results folder must be one that all machines
+    share."""
     try:
         found = (args.folder / files.PROBE).read_text()
     except OSError as error:
         found = error.strerror
     node = os.environ.get("SLURMD_NODENAME", "this node")
     if found != args.probe:
-        say(f"results: {args.folder} on {node} is not the folder of the submission ({found}); all nodes must see it")
+        say(
+            f"results: {args.folder} on {node} is not the folder of the submission ({found}); all nodes must see it"
+        )
         sys.exit(BAD_INPUT)
     (args.folder / files.SEEN).write_text(node)
 
 
 def _srun(args: argparse.Namespace, num_nodes: int) -> list[str]:
     """srun for one task a node, in the profile's container if it names one."""
-    options = [f"--nodes={num_nodes}", f"--ntasks={num_nodes}", "--ntasks-per-node=1", "--overlap", "--no-kill"]
-    options += ["--kill-on-bad-exit=0", f"--cpus-per-task={os.environ.get('SLURM_CPUS_PER_TASK', '1')}"]
+    options = [
+        f"--nodes={num_nodes}",
+        f"--ntasks={num_nodes}",
+        "--ntasks-per-node=1",
+        "--overlap",
+        "--no-kill",
+    ]
+    options += [
+        "--kill-on-bad-exit=0",
+        f"--cpus-per-task={os.environ.get('SLURM_CPUS_PER_TASK', '1')}",
+    ]
     if args.container:
         mounts = [f"{args.folder}:{args.folder}", *args.container_mount]
         options += [f"--container-image={args.container}", f"--container-mounts={','.join(mounts)}"]

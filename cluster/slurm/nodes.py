@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from cluster.contract import DONE, STOPPED
-from cluster.raylet import (
+from cluster.node.raylet import (
     Offer,
     Ports,
     Raylet,
@@ -18,7 +18,7 @@ from cluster.raylet import (
     usable_offer,
     wait_until_reachable,
 )
-from cluster.slurm import files
+from cluster.slurm import shared_files as files
 from cluster.slurm.queue import is_live, requeue_myself
 from cluster.slurm.signals import NodeSignals, Signals, Wish, say
 
@@ -26,11 +26,13 @@ BATCH_PID = "SPARSWEEP_BATCH_PID"
 """Environment variable of a block's nodes: the process of the batch script, on the first node."""
 
 HEAD_PATIENCE_S = 120.0
-"""How long a node waits for the head: one that has just started, or went back to the queue, needs a few seconds."""
+"""How long a node waits for the head: one that has just started, or went back to the queue, needs a
+few seconds."""
 ASKS_EVERY_S = 15.0
 """How often a worker that looks for the head asks Slurm whether its job is still there."""
 HEAD_LOST_S = 60.0
-"""Without an answer for so long the head's machine is taken to be lost. It is longer than a job takes to end."""
+"""Without an answer for so long the head's machine is taken to be lost. It is longer than a job
+takes to end."""
 RESTARTS = 3
 """How often the raylet of a node is started anew in one job."""
 LOOKS_EVERY_S = 0.5
@@ -41,12 +43,15 @@ RETRY_AFTER_S = 300
 
 
 def offer() -> Offer:
-    """What Slurm gives this job on this node; its numbers count even where no cgroup enforces them."""
+    """What Slurm gives this job on this node; its numbers count even where no cgroup enforces
+    them."""
     cpus = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
     memory_mib = os.environ.get("SLURM_MEM_PER_NODE")
     return usable_offer(
         cpus=int(cpus) if cpus else None,
-        memory_bytes=int(memory_mib) * 2**20 if memory_mib and int(memory_mib) else None,  # 0: the whole node
+        memory_bytes=int(memory_mib) * 2**20
+        if memory_mib and int(memory_mib)
+        else None,  # 0: the whole node
     )
 
 
@@ -56,7 +61,8 @@ def free_ports(offered: Offer) -> Ports:
 
 
 def run_node(args: argparse.Namespace) -> int:
-    """One raylet of a block; ends when the batch script says so, or when Slurm takes the node away."""
+    """One raylet of a block; ends when the batch script says so, or when Slurm takes the node
+    away."""
     signals, name = NodeSignals(), os.environ["SLURMD_NODENAME"]
     address, offered = os.environ["RAY_ADDRESS"], offer()
     ports, is_head = free_ports(offered), name == args.head_name
@@ -98,7 +104,8 @@ def run_node(args: argparse.Namespace) -> int:
 
 
 def run_worker(args: argparse.Namespace) -> int:
-    """One raylet that joins the sweep's head; leaves when told, and when the sweep needs it no longer."""
+    """One raylet that joins the sweep's head; leaves when told, and when the sweep needs it no
+    longer."""
     signals = Signals()
     while not signals.wish:
         head = _find_head(args.folder, signals)
@@ -120,11 +127,19 @@ def run_worker(args: argparse.Namespace) -> int:
 
 
 def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> bool:
-    """Be a node of the head's cluster. Returns whether the sweep let it go; if not, it may look for a head again."""
+    """Be a node of the head's cluster. Returns whether the sweep let it go; if not, it may look for
+    a head again."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head["token"]}
     offered, name = offer(), os.environ.get("SLURMD_NODENAME")
     say(f"joins {head['address']} with {offered.cpus} CPUs and {offered.gpus} GPUs")
-    raylet = Raylet(head["address"], own_address(name), free_ports(offered), offered, args.temp_root, is_head=False)
+    raylet = Raylet(
+        head["address"],
+        own_address(name),
+        free_ports(offered),
+        offered,
+        args.temp_root,
+        is_head=False,
+    )
     try:
         while raylet.is_running() and not signals.wish:
             time.sleep(0.2)
@@ -133,7 +148,9 @@ def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> 
             return False
     finally:
         raylet.close()
-    return is_reachable(head["address"])  # the raylet ended and the head is there: so the head sent it away
+    return is_reachable(
+        head["address"]
+    )  # the raylet ended and the head is there: so the head sent it away
 
 
 def _come_back(wish: Wish) -> int:
@@ -151,9 +168,14 @@ def _is_head_live(folder: Path) -> bool:
 
 
 def _find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
-    """Where the head is, as soon as it answers; None when it does not in time, or its job or the sweep is over."""
+    """Where the head is, as soon as it answers; None when it does not in time, or its job or the
+    sweep is over."""
     started_s = asked_s = time.monotonic()
-    while time.monotonic() - started_s < HEAD_PATIENCE_S and not signals.wish and not (folder / files.OVER).exists():
+    while (
+        time.monotonic() - started_s < HEAD_PATIENCE_S
+        and not signals.wish
+        and not (folder / files.OVER).exists()
+    ):
         try:
             head: dict[str, str] = json.loads((folder / files.ADDRESS).read_text())
         except FileNotFoundError:

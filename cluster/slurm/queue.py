@@ -62,28 +62,41 @@ def ask(*words: str, stdin: str | None = None) -> str:
 def _run(words: Sequence[str], stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
-            words, input=stdin or "", capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, check=False
+            words,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=ANSWERS_WITHIN_S,
+            check=False,
         )
     except FileNotFoundError as error:
         raise ClusterError(
             f"slurm: {words[0]} is not on this machine's PATH; submit from a login node, or load its module"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"slurm: {words[0]} did not answer within {ANSWERS_WITHIN_S} s; is Slurm up?") from error
+        raise ClusterError(
+            f"slurm: {words[0]} did not answer within {ANSWERS_WITHIN_S} s; is Slurm up?"
+        ) from error
 
 
 def job_fields(job_id: str) -> list[dict[str, str]]:
-    """What `scontrol` knows of a job, a dictionary each task of an array; empty when it knows it no longer."""
+    """What `scontrol` knows of a job, a dictionary each task of an array; empty when it knows it no
+    longer."""
     result = _run(["scontrol", "-o", "show", "job", job_id])
     if result.returncode:
         if "Invalid job id" in result.stderr:
             return []
         raise ClusterError(f"slurm: scontrol: {' '.join(result.stderr.split())}")
-    return [dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line)) for line in result.stdout.splitlines() if line]
+    return [
+        dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line))
+        for line in result.stdout.splitlines()
+        if line
+    ]
 
 
 def accounted_state(job_id: str) -> tuple[str, str] | None:
-    """State and exit code of a job that `scontrol` has forgotten, where the cluster keeps accounts; else None."""
+    """State and exit code of a job that `scontrol` has forgotten, where the cluster keeps accounts;
+    else None."""
     try:
         text = ask("sacct", "-n", "-X", "-P", "-j", job_id, "-o", "State,ExitCode")
     except ClusterError:  # no accounting here
@@ -107,7 +120,11 @@ def scancel(*words: str) -> None:
     said = " ".join(result.stderr.split())
     if result.returncode == -signal.SIGTERM:  # it was part of what it cancelled
         return
-    if result.returncode and "already completing or completed" not in said and "Invalid job id" not in said:
+    if (
+        result.returncode
+        and "already completing or completed" not in said
+        and "Invalid job id" not in said
+    ):
         raise ClusterError(f"slurm: scancel: {said}")
 
 
@@ -139,10 +156,13 @@ def requeue_myself(delay_s: int = 0) -> bool:
 
 
 def is_live(job_id: str) -> bool:
-    """Whether a job waits or runs, of an array any task. A Slurm that does not answer says nothing: then it is."""
+    """Whether a job waits or runs, of an array any task. A Slurm that does not answer says nothing:
+    then it is."""
     try:
         fields = job_fields(job_id)
     except ClusterError:
         return True
-    states = (STATES.get(task.get("JobState", "").partition(",")[0], JobState.UNKNOWN) for task in fields)
+    states = (
+        STATES.get(task.get("JobState", "").partition(",")[0], JobState.UNKNOWN) for task in fields
+    )
     return any(not state.is_terminal for state in states)

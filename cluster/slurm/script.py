@@ -1,4 +1,5 @@
-"""The batch scripts: pure text, made from a job and a profile. Every user's string is quoted here, once."""
+"""The batch scripts: pure text, made from a job and a profile. Every user's string is quoted here,
+once."""
 
 import re
 import shlex
@@ -63,7 +64,10 @@ def _options(job: JobSpec, profile: SlurmProfile, role: Role) -> list[str]:
     return [
         f"--job-name={worker_name(job.job_name) if role == 'worker' else job.job_name}",
         *_given(partition=partition, account=profile.account, qos=profile.qos),
-        *_given(constraint=profile.constraint if role != "head" else None, time=_time_limit(profile, role)),
+        *_given(
+            constraint=profile.constraint if role != "head" else None,
+            time=_time_limit(profile, role),
+        ),
         *_resources(profile, role),
         f"--signal=B:USR2@{profile.stop_before_s}",
         "--requeue",
@@ -76,7 +80,12 @@ def _options(job: JobSpec, profile: SlurmProfile, role: Role) -> list[str]:
 
 def _resources(profile: SlurmProfile, role: Role) -> list[str]:
     if role == "head":
-        return ["--nodes=1", "--ntasks-per-node=1", f"--cpus-per-task={HEAD_CPUS}", f"--mem={HEAD_MEM_GIB}G"]
+        return [
+            "--nodes=1",
+            "--ntasks-per-node=1",
+            f"--cpus-per-task={HEAD_CPUS}",
+            f"--mem={HEAD_MEM_GIB}G",
+        ]
     gpus = profile.gpus_per_node if role == "block" else min(1, profile.gpus_per_node)
     gpu_type = f"{profile.gpu_type}:" if profile.gpu_type else ""
     return [
@@ -123,11 +132,14 @@ def _time_limit(profile: SlurmProfile, role: Role) -> str:
 
 
 def _given(**options: str | None) -> list[str]:
-    return [f"--{name}={shlex.quote(value)}" for name, value in options.items() if value is not None]
+    return [
+        f"--{name}={shlex.quote(value)}" for name, value in options.items() if value is not None
+    ]
 
 
 def _check_folder(folder: Path) -> None:
-    """Sbatch reads its options with rules of its own, which do not have all of a shell's quoting."""
+    """Sbatch reads its options with rules of its own, which do not have all of a shell's
+    quoting."""
     if match := re.search(r"[\x00-\x1f\x7f'\"\\]", str(folder)):
         raise ClusterError(
             f"results: {str(folder)!r} has the character {match[0]!r}, which a batch script cannot name safely; "

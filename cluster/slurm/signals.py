@@ -23,7 +23,8 @@ WISHES = {
 
 
 class Signals:
-    """Remembers what was wished, and passes it to the driver as the signal that stops it cleanly."""
+    """Remembers what was wished, and passes it to the driver as the signal that stops it
+    cleanly."""
 
     def __init__(self) -> None:
         self.wish: Wish | None = None
@@ -43,7 +44,9 @@ class Signals:
         if self.wish is None:
             say(f"{wish.reason}; trials save their checkpoints")
             self._wished_s = time.monotonic()
-        if self.wish is None or not wish.comes_back:  # a cancelled job does not come back, whatever else it was told
+        if (
+            self.wish is None or not wish.comes_back
+        ):  # a cancelled job does not come back, whatever else it was told
             self.wish = wish
         self._stop_driver()
 
@@ -60,7 +63,8 @@ class Signals:
 
 
 class NodeSignals:
-    """For one node of a block: TERM means that Slurm takes the job back, USR1 that the job is over."""
+    """For one node of a block: TERM means that Slurm takes the job back, USR1 that the job is
+    over."""
 
     def __init__(self) -> None:
         self.is_over = self.must_save = False

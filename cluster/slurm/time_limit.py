@@ -13,8 +13,8 @@ def seconds(time_limit: str) -> int:
     """Seconds of a time limit.
 
     Args:
-        time_limit: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS. As in Slurm, what stands after a dash begins
-            with hours, what stands alone with minutes.
+        time_limit: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS. As in Slurm, what stands
+            after a dash begins with hours, what stands alone with minutes.
 
     Raises:
         ValueError: it is none of these, such as UNLIMITED.

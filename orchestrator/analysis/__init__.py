@@ -1,6 +1,8 @@
-"""Answers from results: how sparsity changes quality and robustness across languages (Ogueji et al. 2022).
+"""Answers from results: how sparsity changes quality and robustness across languages (Ogueji et al.
+2022).
 
-`analyze` has the entry, `tables` every table and column, `show` their look on a terminal. Other modules compute, one
-topic each: `quality`, `robustness`, `disagreement`, `bootstrap` and `inference`, from `frames` and `predictions`. All
-but `tables` and `show` import pandas, so import them where they are used.
+`analyze` has the entry, `tables` every table and column, `show` their look on a terminal. Other
+modules compute, one topic each: `quality`, `robustness`, `disagreement`, `bootstrap` and
+`inference`, from `frames` and `predictions`. All but `tables` and `show` import pandas, so import
+them where they are used.
 """

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow.csv
 
+from orchestrator.analysis.aggregate import SCORE_NAMES
 from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.frames import TRIALS_READ, Results, make_results
@@ -14,14 +15,16 @@ from orchestrator.analysis.quality import analyze_quality
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.tables import AnalysisTable
 from orchestrator.errors import StoreError
-from orchestrator.results.aggregate import SCORE_NAMES
 from orchestrator.results.parquet import encode_compact
 from orchestrator.results.store import ResultStore
 from workers.storage import Location
 
 
-def analyze(store: ResultStore, split: str = "test", bootstrap: Bootstrap | None = None) -> list[AnalysisTable]:
-    """Every table in `tables.ANALYSES`, in that order; one that has nothing to say has no rows, and a note.
+def analyze(
+    store: ResultStore, split: str = "test", bootstrap: Bootstrap | None = None
+) -> list[AnalysisTable]:
+    """Every table in `tables.ANALYSES`, in that order; one that has nothing to say has no rows, and
+    a note.
 
     Args:
         store: the results.
@@ -52,7 +55,8 @@ def _with_predictions(results: Results) -> list[str]:
 
 
 def write_tables(tables: Sequence[AnalysisTable], folder: str) -> list[Location]:
-    """Each table as `<name>.parquet`, with the meanings of its columns, and `<name>.csv`; returns these files.
+    """Each table as `<name>.parquet`, with the meanings of its columns, and `<name>.csv`; returns
+    these files.
 
     Raises:
         StoreError: one cannot be written.
@@ -61,7 +65,9 @@ def write_tables(tables: Sequence[AnalysisTable], folder: str) -> list[Location]
     for table in tables:
         buffer = io.BytesIO()
         pyarrow.csv.write_csv(table.rows, buffer)
-        files.append(_write(folder, f"{table.name}.parquet", encode_compact(table.table, table.rows)))
+        files.append(
+            _write(folder, f"{table.name}.parquet", encode_compact(table.table, table.rows))
+        )
         files.append(_write(folder, f"{table.name}.csv", buffer.getvalue()))
     return files
 
@@ -71,5 +77,7 @@ def _write(folder: str, name: str, data: bytes) -> Location:
         file = Location.parse(folder) / name
         file.write_atomic(data)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder}/{name}: cannot be written ({error}); give a folder where you may write") from error
+        raise StoreError(
+            f"{folder}/{name}: cannot be written ({error}); give a folder where you may write"
+        ) from error
     return file

@@ -1,7 +1,8 @@
-"""PIEs: sentences whose modal prediction changes between dense and sparse trials, and what sentences they are.
+"""PIEs: sentences whose modal prediction changes between dense and sparse trials, and what
+sentences they are.
 
-The mode over seeds is of whole tag sequences. Source: Hooker et al. 2019, What Do Compressed Deep Neural Networks
-Forget?, definition of Pruning Identified Exemplars.
+The mode over seeds is of whole tag sequences. Source: Hooker et al. 2019, What Do Compressed Deep
+Neural Networks Forget?, definition of Pruning Identified Exemplars.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +41,9 @@ def find_disagreement(
         row = dict(zip([*CELL, "language"], place[:-1], strict=True))
         predicted, pairs = _find_pairs(trials, of_language.get(row["language"], []))
         share, is_pie = _compare(predicted, pairs)
-        shares.append(row | share | {"num_pairs": len(pairs), "num_holes": len(trials) - len(pairs)})
+        shares.append(
+            row | share | {"num_pairs": len(pairs), "num_holes": len(trials) - len(pairs)}
+        )
         if predicted is not None and is_pie is not None:
             set_id = predicted.set_id
             if set_id not in properties:
@@ -48,31 +51,56 @@ def find_disagreement(
             behind = row | {"num_trials": len(pairs)}
             profiles += [behind | profile for profile in _profiles(is_pie, properties[set_id])]
     return [
-        finish(DISAGREEMENT, in_order(pd.DataFrame(shares)) if shares else pd.DataFrame(), _notes(shares)),
-        finish(PROFILE, in_order(pd.DataFrame(profiles)) if profiles else pd.DataFrame(), _profile_notes(profiles)),
+        finish(
+            DISAGREEMENT,
+            in_order(pd.DataFrame(shares)) if shares else pd.DataFrame(),
+            _notes(shares),
+        ),
+        finish(
+            PROFILE,
+            in_order(pd.DataFrame(profiles)) if profiles else pd.DataFrame(),
+            _profile_notes(profiles),
+        ),
     ]
 
 
-def _find_pairs(trials: pd.DataFrame, sets: list[PredictedSet]) -> tuple[PredictedSet | None, list[tuple[int, int]]]:
-    """The set that was predicted, and in it the places of each seed's sparse and dense trial, in the seeds' order."""
+def _find_pairs(
+    trials: pd.DataFrame, sets: list[PredictedSet]
+) -> tuple[PredictedSet | None, list[tuple[int, int]]]:
+    """The set that was predicted, and in it the places of each seed's sparse and dense trial, in
+    the seeds' order."""
     pairs = list(zip(trials["trial_id"], trials["dense_trial_id"], strict=True))
     for one in sets:
         places = {trial_id: place for place, trial_id in enumerate(one.trial_ids)}
-        found = [(places[sparse], places[dense]) for sparse, dense in pairs if sparse in places and dense in places]
+        found = [
+            (places[sparse], places[dense])
+            for sparse, dense in pairs
+            if sparse in places and dense in places
+        ]
         if found:
             return one, found
     return None, []
 
 
-def _compare(one: PredictedSet | None, pairs: list[tuple[int, int]]) -> tuple[Row, np.ndarray | None]:
+def _compare(
+    one: PredictedSet | None, pairs: list[tuple[int, int]]
+) -> tuple[Row, np.ndarray | None]:
     """The numbers of one cell and language, and bool (n,), whether each sentence's mode changes."""
     names = ("num_pies", "num_sentences", "pie_share", "num_undecided", "seed_share")
     if one is None:
         return dict.fromkeys(names), None
-    sparse, dense = (np.stack([one.sequences[place] for place in side]) for side in zip(*pairs, strict=True))
-    (sparse_mode, is_sparse_tied), (dense_mode, is_dense_tied) = find_modes(sparse), find_modes(dense)
+    sparse, dense = (
+        np.stack([one.sequences[place] for place in side]) for side in zip(*pairs, strict=True)
+    )
+    (sparse_mode, is_sparse_tied), (dense_mode, is_dense_tied) = (
+        find_modes(sparse),
+        find_modes(dense),
+    )
     is_pie = sparse_mode != dense_mode
-    between = [np.mean(dense[first] != dense[second]) for first, second in combinations(range(len(dense)), 2)]
+    between = [
+        np.mean(dense[first] != dense[second])
+        for first, second in combinations(range(len(dense)), 2)
+    ]
     values = (
         int(is_pie.sum()),
         len(is_pie),
@@ -84,7 +112,8 @@ def _compare(one: PredictedSet | None, pairs: list[tuple[int, int]]) -> tuple[Ro
 
 
 def find_modes(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most frequent number of each column; of equally frequent ones the one that is first from the top.
+    """The most frequent number of each column; of equally frequent ones the one that is first from
+    the top.
 
     Args:
         sequences: int32 (seeds, sentences).
@@ -106,7 +135,9 @@ def _properties(one: PredictedSet, sentences: pa.Table) -> Mapping[str, np.ndarr
     subwords = sentences["num_subwords"].to_numpy().astype(np.float64)
     per_word = np.divide(subwords, words, out=np.full(len(words), np.nan), where=words > 0)
     unseen = sentences["num_unseen_entities"].to_numpy().astype(np.float64)
-    return dict(zip(PROPERTIES, (words, one.support.astype(np.float64), unseen, per_word), strict=True))
+    return dict(
+        zip(PROPERTIES, (words, one.support.astype(np.float64), unseen, per_word), strict=True)
+    )
 
 
 def _profiles(is_pie: np.ndarray, properties: Mapping[str, np.ndarray]) -> Iterator[Row]:
@@ -134,13 +165,19 @@ def _notes(shares: list[Row]) -> list[str]:
             "null. evaluation.predictions in the sweep stores them."
         )
     if any(row["num_pairs"] == 1 for row in shares):
-        notes.append("Where num_pairs is 1 the mode is that seed's own prediction: training noise counts as a change.")
+        notes.append(
+            "Where num_pairs is 1 the mode is that seed's own prediction: training noise counts as a change."
+        )
     if without < len(shares):
-        notes.append("Compare pie_share with seed_share, which is what chance alone changes between two dense trials.")
+        notes.append(
+            "Compare pie_share with seed_share, which is what chance alone changes between two dense trials."
+        )
     return notes
 
 
 def _profile_notes(profiles: list[Row]) -> list[str]:
     if not profiles:
         return ["No predictions of a sparse and its dense trial are stored: nothing to describe."]
-    return ["A difference is of sentences' means, without a test: sentences differ in more than one property."]
+    return [
+        "A difference is of sentences' means, without a test: sentences differ in more than one property."
+    ]

@@ -1,8 +1,9 @@
 """Results as pandas frames that the analyses start from, and frames as finished tables.
 
-`Results.trials` has a row a trial and language scored, those without an F1 included; `Results.cells` a row a cell and
-language, which is `aggregate`'s table with facts of the language. In these frames NaN is a number that is null and an
-empty string a text that is null, by which pandas can group and join; finished tables have null for both.
+`Results.trials` has a row a trial and language scored, those without an F1 included;
+`Results.cells` a row a cell and language, which is `aggregate`'s table with facts of the language.
+In these frames NaN is a number that is null and an empty string a text that is null, by which
+pandas can group and join; finished tables have null for both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,20 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from orchestrator.analysis.aggregate import (
+    TRIAL_NAMES,
+    Cell,
+    F1s,
+    Hole,
+    aggregate_cells,
+    find_cells,
+    micro_f1s,
+)
+from orchestrator.analysis.comparable import Row, embeddings_name
 from orchestrator.analysis.tables import TIERS, AnalysisTable
 from orchestrator.errors import StoreError
-from orchestrator.languages import LANGUAGES
-from orchestrator.results.aggregate import TRIAL_NAMES, Cell, F1s, Hole, aggregate_cells, find_cells, micro_f1s
 from orchestrator.results.columns import TEXT, Table
-from orchestrator.results.settings import Row, embeddings_name
+from orchestrator.spec.languages import LANGUAGES
 
 TRIALS_READ = [*TRIAL_NAMES, "num_train_sentences", "num_predictions"]
 
@@ -48,7 +57,8 @@ class Results:
 
 
 def make_results(trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str) -> Results:
-    """Results from their tables: of trials the columns `TRIALS_READ`, of scores `aggregate.SCORE_NAMES`.
+    """Results from their tables: of trials the columns `TRIALS_READ`, of scores
+    `aggregate.SCORE_NAMES`.
 
     Raises:
         StoreError: there is no such split, or nothing has been run or planned.
@@ -56,7 +66,9 @@ def make_results(trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str
     f1s = micro_f1s(scores, split)
     cells = find_cells(trials, plans, f1s)
     if not cells:
-        raise StoreError("results: no trials, run or planned; give the results of a sweep that has been run")
+        raise StoreError(
+            "results: no trials, run or planned; give the results of a sweep that has been run"
+        )
     found = aggregate_cells(cells, f1s, split)
     by_trial = pd.DataFrame(row for cell in cells for row in _rows(cell, f1s))
     by_trial["delta"] = by_trial["f1"] - by_trial["dense_f1"]
@@ -65,7 +77,9 @@ def make_results(trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str
     by_cell = found.table.drop_columns("settings").to_pandas().merge(series, on="cell_id")
     by_trial = by_trial.merge(_facts(by_trial), on=["series", "language"])
     by_cell = by_cell.merge(_facts(by_trial), on=["series", "language"])
-    return Results(split=split, trials=in_order(by_trial), cells=in_order(by_cell), holes=found.holes)
+    return Results(
+        split=split, trials=in_order(by_trial), cells=in_order(by_cell), holes=found.holes
+    )
 
 
 def _rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
@@ -75,11 +89,18 @@ def _rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
                 "series": cell.series.number,
                 "settings": cell.series.label or "",
                 "language": language,
-                **{name: trial[name] for name in ("regime", "target_sparsity", "embedding_sparsity", "seed")},
-                "embeddings": embeddings_name(trial["target_sparsity"], trial["embedding_sparsity"]),
+                **{
+                    name: trial[name]
+                    for name in ("regime", "target_sparsity", "embedding_sparsity", "seed")
+                },
+                "embeddings": embeddings_name(
+                    trial["target_sparsity"], trial["embedding_sparsity"]
+                ),
                 "f1": _number(f1s.get((trial["trial_id"], language))),
                 "dense_f1": _number(f1s.get((trial.get("dense_trial_id") or "", language))),
-                "num_used": trial.get("num_train_sentences") if trial["regime"] == "monolingual" else None,
+                "num_used": trial.get("num_train_sentences")
+                if trial["regime"] == "monolingual"
+                else None,
                 "max_train_sentences": trial.get("corpus_max_train_sentences"),
                 "num_predictions": trial.get("num_predictions") or 0,
                 "perturbations": tuple(trial.get("robustness_perturbations") or ()),
@@ -87,9 +108,12 @@ def _rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
 
 
 def _name_fixed_embeddings(trials: pd.DataFrame) -> None:
-    """A target of the embeddings that comes with several of the rest is a fixed one, also where both are equal."""
+    """A target of the embeddings that comes with several of the rest is a fixed one, also where
+    both are equal."""
     pruned = trials[trials["embedding_sparsity"] > 0]
-    num_targets = pruned.groupby(["series", "embedding_sparsity"])["target_sparsity"].transform("nunique")
+    num_targets = pruned.groupby(["series", "embedding_sparsity"])["target_sparsity"].transform(
+        "nunique"
+    )
     fixed = pruned.loc[num_targets > 1, "embedding_sparsity"]
     trials.loc[fixed.index, "embeddings"] = [f"pruned to {value:g}" for value in fixed]
 
@@ -104,7 +128,9 @@ def _facts(trials: pd.DataFrame) -> pd.DataFrame:
     facts = grouped.max().astype(float).reset_index()
     known = [LANGUAGES.get(code) for code in facts["language"]]
     published = pd.Series([float(one.num_train) if one else float("nan") for one in known])
-    limited = published.where(facts["max_train_sentences"].isna(), published.clip(upper=facts["max_train_sentences"]))
+    limited = published.where(
+        facts["max_train_sentences"].isna(), published.clip(upper=facts["max_train_sentences"])
+    )
     facts["num_train_sentences"] = facts["num_used"].fillna(limited)
     facts["tier"] = [tier(one.num_train) if one else "" for one in known]
     facts["script"] = [one.script if one else "" for one in known]
@@ -118,7 +144,8 @@ def tier(num_train: int) -> str:
 
 
 def in_order(frame: pd.DataFrame, by: Sequence[str] = ("language",)) -> pd.DataFrame:
-    """By regime and settings, then `by`, embeddings, sparsity, and seed where there is one; tiers by size."""
+    """By regime and settings, then `by`, embeddings, sparsity, and seed where there is one; tiers
+    by size."""
     names = ["regime", "settings", *by, "embeddings", *LEVEL[:2], "seed"]
     names = [name for name in dict.fromkeys(names) if name in frame]
 
@@ -131,8 +158,13 @@ def in_order(frame: pd.DataFrame, by: Sequence[str] = ("language",)) -> pd.DataF
 
 
 def count_trials(rows: pd.DataFrame, by: Sequence[str], is_counted: pd.Series) -> pd.Series:
-    """Trials of the rows that count, in each group: one with a row for each of several languages counts once."""
-    return rows.assign(counted=rows["trial_id"].where(is_counted)).groupby(list(by))["counted"].nunique()
+    """Trials of the rows that count, in each group: one with a row for each of several languages
+    counts once."""
+    return (
+        rows.assign(counted=rows["trial_id"].where(is_counted))
+        .groupby(list(by))["counted"]
+        .nunique()
+    )
 
 
 def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> AnalysisTable:

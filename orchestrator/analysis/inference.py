@@ -1,4 +1,5 @@
-"""Across languages: signed-rank tests of the changes of F1, and a mixed model of what they depend on."""
+"""Across languages: signed-rank tests of the changes of F1, and a mixed model of what they depend
+on."""
 
 import warnings
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ def _tests(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
 
 
 def signed_rank(changes: np.ndarray) -> tuple[float | None, float | None]:
-    """Wilcoxon's statistic and two-sided p of changes, those of 0 left out; None where no change is left.
+    """Wilcoxon's statistic and two-sided p of changes, those of 0 left out; None where no change is
+    left.
 
     p is exact up to 50 languages without ties, else from the normal distribution.
     """
@@ -94,12 +96,18 @@ def _test_notes(table: pd.DataFrame, results: Results) -> list[str]:
         )
     few = int(((table["p_least"] > 0.05) & table["p"].notna()).sum())
     if few:
-        notes.append(f"Out of reach of p = 0.05 with the languages there are: {counted(few, 'test')}, see p_least.")
+        notes.append(
+            f"Out of reach of p = 0.05 with the languages there are: {counted(few, 'test')}, see p_least."
+        )
     if (table["regime"] == "multilingual").any():
-        notes.append("Languages of a multilingual trial share its model and are not independent: p is too small there.")
+        notes.append(
+            "Languages of a multilingual trial share its model and are not independent: p is too small there."
+        )
     undone = int(table["p"].isna().sum())
     if undone:
-        notes.append(f"No test of {counted(undone, 'level')}: no language with a change other than 0.")
+        notes.append(
+            f"No test of {counted(undone, 'level')}: no language with a change other than 0."
+        )
     return notes
 
 
@@ -154,9 +162,16 @@ def _fit(cells: pd.DataFrame, trials: pd.DataFrame, where: str) -> _Fit:
     num_languages = data["language"].nunique()
     if num_languages < MIN_LANGUAGES:
         return _Fit(
-            [], [f"{where}: no model of {counted(num_languages, 'language')}; it takes {MIN_LANGUAGES} or more."]
+            [],
+            [
+                f"{where}: no model of {counted(num_languages, 'language')}; it takes {MIN_LANGUAGES} or more."
+            ],
         )
-    varied = [name for name in ("sparsity", "log10_train", "embeddings_pruned") if data[name].nunique() > 1]
+    varied = [
+        name
+        for name in ("sparsity", "log10_train", "embeddings_pruned")
+        if data[name].nunique() > 1
+    ]
     constant = sorted({"sparsity", "log10_train", "embeddings_pruned"} - set(varied))
     if not varied:
         return _Fit([], [f"{where}: no model: neither sparsity, train size nor embeddings vary."])
@@ -166,17 +181,23 @@ def _fit(cells: pd.DataFrame, trials: pd.DataFrame, where: str) -> _Fit:
         "num_observations": len(data),
         "num_languages": num_languages,
         "num_trials": trials.loc[
-            trials["cell_id"].isin(cells.loc[is_usable, "cell_id"]) & trials["delta"].notna(), "trial_id"
+            trials["cell_id"].isin(cells.loc[is_usable, "cell_id"]) & trials["delta"].notna(),
+            "trial_id",
         ].nunique(),
         "num_missing": int((~is_usable).sum()),
     }
-    notes = [f"{where}: {', '.join(constant)} does not vary and is left out of the model."] if constant else []
+    notes = (
+        [f"{where}: {', '.join(constant)} does not vary and is left out of the model."]
+        if constant
+        else []
+    )
     rows, why = estimate(data, f"delta_f1 ~ {' * '.join(varied)}")
     return _Fit([row | counts for row in rows], [*notes, *(f"{where}: {reason}" for reason in why)])
 
 
 def estimate(data: pd.DataFrame, formula: str) -> tuple[list[Row], list[str]]:
-    """Terms with estimate, standard error and p, and notes; no terms when the model cannot be fitted.
+    """Terms with estimate, standard error and p, and notes; no terms when the model cannot be
+    fitted.
 
     Args:
         data: the columns of the formula, and `language`.
@@ -203,10 +224,17 @@ def estimate(data: pd.DataFrame, formula: str) -> tuple[list[Row], list[str]]:
     p_holm = pd.concat([pd.Series([np.nan]), corrected(p[1:], "holm")])
     rows: list[Row] = [
         {"term": term, "estimate": value, "std_error": error, "p": one, "p_holm": holm}
-        for term, value, error, one, holm in zip(terms, fitted.fe_params, errors, p, p_holm, strict=True)
+        for term, value, error, one, holm in zip(
+            terms, fitted.fe_params, errors, p, p_holm, strict=True
+        )
     ]
-    variances = (("sd_language", float(fitted.cov_re.iloc[0, 0])), ("sd_residual", float(fitted.scale)))
+    variances = (
+        ("sd_language", float(fitted.cov_re.iloc[0, 0])),
+        ("sd_residual", float(fitted.scale)),
+    )
     none = dict.fromkeys(("std_error", "p", "p_holm"))
     rows += [{"term": term, "estimate": variance**0.5, **none} for term, variance in variances]
     is_bound = variances[0][1] < AT_BOUND * variances[1][1]
-    return rows, ["sd_language is estimated at its bound, 0: languages differ no more than by chance."] * is_bound
+    return rows, [
+        "sd_language is estimated at its bound, 0: languages differ no more than by chance."
+    ] * is_bound

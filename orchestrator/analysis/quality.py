@@ -1,4 +1,5 @@
-"""F1 and its change to dense: by language, by group of languages, the worst, the tolerated, and pruned embeddings."""
+"""F1 and its change to dense: by language, by group of languages, the worst, the tolerated, and
+pruned embeddings."""
 
 import pandas as pd
 
@@ -35,13 +36,19 @@ def analyze_quality(results: Results) -> list[AnalysisTable]:
     """The tables quality, groups, worst, tally, tolerance, embeddings and embeddings_overall."""
     groups = group_changes(results)
     pruned, overall = prune_embeddings(results)
-    empty = [] if len(results.sparse_cells) else ["No sparse trials: nothing to compare with dense."]
+    empty = (
+        [] if len(results.sparse_cells) else ["No sparse trials: nothing to compare with dense."]
+    )
     return [
         finish(QUALITY, results.cells, [*hole_notes(results), *_pair_notes(results)]),
         finish(GROUPS, groups, _group_notes(results)),
         finish(WORST, find_worst(results, groups), empty or _worst_notes(groups)),
         finish(TALLY, tally(results), empty),
-        finish(TOLERATED, find_tolerated(results), empty or ["A sparsity without a change to dense is passed over."]),
+        finish(
+            TOLERATED,
+            find_tolerated(results),
+            empty or ["A sparsity without a change to dense is passed over."],
+        ),
         pruned,
         overall,
     ]
@@ -52,7 +59,9 @@ def _pair_notes(results: Results) -> list[str]:
     alone = sparse[sparse["f1"].notna() & sparse["dense_f1"].isna()]["trial_id"].nunique()
     notes = []
     if alone:
-        notes.append(f"No change to dense of {counted(alone, 'sparse trial')}: the same seed's dense trial has no F1.")
+        notes.append(
+            f"No change to dense of {counted(alone, 'sparse trial')}: the same seed's dense trial has no F1."
+        )
     if results.cells["num_seeds"].max() < 2:
         notes.append("No cell has two seeds: there is no spread over seeds.")
     return notes
@@ -60,7 +69,10 @@ def _pair_notes(results: Results) -> list[str]:
 
 def by_group(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows once for each grouping, with the columns `grouping` and `group`."""
-    parts = [frame.assign(grouping=name, group="all" if name == "all" else frame[name]) for name in GROUPINGS]
+    parts = [
+        frame.assign(grouping=name, group="all" if name == "all" else frame[name])
+        for name in GROUPINGS
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -88,10 +100,14 @@ def group_changes(results: Results) -> pd.DataFrame:
 def _group_notes(results: Results) -> list[str]:
     notes = ["Each language counts once, whatever the number of its sentences or seeds."]
     if results.cells["f1_mean"].isna().any():
-        notes.append("Where num_languages differs between sparsities, compare changes: they are paired, F1 is not.")
+        notes.append(
+            "Where num_languages differs between sparsities, compare changes: they are paired, F1 is not."
+        )
     unknown = sorted(set(results.cells.loc[results.cells["tier"] == "", "language"]))
     if unknown:
-        notes.append(f"No tier, script and family are known of {', '.join(unknown)}: group is null.")
+        notes.append(
+            f"No tier, script and family are known of {', '.join(unknown)}: group is null."
+        )
     return notes
 
 
@@ -108,8 +124,18 @@ def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
             "num_trials_compared": "num_trials",
         }
     )
-    names = [*CELL, "kind", "name", "delta_dense_mean", "relative_dense_mean", "num_languages", "num_trials"]
-    every = pd.concat([languages[names], sparse.loc[sparse["name"] != "", names]], ignore_index=True)
+    names = [
+        *CELL,
+        "kind",
+        "name",
+        "delta_dense_mean",
+        "relative_dense_mean",
+        "num_languages",
+        "num_trials",
+    ]
+    every = pd.concat(
+        [languages[names], sparse.loc[sparse["name"] != "", names]], ignore_index=True
+    )
     every = every.sort_values(["delta_dense_mean", "name"], na_position="last", kind="stable")
     grouped = every.groupby([*CELL, "kind"])
     worst = grouped.head(1).set_index([*CELL, "kind"])
@@ -120,8 +146,14 @@ def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worst_notes(groups: pd.DataFrame) -> list[str]:
-    alone = groups[(groups["grouping"] != "all") & (groups["num_languages"] == 1)]["group"].nunique()
-    return [f"A single language makes up {counted(alone, 'group')}: there the group is that language."] if alone else []
+    alone = groups[(groups["grouping"] != "all") & (groups["num_languages"] == 1)][
+        "group"
+    ].nunique()
+    return (
+        [f"A single language makes up {counted(alone, 'group')}: there the group is that language."]
+        if alone
+        else []
+    )
 
 
 def tally(results: Results) -> pd.DataFrame:
@@ -155,7 +187,9 @@ def find_tolerated(results: Results) -> pd.DataFrame:
             dict(zip(keys, place, strict=True))
             | {
                 "tolerated_sparsity": tolerated["target_sparsity"].max() if len(tolerated) else 0.0,
-                "relative_at_tolerated": tolerated["relative_dense_mean"].iloc[-1] if len(tolerated) else None,
+                "relative_at_tolerated": tolerated["relative_dense_mean"].iloc[-1]
+                if len(tolerated)
+                else None,
                 "exceeded_at": exceeded["target_sparsity"].min() if len(exceeded) else None,
                 "num_sparsities": len(measured),
                 "num_sparsities_missing": len(cells) - len(measured),
@@ -169,15 +203,19 @@ def find_tolerated(results: Results) -> pd.DataFrame:
 
 
 def pair_embeddings(results: Results) -> pd.DataFrame:
-    """A row a language, sparsity and seed of which pruned and dense embeddings were planned: `f1` and `f1_dense`.
+    """A row a language, sparsity and seed of which pruned and dense embeddings were planned: `f1`
+    and `f1_dense`.
 
-    The rows have the place, and the id, of the trial with pruned embeddings; NaN where one of the two has no F1.
+    The rows have the place, and the id, of the trial with pruned embeddings; NaN where one of the
+    two has no F1.
     """
     sparse = results.sparse
     pruned, dense = sparse[sparse["embeddings"] != "dense"], sparse[sparse["embeddings"] == "dense"]
     shared = ["series", "language", "target_sparsity"]
     cells = pruned[[*CELL, "language", "cell_id"]].drop_duplicates()
-    cells = cells.merge(dense[[*shared, "cell_id"]].drop_duplicates(), on=shared, suffixes=("", "_dense"))
+    cells = cells.merge(
+        dense[[*shared, "cell_id"]].drop_duplicates(), on=shared, suffixes=("", "_dense")
+    )
     values = results.trials[["cell_id", "language", "seed", "trial_id", "f1"]]
     left = cells.merge(values, on=["cell_id", "language"])
     right = cells.merge(
@@ -194,11 +232,16 @@ def prune_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
     """The tables `embeddings` and `embeddings_overall`."""
     pairs = pair_embeddings(results)
     if pairs.empty:
-        notes = ["No sparsity was planned with both pruned and dense embeddings: nothing to compare."]
+        notes = [
+            "No sparsity was planned with both pruned and dense embeddings: nothing to compare."
+        ]
         return finish(EMBEDDINGS_PRUNED, pairs, notes), finish(EMBEDDINGS_OVERALL, pairs, notes)
     pairs["delta"] = pairs["f1"] - pairs["f1_dense"]
     has_both = pairs["delta"].notna()
-    pairs["f1_both"], pairs["f1_dense_both"] = pairs["f1"].where(has_both), pairs["f1_dense"].where(has_both)
+    pairs["f1_both"], pairs["f1_dense_both"] = (
+        pairs["f1"].where(has_both),
+        pairs["f1_dense"].where(has_both),
+    )
     grouped = pairs.groupby([*CELL, "language"])
     table = grouped.agg(
         f1_pruned_mean=("f1_both", "mean"),
@@ -210,12 +253,18 @@ def prune_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
     ).reset_index()
     table["num_holes"] = table["num_rows"] - table["num_pairs"]
     grouped = table.groupby(CELL)["delta_embeddings_mean"]
-    overall = grouped.agg(delta_embeddings_mean="mean", delta_embeddings_std="std", num_languages="count", size="size")
+    overall = grouped.agg(
+        delta_embeddings_mean="mean", delta_embeddings_std="std", num_languages="count", size="size"
+    )
     overall["num_languages_missing"] = overall["size"] - overall["num_languages"]
     overall["num_trials"] = count_trials(pairs, CELL, has_both)
     holes = int(table["num_holes"].sum())
     notes = (
-        [f"An F1 is missing of {counted(holes, 'pair')} of a language and seed: counted in num_holes."] if holes else []
+        [
+            f"An F1 is missing of {counted(holes, 'pair')} of a language and seed: counted in num_holes."
+        ]
+        if holes
+        else []
     )
     return finish(EMBEDDINGS_PRUNED, in_order(table), notes), finish(
         EMBEDDINGS_OVERALL, in_order(overall.reset_index())

@@ -1,43 +1,80 @@
-"""F1 on sentences whose entities were replaced: how far it drops from the sentences as published, dense and sparse."""
+"""F1 on sentences whose entities were replaced: how far it drops from the sentences as published,
+dense and sparse."""
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.analysis.frames import CELL, SERIES, Results, count_trials, counted, finish, in_order
+from orchestrator.analysis.frames import (
+    CELL,
+    SERIES,
+    Results,
+    count_trials,
+    counted,
+    finish,
+    in_order,
+)
 from orchestrator.analysis.tables import ROBUST_OVERALL, ROBUST_TABLE, AnalysisTable
 from workers.trial import MICRO
 
-ROBUSTNESS_READ = ["trial_id", "language", "perturbation", "draw", "entity_type", "status", "reason", "f1"]
+ROBUSTNESS_READ = [
+    "trial_id",
+    "language",
+    "perturbation",
+    "draw",
+    "entity_type",
+    "status",
+    "reason",
+    "f1",
+]
 VALUES = ["clean", "perturbed", "drop", "relative_drop", "delta_dense", "delta_drop"]
 
 
 def analyze_robustness(results: Results, robustness: pa.Table) -> list[AnalysisTable]:
-    """The tables `robustness` and `robustness_overall`; `results` are of split test, which is what is perturbed."""
+    """The tables `robustness` and `robustness_overall`; `results` are of split test, which is what
+    is perturbed."""
     robustness = robustness.filter(pc.equal(robustness["entity_type"], MICRO))
     trials = _expected(results, robustness.to_pandas())
     if trials.empty:
-        notes = ["No perturbed sentences were scored: robustness.perturbations in the sweep names perturbations."]
+        notes = [
+            "No perturbed sentences were scored: robustness.perturbations in the sweep names perturbations."
+        ]
         return [finish(ROBUST_TABLE, trials, notes), finish(ROBUST_OVERALL, trials, notes)]
     table = _by_cell(trials)
     return [
         finish(ROBUST_TABLE, table, _notes(table)),
-        finish(ROBUST_OVERALL, _overall(table, trials), ["Perturbed sets differ in difficulty between languages."]),
+        finish(
+            ROBUST_OVERALL,
+            _overall(table, trials),
+            ["Perturbed sets differ in difficulty between languages."],
+        ),
     ]
 
 
 def _expected(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial, language and perturbation that its series scores: what was measured, or NaN."""
-    asked = results.trials[["series", "perturbations"]].explode("perturbations").dropna().drop_duplicates()
+    """A row a trial, language and perturbation that its series scores: what was measured, or
+    NaN."""
+    asked = (
+        results.trials[["series", "perturbations"]]
+        .explode("perturbations")
+        .dropna()
+        .drop_duplicates()
+    )
     asked = asked.rename(columns={"perturbations": "perturbation"})
-    scored = scores[scores["status"] == "scored"].groupby(["trial_id", "language", "perturbation"])["f1"]
+    scored = scores[scores["status"] == "scored"].groupby(["trial_id", "language", "perturbation"])[
+        "f1"
+    ]
     means = scored.agg(perturbed="mean", num_draws="count").reset_index()
-    trials = results.trials.merge(asked, on="series").merge(means, "left", ["trial_id", "language", "perturbation"])
+    trials = results.trials.merge(asked, on="series").merge(
+        means, "left", ["trial_id", "language", "perturbation"]
+    )
     trials["clean"] = trials["f1"]
     trials["drop"] = trials["clean"] - trials["perturbed"]
     trials["relative_drop"] = trials["drop"] / trials["clean"].where(trials["clean"] != 0)
     dense = trials[["trial_id", "language", "perturbation", "perturbed", "drop"]]
-    dense = dense.rename(columns={"trial_id": "dense_trial_id", "perturbed": "dense_perturbed", "drop": "dense_drop"})
+    dense = dense.rename(
+        columns={"trial_id": "dense_trial_id", "perturbed": "dense_perturbed", "drop": "dense_drop"}
+    )
     trials = trials.merge(dense, "left", ["dense_trial_id", "language", "perturbation"])
     trials["delta_dense"] = trials["perturbed"] - trials["dense_perturbed"]
     trials["delta_drop"] = trials["drop"] - trials["dense_drop"]
@@ -49,7 +86,9 @@ def _expected(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
         results.trials[["trial_id", "language", "series"]], on=["trial_id", "language"]
     )
     reasons = excused.drop_duplicates(["series", "language", "perturbation"])
-    return trials.merge(reasons[["series", "language", "perturbation", "reason"]].assign(is_excused=True), "left")
+    return trials.merge(
+        reasons[["series", "language", "perturbation", "reason"]].assign(is_excused=True), "left"
+    )
 
 
 def _by_cell(trials: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +103,9 @@ def _by_cell(trials: pd.DataFrame) -> pd.DataFrame:
         reason=("reason", "first"),
         is_excused=("is_excused", "any"),
     ).reset_index()
-    table = table.rename(columns={f"{side}_mean": f"f1_{side}_mean" for side in ("clean", "perturbed")})
+    table = table.rename(
+        columns={f"{side}_mean": f"f1_{side}_mean" for side in ("clean", "perturbed")}
+    )
     table = table.rename(columns={"perturbed_std": "f1_perturbed_std"})
     is_excused = table["is_excused"].astype(bool) & (table["num_seeds"] == 0)
     table["status"] = "scored"
@@ -78,7 +119,8 @@ def _by_cell(trials: pd.DataFrame) -> pd.DataFrame:
 def _overall(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     names = ["f1_clean", "f1_perturbed", "drop", "relative_drop", "delta_dense", "delta_drop"]
     counts = table.assign(
-        num_not_applicable=table["status"] == "not_applicable", num_languages_missing=table["status"] == "missing"
+        num_not_applicable=table["status"] == "not_applicable",
+        num_languages_missing=table["status"] == "missing",
     )
     keys = [*CELL, "perturbation"]
     overall = counts.groupby(keys).agg(
@@ -95,7 +137,9 @@ def _overall(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 def _notes(table: pd.DataFrame) -> list[str]:
     notes = []
-    excused = table[table["status"] == "not_applicable"].drop_duplicates([*SERIES[:1], "language", "perturbation"])
+    excused = table[table["status"] == "not_applicable"].drop_duplicates(
+        [*SERIES[:1], "language", "perturbation"]
+    )
     if len(excused):
         notes.append(
             f"Not applicable, with the reason beside: {counted(len(excused), 'pair')} of a language and perturbation."

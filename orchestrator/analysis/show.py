@@ -1,4 +1,5 @@
-"""Analysis tables on a terminal, 100 columns wide: sparsities across where there is one number a sparsity.
+"""Analysis tables on a terminal, 100 columns wide: sparsities across where there is one number a
+sparsity.
 
 Not all columns are shown; files have them all.
 """
@@ -27,8 +28,9 @@ HEADINGS = {"language": "lang", "embeddings": "embed"}
 class Matrix:
     """One number a sparsity: rows are told apart by `index`, columns by `across`.
 
-    `count` is what stands behind a number; in the last column what it is in most of the row, elsewhere above a number.
-    `trials`, where that is something else: how many trials stand behind a number, at most in the row.
+    `count` is what stands behind a number; in the last column what it is in most of the row,
+    elsewhere above a number. `trials`, where that is something else: how many trials stand behind a
+    number, at most in the row.
     """
 
     title: str
@@ -56,7 +58,9 @@ def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
     """One table: title, numbers by regime and settings, notes."""
     yield Text(f"{table.name}: {table.title}", style="bold", overflow="fold")
     rows = table.rows.to_pylist()
-    for (regime, settings), block in groupby(rows, key=lambda row: (row["regime"], row["settings"])):
+    for (regime, settings), block in groupby(
+        rows, key=lambda row: (row["regime"], row["settings"])
+    ):
         place = ", ".join(filter(None, (regime, settings)))
         of_block = list(block)
         for view in VIEWS[table.name]:
@@ -109,7 +113,9 @@ def _lines(view: Lines, rows: Sequence[Row]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for name, heading in view.headings.items():
         is_number = any(isinstance(row[name], float | int) for row in rows)
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        table.add_column(
+            heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
     for row in rows:
         table.add_row(*(ROUNDED.get(name, _text)(row[name]) for name in view.headings))
     return table
@@ -134,13 +140,23 @@ def _unlike(index: tuple[str, ...], last: tuple[str, ...]) -> list[str]:
 def _text(value: Any) -> str:
     if value is None:
         return ABSENT
-    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def _number(value: float | None, sign: str = "") -> str:
     """Three digits, without the zero before the point."""
     return (
-        ABSENT if value is None else f"{value:{sign}z.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
+        ABSENT
+        if value is None
+        else f"{value:{sign}z.3f}".replace("0.", ".", 1)
+        if abs(value) < 1
+        else f"{value:.3g}"
     )
 
 
@@ -162,21 +178,39 @@ def _perturbed(row: Row) -> str:
 
 
 def _interval(row: Row) -> str:
-    return ABSENT if row["low"] is None else f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
+    return (
+        ABSENT if row["low"] is None else f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
+    )
 
 
 def _change(
-    index: tuple[str, ...], counted: str = "pairs", count: str = "num_pairs", trials: str | None = None
+    index: tuple[str, ...],
+    counted: str = "pairs",
+    count: str = "num_pairs",
+    trials: str | None = None,
 ) -> Matrix:
     text = _plain("delta_dense_mean", "+")
-    return Matrix(title="change of F1 to dense", index=index, text=text, count=count, counted=counted, trials=trials)
+    return Matrix(
+        title="change of F1 to dense",
+        index=index,
+        text=text,
+        count=count,
+        counted=counted,
+        trials=trials,
+    )
 
 
 BY_LANGUAGE = ("language", "embeddings")
 BY_GROUP = ("grouping", "group", "embeddings")
 BY_PERTURBATION = ("perturbation", "embeddings")
 LEVEL = {"embeddings": "embeddings", "target_sparsity": "sparsity"}
-SIGNED = ("delta_dense_mean", "relative_dense_mean", "delta_embeddings_mean", "median_change", "estimate")
+SIGNED = (
+    "delta_dense_mean",
+    "relative_dense_mean",
+    "delta_embeddings_mean",
+    "median_change",
+    "estimate",
+)
 ROUNDED = {
     **dict.fromkeys(SIGNED, lambda value: _number(value, "+")),
     **dict.fromkeys(("delta_embeddings_std", "std_error"), _number),
@@ -209,14 +243,29 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     "worst": (
         Lines(
             LEVEL
-            | {"kind": "kind", "name": "loses most", "delta_dense_mean": "change", "relative_dense_mean": "relative"}
-            | {"num_languages": "languages", "num_trials": "trials", "num_compared": "of", "num_missing": "missing"}
+            | {
+                "kind": "kind",
+                "name": "loses most",
+                "delta_dense_mean": "change",
+                "relative_dense_mean": "relative",
+            }
+            | {
+                "num_languages": "languages",
+                "num_trials": "trials",
+                "num_compared": "of",
+                "num_missing": "missing",
+            }
         ),
     ),
     "tally": (
         Lines(
             LEVEL
-            | {"num_improved": "improve", "num_held": "hold", "num_dropped": "drop", "num_missing": "missing"}
+            | {
+                "num_improved": "improve",
+                "num_held": "hold",
+                "num_dropped": "drop",
+                "num_missing": "missing",
+            }
             | {"num_languages": "languages", "num_trials": "trials"}
         ),
     ),
@@ -243,7 +292,11 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     "embeddings_overall": (
         Lines(
             LEVEL
-            | {"delta_embeddings_mean": "change", "delta_embeddings_std": "std", "num_languages": "languages"}
+            | {
+                "delta_embeddings_mean": "change",
+                "delta_embeddings_std": "std",
+                "num_languages": "languages",
+            }
             | {"num_languages_missing": "missing", "num_trials": "trials"}
         ),
     ),
@@ -301,13 +354,25 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
         Lines(
             {"comparison": "comparison"}
             | LEVEL
-            | {"median_change": "median", "p": "p", "p_holm": "Holm", "p_bh": "BH", "p_least": "least p"}
+            | {
+                "median_change": "median",
+                "p": "p",
+                "p_holm": "Holm",
+                "p_bh": "BH",
+                "p_least": "least p",
+            }
             | {"num_tests": "tests", "num_languages": "languages", "num_trials": "trials"}
         ),
     ),
     "model": (
         Lines(
-            {"term": "term", "estimate": "estimate", "std_error": "std error", "p": "p", "p_holm": "Holm"}
+            {
+                "term": "term",
+                "estimate": "estimate",
+                "std_error": "std error",
+                "p": "p",
+                "p_holm": "Holm",
+            }
             | {"num_observations": "rows", "num_languages": "languages", "num_trials": "trials"}
         ),
     ),

@@ -1,8 +1,9 @@
-"""The tables that an analysis consists of: every column with its unit and meaning, and the thresholds in them.
+"""The tables that an analysis consists of: every column with its unit and meaning, and the
+thresholds in them.
 
-A change is sparse minus dense, so that a loss is negative; a drop is clean minus perturbed. Both are differences within
-one seed, averaged. Null is "not measured" or "not defined", and the counts beside it say how much was. Nothing is
-computed here, and nothing heavy imported.
+A change is sparse minus dense, so that a loss is negative; a drop is clean minus perturbed. Both
+are differences within one seed, averaged. Null is "not measured" or "not defined", and the counts
+beside it say how much was. Nothing is computed here, and nothing heavy imported.
 """
 
 from dataclasses import dataclass
@@ -17,17 +18,24 @@ HELD = 0.01
 TOLERANCE = 0.01
 """A sparsity is tolerated where F1 falls by at most this part of the dense one."""
 ROUNDING = 1e-9
-"""Differences of decimal fractions, such as 0.81 - 0.80, are compared with a threshold up to this."""
+"""Differences of decimal fractions, such as 0.81 - 0.80, are compared with a threshold up to
+this."""
 
-TIERS = ((100, "up to 100"), (1_000, "up to 1,000"), (10_000, "up to 10,000"), (10**9, "over 10,000"))
-"""Resource tiers: the largest published train split of each, in sentences (WikiANN: 100; 1,000; 5,000 and 10,000;
-15,000 and 20,000), whatever part of it a trial used."""
+TIERS = (
+    (100, "up to 100"),
+    (1_000, "up to 1,000"),
+    (10_000, "up to 10,000"),
+    (10**9, "over 10,000"),
+)
+"""Resource tiers: the largest published train split of each, in sentences (WikiANN: 100; 1,000;
+5,000 and 10,000; 15,000 and 20,000), whatever part of it a trial used."""
 GROUPINGS = ("all", "tier", "script", "family")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisTable:
-    """One finished table: what it is and what its columns mean (`table`), the rows, and what must be said of them."""
+    """One finished table: what it is and what its columns mean (`table`), the rows, and what must
+    be said of them."""
 
     table: Table
     rows: pa.Table
@@ -60,15 +68,31 @@ OF_CELL = {column.name: column for column in AGGREGATES.columns}
 TARGET, EMBEDDING = GRID_SCORED[2:4]
 SERIES = (
     REGIME,
-    Column("settings", TEXT, "What tells these settings from others in the results; null where all have one.", True),
+    Column(
+        "settings",
+        TEXT,
+        "What tells these settings from others in the results; null where all have one.",
+        True,
+    ),
 )
 EMBEDDINGS = Column(
-    "embeddings", TEXT, "Word embeddings: dense; pruned: to the sparsity of the rest; or pruned to another value."
+    "embeddings",
+    TEXT,
+    "Word embeddings: dense; pruned: to the sparsity of the rest; or pruned to another value.",
 )
 LEVEL = (TARGET, EMBEDDING, EMBEDDINGS)
 FACTS = (
-    _count("num_train_sentences", "Train sentences used; of a multilingual trial WikiANN's, up to the limit.", True),
-    Column("tier", TEXT, "Resource tier, by the published train split; null for a language not in the list.", True),
+    _count(
+        "num_train_sentences",
+        "Train sentences used; of a multilingual trial WikiANN's, up to the limit.",
+        True,
+    ),
+    Column(
+        "tier",
+        TEXT,
+        "Resource tier, by the published train split; null for a language not in the list.",
+        True,
+    ),
     Column("script", TEXT, "ISO 15924 script; null for a language not in the list.", True),
     Column("family", TEXT, "Language family; null for a language not in the list.", True),
 )
@@ -86,7 +110,10 @@ QUALITY = _table(
     OF_CELL["split"],
     *FACTS,
     *(OF_CELL[name] for name in ("f1_mean", "f1_std", "num_seeds")),
-    *(OF_CELL[name] for name in ("delta_dense_mean", "delta_dense_std", "relative_dense_mean", "num_pairs")),
+    *(
+        OF_CELL[name]
+        for name in ("delta_dense_mean", "delta_dense_std", "relative_dense_mean", "num_pairs")
+    ),
     OF_CELL["num_holes"],
 )
 
@@ -94,16 +121,27 @@ GROUPS = _table(
     "groups",
     "F1 and its change by resource tier, script and family: means over languages of each language's mean over seeds.",
     *SERIES,
-    Column("grouping", TEXT, f"What languages are grouped by: {', '.join(GROUPINGS)}; all: in one group."),
+    Column(
+        "grouping",
+        TEXT,
+        f"What languages are grouped by: {', '.join(GROUPINGS)}; all: in one group.",
+    ),
     Column("group", TEXT, "The tier, script or family; null for languages not in the list.", True),
     *LEVEL,
     _fraction("f1_mean", "Mean over the group's languages of their mean F1."),
-    _fraction("f1_std", "Sample standard deviation of the languages' mean F1; null below two languages."),
+    _fraction(
+        "f1_std", "Sample standard deviation of the languages' mean F1; null below two languages."
+    ),
     _count("num_languages", "Languages with an F1."),
     _count("num_trials", "Trials with an F1."),
     _fraction("delta_dense_mean", "Mean over the group's languages of their mean change to dense."),
-    _fraction("delta_dense_std", "Sample standard deviation of the languages' changes; null below two languages."),
-    _fraction("relative_dense_mean", "Mean over languages of their mean change as a part of the dense F1."),
+    _fraction(
+        "delta_dense_std",
+        "Sample standard deviation of the languages' changes; null below two languages.",
+    ),
+    _fraction(
+        "relative_dense_mean", "Mean over languages of their mean change as a part of the dense F1."
+    ),
     _count("num_languages_compared", "Languages with a change to dense."),
     _count("num_trials_compared", "Sparse trials with a change to dense."),
     _count("num_languages_missing", "Languages without an F1 here."),
@@ -116,7 +154,12 @@ WORST = _table(
     *SERIES,
     *LEVEL,
     Column("kind", TEXT, "language, tier, script or family."),
-    Column("name", TEXT, "The language or group that loses most; null where none can be compared.", True),
+    Column(
+        "name",
+        TEXT,
+        "The language or group that loses most; null where none can be compared.",
+        True,
+    ),
     _fraction("delta_dense_mean", "Its change to dense; above 0 where even the worst gains."),
     _fraction("relative_dense_mean", "That change as a part of the dense F1."),
     _count("num_languages", "Languages behind it."),
@@ -165,7 +208,9 @@ EMBEDDINGS_PRUNED = _table(
     _fraction("f1_pruned_mean", "Mean F1 with pruned embeddings, over the pairs."),
     _fraction("f1_dense_mean", "Mean F1 with dense embeddings, over the pairs."),
     _fraction("delta_embeddings_mean", "Mean of F1 with pruned minus F1 with dense embeddings."),
-    _fraction("delta_embeddings_std", "Its sample standard deviation over seeds; null below two pairs."),
+    _fraction(
+        "delta_embeddings_std", "Its sample standard deviation over seeds; null below two pairs."
+    ),
     _count("num_pairs", "Seeds with both."),
     _count("num_holes", "Seeds where either has no F1."),
 )
@@ -198,12 +243,19 @@ ROBUST_TABLE = _table(
     _fraction("f1_perturbed_std", "Its sample standard deviation over seeds; null below two."),
     _fraction("drop_mean", "Mean of clean minus perturbed F1."),
     _fraction("relative_drop_mean", "Mean of the drop as a part of the clean F1."),
-    _fraction("delta_dense_mean", "Mean of perturbed F1 minus that of the same seed's dense trial."),
-    _fraction("delta_drop_mean", "Mean of the drop minus that of the same seed's dense trial; above 0: less robust."),
+    _fraction(
+        "delta_dense_mean", "Mean of perturbed F1 minus that of the same seed's dense trial."
+    ),
+    _fraction(
+        "delta_drop_mean",
+        "Mean of the drop minus that of the same seed's dense trial; above 0: less robust.",
+    ),
     _count("num_draws", "Draws averaged, over all seeds together."),
     _count("num_seeds", "Seeds with a perturbed and a clean F1."),
     _count("num_pairs", "Of these, seeds whose dense trial has both, too."),
-    _count("num_holes", "Seeds that were planned or tried and lack one; 0 where it is not applicable."),
+    _count(
+        "num_holes", "Seeds that were planned or tried and lack one; 0 where it is not applicable."
+    ),
 )
 
 ROBUST_OVERALL = _table(
@@ -234,13 +286,22 @@ DISAGREEMENT = _table(
     *SERIES,
     LANGUAGE_SCORED,
     *LEVEL,
-    _count("num_pies", "Sentences whose modal prediction differs from dense; null without predictions.", True),
+    _count(
+        "num_pies",
+        "Sentences whose modal prediction differs from dense; null without predictions.",
+        True,
+    ),
     _count("num_sentences", "Sentences predicted; null without predictions.", True),
     _fraction("pie_share", "num_pies / num_sentences."),
     _count(
-        "num_undecided", "Sentences where, dense or sparse, no sequence came from more seeds than each other.", True
+        "num_undecided",
+        "Sentences where, dense or sparse, no sequence came from more seeds than each other.",
+        True,
     ),
-    _fraction("seed_share", "Share that two dense seeds predict differently, mean over pairs; null for one seed."),
+    _fraction(
+        "seed_share",
+        "Share that two dense seeds predict differently, mean over pairs; null for one seed.",
+    ),
     _count("num_pairs", "Seeds with predictions of the sparse and the dense trial."),
     _count("num_holes", "Seeds that were planned or tried and lack either."),
 )
@@ -251,7 +312,11 @@ PROFILE = _table(
     *SERIES,
     LANGUAGE_SCORED,
     *LEVEL,
-    Column("property", TEXT, "words; entities: annotated; unseen_entities: not in the train split; subwords_per_word."),
+    Column(
+        "property",
+        TEXT,
+        "words; entities: annotated; unseen_entities: not in the train split; subwords_per_word.",
+    ),
     Column("pies_mean", REAL, "Mean over the sentences that change; null where none does.", True),
     Column("others_mean", REAL, "Mean over the other sentences; null where there are none.", True),
     Column("difference", REAL, "pies_mean - others_mean.", True),
@@ -272,7 +337,11 @@ INTERVALS = _table(
     _fraction("low", "Lower end of the interval; null where nothing could be resampled."),
     _fraction("high", "Upper end of the interval."),
     _fraction("confidence", "Nominal coverage of the interval."),
-    Column("resampled", TEXT, "seeds and sentences; seeds: no predictions; sentences: one seed; nothing."),
+    Column(
+        "resampled",
+        TEXT,
+        "seeds and sentences; seeds: no predictions; sentences: one seed; nothing.",
+    ),
     _count("num_replicates", "Replicates; 0 where nothing could be resampled."),
     _count("num_pairs", "Seeds behind it."),
     _count("num_sentences", "Sentences behind it; null without predictions.", True),
@@ -291,7 +360,9 @@ TESTS = _table(
     _fraction("p", "Two-sided p-value."),
     _fraction("p_holm", "p, corrected by Holm over the family."),
     _fraction("p_bh", "p, corrected by Benjamini and Hochberg over the family."),
-    _fraction("p_least", "The lowest p that so many languages with a change other than 0 can give."),
+    _fraction(
+        "p_least", "The lowest p that so many languages with a change other than 0 can give."
+    ),
     _count("num_tests", "Tests in the family: of one regime, settings and comparison."),
     LANGUAGES_BEHIND,
     _count("num_languages_missing", "Languages without a change."),
@@ -311,7 +382,10 @@ MODEL = _table(
     _count("num_observations", "Cells and languages that the model was fitted to."),
     LANGUAGES_BEHIND,
     TRIALS_BEHIND,
-    _count("num_missing", "Cells and languages that are left out for want of a change or of a train size."),
+    _count(
+        "num_missing",
+        "Cells and languages that are left out for want of a change or of a train size.",
+    ),
 )
 
 ANALYSES = {

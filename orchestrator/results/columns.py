@@ -1,4 +1,5 @@
-"""What a column and a table are, and how the type and unit of a column follow from a dataclass field.
+"""What a column and a table are, and how the type and unit of a column follow from a dataclass
+field.
 
 Which tables and columns there are is said in `orchestrator.results.schema`.
 """
@@ -20,7 +21,8 @@ TIME = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `is_nullable`: null is "not measured" or "does not apply"; no value is ever NaN or infinite."""
+    """One column. `is_nullable`: null is "not measured" or "does not apply"; no value is ever NaN
+    or infinite."""
 
     name: str
     type: pa.DataType
@@ -31,7 +33,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table. A file of it is named for its rows' value of `key`; rows are in the order of `sort_by`."""
+    """One table. A file of it is named for its rows' value of `key`; rows are in the order of
+    `sort_by`."""
 
     name: str
     meaning: str
@@ -43,30 +46,43 @@ class Table:
     def arrow_schema(self) -> pa.Schema:
         """All columns, each with its unit and meaning as metadata."""
         return pa.schema(
-            pa.field(column.name, column.type, column.is_nullable, {"unit": column.unit, "meaning": column.meaning})
+            pa.field(
+                column.name,
+                column.type,
+                column.is_nullable,
+                {"unit": column.unit, "meaning": column.meaning},
+            )
             for column in self.columns
         )
 
     def subset(self, names: Sequence[str] | None) -> pa.Schema:
         """The Arrow schema of the columns named, in that order; of all when none are."""
-        return self.arrow_schema if names is None else pa.schema([self.arrow_schema.field(name) for name in names])
+        return (
+            self.arrow_schema
+            if names is None
+            else pa.schema([self.arrow_schema.field(name) for name in names])
+        )
 
     def build(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         """Rows, one mapping each with a value for every column, as an Arrow table.
 
         Raises:
-            StoreError: a column is missing or unknown, a value has the wrong type, or is null, NaN or infinite where
-                it must not be.
+            StoreError: a column is missing or unknown, a value has the wrong type, or is null, NaN
+                or infinite where it must not be.
         """
         names = set(self.arrow_schema.names)
         for row in rows:
             if row.keys() != names:
                 odd = ", ".join(sorted(row.keys() ^ names))
-                raise StoreError(f"{self.name}: {odd}: column missing or unknown; its columns are in results/schema.py")
+                raise StoreError(
+                    f"{self.name}: {odd}: column missing or unknown; its columns are in results/schema.py"
+                )
         try:
             table = pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow_schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise StoreError(f"{self.name}: {error}; see its columns in results/schema.py") from error
+            raise StoreError(
+                f"{self.name}: {error}; see its columns in results/schema.py"
+            ) from error
         for column in self.columns:
             self._check(column, [row[column.name] for row in rows], table[column.name])
         return table
@@ -75,14 +91,23 @@ class Table:
         where = f"{self.name}.{column.name}"
         if stored.null_count and not column.is_nullable:
             raise StoreError(f"{where}: null; every row needs a value")
-        if column.type in (WHOLE, SMALL) and (parts := [value for value in values if isinstance(value, float)]):
-            raise StoreError(f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an integer")
-        if column.type == REAL and (odd := [value for value in values if value is not None and not isfinite(value)]):
-            raise StoreError(f"{where}: {odd[0]} is not stored; give a finite number, or null for not measured")
+        if column.type in (WHOLE, SMALL) and (
+            parts := [value for value in values if isinstance(value, float)]
+        ):
+            raise StoreError(
+                f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an integer"
+            )
+        if column.type == REAL and (
+            odd := [value for value in values if value is not None and not isfinite(value)]
+        ):
+            raise StoreError(
+                f"{where}: {odd[0]} is not stored; give a finite number, or null for not measured"
+            )
 
 
 def arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
-    """Arrow type and nullability of a dataclass field's annotation, such as `int | None` or a Literal of strings."""
+    """Arrow type and nullability of a dataclass field's annotation, such as `int | None` or a
+    Literal of strings."""
     options = get_args(annotation) if NoneType in get_args(annotation) else (annotation,)
     kind = next(option for option in options if option is not NoneType)
     if get_origin(kind) is tuple:

@@ -1,8 +1,10 @@
-"""Tables to the bytes of a Parquet file and back, with the checks that make a foreign or damaged file an error.
+"""Tables to the bytes of a Parquet file and back, with the checks that make a foreign or damaged
+file an error.
 
-Files of one trial are many and small: they carry the schema's version and little else. Compact files are few and read
-by analysts: they carry unit and meaning of each column, for pyarrow as metadata of the field, for everyone else as JSON
-in the footer (DuckDB: `select * from parquet_kv_metadata('trials.parquet')`).
+Files of one trial are many and small: they carry the schema's version and little else. Compact
+files are few and read by analysts: they carry unit and meaning of each column, for pyarrow as
+metadata of the field, for everyone else as JSON in the footer (DuckDB: `select * from
+parquet_kv_metadata('trials.parquet')`).
 """
 
 import io
@@ -16,11 +18,16 @@ from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.schema import SCHEMA_VERSION
 
-VERSION_KEY, TABLE_KEY, COLUMNS_KEY = "sparsweep.schema_version", "sparsweep.table", "sparsweep.columns"
+VERSION_KEY, TABLE_KEY, COLUMNS_KEY = (
+    "sparsweep.schema_version",
+    "sparsweep.table",
+    "sparsweep.columns",
+)
 
 
 def encode_small(table: Table, rows: pa.Table) -> bytes:
-    """The file of one trial. Without statistics, dictionaries and documentation it is five times smaller and faster."""
+    """The file of one trial. Without statistics, dictionaries and documentation it is five times
+    smaller and faster."""
     return _write(
         rows.schema,
         [rows],
@@ -38,11 +45,15 @@ def encode_compact(table: Table, rows: pa.Table) -> bytes:
 
 def encode_compact_parts(table: Table, parts: Iterable[pa.Table]) -> bytes:
     """`encode_compact` of these rows, one row group a part."""
-    columns = {column.name: {"unit": column.unit, "meaning": column.meaning} for column in table.columns}
+    columns = {
+        column.name: {"unit": column.unit, "meaning": column.meaning} for column in table.columns
+    }
     return _write(table.arrow_schema, parts, _footer(table) | {COLUMNS_KEY: json.dumps(columns)})
 
 
-def decode(table: Table, data: bytes, where: object, columns: Sequence[str] | None = None) -> pa.Table:
+def decode(
+    table: Table, data: bytes, where: object, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Read what `encode_small` or `encode_compact` wrote.
 
     Args:
@@ -82,12 +93,18 @@ def _check_footer(table: Table, footer: dict[bytes, bytes], where: object) -> No
             "use the sparsweep that wrote them, or another results location"
         )
     if name != table.name:
-        raise StoreError(f"{where}: holds the table {name}, {table.name} belongs there; delete it, then run again")
+        raise StoreError(
+            f"{where}: holds the table {name}, {table.name} belongs there; delete it, then run again"
+        )
 
 
-def _write(schema: pa.Schema, parts: Iterable[pa.Table], footer: dict[str, str], **options: bool) -> bytes:
+def _write(
+    schema: pa.Schema, parts: Iterable[pa.Table], footer: dict[str, str], **options: bool
+) -> bytes:
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True, **options) as writer:
+    with pq.ParquetWriter(
+        buffer, schema, compression="zstd", write_page_checksum=True, **options
+    ) as writer:
         for rows in parts:
             writer.write_table(rows)
         writer.add_key_value_metadata(footer)

@@ -7,13 +7,15 @@ from typing import Any, TypedDict, cast
 
 from orchestrator.errors import StoreError
 from orchestrator.results.schema import MEASURED, PROVENANCE, SETTINGS
-from workers.trial import RECIPE_VERSION, PredictedSet, SentenceSet, TrialResult, TrialSpec
+from workers.result import PredictedSet, SentenceSet, TrialResult
+from workers.trial import RECIPE_VERSION, TrialSpec
 
 Row = dict[str, Any]
 
 
 class Circumstances(TypedDict):
-    """Of one try at a trial: by which sweep, that sweep as it was asked for, with what and where, and when.
+    """Of one try at a trial: by which sweep, that sweep as it was asked for, with what and where,
+    and when.
 
     `provenance` has values for some or all of the columns `provenance_*`; times have a time zone.
     """
@@ -27,7 +29,8 @@ class Circumstances(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """How a try at a trial failed: its `workers.trial.ErrorKind`, one line, and Python's traceback if there is one."""
+    """How a try at a trial failed: its `workers.trial.ErrorKind`, one line, and Python's traceback
+    if there is one."""
 
     kind: str
     message: str
@@ -54,10 +57,14 @@ def check_circumstances(circumstances: Circumstances) -> None:
             raise StoreError(f"{name}: {time} has no time zone; give one, such as datetime.UTC")
     known = [column.name.removeprefix("provenance_") for column in PROVENANCE]
     if unknown := sorted(circumstances["provenance"].keys() - set(known)):
-        raise StoreError(f"provenance: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
+        raise StoreError(
+            f"provenance: unknown key {', '.join(unknown)}; known are {', '.join(known)}"
+        )
 
 
-def trial_row(spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, num_attempts: int) -> Row:
+def trial_row(
+    spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, num_attempts: int
+) -> Row:
     """The row of `trials`."""
     result = None if isinstance(outcome, Failure) else outcome
     provenance = circumstances["provenance"]
@@ -65,7 +72,10 @@ def trial_row(spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, n
         **spec_columns(spec),
         **_try_columns(outcome, circumstances),
         **{column.name: getattr(result, column.name, None) for column in MEASURED},
-        **{column.name: provenance.get(column.name.removeprefix("provenance_")) for column in PROVENANCE},
+        **{
+            column.name: provenance.get(column.name.removeprefix("provenance_"))
+            for column in PROVENANCE
+        },
         "status": "completed" if result else "failed",
         "num_attempts": num_attempts,
         "duration_s": (circumstances["ended_at"] - circumstances["started_at"]).total_seconds(),
@@ -88,7 +98,10 @@ def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
         "robustness": [key | asdict(score) for score in result.robustness],
         "predictions": [key | row for one in result.predictions for row in _prediction_rows(one)],
         "curves": [key | asdict(point) for point in result.curve],
-        "layers": [key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights} for layer in result.layers],
+        "layers": [
+            key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights}
+            for layer in result.layers
+        ],
     }
 
 
@@ -99,18 +112,30 @@ def sentence_rows(sentences: SentenceSet) -> list[Row]:
 
 
 def _prediction_rows(one: PredictedSet) -> Iterator[Row]:
-    return _rows_of_set(one.sentences, ("predicted", "support", "num_predicted", "num_correct"), one)
+    return _rows_of_set(
+        one.sentences, ("predicted", "support", "num_predicted", "num_correct"), one
+    )
 
 
-def _rows_of_set(sentences: SentenceSet, names: tuple[str, ...], values: SentenceSet | PredictedSet) -> Iterator[Row]:
+def _rows_of_set(
+    sentences: SentenceSet, names: tuple[str, ...], values: SentenceSet | PredictedSet
+) -> Iterator[Row]:
     """One row a sentence, of these lists of `values`."""
-    place = {name: getattr(sentences, name) for name in ("set_id", "language", "split", "perturbation", "draw")}
+    place = {
+        name: getattr(sentences, name)
+        for name in ("set_id", "language", "split", "perturbation", "draw")
+    }
     for number, row in enumerate(zip(*(getattr(values, name) for name in names), strict=True)):
         yield place | {"sentence": number} | dict(zip(names, row, strict=True))
 
 
 def attempt_row(
-    attempt_id: str, number: int, status: str, spec: TrialSpec, outcome: Outcome, circumstances: Circumstances
+    attempt_id: str,
+    number: int,
+    status: str,
+    spec: TrialSpec,
+    outcome: Outcome,
+    circumstances: Circumstances,
 ) -> Row:
     """The row of `attempts`."""
     return _try_columns(outcome, circumstances) | {
@@ -125,7 +150,13 @@ def attempt_row(
 def plan_rows(sweep: str, trials: Iterable[TrialSpec]) -> list[Row]:
     """The rows of `plans` for one sweep, in its order."""
     return [
-        {"sweep": sweep, "position": position, "trial_id": spec.trial_id(), "cell_id": spec.cell_id(), **_grid(spec)}
+        {
+            "sweep": sweep,
+            "position": position,
+            "trial_id": spec.trial_id(),
+            "cell_id": spec.cell_id(),
+            **_grid(spec),
+        }
         for position, spec in enumerate(trials)
     ]
 

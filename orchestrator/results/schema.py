@@ -1,8 +1,8 @@
 """The tables that results consist of: every column with its name, type, unit and meaning.
 
-This is the only list of columns. The documentation (`describe`), the metadata of the Parquet files and the checks on
-reading and writing are made from it. What a sweep's settings mean is said once, in `orchestrator.sweep_spec`, and taken
-from there. Nothing is read or written here.
+This is the only list of columns. The documentation (`describe`), the metadata of the Parquet files
+and the checks on reading and writing are made from it. What a sweep's settings mean is said once,
+in `orchestrator.spec.sweep_spec`, and taken from there. Nothing is read or written here.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ from typing import get_args, get_origin
 
 import pyarrow as pa
 
-from orchestrator import sweep_spec
 from orchestrator.results.columns import (
     FLAG,
     REAL,
@@ -25,15 +24,19 @@ from orchestrator.results.columns import (
     type_name,
     unit_of,
 )
-from workers import trial
+from orchestrator.spec import sweep_spec
+from workers import result, tags, trial
 
 SCHEMA_VERSION = 3
-"""Part of every file. Raise it with any change of a column; files of another version are refused."""
+"""Part of every file. Raise it with any change of a column; files of another version are
+refused."""
 
 
 def describe() -> str:
     """All tables as Markdown, those of `sparsweep analyze` last."""
-    from orchestrator.analysis.tables import ANALYSES  # which are made of columns that are defined here
+    from orchestrator.analysis.tables import (
+        ANALYSES,  # which are made of columns that are defined here
+    )
 
     lines = [f"# Results, schema version {SCHEMA_VERSION}"]
     for table in (*TABLES.values(), AGGREGATES, *ANALYSES.values()):
@@ -48,7 +51,8 @@ def describe() -> str:
 
 
 def _settings(section: str, values: type, documented: type[sweep_spec.Section]) -> Iterator[Column]:
-    """One column a field of a section of `TrialSpec`, with the meaning that the sweep file's documentation gives it."""
+    """One column a field of a section of `TrialSpec`, with the meaning that the sweep file's
+    documentation gives it."""
     for field in fields(values):
         if field.name == "pools":  # a list of records; whoever needs it finds it in spec_json
             continue
@@ -57,7 +61,8 @@ def _settings(section: str, values: type, documented: type[sweep_spec.Section]) 
         is_fraction = info and any(getattr(limit, "le", None) == 1 for limit in info.metadata)
         unit = "fraction" if is_fraction else unit_of(name)
         meaning = info.description if info else RESOLVED_SETTINGS.get(name)
-        yield Column(name, kind, meaning or "", is_nullable or section in ("pruning", "robustness"), unit)
+        is_nullable = is_nullable or section in ("pruning", "robustness")
+        yield Column(name, kind, " ".join((meaning or "").split()), is_nullable, unit)
 
 
 RESOLVED_SETTINGS = {
@@ -74,8 +79,8 @@ SETTINGS = (
     *_settings("evaluation", trial.EvaluationSpec, sweep_spec.Evaluation),
     *_settings("robustness", trial.RobustnessSpec, sweep_spec.Robustness),
 )
-"""All settings of a trial, resolved, as columns. Those of pruning are null for dense trials, those of robustness where
-nothing is perturbed."""
+"""All settings of a trial, resolved, as columns. Those of pruning are null for dense trials, those
+of robustness where nothing is perturbed."""
 
 MEASURED_MEANINGS = {
     "achieved_sparsity": "Zeros among the prunable weights other than word embeddings after training, counted.",
@@ -106,8 +111,14 @@ MEASURED_MEANINGS = {
 
 
 MEASURED = tuple(
-    Column(field.name, arrow_type(field.type)[0], MEASURED_MEANINGS.get(field.name, ""), True, unit_of(field.name))
-    for field in fields(trial.TrialResult)
+    Column(
+        field.name,
+        arrow_type(field.type)[0],
+        MEASURED_MEANINGS.get(field.name, ""),
+        True,
+        unit_of(field.name),
+    )
+    for field in fields(result.TrialResult)
     if get_origin(field.type) is not tuple
 )
 """The scalars of `TrialResult`; null for failed trials."""
@@ -129,11 +140,18 @@ PROVENANCE = (
 TRIAL_ID = Column("trial_id", TEXT, "The trial; hash of all that can change its numbers.")
 CELL_ID = Column("cell_id", TEXT, "Trials that differ by seed only have the same.")
 SWEEP = Column("sweep", TEXT, "Name of the sweep that ran it.")
-REGIME = Column("regime", TEXT, "monolingual, or multilingual: one model trained on several languages together.")
+REGIME = Column(
+    "regime", TEXT, "monolingual, or multilingual: one model trained on several languages together."
+)
 LANGUAGE_SCORED = Column("language", TEXT, "WikiANN code of the language scored.")
 TARGETS = (
     Column("target_sparsity", REAL, "Sparsity asked for, in [0, 1); 0 is dense.", unit="fraction"),
-    Column("embedding_sparsity", REAL, "Sparsity asked for in the word embeddings; 0 is dense.", unit="fraction"),
+    Column(
+        "embedding_sparsity",
+        REAL,
+        "Sparsity asked for in the word embeddings; 0 is dense.",
+        unit="fraction",
+    ),
     Column("seed", WHOLE, "Seed of initialisation, data order and dropout."),
 )
 GRID = (
@@ -143,7 +161,9 @@ GRID = (
 )
 GRID_SCORED = (REGIME, LANGUAGE_SCORED, *TARGETS)
 ERROR = (
-    Column("error_kind", TEXT, f"Kind of failure, one of {', '.join(get_args(trial.ErrorKind))}.", True),
+    Column(
+        "error_kind", TEXT, f"Kind of failure, one of {', '.join(get_args(trial.ErrorKind))}.", True
+    ),
     Column("error_message", TEXT, "What went wrong, in one line.", True),
     Column("error_traceback", TEXT, "Python's traceback.", True),
 )
@@ -161,13 +181,27 @@ TRIALS = Table(
     columns=(
         TRIAL_ID,
         CELL_ID,
-        Column("dense_trial_id", TEXT, "The dense trial to compare with: same seed and settings; null if dense.", True),
+        Column(
+            "dense_trial_id",
+            TEXT,
+            "The dense trial to compare with: same seed and settings; null if dense.",
+            True,
+        ),
         SWEEP,
         *GRID,
         Column("languages", pa.list_(TEXT), "Codes of all languages trained on."),
-        Column("recipe_version", WHOLE, "Version of the code's recipe, raised when it changes the numbers of trials."),
+        Column(
+            "recipe_version",
+            WHOLE,
+            "Version of the code's recipe, raised when it changes the numbers of trials.",
+        ),
         Column("status", TEXT, "completed or failed."),
-        Column("num_attempts", WHOLE, "Rows of the trial in attempts, this one's included.", unit="count"),
+        Column(
+            "num_attempts",
+            WHOLE,
+            "Rows of the trial in attempts, this one's included.",
+            unit="count",
+        ),
         *ERROR,
         *TIMES,
         Column("duration_s", REAL, "From started_at to ended_at.", unit="s"),
@@ -184,10 +218,26 @@ TRIALS = Table(
     ),
 )
 
-PRECISION = Column("precision", REAL, "num_correct / num_predicted; null when nothing was predicted.", True, "fraction")
-RECALL = Column("recall", REAL, "num_correct / support; null when there is nothing to find.", True, "fraction")
-F1 = Column("f1", REAL, "2 num_correct / (num_predicted + support); null where that is 0 / 0.", True, "fraction")
-ENTITY_TYPE = Column("entity_type", TEXT, f"{', '.join(trial.ENTITY_TYPES)}, or micro: all entities together.")
+PRECISION = Column(
+    "precision",
+    REAL,
+    "num_correct / num_predicted; null when nothing was predicted.",
+    True,
+    "fraction",
+)
+RECALL = Column(
+    "recall", REAL, "num_correct / support; null when there is nothing to find.", True, "fraction"
+)
+F1 = Column(
+    "f1",
+    REAL,
+    "2 num_correct / (num_predicted + support); null where that is 0 / 0.",
+    True,
+    "fraction",
+)
+ENTITY_TYPE = Column(
+    "entity_type", TEXT, f"{', '.join(tags.ENTITY_TYPES)}, or micro: all entities together."
+)
 
 
 def _entity_counts(kind: pa.DataType, is_nullable: bool = False) -> tuple[Column, ...]:
@@ -232,12 +282,22 @@ ROBUSTNESS = Table(
     columns=(
         TRIAL_ID,
         *GRID_SCORED,
-        Column("perturbation", TEXT, f"Where new entities come from: {', '.join(trial.PERTURBATIONS)}."),
+        Column(
+            "perturbation", TEXT, f"Where new entities come from: {', '.join(trial.PERTURBATIONS)}."
+        ),
         Column("draw", WHOLE, "Number of the random draw, from 0."),
         ENTITY_TYPE,
-        Column("status", TEXT, "scored; or not_applicable: there is no language to take entities from."),
+        Column(
+            "status", TEXT, "scored; or not_applicable: there is no language to take entities from."
+        ),
         Column("reason", TEXT, "Why it is not applicable; the other numbers are then null.", True),
-        Column("num_replaced", WHOLE, "Entities of this type that were replaced, of support.", True, "count"),
+        Column(
+            "num_replaced",
+            WHOLE,
+            "Entities of this type that were replaced, of support.",
+            True,
+            "count",
+        ),
         PRECISION,
         RECALL,
         F1,
@@ -278,9 +338,20 @@ SENTENCES = Table(
         *SENTENCE_PLACE,
         Column("tokens", pa.list_(TEXT), "Its words."),
         Column("gold", pa.list_(TEXT), "The true tag of each word."),
-        Column("num_subwords", SMALL, "Sub-words of its words, special ones not counted.", unit="count"),
-        Column("num_unseen_entities", SMALL, "Its entities that are none of the train split's.", unit="count"),
-        Column("is_seen", FLAG, "Whether it is word for word a sentence of the train split as it was used."),
+        Column(
+            "num_subwords", SMALL, "Sub-words of its words, special ones not counted.", unit="count"
+        ),
+        Column(
+            "num_unseen_entities",
+            SMALL,
+            "Its entities that are none of the train split's.",
+            unit="count",
+        ),
+        Column(
+            "is_seen",
+            FLAG,
+            "Whether it is word for word a sentence of the train split as it was used.",
+        ),
     ),
 )
 
@@ -295,8 +366,17 @@ CURVES = Table(
         Column("step", WHOLE, "Optimizer steps done."),
         Column("loss", REAL, "Mean training loss since the row before."),
         Column("lr", REAL, "Learning rate of the step."),
-        Column("sparsity", REAL, "Sparsity that the schedule asks for, of word embeddings apart.", unit="fraction"),
-        Column("grad_norm", REAL, "2-norm of the gradient of the weights that are not pruned, before clipping."),
+        Column(
+            "sparsity",
+            REAL,
+            "Sparsity that the schedule asks for, of word embeddings apart.",
+            unit="fraction",
+        ),
+        Column(
+            "grad_norm",
+            REAL,
+            "2-norm of the gradient of the weights that are not pruned, before clipping.",
+        ),
     ),
 )
 
@@ -324,7 +404,11 @@ ATTEMPTS = Table(
     columns=(
         Column("attempt_id", TEXT, "The trial's id, a dash and 8 random hexadecimal digits."),
         TRIAL_ID,
-        Column("attempt", WHOLE, "Number of the try, from 1; two tries at the same time may have the same."),
+        Column(
+            "attempt",
+            WHOLE,
+            "Number of the try, from 1; two tries at the same time may have the same.",
+        ),
         SWEEP,
         Column(
             "status",
@@ -352,7 +436,18 @@ PLANS = Table(
 )
 
 TABLES = {
-    table.name: table for table in (TRIALS, SCORES, ROBUSTNESS, PREDICTIONS, SENTENCES, CURVES, LAYERS, ATTEMPTS, PLANS)
+    table.name: table
+    for table in (
+        TRIALS,
+        SCORES,
+        ROBUSTNESS,
+        PREDICTIONS,
+        SENTENCES,
+        CURVES,
+        LAYERS,
+        ATTEMPTS,
+        PLANS,
+    )
 }
 CHILD_TABLES = {
     "scores": "num_scores",
@@ -361,10 +456,12 @@ CHILD_TABLES = {
     "curves": "num_curve_points",
     "layers": "num_layers",
 }
-"""Tables with the numbers of completed trials, and the column of trials that says how many rows a trial has there."""
+"""Tables with the numbers of completed trials, and the column of trials that says how many rows a
+trial has there."""
 
 LARGE_TABLES = ("predictions",)
-"""Tables of which a sweep may have more rows than memory likes; their compact files are written trial by trial."""
+"""Tables of which a sweep may have more rows than memory likes; their compact files are written
+trial by trial."""
 
 AGGREGATES = Table(
     "aggregates",
@@ -375,15 +472,48 @@ AGGREGATES = Table(
     columns=(
         *GRID_SCORED[:-1],
         CELL_ID,
-        Column("settings", TEXT, "What tells the cell from others of this language and sparsity; null if alone.", True),
+        Column(
+            "settings",
+            TEXT,
+            "What tells the cell from others of this language and sparsity; null if alone.",
+            True,
+        ),
         Column("split", TEXT, "Split that was scored."),
-        Column("f1_mean", REAL, "Mean micro F1 over seeds; null when no seed has one.", True, "fraction"),
-        Column("f1_std", REAL, "Its sample standard deviation; null below two seeds.", True, "fraction"),
+        Column(
+            "f1_mean",
+            REAL,
+            "Mean micro F1 over seeds; null when no seed has one.",
+            True,
+            "fraction",
+        ),
+        Column(
+            "f1_std", REAL, "Its sample standard deviation; null below two seeds.", True, "fraction"
+        ),
         Column("num_seeds", WHOLE, "Seeds with an F1.", unit="count"),
-        Column("delta_dense_mean", REAL, "Mean of F1 minus that of the same seed's dense trial.", True, "fraction"),
-        Column("delta_dense_std", REAL, "Its sample standard deviation; null below two pairs.", True, "fraction"),
-        Column("relative_dense_mean", REAL, "Mean of that difference as a part of the dense F1.", True, "fraction"),
+        Column(
+            "delta_dense_mean",
+            REAL,
+            "Mean of F1 minus that of the same seed's dense trial.",
+            True,
+            "fraction",
+        ),
+        Column(
+            "delta_dense_std",
+            REAL,
+            "Its sample standard deviation; null below two pairs.",
+            True,
+            "fraction",
+        ),
+        Column(
+            "relative_dense_mean",
+            REAL,
+            "Mean of that difference as a part of the dense F1.",
+            True,
+            "fraction",
+        ),
         Column("num_pairs", WHOLE, "Seeds where both have an F1.", unit="count"),
-        Column("num_holes", WHOLE, "Seeds that were planned or tried and have no F1.", unit="count"),
+        Column(
+            "num_holes", WHOLE, "Seeds that were planned or tried and have no F1.", unit="count"
+        ),
     ),
 )

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
-from orchestrator.results.files import TableFiles
 from orchestrator.results.rows import spec_columns
 from orchestrator.results.schema import CHILD_TABLES
+from orchestrator.results.table_files import TableFiles
 from workers.trial import TrialSpec
 
 
@@ -36,16 +36,22 @@ def _check_trial(files: TableFiles, trial_id: str) -> None:
         raise StoreError("missing: it has not been run to its end; run the sweep again") from None
     where = f"trials/{trial_id}.parquet"
     if rows.num_rows != 1:
-        raise StoreError(f"{where}: {rows.num_rows} rows, exactly 1 is valid; delete it, then run the sweep again")
+        raise StoreError(
+            f"{where}: {rows.num_rows} rows, exactly 1 is valid; delete it, then run the sweep again"
+        )
     row = rows.to_pylist()[0]
     if row["status"] != "completed":
-        raise StoreError(f"{row['status']}: {row['error_kind']}: {row['error_message']}; run with --retry-failed")
+        raise StoreError(
+            f"{row['status']}: {row['error_kind']}: {row['error_message']}; run with --retry-failed"
+        )
     try:
         expected = spec_columns(TrialSpec.from_json(row["spec_json"]))
     except ValueError as error:
         raise StoreError(f"{where}: spec_json: {error}") from error
     if expected["trial_id"] != trial_id:
-        raise StoreError(f"{where}: its spec_json is trial {expected['trial_id']}; delete it, then run the sweep again")
+        raise StoreError(
+            f"{where}: its spec_json is trial {expected['trial_id']}; delete it, then run the sweep again"
+        )
     for column, value in expected.items():
         if row[column] != value:
             raise StoreError(
@@ -83,7 +89,9 @@ def _check_children(files: TableFiles, name: str, trial_id: str, num_rows: int) 
     except FileNotFoundError:
         raise StoreError(f"{where}: missing; {remedy}") from None
     if rows.num_rows != num_rows:
-        raise StoreError(f"{where}: {rows.num_rows} rows, its row in trials says {num_rows}; {remedy}")
+        raise StoreError(
+            f"{where}: {rows.num_rows} rows, its row in trials says {num_rows}; {remedy}"
+        )
     if pc.any(pc.not_equal(rows["trial_id"], trial_id)).as_py():
         raise StoreError(f"{where}: holds rows of another trial; {remedy}")
     return rows

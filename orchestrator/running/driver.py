@@ -1,7 +1,8 @@
 """Runs the trials that are left on Ray Tune: resources, order, retries, stopping.
 
-Tune schedules; what is done is what the results hold. Tune's own record of the run goes to a scratch folder that is
-deleted afterwards. Ray is imported inside functions: it reads its environment while it is imported.
+Tune schedules; what is done is what the results hold. Tune's own record of the run goes to a
+scratch folder that is deleted afterwards. Ray is imported inside functions: it reads its
+environment while it is imported.
 """
 
 import contextlib
@@ -19,14 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.contract import ELASTIC
 from orchestrator.errors import SweepError
-from orchestrator.plan import PlannedTrial, num_fitting
+from orchestrator.planning.plan import PlannedTrial, num_fitting
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.pace import TimeLimit, Timetable
 from orchestrator.running.progress import SweepProgress
-from orchestrator.running.ray_cluster import connected_ray, is_elastic, is_given_cluster, wait_for_nodes
+from orchestrator.running.ray_cluster import (
+    connected_ray,
+    is_elastic,
+    is_given_cluster,
+    wait_for_nodes,
+)
 from orchestrator.running.stopping import StopSignals
-from orchestrator.sweep_spec import Resources, SweepSpec
+from orchestrator.spec.sweep_spec import Resources, SweepSpec
 from workers.trial import ErrorKind, TrialSpec
 
 if TYPE_CHECKING:
@@ -36,8 +42,9 @@ RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
 
 MAX_NODE_LOSSES = 10
-"""Nodes that may be lost under one trial in one run without counting as its attempts. A node that announces that it
-leaves never counts, so ten that vanish under the same trial are rather its doing: it may take its node down with it."""
+"""Nodes that may be lost under one trial in one run without counting as its attempts. A node that
+announces that it leaves never counts, so ten that vanish under the same trial are rather its doing:
+it may take its node down with it."""
 
 TIME_LIMIT = "time limit"
 
@@ -52,7 +59,8 @@ class Sweep:
         progress: told of everything that happens.
         trainable: the class that runs trials; benchmarks of the driver give one that does nothing.
         reuse_workers: run trial after trial in one process; else each trial gets a new one.
-        signals: what listens to signals since the process started; None: listen while the sweep runs.
+        signals: what listens to signals since the process started; None: listen while the sweep
+            runs.
         completed: trials of the sweep that are done; how long they took says how long others take.
 
     Raises:
@@ -99,7 +107,8 @@ class Sweep:
     def run(self) -> None:
         """Run the trials, from the main thread; returns when none is left or after a stop.
 
-        While they run, SIGINT (Ctrl-C), SIGTERM and SIGUSR2 stop the sweep cleanly; a second Ctrl-C does not wait.
+        While they run, SIGINT (Ctrl-C), SIGTERM and SIGUSR2 stop the sweep cleanly; a second Ctrl-C
+        does not wait.
 
         Raises:
             SweepError: the resources that a trial asks for are not there.
@@ -116,7 +125,9 @@ class Sweep:
     def _run_on(self, ray: ModuleType) -> None:
         wait_for_nodes(ray, lambda: self.is_stopping)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        resources, concurrency = trial_resources(self.spec.resources, nodes, is_given_cluster(), is_elastic())
+        resources, concurrency = trial_resources(
+            self.spec.resources, nodes, is_given_cluster(), is_elastic()
+        )
         refuse_wrong_kernels(self.spec.pruning.kernels, has_gpu=resources["gpu"] > 0)
         name = f"sparsweep-stop-{secrets.token_hex(8)}"
         self._stop_signal = _make_stop_signal(name)
@@ -124,7 +135,9 @@ class Sweep:
             # In a thread, or Tune would take the signals.
             _run_in_thread(lambda: self._tune(resources, concurrency, name, scratch))
 
-    def _tune(self, resources: dict[str, float], concurrency: int, stop_signal: str, scratch: str) -> None:
+    def _tune(
+        self, resources: dict[str, float], concurrency: int, stop_signal: str, scratch: str
+    ) -> None:
         from ray import tune
 
         from orchestrator.running.events import StopWhenNoneRuns, SweepCallback
@@ -154,18 +167,24 @@ class Sweep:
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[callback],
-                # Left out, Tune would save at each trial's end, to a folder that other machines do not have.
+                # Left out, Tune would save at each trial's end, to a folder that other machines do
+                # not have.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=StopWhenNoneRuns(self, callback),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is told by the progress view
-        with ClusterWatch(callback.busy_nodes if is_elastic() else None, tick=self._stop_in_time) as callback.watch:
+        logging.getLogger("ray.tune").setLevel(
+            logging.CRITICAL
+        )  # what goes wrong is told by the progress view
+        with ClusterWatch(
+            callback.busy_nodes if is_elastic() else None, tick=self._stop_in_time
+        ) as callback.watch:
             tuner.fit()
 
     def _make_timetable(self) -> Timetable:
-        """What the time limit of the job leaves room for; only where there is one, it matters how long trials take."""
+        """What the time limit of the job leaves room for; only where there is one, it matters how
+        long trials take."""
         try:
             limit = TimeLimit.from_environment(os.environ, time.time())
         except ValueError as error:
@@ -186,7 +205,11 @@ class Sweep:
     def _admit(self, config: "Config") -> "Config | None":
         """The configuration with its latest start, or None if it is too late for that."""
         start_by = self._timetable.latest_start(config["trial_id"])
-        return None if start_by is not None and time.time() > start_by else config | {"start_by": start_by}
+        return (
+            None
+            if start_by is not None and time.time() > start_by
+            else config | {"start_by": start_by}
+        )
 
     def _is_wanted(self, config: "Config") -> bool:
         if not self.store.is_completed(config["trial_id"]):
@@ -210,7 +233,10 @@ class Sweep:
             "use_gpu": use_gpu,
             "stop_signal": stop_signal,
         }
-        return [{"trial_id": trial.trial_id, "trial": trial.spec.to_json(), **common} for trial in self.trials]
+        return [
+            {"trial_id": trial.trial_id, "trial": trial.spec.to_json(), **common}
+            for trial in self.trials
+        ]
 
     def handle_completed(self, trial_id: str, f1: float | None, seconds: float) -> None:
         """Its result is stored.
@@ -226,15 +252,22 @@ class Sweep:
     def handle_departure(
         self, searcher: "OrderedSearcher", config: "Config", started_at: datetime, message: str
     ) -> None:
-        """A worker saved its trial and ended, since its node leaves: the trial goes on elsewhere, as the next one."""
+        """A worker saved its trial and ended, since its node leaves: the trial goes on elsewhere,
+        as the next one."""
         self._record(config, started_at, "stopped", message, None)
         self.progress.moved(config["trial_id"], message)
         searcher.retry(config)
 
     def handle_node_loss(
-        self, searcher: "OrderedSearcher", config: "Config", started_at: datetime, message: str, details: str
+        self,
+        searcher: "OrderedSearcher",
+        config: "Config",
+        started_at: datetime,
+        message: str,
+        details: str,
     ) -> None:
-        """A worker was lost with its node, which does not count as an attempt of its trial, up to `MAX_NODE_LOSSES`."""
+        """A worker was lost with its node, which does not count as an attempt of its trial, up to
+        `MAX_NODE_LOSSES`."""
         num_losses = config["num_node_losses"] + 1
         config = config | {"num_node_losses": num_losses}
         if num_losses > MAX_NODE_LOSSES:
@@ -279,7 +312,12 @@ class Sweep:
             self.progress.failed(trial_id, kind, message)
 
     def _record(
-        self, config: "Config", started_at: datetime, kind: ErrorKind, message: str, details: str | None
+        self,
+        config: "Config",
+        started_at: datetime,
+        kind: ErrorKind,
+        message: str,
+        details: str | None,
     ) -> None:
         spec = TrialSpec.from_json(config["trial"])
         self.store.record_attempt(spec, **_attempt(config, started_at, kind, message, details))
@@ -309,12 +347,14 @@ def trial_resources(
     Args:
         asked: the sweep's `resources`.
         nodes: resources of each machine of the Ray cluster.
-        may_grow: whether machines may join later, so that a trial that fits on none may wait for one.
+        may_grow: whether machines may join later, so that a trial that fits on none may wait for
+            one.
         is_elastic: whether they join and leave all the time, so that those there now say nothing.
 
     Raises:
-        SweepError: a trial fits on no machine, unless the cluster may grow and `max_concurrent_trials` is given; or
-            what it needs is left to the machines that are there, of which an elastic cluster may have none.
+        SweepError: a trial fits on no machine, unless the cluster may grow and
+            `max_concurrent_trials` is given; or what it needs is left to the machines that are
+            there, of which an elastic cluster may have none.
     """
     gpus = asked.gpus_per_trial
     if is_elastic:
@@ -326,7 +366,10 @@ def trial_resources(
         return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, asked.max_concurrent_trials
     if gpus is None:
         gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
-    fitting = sum(num_fitting(node.get("CPU", 0), node.get("GPU", 0), asked.cpus_per_trial, gpus) for node in nodes)
+    fitting = sum(
+        num_fitting(node.get("CPU", 0), node.get("GPU", 0), asked.cpus_per_trial, gpus)
+        for node in nodes
+    )
     if fitting == 0 and not (may_grow and asked.max_concurrent_trials):
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
         raise SweepError(
@@ -341,19 +384,25 @@ def trial_resources(
 
 
 def refuse_wrong_kernels(kernels: str, has_gpu: bool) -> None:
-    """Kernels that cannot compute where the trials will run would fail every trial; better fail now.
+    """Kernels that cannot compute where the trials will run would fail every trial; better fail
+    now.
 
     Raises:
         SweepError: triton without a GPU, or numba with one.
     """
     if kernels == "triton" and not has_gpu:
-        raise SweepError("pruning.kernels: triton computes on GPUs, and trials get none here; use auto or numba")
+        raise SweepError(
+            "pruning.kernels: triton computes on GPUs, and trials get none here; use auto or numba"
+        )
     if kernels == "numba" and has_gpu:
-        raise SweepError("pruning.kernels: numba computes on CPUs, and trials get a GPU here; use auto or triton")
+        raise SweepError(
+            "pruning.kernels: numba computes on CPUs, and trials get a GPU here; use auto or triton"
+        )
 
 
 def _make_stop_signal(name: str) -> Any:
-    """A tiny actor beside the driver that running trials ask with each report whether they shall stop."""
+    """A tiny actor beside the driver that running trials ask with each report whether they shall
+    stop."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

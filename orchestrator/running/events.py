@@ -1,4 +1,5 @@
-"""What Ray Tune tells of trials, passed on to the sweep: progress, outcomes, workers that died and nodes that left."""
+"""What Ray Tune tells of trials, passed on to the sweep: progress, outcomes, workers that died and
+nodes that left."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,8 @@ from ray import cloudpickle, tune
 
 from orchestrator.running.nodes import ClusterWatch, is_node_loss
 from orchestrator.running.searcher import OrderedSearcher
-from workers.trial import ErrorKind, Progress
+from workers.result import Progress
+from workers.trial import ErrorKind
 
 if TYPE_CHECKING:
     from orchestrator.running.driver import Sweep
@@ -37,12 +39,16 @@ class SweepCallback(tune.Callback):
         self.leaving: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its parts to restore them one day; a sweep is not restored but planned anew."""
+        """Tune pickles its parts to restore them one day; a sweep is not restored but planned
+        anew."""
         return {}
 
     def busy_nodes(self) -> set[str] | None:
-        """Ids of the nodes on which trials run; None while a trial is left, waits for a worker or is just arriving."""
-        if self.searcher.num_left or not self.searcher.num_handed_out == len(self.started_at) == len(self.nodes):
+        """Ids of the nodes on which trials run; None while a trial is left, waits for a worker or
+        is just arriving."""
+        if self.searcher.num_left or not self.searcher.num_handed_out == len(
+            self.started_at
+        ) == len(self.nodes):
             return None
         return {node_id for node_id, _ in list(self.nodes.values())}
 
@@ -51,7 +57,9 @@ class SweepCallback(tune.Callback):
         self.started_at[trial.trial_id] = datetime.now(UTC)
         self.sweep.progress.started(trial.config["trial_id"])
 
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
+    ) -> None:
         """It told where it is; its last report comes as `on_trial_complete`."""
         if "node_id" in result:
             self.nodes[trial.trial_id] = (result["node_id"], result["hostname"])
@@ -77,7 +85,9 @@ class SweepCallback(tune.Callback):
             self.sweep.handle_completed(trial_id, result["f1"], result["seconds"])
         else:
             where = f"the worker on {result['hostname']} wrote its results where the driver does not see them"
-            self._failed(trial, "bad_data", f"{where}; give a results location that all machines share", None)
+            self._failed(
+                trial, "bad_data", f"{where}; give a results location that all machines share", None
+            )
         self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -86,10 +96,14 @@ class SweepCallback(tune.Callback):
         error, details = _read_error(trial)
         if trial.trial_id in self.leaving:
             message = f"its node {host} leaves"
-            self.sweep.handle_departure(self.searcher, trial.config, self._started_at(trial), message)
+            self.sweep.handle_departure(
+                self.searcher, trial.config, self._started_at(trial), message
+            )
         elif self._is_node_loss(error, node_id):
             message = f"the node {host} was lost" if host else "the node of its worker was lost"
-            self.sweep.handle_node_loss(self.searcher, trial.config, self._started_at(trial), message, details)
+            self.sweep.handle_node_loss(
+                self.searcher, trial.config, self._started_at(trial), message, details
+            )
         else:
             self._failed(trial, *_describe_error(error, details), details)
         self._forget(trial)
@@ -98,10 +112,17 @@ class SweepCallback(tune.Callback):
         if error is None or is_node_loss(error):
             return error is not None
         is_about_worker = isinstance(error, ray.exceptions.RayActorError)
-        return is_about_worker and node_id is not None and self.watch is not None and self.watch.is_lost(node_id)
+        return (
+            is_about_worker
+            and node_id is not None
+            and self.watch is not None
+            and self.watch.is_lost(node_id)
+        )
 
     def _failed(self, trial: Any, kind: ErrorKind, message: str, details: str | None) -> None:
-        self.sweep.handle_failure(self.searcher, trial.config, self._started_at(trial), kind, message, details)
+        self.sweep.handle_failure(
+            self.searcher, trial.config, self._started_at(trial), kind, message, details
+        )
 
     def _started_at(self, trial: Any) -> datetime:
         return self.started_at.get(trial.trial_id, datetime.now(UTC))
@@ -113,10 +134,12 @@ class SweepCallback(tune.Callback):
 
 
 class StopWhenNoneRuns(tune.Stopper):
-    """Ends Tune's run once the sweep stops and no worker has a trial, even if one waits for a node that may not come.
+    """Ends Tune's run once the sweep stops and no worker has a trial, even if one waits for a node
+    that may not come.
 
-    Trials that run report that they stopped, see `orchestrator.running.trainable`. One that does not for `PATIENCE_S`
-    has lost its node, or hangs; it is given up and goes on from its last checkpoint when the sweep is run again.
+    Trials that run report that they stopped, see `orchestrator.running.trainable`. One that does
+    not for `PATIENCE_S` has lost its node, or hangs; it is given up and goes on from its last
+    checkpoint when the sweep is run again.
     """
 
     def __init__(self, sweep: "Sweep", callback: SweepCallback):
@@ -132,13 +155,19 @@ class StopWhenNoneRuns(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to end all."""
-        return self.sweep.is_stopping and (not self.callback.started_at or self.sweep.stopping_s > PATIENCE_S)
+        return self.sweep.is_stopping and (
+            not self.callback.started_at or self.sweep.stopping_s > PATIENCE_S
+        )
 
 
 def _read_error(trial: Any) -> tuple[Exception | None, str]:
     """What Tune caught, and its text."""
     details = Path(trial.error_file).read_text()
-    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
+    error = (
+        cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        if trial.pickled_error_file
+        else None
+    )
     return error, details
 
 

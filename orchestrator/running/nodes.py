@@ -1,7 +1,9 @@
-"""Nodes of a Ray cluster that leave: told to take no more trials, let go when idle, and told apart from dead workers.
+"""Nodes of a Ray cluster that leave: told to take no more trials, let go when idle, and told apart
+from dead workers.
 
-Ray's word for "about to leave" is draining: a node that drains gets nothing new. One that is drained as idle ends by
-itself, and with it the job that brought it; Ray refuses that for a node on which anything is reserved.
+Ray's word for "about to leave" is draining: a node that drains gets nothing new. One that is
+drained as idle ends by itself, and with it the job that brought it; Ray refuses that for a node on
+which anything is reserved.
 """
 
 import logging
@@ -17,7 +19,7 @@ from typing import Any, Literal, Self
 
 import ray
 
-from cluster.raylet import is_reachable
+from cluster.node.raylet import is_reachable
 
 CHECK_EVERY_S = 0.5
 RELEASE_EVERY_S = 10.0
@@ -29,7 +31,11 @@ LEAVES_WITHIN_S = 60
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to a cluster's first node alone."""
 
-LOSS_TEXTS = ("its node has died", "placement group has been removed", "placement group was removed")
+LOSS_TEXTS = (
+    "its node has died",
+    "placement group has been removed",
+    "placement group was removed",
+)
 """What Ray's errors say of workers that ended with their node, or were let go with it."""
 
 Reason = Literal["DRAIN_NODE_REASON_PREEMPTION", "DRAIN_NODE_REASON_IDLE_TERMINATION"]
@@ -41,8 +47,8 @@ class ClusterWatch:
     """A thread that drains nodes while trials run; Tune's own thread must not wait for that.
 
     Args:
-        busy_nodes: ids of the nodes that run trials when no trial waits for a worker, else None: all may be needed.
-            None instead of a function where idle nodes stay.
+        busy_nodes: ids of the nodes that run trials when no trial waits for a worker, else None:
+            all may be needed. None instead of a function where idle nodes stay.
         tick: called twice a second.
     """
 
@@ -60,7 +66,10 @@ class ClusterWatch:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._closing.set()
         self._thread.join(DRAIN_TIMEOUT_S)
@@ -72,12 +81,17 @@ class ClusterWatch:
             self._announced.put(node_id)
 
     def is_lost(self, node_id: str) -> bool:
-        """Whether a node is gone or about to go. Ray itself takes up to half a minute to notice a death."""
+        """Whether a node is gone or about to go. Ray itself takes up to half a minute to notice a
+        death."""
         if node_id in self._draining:
             return True
         nodes = {node["NodeID"]: node for node in ray.nodes()}
         node = nodes.get(node_id)
-        return node is None or not node["Alive"] or not is_reachable(_raylet_address(node), PROBE_TIMEOUT_S)
+        return (
+            node is None
+            or not node["Alive"]
+            or not is_reachable(_raylet_address(node), PROBE_TIMEOUT_S)
+        )
 
     def _watch(self) -> None:
         released_s = time.monotonic()
@@ -85,11 +99,21 @@ class ClusterWatch:
             self._tick()
             try:
                 if (node_id := self._next_announced()) is not None:
-                    self._drain(node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S)
-                elif self._busy_nodes is not None and time.monotonic() - released_s >= RELEASE_EVERY_S:
+                    self._drain(
+                        node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S
+                    )
+                elif (
+                    self._busy_nodes is not None
+                    and time.monotonic() - released_s >= RELEASE_EVERY_S
+                ):
                     self._release_idle(self._busy_nodes)
                     released_s = time.monotonic()
-            except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:  # Ray is busy, or goes away
+            except (
+                ray.exceptions.RayError,
+                RuntimeError,
+                ValueError,
+                OSError,
+            ) as error:  # Ray is busy, or goes away
                 log.warning("nodes are not watched for a moment: %s", error)
 
     def _next_announced(self) -> str | None:
@@ -107,36 +131,67 @@ class ClusterWatch:
                 return
             if node_id not in busy and node_id not in self._draining:
                 self._remove_reservations(node_id)
-                self._drain(node_id, "DRAIN_NODE_REASON_IDLE_TERMINATION", "no trial is left for it", None)
+                self._drain(
+                    node_id, "DRAIN_NODE_REASON_IDLE_TERMINATION", "no trial is left for it", None
+                )
 
     def _remove_reservations(self, node_id: str) -> None:
-        """Tune keeps one idle worker for a trial that may come, and its resources reserved, so the node is not idle.
+        """Tune keeps one idle worker for a trial that may come, and its resources reserved, so the
+        node is not idle.
 
-        If a trial does come back later and Tune gives it to that worker, it meets a dead one, as after a node's loss.
+        If a trial does come back later and Tune gives it to that worker, it meets a dead one, as
+        after a node's loss.
         """
-        from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+        from ray.util.placement_group import (
+            PlacementGroup,
+            placement_group_table,
+            remove_placement_group,
+        )
 
         for group in placement_group_table().values():
-            is_ours = group["placement_group_id"].endswith(self._job_id)  # other drivers may use the cluster
+            is_ours = group["placement_group_id"].endswith(
+                self._job_id
+            )  # other drivers may use the cluster
             if is_ours and set(group["bundles_to_node_id"].values()) == {node_id}:
-                remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group["placement_group_id"]))))
+                remove_placement_group(
+                    PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group["placement_group_id"])))
+                )
 
     def _drain(self, node_id: str, reason: Reason, message: str, within_s: int | None) -> None:
-        words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "drain-node", f"--address={self._address}"]
+        words = [
+            sys.executable,
+            "-P",
+            "-m",
+            "ray.scripts.scripts",
+            "drain-node",
+            f"--address={self._address}",
+        ]
         words += [f"--node-id={node_id}", f"--reason={reason}", f"--reason-message={message}"]
         words += [] if within_s is None else [f"--deadline-remaining-seconds={within_s}"]
         try:
-            subprocess.run(words, check=True, capture_output=True, text=True, timeout=DRAIN_TIMEOUT_S, env=os.environ)
+            subprocess.run(
+                words,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=DRAIN_TIMEOUT_S,
+                env=os.environ,
+            )
         except subprocess.SubprocessError as error:
             # It may be busy after all, or gone by now; what is still there is asked again.
-            said = (error.stderr or error.stdout or "") if isinstance(error, subprocess.CalledProcessError) else error
+            said = (
+                (error.stderr or error.stdout or "")
+                if isinstance(error, subprocess.CalledProcessError)
+                else error
+            )
             log.info("node %s: not drained: %s", node_id, said)
         else:
             self._draining.add(node_id)
 
 
 def is_node_loss(error: BaseException) -> bool:
-    """Whether what Ray raised says by itself that a node is gone, or that a worker was let go with its node."""
+    """Whether what Ray raised says by itself that a node is gone, or that a worker was let go with
+    its node."""
     if getattr(error, "preempted", False) or isinstance(error, ray.exceptions.NodeDiedError):
         return True
     if not isinstance(error, ray.exceptions.RayActorError):

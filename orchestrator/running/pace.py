@@ -1,8 +1,10 @@
-"""Whether a trial can still end before its job's time limit, from how long others took. Pure: no clock, no Ray.
+"""Whether a trial can still end before its job's time limit, from how long others took. Pure: no
+clock, no Ray.
 
-A trial's cost is known when it is planned (`PlannedTrial.cost`); how many seconds a unit of cost takes here is learned
-from trials that are done. A trial that cannot end in time is left to the next job if it can end there; one that is
-longer than any job has to go from checkpoint to checkpoint anyway, so it may start whenever a worker is free.
+A trial's cost is known when it is planned (`PlannedTrial.cost`); how many seconds a unit of cost
+takes here is learned from trials that are done. A trial that cannot end in time is left to the next
+job if it can end there; one that is longer than any job has to go from checkpoint to checkpoint
+anyway, so it may start whenever a worker is free.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,8 @@ SAVING_S = 10.0
 """Before the deadline, for running trials to save their checkpoints: mBERT's has 2 GB."""
 
 STARTING_SHARE = 0.1
-"""Of a job: until its workers have started. A trial that needs nearly all of a job would fit in none otherwise."""
+"""Of a job: until its workers have started. A trial that needs nearly all of a job would fit in
+none otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,8 @@ class TimeLimit:
 
         Args:
             environment: of the driver.
-            now: the present time, in seconds since 1970. A new job has no more time than this one has in its beginning.
+            now: the present time, in seconds since 1970. A new job has no more time than this one
+                has in its beginning.
 
         Raises:
             ValueError: a value is not a number.
@@ -45,7 +49,9 @@ class TimeLimit:
         if deadline is None:
             return None
         length_s = _number(environment, JOB_LENGTH_S)
-        return cls(deadline=deadline, fresh_s=None if length_s is None else min(length_s, deadline - now))
+        return cls(
+            deadline=deadline, fresh_s=None if length_s is None else min(length_s, deadline - now)
+        )
 
     @property
     def stop_at(self) -> float:
@@ -67,7 +73,8 @@ class TimeLimit:
 
 @dataclass
 class Pace:
-    """Seconds a unit of cost, learned from trials: their median, since a few may have shared a machine with others."""
+    """Seconds a unit of cost, learned from trials: their median, since a few may have shared a
+    machine with others."""
 
     _ratios: list[float] = field(default_factory=list)
     _median: float | None = None
@@ -105,7 +112,8 @@ class Timetable:
         self.pace.learn(self._costs[trial_id], seconds)
 
     def has_started(self) -> None:
-        """A trial was given to a worker. The first may always start, or a sweep might for ever start jobs in vain."""
+        """A trial was given to a worker. The first may always start, or a sweep might for ever
+        start jobs in vain."""
         self._has_started_one = True
 
     def latest_start(self, trial_id: str) -> float | None:

@@ -1,7 +1,9 @@
-"""What a person sees while a sweep runs: how far it is, what runs now, how long it will take, what failed.
+"""What a person sees while a sweep runs: how far it is, what runs now, how long it will take, what
+failed.
 
-`SweepProgress` is told what happens, and knows nothing of Ray or of screens. Two views read it: `LiveView` redraws a
-few lines of a terminal, `PlainView` prints a line an event into a log. What is said after the end is up to the command.
+`SweepProgress` is told what happens, and knows nothing of Ray or of screens. Two views read it:
+`LiveView` redraws a few lines of a terminal, `PlainView` prints a line an event into a log. What is
+said after the end is up to the command.
 """
 
 import math
@@ -17,9 +19,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.languages import LANGUAGES
-from orchestrator.plan import PlannedTrial
-from workers.trial import Progress, TrialSpec
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.spec.languages import LANGUAGES
+from workers.result import Progress
+from workers.trial import TrialSpec
 
 SUMMARY_EVERY_S = 60.0
 
@@ -30,8 +33,8 @@ EventKind = Literal["started", "done", "failed", "retry", "moved", "stopped", "s
 class RunningTrial:
     """A trial that has been started and has not ended.
 
-    `first_fraction` is how much of it was done when it was first heard of: what an earlier run did says nothing about
-    how fast this one is.
+    `first_fraction` is how much of it was done when it was first heard of: what an earlier run did
+    says nothing about how fast this one is.
     """
 
     planned: PlannedTrial
@@ -62,7 +65,8 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """How a sweep stands at one moment. Times in seconds; `left_s` is None while nothing is known about speed."""
+    """How a sweep stands at one moment. Times in seconds; `left_s` is None while nothing is known
+    about speed."""
 
     num_done: int
     num_failed: int
@@ -160,7 +164,9 @@ class SweepProgress:
             trial = self._leave(trial_id)
             reached = trial.progress if trial else None
             self._tell(
-                "moved", trial_id, f"{message}, at step {reached.step}/{reached.num_steps}" if reached else message
+                "moved",
+                trial_id,
+                f"{message}, at step {reached.step}/{reached.num_steps}" if reached else message,
             )
 
     def put_back(self, trial_id: str) -> None:
@@ -173,7 +179,11 @@ class SweepProgress:
         with self._lock:
             trial = self._leave(trial_id)
             reached = trial.progress if trial else None
-            self._tell("stopped", trial_id, f"at step {reached.step}/{reached.num_steps}" if reached else "")
+            self._tell(
+                "stopped",
+                trial_id,
+                f"at step {reached.step}/{reached.num_steps}" if reached else "",
+            )
 
     def stopping(self, reason: str) -> None:
         """No more trials are started; those that run come to their end or to a checkpoint."""
@@ -222,9 +232,12 @@ class SweepProgress:
         self._events.append(Event(kind=kind, spec=spec, detail=" ".join(printable.split())))
 
     def _left_s(self, now: float) -> float | None:
-        """The cost that is left, at the rate at which cost was worked off since the first trial started."""
+        """The cost that is left, at the rate at which cost was worked off since the first trial
+        started."""
         running = self._running.values()
-        left = sum(trial.cost for trial_id, trial in self._planned.items() if trial_id not in self._ended)
+        left = sum(
+            trial.cost for trial_id, trial in self._planned.items() if trial_id not in self._ended
+        )
         left -= sum(trial.fraction * trial.planned.cost for trial in running)
         work = self._work + sum(trial.work for trial in running)
         if self._first_started_s is None or work <= 0:
@@ -246,21 +259,21 @@ def duration(seconds: float) -> str:
 
 
 def summary_line(progress: SweepProgress) -> str:
-    """The state of a sweep in one line: `12/32 done, 1 failed, 2 running, 17 left, about 14 min left`."""
+    """The state of a sweep in one line: `12/32 done, 1 failed, 2 running, 17 left, about 14 min
+    left`."""
     return _summary(progress.snapshot())
 
 
 def _summary(now: Snapshot) -> str:
-    counts = (
-        f"{now.num_done}/{now.num_total} done, {now.num_failed} failed, {len(now.running)} running, {now.num_left} left"
-    )
+    counts = f"{now.num_done}/{now.num_total} done, {now.num_failed} failed, {len(now.running)} running, {now.num_left} left"
     if now.left_s is None or now.stopping is not None or not (now.running or now.num_left):
         return counts
     return f"{counts}, about {duration(now.left_s)} left"
 
 
 def open_view(progress: SweepProgress, console: Console) -> AbstractContextManager[object]:
-    """Show a sweep's progress while the context is open: live on a terminal that can draw it, otherwise as lines."""
+    """Show a sweep's progress while the context is open: live on a terminal that can draw it,
+    otherwise as lines."""
     can_draw = console.is_interactive and not console.options.ascii_only
     return LiveView(progress, console) if can_draw else PlainView(progress, console)
 
@@ -304,7 +317,8 @@ class PlainView:
 
 
 class LiveView:
-    """A few lines at the bottom of a terminal, drawn twice a second: the sweep, what runs, what ended last."""
+    """A few lines at the bottom of a terminal, drawn twice a second: the sweep, what runs, what
+    ended last."""
 
     def __init__(self, progress: SweepProgress, console: Console):
         self.progress = progress
@@ -320,9 +334,12 @@ class LiveView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = self.progress.snapshot()
         header = list(self._header(now, options))
-        ended = [_line(str(event), _STYLES[event.kind]) for event in self._last_ended(3 if console.height >= 20 else 1)]
-        # Besides these: the table's head, the line that says "more", an empty one, where a typed ^C breaks no line, and
-        # one below, to which the cursor goes in the end.
+        ended = [
+            _line(str(event), _STYLES[event.kind])
+            for event in self._last_ended(3 if console.height >= 20 else 1)
+        ]
+        # Besides these: the table's head, the line that says "more", an empty one, where a typed ^C
+        # breaks no line, and one below, to which the cursor goes in the end.
         num_rows = max(1, console.height - len(header) - len(ended) - 4)
         yield from header
         if now.running:
@@ -340,7 +357,8 @@ class LiveView:
             yield _line(f"stopping: {now.stopping}", "yellow")
 
     def _last_ended(self, num: int) -> list[Event]:
-        """The last trials that were finished, and the last that failed, which would soon scroll away among those."""
+        """The last trials that were finished, and the last that failed, which would soon scroll
+        away among those."""
         events = self.progress.events()
         done = [event for event in events if event.kind == "done"]
         failed = [event for event in events if event.kind in ("failed", "retry")]
@@ -360,7 +378,9 @@ def _bar(now: Snapshot, width: int) -> Text:
     num_failed = math.ceil(width * now.num_failed / total)
     num_done = min(width - num_failed, math.floor(width * now.num_done / total))
     num_rest = width - num_done - num_failed
-    return Text.assemble(("━" * num_done, "green"), ("━" * num_failed, "red"), ("─" * num_rest, "bright_black"))
+    return Text.assemble(
+        ("━" * num_done, "green"), ("━" * num_failed, "red"), ("─" * num_rest, "bright_black")
+    )
 
 
 def _running_table(trials: tuple[RunningTrial, ...], width: int) -> Table:
@@ -369,7 +389,13 @@ def _running_table(trials: tuple[RunningTrial, ...], width: int) -> Table:
     has_host = is_wide and len({trial.host for trial in trials} - {None}) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("language", no_wrap=True)
-    for name, min_width in (("sparsity", 8), ("seed", 4), ("step", 11), ("loss", 6), ("sub-words/s", 11)):
+    for name, min_width in (
+        ("sparsity", 8),
+        ("seed", 4),
+        ("step", 11),
+        ("loss", 6),
+        ("sub-words/s", 11),
+    ):
         table.add_column(name, justify="right", no_wrap=True, min_width=min_width)
     table.add_column("phase", no_wrap=True, min_width=len("evaluating"))
     if has_host:
@@ -387,4 +413,10 @@ def _cells(trial: RunningTrial, is_wide: bool) -> list[str]:
     if progress is None or progress.phase == "loading":
         return [*cells, "", "", "", "loading"]
     loss = "" if progress.loss is None else f"{progress.loss:.3f}"
-    return [*cells, f"{progress.step}/{progress.num_steps}", loss, f"{progress.subwords_per_s:,.0f}", progress.phase]
+    return [
+        *cells,
+        f"{progress.step}/{progress.num_steps}",
+        loss,
+        f"{progress.subwords_per_s:,.0f}",
+        progress.phase,
+    ]

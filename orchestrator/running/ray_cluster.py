@@ -13,14 +13,22 @@ from types import ModuleType
 from typing import Any
 
 from cluster.contract import ELASTIC, NUM_NODES
-from cluster.private_ray import TUNE_ENVIRONMENT, private_ray
+from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
 
 NODES_WITHIN_S = 120.0
 
-PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE", "SPARSWEEP_CACHE")
-"""Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to whoever uses it."""
+PASSED_ON = (
+    "AWS_ENDPOINT_URL",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "HF_HUB_OFFLINE",
+    "SPARSWEEP_CACHE",
+)
+"""Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to
+whoever uses it."""
 
 
 def is_given_cluster() -> bool:
@@ -31,7 +39,9 @@ def is_given_cluster() -> bool:
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if address.startswith("ray://"):
-        raise SweepError(f"RAY_ADDRESS: {address} is for Ray's client; run on the cluster and give its HOST:PORT")
+        raise SweepError(
+            f"RAY_ADDRESS: {address} is for Ray's client; run on the cluster and give its HOST:PORT"
+        )
     return address not in ("", "local")
 
 
@@ -42,7 +52,8 @@ def is_elastic() -> bool:
 
 @contextlib.contextmanager
 def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
-    """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the block.
+    """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the
+    block.
 
     Args:
         signals: which Ray takes for itself while it connects; after that they are ours again.
@@ -79,17 +90,23 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
 def wait_for_nodes(ray: ModuleType, is_stopping: Callable[[], bool]) -> None:
     """Wait until as many machines are there as `NUM_NODES` says, if it does, or for two minutes.
 
-    How many trials run at a time is settled by what is there at the start. What does not come is done without.
+    How many trials run at a time is settled by what is there at the start. What does not come is
+    done without.
     """
     wanted, until = int(os.environ.get(NUM_NODES) or 0), time.monotonic() + NODES_WITHIN_S
-    while sum(node["Alive"] for node in ray.nodes()) < wanted and time.monotonic() < until and not is_stopping():
+    while (
+        sum(node["Alive"] for node in ray.nodes()) < wanted
+        and time.monotonic() < until
+        and not is_stopping()
+    ):
         time.sleep(0.5)
 
 
 def _connect(signals: StopSignals, **options: Any) -> None:
     """Connect, and take the signals again, of which Ray has taken SIGTERM for itself.
 
-    In the last moments of connecting, a tenth of a second, Ray's own handler in C++ still ends the process.
+    In the last moments of connecting, a tenth of a second, Ray's own handler in C++ still ends the
+    process.
     """
     import ray
 

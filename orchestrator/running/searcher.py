@@ -1,7 +1,8 @@
 """Hands a list of trials to Ray Tune in order, and again those that shall be retried.
 
-A searcher, not `grid_search`: Tune expands a grid of N dictionaries in O(N²) and, when workers are reused, not in
-order. Retries are ours as well, not Tune's: it would start a trial again whatever its error was.
+A searcher, not `grid_search`: Tune expands a grid of N dictionaries in O(N²) and, when workers are
+reused, not in order. Retries are ours as well, not Tune's: it would start a trial again whatever
+its error was.
 """
 
 from collections import deque
@@ -18,10 +19,13 @@ class OrderedSearcher(Searcher):
 
     Args:
         configs: one a trial.
-        is_wanted: asked just before a trial is handed out; False skips it (another driver has finished it).
+        is_wanted: asked just before a trial is handed out; False skips it (another driver has
+            finished it).
         is_stopping: True ends the search.
-        admit: gives the configuration as it shall be handed out now, or None: not now, a later one may go first.
-        on_none_admitted: called when nothing runs and none of those left is admitted, which ends the search.
+        admit: gives the configuration as it shall be handed out now, or None: not now, a later one
+            may go first.
+        on_none_admitted: called when nothing runs and none of those left is admitted, which ends
+            the search.
     """
 
     def __init__(
@@ -39,7 +43,8 @@ class OrderedSearcher(Searcher):
         self._admit, self._on_none_admitted = admit, on_none_admitted
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its searcher to restore it one day; a sweep is not restored but planned anew."""
+        """Tune pickles its searcher to restore it one day; a sweep is not restored but planned
+        anew."""
         return {}
 
     @property
@@ -53,7 +58,8 @@ class OrderedSearcher(Searcher):
         return len(self._running)
 
     def suggest(self, trial_id: str) -> Config | str | None:
-        """The next configuration; None while one that runs may still come back; else `Searcher.FINISHED`."""
+        """The next configuration; None while one that runs may still come back; else
+        `Searcher.FINISHED`."""
         finished: str = Searcher.FINISHED
         while not self._is_stopping() and (config := self._next()) is not None:
             if self._is_wanted(config):
@@ -69,7 +75,9 @@ class OrderedSearcher(Searcher):
         """Hand this configuration out next."""
         self._left.appendleft(config)
 
-    def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: Config | None = None, error: bool = False
+    ) -> None:
         """One trial less that may come back."""
         self._running.discard(trial_id)
 

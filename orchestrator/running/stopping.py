@@ -1,7 +1,8 @@
 """The signals that ask a sweep to stop, from the moment the process starts to its end.
 
-Python's own answer to SIGTERM and SIGUSR2 is to die at once. `StopSignals` remembers them instead, so that whoever runs
-the sweep can end it cleanly, also when they come while it is still being planned or while Ray is starting.
+Python's own answer to SIGTERM and SIGUSR2 is to die at once. `StopSignals` remembers them instead,
+so that whoever runs the sweep can end it cleanly, also when they come while it is still being
+planned or while Ray is starting.
 """
 
 import contextlib
@@ -13,7 +14,8 @@ from typing import Self
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 EARLY_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
-"""Those that are remembered while nothing runs yet; Ctrl-C then ends the command as in any other program."""
+"""Those that are remembered while nothing runs yet; Ctrl-C then ends the command as in any other
+program."""
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -36,19 +38,24 @@ class StopSignals:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what getsignal gave
 
     def take(self) -> None:
-        """Take the signals again from a library that took them for itself, as Ray does when it starts."""
+        """Take the signals again from a library that took them for itself, as Ray does when it
+        starts."""
         for number in EARLY_SIGNALS if self._stop is None else STOPPING_SIGNALS:
             signal.signal(number, self._handle)
 
     @contextlib.contextmanager
     def calling(self, stop: Callable[[str], None]) -> Iterator[None]:
-        """Inside the block each signal, Ctrl-C too, calls `stop` with its name, as does one that came before.
+        """Inside the block each signal, Ctrl-C too, calls `stop` with its name, as does one that
+        came before.
 
         A second Ctrl-C raises KeyboardInterrupt.
         """

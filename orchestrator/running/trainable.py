@@ -1,11 +1,13 @@
 """The class that Ray starts once a worker and uses for trial after trial.
 
-The first `step` of a trial says on which node it is; each further one runs it for half a second and reports how far it
-is; the last one commits the result. Whatever goes wrong inside a trial ends here, as a report of what it was; the
-driver decides whether it is tried again. Only the death of the process itself is left for the driver to notice.
+The first `step` of a trial says on which node it is; each further one runs it for half a second and
+reports how far it is; the last one commits the result. Whatever goes wrong inside a trial ends
+here, as a report of what it was; the driver decides whether it is tried again. Only the death of
+the process itself is left for the driver to notice.
 
-On a node that is about to leave (see `DRAIN_FILE`) a worker saves its trial's checkpoint, reports that it leaves, and
-ends with its next step. It must end: Ray Tune would otherwise hand it the next trial.
+On a node that is about to leave (see `DRAIN_FILE`) a worker saves its trial's checkpoint, reports
+that it leaves, and ends with its next step. It must end: Ray Tune would otherwise hand it the next
+trial.
 """
 
 import logging
@@ -26,8 +28,9 @@ from cluster.contract import DRAIN_FILE
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from workers.checkpoint import Checkpoint
+from workers.result import Progress, TrialResult
 from workers.run import prepare_process, run_trial
-from workers.trial import MICRO, ErrorKind, Progress, TrialError, TrialResult, TrialSpec
+from workers.trial import MICRO, ErrorKind, TrialError, TrialSpec
 
 REPORT_EVERY_S = 0.5
 
@@ -61,7 +64,9 @@ class TrialTrainable(tune.Trainable):
             return self._fail(error.kind, error)
         except OSError as error:  # files, object stores, the hub
             return self._fail("storage", error)
-        except Exception as error:  # the one broad except: a trial's failure must not stop the sweep
+        except (
+            Exception
+        ) as error:  # the one broad except: a trial's failure must not stop the sweep
             if self.resources[1]:
                 raise  # a fault on a GPU may stay with the process, so Tune shall end it
             return self._fail("unexpected", error)
@@ -75,7 +80,11 @@ class TrialTrainable(tune.Trainable):
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         """The work of a trial; what benchmarks of the driver replace."""
-        return (yield from run_trial(spec, prepare_process(*self.resources), self.checkpoint, self.kernels))
+        return (
+            yield from run_trial(
+                spec, prepare_process(*self.resources), self.checkpoint, self.kernels
+            )
+        )
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.spec = TrialSpec.from_json(config["trial"])
@@ -83,7 +92,9 @@ class TrialTrainable(tune.Trainable):
         self.sweep, self.asked_json = config["sweep"], config["asked_json"]
         self.kernels = config["kernels"]
         self.checkpoint = Checkpoint(
-            self.store.checkpoint(self.spec.trial_id()), self.spec.trial_id(), config["checkpoint_every_s"]
+            self.store.checkpoint(self.spec.trial_id()),
+            self.spec.trial_id(),
+            config["checkpoint_every_s"],
         )
         self.start_by = config["start_by"]
         self.started_at = datetime.now(UTC)
@@ -110,7 +121,8 @@ class TrialTrainable(tune.Trainable):
                 return {"done": False, "progress": asdict(progress)}
 
     def _arrive(self) -> dict[str, Any]:
-        """Say where the trial runs; not at all where it waited for a worker until it could not end in time any more."""
+        """Say where the trial runs; not at all where it waited for a worker until it could not end
+        in time any more."""
         self.has_arrived = True
         if self.start_by is not None and time.time() > self.start_by:
             return {"done": True, "outcome": "too_late"}

@@ -1,8 +1,9 @@
 """Submitted sweeps: what was sent where, so that it can be followed, stopped and gone on with.
 
-Each submission has a folder of its own, which only its owner can read, with the sweep as it was then and a record,
-`job.json`. The folder is below the results where these are a folder that the job shares, otherwise below the user's
-state folder. There is one live job per sweep unless one asks for more.
+Each submission has a folder of its own, which only its owner can read, with the sweep as it was
+then and a record, `job.json`. The folder is below the results where these are a folder that the job
+shares, otherwise below the user's state folder. There is one live job per sweep unless one asks for
+more.
 """
 
 import contextlib
@@ -23,10 +24,10 @@ from cluster.errors import ClusterError
 from cluster.job_files import state_folder, write_whole
 from cluster.profiles import KubernetesProfile, Profile, RayProfile, describe_profile
 from orchestrator.errors import SweepError
-from orchestrator.plan import PlannedTrial, num_fitting, plan_digest, trials_left
-from orchestrator.submission.clusters import make_profile
-from orchestrator.submission.outlook import machines
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.planning.outlook import machines
+from orchestrator.planning.plan import PlannedTrial, num_fitting, plan_digest, trials_left
+from orchestrator.spec.profiles import make_profile
+from orchestrator.spec.sweep_spec import SweepSpec
 from workers.storage import Location
 
 RECORD, END = "job.json", "end.json"
@@ -38,7 +39,8 @@ class JobRecord:
     """One submission.
 
     Attributes:
-        job_id: what the backend calls it; None while it is being sent, and for ever where that process died.
+        job_id: what the backend calls it; None while it is being sent, and for ever where that
+            process died.
         job_name: see `JobSpec`.
         profile_name: what `--on` said.
         profile: its fields, without defaults.
@@ -110,7 +112,9 @@ class Jobs:
 
     def left(self, retry_failed: bool = False) -> list[PlannedTrial] | None:
         """The trials that would run; None where the sweep is not planned."""
-        return None if self.planned is None else trials_left(self.planned, self.statuses, retry_failed)
+        return (
+            None if self.planned is None else trials_left(self.planned, self.statuses, retry_failed)
+        )
 
     def draft(self, profile: Profile, retry_failed: bool = False) -> JobSpec:
         """What would be submitted now.
@@ -132,7 +136,12 @@ class Jobs:
         )
 
     def submit(
-        self, profile_name: str, profile: Profile, *, another: bool = False, retry_failed: bool = False
+        self,
+        profile_name: str,
+        profile: Profile,
+        *,
+        another: bool = False,
+        retry_failed: bool = False,
     ) -> tuple[Submission, bool]:
         """Send the sweep, unless a live job has it.
 
@@ -147,17 +156,23 @@ class Jobs:
 
         Raises:
             SweepError: a live job runs another version of the sweep.
-            ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the attempt.
+            ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the
+                attempt.
         """
         job, shared = self.draft(profile, retry_failed), self._root(profile) != self._roots()[-1]
         # Two locks: of this user, whatever the cluster; and of all who share the results.
-        with _locked(self._roots()[-1]), _locked(self._root(profile)) if shared else contextlib.nullcontext():
+        with (
+            _locked(self._roots()[-1]),
+            _locked(self._root(profile)) if shared else contextlib.nullcontext(),
+        ):
             if not another and (live := self._live(job, profile_name, profile)):
                 return live, False
             job.folder.mkdir(mode=0o700)
             try:
                 record = self._record(job, profile_name, profile)
-                _write(job.folder, record)  # first: should we die while sending, the job is found by its name
+                _write(
+                    job.folder, record
+                )  # first: should we die while sending, the job is found by its name
                 record = replace(record, job_id=open_backend(profile).submit(job))
             except BaseException:
                 shutil.rmtree(job.folder, ignore_errors=True)
@@ -171,12 +186,17 @@ class Jobs:
 
     def records(self) -> list[tuple[Path, JobRecord]]:
         """Folder and record of every submission, the newest first; nobody is asked."""
-        found = [(file.parent, _read(file)) for root in self._roots() for file in root.glob(f"*/{RECORD}")]
+        found = [
+            (file.parent, _read(file))
+            for root in self._roots()
+            for file in root.glob(f"*/{RECORD}")
+        ]
         ours = [(folder, record) for folder, record in found if record.job_name == self._job_name]
         return sorted(ours, key=lambda one: one[1].submitted_at, reverse=True)
 
     def live(self) -> list[Submission]:
-        """Jobs that are not over, the newest first; where a new job takes an old one's name, that is one job."""
+        """Jobs that are not over, the newest first; where a new job takes an old one's name, that
+        is one job."""
         found: dict[str, Submission] = {}
         for one in (self._ask(folder, record) for folder, record in self.records()):
             if not one.status.state.is_terminal:
@@ -192,7 +212,8 @@ class Jobs:
         return job_name(self.sweep.name, self.sweep_id)
 
     def _live(self, job: JobSpec, profile_name: str, profile: Profile) -> Submission | None:
-        """A live job of the sweep; one without a record is that of a process that died while it submitted."""
+        """A live job of the sweep; one without a record is that of a process that died while it
+        submitted."""
         live = self.live()
         if not live:
             if strays := open_backend(profile).live_jobs(job.job_name):
@@ -203,7 +224,11 @@ class Jobs:
             return None
         first = live[0]
         if self.has_changed_since(first.record) or first.record.profile_name != profile_name:
-            what = "on" if first.record.profile_name != profile_name else "of another version of this sweep on"
+            what = (
+                "on"
+                if first.record.profile_name != profile_name
+                else "of another version of this sweep on"
+            )
             raise SweepError(
                 f"{self.sweep.name}: job {first.status.job_id} {what} {first.record.profile_name} is "
                 f"{first.status.state}; `sparsweep cancel` it first, or submit beside it with --another"
@@ -218,7 +243,10 @@ class Jobs:
             found = self._ask_backend(folder, record)
         except ClusterError as error:
             status = JobStatus(
-                job_id=record.job_id or "?", state=JobState.UNKNOWN, native="no answer", detail=str(error)
+                job_id=record.job_id or "?",
+                state=JobState.UNKNOWN,
+                native="no answer",
+                detail=str(error),
             )
             return Submission(folder, record, status)
         if found.status.state.is_terminal and found.status.state is not JobState.GONE:
@@ -231,7 +259,9 @@ class Jobs:
         if job_id is None:  # whoever submitted died while doing so
             job_id = next(iter(backend.live_jobs(record.job_name)), None)
         if job_id is None:
-            return Submission(folder, record, JobStatus(job_id="?", state=JobState.GONE, native="was never sent"))
+            return Submission(
+                folder, record, JobStatus(job_id="?", state=JobState.GONE, native="was never sent")
+            )
         status = backend.status(job_id)
         if record.profile.get("backend") == "slurm" and status.state is JobState.FAILED:
             status = _explain_unseen(folder, status)
@@ -255,7 +285,8 @@ class Jobs:
         return hashlib.sha256(self._freeze(profile).encode()).hexdigest()[:16]
 
     def _freeze(self, profile: Profile) -> str:
-        """The sweep as the job reads it: paths absolute, and on a cluster that grows, how far it may."""
+        """The sweep as the job reads it: paths absolute, and on a cluster that grows, how far it
+        may."""
         fields: dict[str, Any] = json.loads(self.sweep.model_dump_json(exclude_unset=True))
         fields["results"] = str(self.results)
         if self.planned:
@@ -268,21 +299,30 @@ class Jobs:
 
     def _root(self, profile: Profile) -> Path:
         """Where submissions go: to what the job shares with us, else to the user's own folder."""
-        is_shared = self.results.is_local and not isinstance(profile, KubernetesProfile | RayProfile)
+        is_shared = self.results.is_local and not isinstance(
+            profile, KubernetesProfile | RayProfile
+        )
         return self._roots()[0] if is_shared else self._roots()[-1]
 
     def _roots(self) -> list[Path]:
         own = state_folder() / "jobs" / f"{self.sweep.name}-{self.sweep_id}"
-        return [Path(self.results.path) / "jobs" / self.sweep.name, own] if self.results.is_local else [own]
+        return (
+            [Path(self.results.path) / "jobs" / self.sweep.name, own]
+            if self.results.is_local
+            else [own]
+        )
 
 
 def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
-    """Where machines join as they come, nobody can tell at the start what a trial gets and how many may run."""
+    """Where machines join as they come, nobody can tell at the start what a trial gets and how many
+    may run."""
     if profile.backend not in ("slurm", "kubernetes"):
         return {}
     there, asked = machines(profile), sweep.resources
     assert there is not None
-    gpus_per_trial = asked.gpus_per_trial if asked.gpus_per_trial is not None else float(min(1, there.gpus))
+    gpus_per_trial = (
+        asked.gpus_per_trial if asked.gpus_per_trial is not None else float(min(1, there.gpus))
+    )
     each = num_fitting(there.cpus, there.gpus, asked.cpus_per_trial, gpus_per_trial)
     if each == 0:
         raise SweepError(
@@ -292,19 +332,19 @@ def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
         )
     return {
         "gpus_per_trial": gpus_per_trial,
-        "max_concurrent_trials": min(there.num_machines * each, asked.max_concurrent_trials or math.inf),
+        "max_concurrent_trials": min(
+            there.num_machines * each, asked.max_concurrent_trials or math.inf
+        ),
     }
 
 
 def _explain_unseen(folder: Path, status: JobStatus) -> JobStatus:
     """A job whose log Slurm could not even open on the node."""
-    from cluster.slurm.files import SEEN
+    from cluster.slurm.shared_files import SEEN
 
     if (folder / SEEN).exists() or list(folder.glob("*.log")):
         return status
-    detail = (
-        f"{status.detail}; its first node did not see {folder}, which must be on a file system that all nodes share"
-    )
+    detail = f"{status.detail}; its first node did not see {folder}, which must be on a file system that all nodes share"
     return replace(status, detail=detail)
 
 
@@ -316,7 +356,9 @@ def _locked(root: Path) -> Iterator[None]:
         with Location.parse(str(root)).locked():
             yield
     except PermissionError as error:
-        raise ClusterError(f"{error.filename or root}: {error.strerror}; give results where you may write") from error
+        raise ClusterError(
+            f"{error.filename or root}: {error.strerror}; give results where you may write"
+        ) from error
 
 
 def _write_end(folder: Path, status: JobStatus) -> None:
@@ -328,7 +370,12 @@ def _read_end(folder: Path) -> JobStatus | None:
     try:
         fields = json.loads((folder / END).read_text())
         return JobStatus(**fields | {"state": JobState(fields["state"])})
-    except (OSError, ValueError, TypeError, KeyError):  # not over yet; or not readable, then the system is asked
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ):  # not over yet; or not readable, then the system is asked
         return None
 
 

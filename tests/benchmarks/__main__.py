@@ -1,9 +1,10 @@
-"""Measure planning, driving, reading and batching, and print each figure beside its target or its peer.
+"""Measure planning, driving, reading and batching, and print each figure beside its target or its
+peer.
 
     python -m tests.benchmarks [NAME ...] [--csv FILE]
 
-Timings on a shared machine are noisy: what is short is timed several times and the median is shown; peers are timed in
-the same run, in turns.
+Timings on a shared machine are noisy: what is short is timed several times and the median is shown;
+peers are timed in the same run, in turns.
 """
 
 import argparse
@@ -20,9 +21,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from cluster.private_ray import private_environment
-from orchestrator.plan import make_plan
-from orchestrator.sweep_spec import SweepSpec, load_sweep_spec
+from cluster.node.private_ray import private_environment
+from orchestrator.planning.plan import make_plan
+from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from tests.benchmarks import analysis, evaluation, kernels, status
 from tests.benchmarks.measurement import Measurement, exit_code, make_table, timed, write_csv
 
@@ -39,7 +40,14 @@ def commands() -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         help_s = tuple(timed(lambda: sparsweep("--help")) for _ in range(REPEATS))
         yield Measurement(what="sparsweep --help", values=help_s, unit="s", at_most=0.5)
-        large = ("plan", "smoke", "--set", f"seeds={list(range(834))}", "--set", f"results={folder}/none")
+        large = (
+            "plan",
+            "smoke",
+            "--set",
+            f"seeds={list(range(834))}",
+            "--set",
+            f"results={folder}/none",
+        )
         plan_s = tuple(timed(lambda: sparsweep(*large)) for _ in range(REPEATS))
         yield Measurement(what="sparsweep plan, 10,008 trials", values=plan_s, unit="s", at_most=2)
 
@@ -58,27 +66,36 @@ def queue() -> Iterator[Measurement]:
     searcher = OrderedSearcher(configs, is_wanted=lambda config: True, is_stopping=lambda: False)
     with tempfile.TemporaryDirectory() as folder, logged_at(logging.CRITICAL):
         generator = SearchGenerator(searcher)
-        experiment = Experiment("bench", TrialTrainable, num_samples=len(planned), storage_path=folder)
+        experiment = Experiment(
+            "bench", TrialTrainable, num_samples=len(planned), storage_path=folder
+        )
         generator.add_configurations([experiment])
         order = [generator.next_trial().config["trial_id"] for _ in planned]
     seconds = time.perf_counter() - started
     assert order == [trial.trial_id for trial in planned]
-    yield Measurement(what="10,008 trials planned, queued and ordered", values=(seconds,), unit="s", at_most=20)
+    yield Measurement(
+        what="10,008 trials planned, queued and ordered", values=(seconds,), unit="s", at_most=20
+    )
 
 
 def driver() -> Iterator[Measurement]:
-    """What the driver adds to a trial: trials that do nothing, on workers that are kept and on a new one each."""
+    """What the driver adds to a trial: trials that do nothing, on workers that are kept and on a
+    new one each."""
     from tests.benchmarks.idle import IdleTrainable
 
     kept = sweep_s(204, IdleTrainable, reuse_workers=True) / 204
-    yield Measurement(what="driver overhead a trial, results committed", values=(kept,), unit="s", at_most=0.1)
+    yield Measurement(
+        what="driver overhead a trial, results committed", values=(kept,), unit="s", at_most=0.1
+    )
     fresh = sweep_s(12, IdleTrainable, reuse_workers=False) / 12
-    yield Measurement(what="the same with a new worker each trial", values=(fresh / kept,), unit="x")
+    yield Measurement(
+        what="the same with a new worker each trial", values=(fresh / kept,), unit="x"
+    )
 
 
 def results() -> Iterator[Measurement]:
     """Committing, reading and aggregating 2,004 trials."""
-    from orchestrator.results.aggregate import aggregate
+    from orchestrator.analysis.aggregate import aggregate
     from orchestrator.results.store import ResultStore
     from tests.factories import make_circumstances, make_trial_result
 
@@ -90,18 +107,23 @@ def results() -> Iterator[Measurement]:
             store.commit_completed(trial.spec, make_trial_result(), **make_circumstances())
         commit_s = (time.perf_counter() - started) / len(planned)
         yield Measurement(what="commit of one trial, seven files", values=(commit_s,), unit="s")
-        yield Measurement(what="statuses of 2,004 trials", values=(timed(store.statuses),), unit="s")
+        yield Measurement(
+            what="statuses of 2,004 trials", values=(timed(store.statuses),), unit="s"
+        )
         yield Measurement(what="compact, 2,004 trials", values=(timed(store.compact),), unit="s")
         aggregate_s = timed(lambda: aggregate(store))
-        yield Measurement(what="aggregate, 2,004 trials, compacted", values=(aggregate_s,), unit="s")
+        yield Measurement(
+            what="aggregate, 2,004 trials, compacted", values=(aggregate_s,), unit="s"
+        )
 
 
 def batches() -> Iterator[Measurement]:
-    """A training step on random batches of a small language, in parts of similar length against one padded batch."""
+    """A training step on random batches of a small language, in parts of similar length against one
+    padded batch."""
     import workers.data.batch
     from workers.data import synthetic
     from workers.data.align import load_encoded
-    from workers.model import make_model
+    from workers.model.encoder import make_model
     from workers.run import prepare_process
     from workers.train import Training
 
@@ -122,14 +144,18 @@ def batches() -> Iterator[Measurement]:
     ratios = [step_s(16) / step_s(10**6) for _ in range(REPEATS)]
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
-    yield Measurement(what="step in parts of 16 against one padded batch", values=tuple(ratios), unit="x")
+    yield Measurement(
+        what="step in parts of 16 against one padded batch", values=tuple(ratios), unit="x"
+    )
 
 
 def smoke() -> Iterator[Measurement]:
     """The built-in sweep, from typing the command to its table."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = timed(lambda: sparsweep("run", "smoke", "--set", f"results={folder}/smoke"))
-    yield Measurement(what="sparsweep run smoke, 24 trials", values=(seconds,), unit="s", at_most=180)
+    yield Measurement(
+        what="sparsweep run smoke, 24 trials", values=(seconds,), unit="s", at_most=180
+    )
 
 
 def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
@@ -145,13 +171,16 @@ def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
         Sweep(spec, planned, ResultStore(folder), progress, trainable, reuse_workers).run()
         assert progress.snapshot().num_done == num_trials
         ended = sorted(row["ended_at"] for row in ResultStore(folder).read("trials").to_pylist())
-    # The first trials wait for their workers to import torch, which is paid once a worker, not once a trial.
+    # The first trials wait for their workers to import torch, which is paid once a worker, not once
+    # a trial.
     return (ended[-1] - ended[0]).total_seconds()
 
 
 def sparsweep(*words: str) -> None:
     """Run the command as a person does."""
-    subprocess.run([str(Path(sys.executable).with_name("sparsweep")), *words], check=True, capture_output=True)
+    subprocess.run(
+        [str(Path(sys.executable).with_name("sparsweep")), *words], check=True, capture_output=True
+    )
 
 
 @contextlib.contextmanager
@@ -189,11 +218,17 @@ def main() -> int:
     """Run the benchmarks named on the command line, or all; 1 when a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=main.__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)} (default: all)")
-    parser.add_argument("--csv", type=Path, default=Path("results/bench.csv"), help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: as many as there are CPUs)")
+    parser.add_argument(
+        "--csv", type=Path, default=Path("results/bench.csv"), help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of torch (default: as many as there are CPUs)"
+    )
     args = parser.parse_args()
     if unknown := set(args.names) - set(BENCHMARKS):
-        parser.error(f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+        parser.error(
+            f"{', '.join(sorted(unknown))}: no such benchmark; there are {', '.join(BENCHMARKS)}"
+        )
     if args.threads:
         torch.set_num_threads(args.threads)
     os.environ.update(private_environment())  # before any benchmark imports Ray

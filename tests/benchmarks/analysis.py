@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.analysis [--sentences N] [--languages N] [--keep FOLDER]
 
-The results are made up, with effects that are plausible: what sparsity costs grows with it, and more so for small
-languages and with pruned embeddings. They are written as the store's own files. The analysis runs in a process of its
-own, so that its memory is its own.
+The results are made up, with effects that are plausible: what sparsity costs grows with it, and
+more so for small languages and with pruned embeddings. They are written as the store's own files.
+The analysis runs in a process of its own, so that its memory is its own.
 """
 
 import argparse
@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.languages import LANGUAGES
 from orchestrator.results.parquet import encode_small
 from orchestrator.results.rows import Failure, Row, spec_columns, trial_row
 from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
+from orchestrator.spec.languages import LANGUAGES
 from tests.benchmarks.measurement import Measurement
 from tests.factories import PRUNING, make_circumstances, make_trial_result, make_trial_spec
-from workers.trial import ENTITY_TYPES, MICRO, PERTURBATIONS, SUBSETS, TAGS, DonorPool, RobustnessSpec, TrialSpec
+from workers.tags import ENTITY_TYPES, TAGS
+from workers.trial import MICRO, PERTURBATIONS, SUBSETS, DonorPool, RobustnessSpec, TrialSpec
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 SEEDS = (0, 1, 2)
@@ -41,10 +42,21 @@ ALONE = ("el", "he", "ja", "ka", "ko", "ml", "my", "ta", "te", "th", "zh")
 
 def main() -> int:
     """Make results, analyze them in a process of its own, print seconds and memory."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.analysis", description=main.__doc__)
-    parser.add_argument("--sentences", type=int, default=1_000, help="test sentences a language (default: %(default)s)")
-    parser.add_argument("--languages", type=int, default=len(LANGUAGES), help="(default: %(default)s)")
-    parser.add_argument("--keep", metavar="FOLDER", help="make the results here, or use those that are here")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.analysis", description=main.__doc__
+    )
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        default=1_000,
+        help="test sentences a language (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--languages", type=int, default=len(LANGUAGES), help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--keep", metavar="FOLDER", help="make the results here, or use those that are here"
+    )
     parser.add_argument("--measure", metavar="FOLDER", help="analyze these results and print JSON")
     args = parser.parse_args()
     if args.measure:
@@ -69,7 +81,12 @@ def analysis(
     told = json.loads(done.stdout.splitlines()[-1])
     what = f"analyze, {told['num_trials']:,} trials, {num_sentences:,} sentences a language, 1,000 replicates"
     yield Measurement(what=what, values=(told["seconds"],), unit="s", at_most=20)
-    yield Measurement(what="its peak memory, imports included", values=(told["peak_mib"],), unit="MiB", at_most=2_048)
+    yield Measurement(
+        what="its peak memory, imports included",
+        values=(told["peak_mib"],),
+        unit="MiB",
+        at_most=2_048,
+    )
 
 
 def measure(folder: str) -> dict[str, float]:
@@ -88,8 +105,9 @@ def measure(folder: str) -> dict[str, float]:
 class Sentences:
     """A made-up test split.
 
-    `tags`: places in TAGS of all words; `offsets`: the first word of each sentence, and the end. Of each entity:
-    `owners`, its sentence; `starts`, its first word; `ends`, the word behind it; `hardness` in [0, 1].
+    `tags`: places in TAGS of all words; `offsets`: the first word of each sentence, and the end. Of
+    each entity: `owners`, its sentence; `starts`, its first word; `ends`, the word behind it;
+    `hardness` in [0, 1].
     """
 
     set_id: str
@@ -120,7 +138,8 @@ def make_results(
     num_sentences: int = 1_000,
     state_of: Callable[[TrialSpec], str] = lambda spec: "completed",
 ) -> list[TrialSpec]:
-    """Write results of both regimes, all sparsities above 0 and dense, embeddings dense and pruned; returns the plan.
+    """Write results of both regimes, all sparsities above 0 and dense, embeddings dense and pruned;
+    returns the plan.
 
     Args:
         folder: the results location, local.
@@ -139,7 +158,11 @@ def make_results(
         state = state_of(spec)
         if state == "failed":
             failure = Failure(kind="out_of_memory", message="it did not fit", traceback=None)
-            files.write("trials", spec.trial_id(), TABLES["trials"].build([make_trial_row(spec, failure, {})]))
+            files.write(
+                "trials",
+                spec.trial_id(),
+                TABLES["trials"].build([make_trial_row(spec, failure, {})]),
+            )
         elif state == "completed":
             write_trial(files, spec, [sets[code] for code in spec.languages])
     store.write_plan("bench", specs)
@@ -159,10 +182,17 @@ class Files:
         file.write_bytes(encode_small(TABLES[name], rows))
 
 
-def make_specs(languages: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int]) -> list[TrialSpec]:
+def make_specs(
+    languages: Sequence[str], sparsities: Sequence[float], seeds: Sequence[int]
+) -> list[TrialSpec]:
     """One language each, and all together."""
-    levels = [(0.0, None), *((sparsity, embedding) for sparsity in sparsities for embedding in (None, sparsity))]
-    trained = [("monolingual", (code,)) for code in languages] + [("multilingual", tuple(sorted(languages)))]
+    levels = [
+        (0.0, None),
+        *((sparsity, embedding) for sparsity in sparsities for embedding in (None, sparsity)),
+    ]
+    trained = [("monolingual", (code,)) for code in languages] + [
+        ("multilingual", tuple(sorted(languages)))
+    ]
     return [
         make_trial_spec(
             regime=regime,
@@ -183,12 +213,16 @@ def make_robustness(languages: Sequence[str]) -> RobustnessSpec:
         for name in PERTURBATIONS
         for reason in [reason_of(code, name)]
     ]
-    return RobustnessSpec(perturbations=PERTURBATIONS, draws=DRAWS, seed=0, donor_fingerprint=None, pools=tuple(pools))
+    return RobustnessSpec(
+        perturbations=PERTURBATIONS, draws=DRAWS, seed=0, donor_fingerprint=None, pools=tuple(pools)
+    )
 
 
 def reason_of(language: str, perturbation: str) -> str | None:
     """Why there are no donors."""
-    return f"{language} is alone" if language in ALONE and perturbation != "within_language" else None
+    return (
+        f"{language} is alone" if language in ALONE and perturbation != "within_language" else None
+    )
 
 
 def make_sentences(language: str, num_sentences: int) -> Sentences:
@@ -209,7 +243,14 @@ def make_sentences(language: str, num_sentences: int) -> Sentences:
             ends.append(start + place + size)
     hardness = random.beta(0.6, 1.4, len(owners))
     columns = (np.array(values) for values in (owners, starts, ends))
-    return Sentences(f"{int.from_bytes(language.encode(), 'big'):016x}", language, tags, offsets, *columns, hardness)
+    return Sentences(
+        f"{int.from_bytes(language.encode(), 'big'):016x}",
+        language,
+        tags,
+        offsets,
+        *columns,
+        hardness,
+    )
 
 
 def sentence_table(one: Sentences) -> pa.Table:
@@ -217,7 +258,9 @@ def sentence_table(one: Sentences) -> pa.Table:
     size, lengths = one.num_sentences, np.diff(one.offsets)
     columns = place_columns(one) | {
         "language": same(one.language, size),
-        "tokens": lists(one.offsets, pa.array(["word"]).take(pa.array(np.zeros(one.offsets[-1], np.int32)))),
+        "tokens": lists(
+            one.offsets, pa.array(["word"]).take(pa.array(np.zeros(one.offsets[-1], np.int32)))
+        ),
         "gold": lists(one.offsets, pa.array(TAGS).take(pa.array(one.tags))),
         "num_subwords": pa.array((lengths + random.integers(0, 9, size)).astype(np.int32)),
         "num_unseen_entities": pa.array(one.per_sentence(one.hardness > 0.5)),
@@ -249,11 +292,14 @@ def table_of(name: str, columns: dict[str, pa.Array]) -> pa.Table:
 
 
 def miss_rate(spec: TrialSpec, language: str) -> float:
-    """What part of the entities is not found, as sparsity, the size of the language and embeddings would have it."""
+    """What part of the entities is not found, as sparsity, the size of the language and embeddings
+    would have it."""
     size = np.log10(LANGUAGES[language].num_train)
     base = 0.45 - 0.08 * size - (0.02 if spec.regime == "multilingual" else 0.0)
     cost = (0.5 - 0.08 * size) * spec.target_sparsity**6 + 0.15 * spec.embedding_sparsity**3
-    noise = np.random.default_rng([spec.seed, *language.encode(), int(1000 * spec.target_sparsity)]).normal(0, 0.01)
+    noise = np.random.default_rng(
+        [spec.seed, *language.encode(), int(1000 * spec.target_sparsity)]
+    ).normal(0, 0.01)
     return float(np.clip(base + cost + noise, 0.02, 0.98))
 
 
@@ -261,7 +307,9 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     key = {name: value for name, value in spec_columns(spec).items() if name in KEY}
     predicted = [predict(spec, key, one) for one in sets]
     scores = [row for _, counts, one in predicted for row in score_rows(key, one, counts)]
-    robustness = [row for _, counts, one in predicted for row in robustness_rows(key, spec, one, counts)]
+    robustness = [
+        row for _, counts, one in predicted for row in robustness_rows(key, spec, one, counts)
+    ]
     tables = {
         "predictions": pa.concat_tables([table for table, _, _ in predicted]),
         "scores": pa.Table.from_pylist(scores, TABLES["scores"].arrow_schema),
@@ -277,7 +325,9 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
         scores=(), robustness=(), predictions=(), curve=(), layers=(),
         num_train_sentences=sum(LANGUAGES[one.language].num_train for one in sets),
     )  # fmt: skip
-    files.write("trials", spec.trial_id(), TABLES["trials"].build([make_trial_row(spec, result, counts)]))
+    files.write(
+        "trials", spec.trial_id(), TABLES["trials"].build([make_trial_row(spec, result, counts)])
+    )
 
 
 KEY = ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")
@@ -287,9 +337,14 @@ def make_trial_row(spec: TrialSpec, outcome: Any, counts: dict[str, int]) -> Row
     return trial_row(spec, outcome, make_circumstances(sweep="bench"), 1) | counts
 
 
-def predict(spec: TrialSpec, key: Row, one: Sentences) -> tuple[pa.Table, tuple[int, int, int], Sentences]:
-    """A trial's rows of predictions for a set; and entities annotated, predicted and right in all sentences."""
-    random = np.random.default_rng([spec.seed, int(1000 * spec.target_sparsity), int(100 * spec.embedding_sparsity)])
+def predict(
+    spec: TrialSpec, key: Row, one: Sentences
+) -> tuple[pa.Table, tuple[int, int, int], Sentences]:
+    """A trial's rows of predictions for a set; and entities annotated, predicted and right in all
+    sentences."""
+    random = np.random.default_rng(
+        [spec.seed, int(1000 * spec.target_sparsity), int(100 * spec.embedding_sparsity)]
+    )
     chance = np.clip(one.hardness + random.normal(0, 0.05, len(one.hardness)), 0, 1)
     is_missed = chance > 1 - miss_rate(spec, one.language) * 0.9
     is_lost = is_missed & (random.random(len(chance)) < 0.5)  # the others get another type
@@ -299,7 +354,9 @@ def predict(spec: TrialSpec, key: Row, one: Sentences) -> tuple[pa.Table, tuple[
         tags[words] = 0 if is_lost[place] else (tags[words] + 1) % 6 + 1
     support, found = one.per_sentence(chance >= 0), one.per_sentence(~is_lost)
     correct = one.per_sentence(~is_missed)
-    columns = place_columns(one) | {name: same(value, one.num_sentences) for name, value in key.items()}
+    columns = place_columns(one) | {
+        name: same(value, one.num_sentences) for name, value in key.items()
+    }
     columns |= {
         "language": same(one.language, one.num_sentences),
         "predicted": lists(one.offsets, pa.array(TAGS).take(pa.array(tags))),
@@ -307,16 +364,33 @@ def predict(spec: TrialSpec, key: Row, one: Sentences) -> tuple[pa.Table, tuple[
         "num_predicted": pa.array(found),
         "num_correct": pa.array(correct),
     }
-    return table_of("predictions", columns), (int(support.sum()), int(found.sum()), int(correct.sum())), one
+    return (
+        table_of("predictions", columns),
+        (int(support.sum()), int(found.sum()), int(correct.sum())),
+        one,
+    )
 
 
 def score_rows(key: Row, one: Sentences, counts: tuple[int, int, int]) -> Iterator[Row]:
-    """A row a split, subset and entity type; those other than micro on all test sentences only take up room."""
-    places: Iterable[tuple[str, str, str]] = product(("validation", "test"), SUBSETS, (*ENTITY_TYPES, MICRO))
+    """A row a split, subset and entity type; those other than micro on all test sentences only take
+    up room."""
+    places: Iterable[tuple[str, str, str]] = product(
+        ("validation", "test"), SUBSETS, (*ENTITY_TYPES, MICRO)
+    )
     for split, subset, entity_type in places:
         is_wanted = (split, subset, entity_type) == ("test", "all", MICRO)
-        place = {"language": one.language, "split": split, "subset": subset, "entity_type": entity_type}
-        yield key | place | {"num_sentences": one.num_sentences} | values(counts if is_wanted else (8, 8, 1))
+        place = {
+            "language": one.language,
+            "split": split,
+            "subset": subset,
+            "entity_type": entity_type,
+        }
+        yield (
+            key
+            | place
+            | {"num_sentences": one.num_sentences}
+            | values(counts if is_wanted else (8, 8, 1))
+        )
 
 
 def values(counts: tuple[int, int, int]) -> Row:
@@ -331,12 +405,20 @@ def values(counts: tuple[int, int, int]) -> Row:
     }
 
 
-def robustness_rows(key: Row, spec: TrialSpec, one: Sentences, counts: tuple[int, int, int]) -> Iterator[Row]:
+def robustness_rows(
+    key: Row, spec: TrialSpec, one: Sentences, counts: tuple[int, int, int]
+) -> Iterator[Row]:
     for number, name in enumerate(PERTURBATIONS):
         place = key | {"language": one.language, "perturbation": name}
         reason = reason_of(one.language, name)
         if reason is not None:
-            told = {"entity_type": MICRO, "draw": 0, "status": "not_applicable", "reason": reason, "num_replaced": None}
+            told = {
+                "entity_type": MICRO,
+                "draw": 0,
+                "status": "not_applicable",
+                "reason": reason,
+                "num_replaced": None,
+            }
             yield place | told | dict.fromkeys(values(counts))
             continue
         for draw, entity_type in product(range(DRAWS), (*ENTITY_TYPES, MICRO)):

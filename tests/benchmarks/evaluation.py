@@ -1,7 +1,8 @@
-"""What scoring costs beside the model's own work: finding entities, counting, and making perturbed test sets.
+"""What scoring costs beside the model's own work: finding entities, counting, and making perturbed
+test sets.
 
-The sentences are WikiANN's where `SPARSWEEP_TEST_DATA` (or the folder beside the project) has them, else the embedded
-corpus, repeated to as many.
+The sentences are WikiANN's where `SPARSWEEP_TEST_DATA` (or the folder beside the project) has them,
+else the embedded corpus, repeated to as many.
 """
 
 import os
@@ -12,18 +13,24 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.languages import LANGUAGES
 from orchestrator.results.store import ResultStore
+from orchestrator.spec.languages import LANGUAGES
 from tests.benchmarks.measurement import Measurement, side_by_side, timed
 from tests.conftest import BESIDE_THE_PROJECT
-from tests.factories import make_circumstances, make_predicted_set, make_trial_result, make_trial_spec
-from workers import robustness
+from tests.factories import (
+    make_circumstances,
+    make_predicted_set,
+    make_trial_result,
+    make_trial_spec,
+)
 from workers.data import synthetic
 from workers.data.align import EncodedSplit
 from workers.data.corpus import Sentences, load_sentences
 from workers.data.entities import flatten_labels, sentence_facts
-from workers.evaluate import count_entities, score, tags_of_sentences
-from workers.trial import TAGS, CorpusSpec
+from workers.scoring.evaluate import count_entities, score, tags_of_sentences
+from workers.scoring.score import robustness
+from workers.tags import TAGS
+from workers.trial import CorpusSpec
 
 NUM_SENTENCES = 10_000
 REPEATS = 5
@@ -37,7 +44,9 @@ def scoring() -> Iterator[Measurement]:
     split = _as_split(test)
     generator = np.random.default_rng(0)
     is_wrong = generator.random(len(split.labels)) < WRONG
-    predicted = np.where(is_wrong, generator.integers(0, len(TAGS), len(split.labels)), split.labels)
+    predicted = np.where(
+        is_wrong, generator.integers(0, len(TAGS), len(split.labels)), split.labels
+    )
     train = _english("train")[1]
     is_seen = sentence_facts(train, test).is_seen
 
@@ -46,17 +55,23 @@ def scoring() -> Iterator[Measurement]:
         score("en", "test", count_entities(gold, found, "strict"), is_seen)
 
     seconds = tuple(timed(run) for _ in range(REPEATS))
-    yield Measurement(what=f"scores of 10,000 sentences, {name}", values=seconds, unit="s", at_most=1)
+    yield Measurement(
+        what=f"scores of 10,000 sentences, {name}", values=seconds, unit="s", at_most=1
+    )
     facts_s = tuple(timed(lambda: sentence_facts(train, test)) for _ in range(REPEATS))
     yield Measurement(what="finding out which of them were seen", values=facts_s, unit="s")
 
 
 def storing() -> Iterator[Measurement]:
-    """What stored predictions take: those of a trial on 10,000 sentences, and the sentences once."""
+    """What stored predictions take: those of a trial on 10,000 sentences, and the sentences
+    once."""
     name, test = _english("test")
     gold = [[TAGS[label] for label in labels] for labels in test.labels]
     generator = np.random.default_rng(0)
-    predicted = [[TAGS[generator.integers(7)] if generator.random() < WRONG else tag for tag in tags] for tags in gold]
+    predicted = [
+        [TAGS[generator.integers(7)] if generator.random() < WRONG else tag for tag in tags]
+        for tags in gold
+    ]
     sizes = {"tokens": test.tokens, "gold": gold, "num_subwords": [len(tags) for tags in gold]}
     rest = {"num_unseen_entities": [0] * len(gold), "is_seen": [False] * len(gold)}
     one = make_predicted_set()
@@ -71,9 +86,15 @@ def storing() -> Iterator[Measurement]:
     )
     with tempfile.TemporaryDirectory() as folder:
         store, result = ResultStore(folder), make_trial_result(predictions=(one,))
-        commit_s = timed(lambda: store.commit_completed(make_trial_spec(), result, **make_circumstances()))
-        sizes_kib = {table: _size_kib(Path(folder) / table) for table in ("predictions", "sentences")}
-    yield Measurement(what=f"commit of a trial with 10,000 predictions, {name}", values=(commit_s,), unit="s")
+        commit_s = timed(
+            lambda: store.commit_completed(make_trial_spec(), result, **make_circumstances())
+        )
+        sizes_kib = {
+            table: _size_kib(Path(folder) / table) for table in ("predictions", "sentences")
+        }
+    yield Measurement(
+        what=f"commit of a trial with 10,000 predictions, {name}", values=(commit_s,), unit="s"
+    )
     for table, size in sizes_kib.items():
         yield Measurement(what=f"{table} of 10,000 sentences, {name}", values=(size,), unit="KiB")
 
@@ -91,15 +112,24 @@ def perturbing() -> Iterator[Measurement]:
         latin = [code for code in latin if code in synthetic.LANGUAGES]
     robustness._load_donors.cache_clear()
     donors: list[robustness.Donors] = []
-    reading_s = timed(lambda: donors.extend(robustness._load_donors(corpus, language) for language in latin))
+    reading_s = timed(
+        lambda: donors.extend(robustness._load_donors(corpus, language) for language in latin)
+    )
     name, test = _english("test")
-    yield Measurement(what=f"entities of {len(latin)} train splits, {name}", values=(reading_s,), unit="s", at_most=10)
+    yield Measurement(
+        what=f"entities of {len(latin)} train splits, {name}",
+        values=(reading_s,),
+        unit="s",
+        at_most=10,
+    )
 
     def perturb() -> None:
         robustness._perturb(test, donors, np.random.default_rng(0))
 
     seconds = side_by_side({"perturb": perturb}, REPEATS)["perturb"]
-    yield Measurement(what=f"perturbing 10,000 sentences, {name}", values=seconds, unit="s", at_most=2)
+    yield Measurement(
+        what=f"perturbing 10,000 sentences, {name}", values=seconds, unit="s", at_most=2
+    )
 
 
 def _wikiann() -> CorpusSpec | None:

@@ -4,7 +4,8 @@ from collections.abc import Generator
 
 from orchestrator.running.trainable import TrialTrainable
 from tests.factories import make_trial_result
-from workers.trial import Progress, TrialResult, TrialSpec
+from workers.result import Progress, TrialResult
+from workers.trial import TrialSpec
 
 
 class IdleTrainable(TrialTrainable):

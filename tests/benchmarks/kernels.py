@@ -1,7 +1,8 @@
-"""What pruning costs: optimizer steps, mask updates and whole training steps, beside what people would use instead.
+"""What pruning costs: optimizer steps, mask updates and whole training steps, beside what people
+would use instead.
 
-Sizes are those of multilingual BERT's encoder: 72 matrices, 84.9 million weights. The same functions run on a GPU where
-there is one, so that a figure means the same on both.
+Sizes are those of multilingual BERT's encoder: 72 matrices, 84.9 million weights. The same
+functions run on a GPU where there is one, so that a figure means the same on both.
 """
 
 import gc
@@ -18,9 +19,10 @@ from transformers import BertConfig, BertForTokenClassification
 from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
 from tests.factories import PRUNING, make_trial_spec
 from workers.data.align import EncodedSplit
-from workers.optim import MaskedAdamW
+from workers.pruning.masked_adamw import MaskedAdamW
+from workers.tags import TAGS
 from workers.train import Training
-from workers.trial import TAGS, PruningSpec
+from workers.trial import PruningSpec
 
 SPARSITY = 0.9
 REPEATS = 9
@@ -38,7 +40,10 @@ def device() -> torch.device:
 def make_weights(seed: int = 0) -> list[nn.Parameter]:
     """The encoder's matrices with random weights and gradients."""
     generator = torch.Generator(device()).manual_seed(seed)
-    weights = [nn.Parameter(0.02 * torch.randn(shape, generator=generator, device=device())) for shape in SHAPES]
+    weights = [
+        nn.Parameter(0.02 * torch.randn(shape, generator=generator, device=device()))
+        for shape in SHAPES
+    ]
     for weight in weights:
         weight.grad = torch.randn(weight.shape, generator=generator, device=device())
     return weights
@@ -99,14 +104,19 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
     dense = torch.optim.AdamW(weights, lr=1e-5, fused=True)
     dense.step()
     masks = [
-        (weight.abs() > weight.abs().flatten().kthvalue(int(0.9 * weight.numel())).values).float() for weight in weights
+        (weight.abs() > weight.abs().flatten().kthvalue(int(0.9 * weight.numel())).values).float()
+        for weight in weights
     ]
     states = [dense.state[weight] for weight in weights]
 
     @torch.no_grad()
     def with_float_masks() -> None:
         dense.step()
-        for tensors in (weights, [one["exp_avg"] for one in states], [one["exp_avg_sq"] for one in states]):
+        for tensors in (
+            weights,
+            [one["exp_avg"] for one in states],
+            [one["exp_avg_sq"] for one in states],
+        ):
             torch._foreach_mul_(tensors, masks)
 
     large = torch.empty(2**28 // 4, device=device())
@@ -118,7 +128,9 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
         "copy": waiting(lambda: other.copy_(large)),
     }
     seconds = side_by_side(actions, REPEATS)
-    yield Measurement(what="optimizer step, 85 M weights, 90 % sparse", values=seconds["ours"], unit="s")
+    yield Measurement(
+        what="optimizer step, 85 M weights, 90 % sparse", values=seconds["ours"], unit="s"
+    )
     yield Measurement(
         what="optimizer step / torch fused AdamW, no masks",
         values=ratios(seconds["ours"], seconds["dense"]),
@@ -136,12 +148,19 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
     yield Measurement(
         what="bytes moved by the step a second / by a copy",
         values=tuple(
-            traffic / ours_s * copy_s / copied for ours_s, copy_s in zip(seconds["ours"], seconds["copy"], strict=True)
+            traffic / ours_s * copy_s / copied
+            for ours_s, copy_s in zip(seconds["ours"], seconds["copy"], strict=True)
         ),
         unit="x",
     )
-    yield Measurement(what="copy", values=tuple(copied / GB / one for one in seconds["copy"]), unit="GB/s")
-    packed = sum(ours.state[weight]["mask"].nbytes for group in ours.param_groups for weight in group["params"])
+    yield Measurement(
+        what="copy", values=tuple(copied / GB / one for one in seconds["copy"]), unit="GB/s"
+    )
+    packed = sum(
+        ours.state[weight]["mask"].nbytes
+        for group in ours.param_groups
+        for weight in group["params"]
+    )
     yield Measurement(
         what="memory of masks / of float masks",
         values=(packed / sum(mask.nbytes for mask in masks),),
@@ -166,24 +185,38 @@ def thresholds() -> Iterator[Measurement]:
 
     theirs = float(weight.abs().kthvalue(NUM_WEIGHTS // 2).values)
     assert ours() == theirs
-    seconds = side_by_side({"ours": ours, "theirs": lambda: weight.abs().kthvalue(NUM_WEIGHTS // 2)}, 3)
+    seconds = side_by_side(
+        {"ours": ours, "theirs": lambda: weight.abs().kthvalue(NUM_WEIGHTS // 2)}, 3
+    )
     yield Measurement(what="exact threshold over 85 M weights", values=seconds["ours"], unit="s")
     yield Measurement(
-        what="torch.kthvalue / threshold", values=ratios(seconds["theirs"], seconds["ours"]), unit="x", at_least=5
+        what="torch.kthvalue / threshold",
+        values=ratios(seconds["theirs"], seconds["ours"]),
+        unit="x",
+        at_least=5,
     )
     yield Measurement(
-        what="extra memory of the threshold", values=(peak_extra_mib(ours),), unit="MiB", at_most=64e6 / MIB
+        what="extra memory of the threshold",
+        values=(peak_extra_mib(ours),),
+        unit="MiB",
+        at_most=64e6 / MIB,
     )
 
 
 def updates() -> Iterator[Measurement]:
-    """A whole global mask update, from dense and from nearly as sparse, beside torch.nn.utils.prune."""
+    """A whole global mask update, from dense and from nearly as sparse, beside
+    torch.nn.utils.prune."""
     ours = after_one_step()
     ours_mib = extra_mib(partial(ours.update_masks, 0.5))
-    later = [timed(waiting(partial(ours.update_masks, sparsity))) for sparsity in (0.6, 0.7, 0.8, 0.85, 0.88, 0.9)]
+    later = [
+        timed(waiting(partial(ours.update_masks, sparsity)))
+        for sparsity in (0.6, 0.7, 0.8, 0.85, 0.88, 0.9)
+    ]
     del ours
     first = [timed(waiting(partial(after_one_step().update_masks, 0.5))) for _ in range(3)]
-    yield Measurement(what="global mask update of 85 M weights, dense to 50 %", values=tuple(first), unit="s")
+    yield Measurement(
+        what="global mask update of 85 M weights, dense to 50 %", values=tuple(first), unit="s"
+    )
     yield Measurement(what="the same on to 90 % in six updates", values=tuple(later), unit="s")
     modules = []
     for weight in make_weights():
@@ -201,7 +234,10 @@ def updates() -> Iterator[Measurement]:
     )
     yield Measurement(what="extra memory of the mask update", values=(ours_mib,), unit="MiB")
     yield Measurement(
-        what="the same / of global_unstructured", values=(ours_mib / peer_mib,), unit="x", at_most=on_cpu(0.1)
+        what="the same / of global_unstructured",
+        values=(ours_mib / peer_mib,),
+        unit="x",
+        at_most=on_cpu(0.1),
     )
 
 
@@ -213,15 +249,22 @@ def after_one_step() -> MaskedAdamW:
 
 
 def training() -> Iterator[Measurement]:
-    """A training step of multilingual BERT's full shape, pruning against dense, mask updates included."""
+    """A training step of multilingual BERT's full shape, pruning against dense, mask updates
+    included."""
     pruning = replace(PRUNING, begin=0.0, end=1.0)  # updates every 10 steps
     num_steps = 51
     runs = {"on": full_shape(num_steps, pruning), "off": full_shape(num_steps, None)}
     steps = {name: run.run() for name, run in runs.items()}
-    seconds = side_by_side({name: waiting(lambda step=step: next(step)) for name, step in steps.items()}, num_steps - 1)
+    seconds = side_by_side(
+        {name: waiting(lambda step=step: next(step)) for name, step in steps.items()}, num_steps - 1
+    )
     for name in runs:
-        yield Measurement(what=f"training step of mBERT's shape, pruning {name}", values=seconds[name], unit="s")
-    blocks = [slice(start, start + 10) for start in range(0, num_steps - 10, 10)]  # each with one mask update
+        yield Measurement(
+            what=f"training step of mBERT's shape, pruning {name}", values=seconds[name], unit="s"
+        )
+    blocks = [
+        slice(start, start + 10) for start in range(0, num_steps - 10, 10)
+    ]  # each with one mask update
     yield Measurement(
         what="the same, on / off, mask updates included",
         values=tuple(sum(seconds["on"][block]) / sum(seconds["off"][block]) for block in blocks),
@@ -231,7 +274,8 @@ def training() -> Iterator[Measurement]:
 
 
 def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
-    """Training of a model with multilingual BERT's shape and random weights, on batches of 32 rows of 24 sub-words."""
+    """Training of a model with multilingual BERT's shape and random weights, on batches of 32 rows
+    of 24 sub-words."""
     config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
     torch.manual_seed(0)
     model = BertForTokenClassification(config).to(device())

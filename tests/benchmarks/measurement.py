@@ -19,7 +19,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 COLUMNS = ("benchmark", "what", "median", "low", "high", "repeats", "unit", "target", "measured_at")
-VERSIONS = ("torch", "numba", "triton", "numpy", "transformers", "ray", "accelerate", "neural-compressor")
+VERSIONS = (
+    "torch",
+    "numba",
+    "triton",
+    "numpy",
+    "transformers",
+    "ray",
+    "accelerate",
+    "neural-compressor",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +67,11 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def side_by_side(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, ...]]:
-    """Seconds of each action, taken in turns so that what else the machine does hits all alike; one round is unused."""
+def side_by_side(
+    actions: dict[str, Callable[[], object]], repeats: int
+) -> dict[str, tuple[float, ...]]:
+    """Seconds of each action, taken in turns so that what else the machine does hits all alike; one
+    round is unused."""
     rounds = [{name: timed(action) for name, action in actions.items()} for _ in range(1 + repeats)]
     return {name: tuple(one[name] for one in rounds[1:]) for name in actions}
 
@@ -70,11 +82,14 @@ def ratios(numerators: Iterable[float], denominators: Iterable[float]) -> tuple[
 
 
 def peak_extra_mib(action: Callable[[], object]) -> float:
-    """Largest resident memory during the action, above that before it; on Linux only, elsewhere NaN."""
+    """Largest resident memory during the action, above that before it; on Linux only, elsewhere
+    NaN."""
     if not Path("/proc/self/clear_refs").exists():
         return float("nan")
     gc.collect()
-    with contextlib.suppress(AttributeError):  # not glibc; free memory that the process keeps would hide a need for it
+    with contextlib.suppress(
+        AttributeError
+    ):  # not glibc; free memory that the process keeps would hide a need for it
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _resident_mib("VmRSS")
@@ -101,7 +116,12 @@ def device_name() -> str:
 def write_csv(file: Path, measured: list[tuple[str, Measurement]]) -> None:
     """One row a measurement; the file is new."""
     versions = {name: _version(name) for name in VERSIONS}
-    told = {"device": device_name(), "num_cpus": os.cpu_count(), "python": platform.python_version(), **versions}
+    told = {
+        "device": device_name(),
+        "num_cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        **versions,
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as handle:
         writer = csv.writer(handle)
@@ -123,7 +143,11 @@ def _version(package: str) -> str:
 def make_table(measured: list[tuple[str, Measurement]]) -> Table:
     """All figures, those that miss their target in red."""
     versions = f"Python {platform.python_version()}, torch {_version('torch')}"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=f"{datetime.now(UTC):%Y-%m-%d}, {device_name()}, {versions}")
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"{datetime.now(UTC):%Y-%m-%d}, {device_name()}, {versions}",
+    )
     for title in ("measured", "median", "from … to", "target"):
         table.add_column(title, justify="left" if title == "measured" else "right", no_wrap=True)
     for _, one in measured:

@@ -1,12 +1,14 @@
 """Measure gradual magnitude pruning here beside what people would use instead.
 
-    python -m tests.benchmarks.peers [NAME ...] [--repeats N] [--csv FILE]     # or: make bench-peers
+    python -m tests.benchmarks.peers [NAME ...] [--repeats N] [--csv FILE]     # or: make
+    bench-peers
 
-All train one model on the same batches, in the same order, for the same steps, to the same sparsity along the same
-schedule: `ours` as `workers.run` does it, the others in the Trainer of Hugging Face, which is where people use them.
-`plain` is that Trainer without pruning. Each runs in a process of its own, so that peak memory is its own, and after a
-tiny training, so that imports and compilation are not counted. The peers take turns, and ratios are within a round.
-Times are medians within a training, then over the rounds.
+All train one model on the same batches, in the same order, for the same steps, to the same sparsity
+along the same schedule: `ours` as `workers.run` does it, the others in the Trainer of Hugging Face,
+which is where people use them. `plain` is that Trainer without pruning. Each runs in a process of
+its own, so that peak memory is its own, and after a tiny training, so that imports and compilation
+are not counted. The peers take turns, and ratios are within a round. Times are medians within a
+training, then over the rounds.
 
 Every batch is one padded batch of equal lengths: what is compared is pruning, not batching.
 """
@@ -36,17 +38,25 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import workers.data.batch
-from orchestrator.plan import make_plan
-from orchestrator.sweep_spec import load_sweep_spec
-from tests.benchmarks.measurement import Measurement, device_name, exit_code, peak_extra_mib, ratios, write_csv
+from orchestrator.planning.plan import make_plan
+from orchestrator.spec.sweep_spec import load_sweep_spec
+from tests.benchmarks.measurement import (
+    Measurement,
+    device_name,
+    exit_code,
+    peak_extra_mib,
+    ratios,
+    write_csv,
+)
 from workers.data.align import EncodedSplit, load_encoded
 from workers.data.batch import make_batch, training_order
 from workers.data.wordpiece import SMALL_VOCAB_SIZE
 from workers.pruning.schedule import Schedule
 from workers.pruning.scope import prunable_weights
 from workers.run import prepare_process
+from workers.tags import TAGS
 from workers.train import Training
-from workers.trial import TAGS, TrialSpec
+from workers.trial import TrialSpec
 
 ROOT = Path(__file__).parents[2]
 NUM_THREADS = 2
@@ -108,16 +118,30 @@ class Work:
             epoch = len(order) // (self.split.num_sequences // batch_size)
             order += training_order(self.split.lengths, batch_size, seed, epoch)
         made = [make_batch(self.split, indices, CPU) for indices in order[: self.num_steps]]
-        return [{"input_ids": b.input_ids, "attention_mask": b.attention_mask, "labels": b.labels} for b in made]
+        return [
+            {"input_ids": b.input_ids, "attention_mask": b.attention_mask, "labels": b.labels}
+            for b in made
+        ]
 
 
 def make_work(size: Size) -> Work:
     """A trial on the synthetic corpus and a BERT of that size with random weights."""
     from transformers import AutoModelForTokenClassification, BertConfig
 
-    # The interval divides the span of pruning: neural-compressor prunes at whole intervals only, ours on the end too.
-    settings = ["languages=[en]", "sparsities=[0.9]", "seeds=[0]", "training.lr=1e-4", "pruning.begin=0.1"]
-    settings += ["pruning.end=0.7", "pruning.update_every_steps=4", f"training.num_steps={size.num_steps}"]
+    # The interval divides the span of pruning: neural-compressor prunes at whole intervals only,
+    # ours on the end too.
+    settings = [
+        "languages=[en]",
+        "sparsities=[0.9]",
+        "seeds=[0]",
+        "training.lr=1e-4",
+        "pruning.begin=0.1",
+    ]
+    settings += [
+        "pruning.end=0.7",
+        "pruning.update_every_steps=4",
+        f"training.num_steps={size.num_steps}",
+    ]
     spec = make_plan(load_sweep_spec("smoke", [*settings, "results=unused"]))[0].spec
     torch.manual_seed(spec.seed)
     config = BertConfig(
@@ -138,7 +162,9 @@ def cut_into_rows(split: EncodedSplit, batch_size: int) -> EncodedSplit:
     num_rows = len(split.input_ids) // NUM_SUBWORDS // batch_size * batch_size
     used = num_rows * NUM_SUBWORDS
     offsets = np.arange(0, used + 1, NUM_SUBWORDS)
-    return EncodedSplit(split.input_ids[:used], split.labels[:used], offsets, np.arange(num_rows), 0, split.pad_id)
+    return EncodedSplit(
+        split.input_ids[:used], split.labels[:used], offsets, np.arange(num_rows), 0, split.pad_id
+    )
 
 
 class Clock:
@@ -201,7 +227,8 @@ class Plain:
 
 
 class TorchPrune(Plain):
-    """torch.nn.utils.prune over all layers together. Each call prunes so many of the weights that are left."""
+    """torch.nn.utils.prune over all layers together. Each call prunes so many of the weights that
+    are left."""
 
     def __init__(self, work: Work):
         super().__init__(work)
@@ -214,7 +241,9 @@ class TorchPrune(Plain):
 
         num_pruned = round(self.work.schedule.sparsity(step) * self.num_weights)
         amount = num_pruned - self.num_pruned
-        prune.global_unstructured(self.parameters, pruning_method=prune.L1Unstructured, amount=amount)
+        prune.global_unstructured(
+            self.parameters, pruning_method=prune.L1Unstructured, amount=amount
+        )
         self.num_pruned = num_pruned
 
     def finish(self) -> None:
@@ -227,7 +256,8 @@ class TorchPrune(Plain):
 class TorchAo(Plain):
     """torch.ao.pruning, each layer by itself: it ranks no layers together.
 
-    Its CubicSL gives the same levels, but is stepped every step and leaves it to the caller when masks change.
+    Its CubicSL gives the same levels, but is stepped every step and leaves it to the caller when
+    masks change.
     """
 
     def __init__(self, work: Work):
@@ -235,7 +265,9 @@ class TorchAo(Plain):
 
         super().__init__(work)
         self.sparsifier = WeightNormSparsifier(sparse_block_shape=(1, 1), zeros_per_block=1, norm=1)
-        self.sparsifier.prepare(work.model, [{"tensor_fqn": f"{name}.weight"} for name in work.linears()])
+        self.sparsifier.prepare(
+            work.model, [{"tensor_fqn": f"{name}.weight"} for name in work.linears()]
+        )
 
     def update(self, step: int) -> None:
         for group in self.sparsifier.groups:
@@ -249,7 +281,8 @@ class TorchAo(Plain):
 class NeuralCompressor(Plain):
     """Intel's neural-compressor, magnitudes over all layers together.
 
-    Its own schedules are not Zhu & Gupta's (its `cube` is slow at first), so its scheduler is replaced.
+    Its own schedules are not Zhu & Gupta's (its `cube` is slow at first), so its scheduler is
+    replaced.
     """
 
     def use_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -269,10 +302,13 @@ class NeuralCompressor(Plain):
             "end_step": self.work.schedule.end_step,
             "pruning_frequency": self.work.schedule.update_every_steps,
         }
-        # Not as keywords: they would be written into a default argument that the next training of the process reads.
+        # Not as keywords: they would be written into a default argument that the next training of
+        # the process reads.
         self.pruning = prepare_pruning(self.work.model, WeightPruningConfig([settings]), optimizer)
         (pruner,) = self.pruning.pruners
-        pruner.scheduler.update_sparsity_ratio = lambda *_: self.work.schedule.sparsity(pruner.global_step)
+        pruner.scheduler.update_sparsity_ratio = lambda *_: self.work.schedule.sparsity(
+            pruner.global_step
+        )
 
     def update(self, step: int) -> None:
         self.pruning.on_step_begin()  # its hook on the forward pass would do it, and finds it done
@@ -302,7 +338,9 @@ def train_with_trainer(peer_type: type[Plain], work: Work, clock: Clock) -> None
 
     class PeerTrainer(Trainer):
         def get_train_dataloader(self) -> Any:
-            return torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+            return torch.utils.data.DataLoader(
+                batches, batch_size=None, collate_fn=lambda batch: batch
+            )
 
         def create_optimizer(self, *args: Any) -> Any:
             optimizer = super().create_optimizer(*args)
@@ -370,7 +408,8 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def count_revivals(name: str) -> dict[str, Any]:
-    """How often a weight that a mask update pruned is not zero in a later forward pass, or at the end."""
+    """How often a weight that a mask update pruned is not zero in a later forward pass, or at the
+    end."""
     work = make_work(FULL)
     watches = {layer: Revivals(work.schedule) for layer in work.linears()}
     for layer, module in work.linears().items():
@@ -421,7 +460,9 @@ def compare(names: list[str], repeats: int) -> list[Peer]:
             is_last = turn == repeats
             if peers[name].failure or (is_last and name == UNPRUNED):
                 continue
-            sys.stderr.write(f"{'revivals' if is_last else f'round {turn + 1} of {repeats}'}: {name}\n")
+            sys.stderr.write(
+                f"{'revivals' if is_last else f'round {turn + 1} of {repeats}'}: {name}\n"
+            )
             reported = in_own_process(name, "--revivals" if is_last else "--measure")
             if isinstance(reported, str):
                 peers[name] = Peer(name, {}, reported)
@@ -437,7 +478,9 @@ def in_own_process(name: str, mode: str) -> dict[str, Any] | str:
     command = [sys.executable, "-m", "tests.benchmarks.peers", mode, name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        return f"failed: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"
+        return (
+            f"failed: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"
+        )
     reported: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return reported.get("failure", reported)
 
@@ -453,17 +496,27 @@ def report(name: str, mode: Callable[[str], dict[str, Any]]) -> None:
 
 
 def measurements(peers: list[Peer]) -> list[Measurement]:
-    """All figures, and times and memory in proportion to ours, which shall lead everything that prunes."""
+    """All figures, and times and memory in proportion to ours, which shall lead everything that
+    prunes."""
     ours = next((peer.values for peer in peers if peer.name == OURS), {})
     measured = []
     for peer in peers:
         for figure, values in peer.values.items():
             is_exact = peer.name == OURS and figure in ("error", "revived")
             what, unit = f"{peer.name}: {figure}", FIGURES[figure]
-            measured.append(Measurement(what=what, values=tuple(values), unit=unit, at_most=0 if is_exact else None))
+            measured.append(
+                Measurement(
+                    what=what, values=tuple(values), unit=unit, at_most=0 if is_exact else None
+                )
+            )
             if peer.name != OURS and figure in PROPORTIONAL and figure in ours:
-                to_ours, target = ratios(values, ours[figure]), None if peer.name == UNPRUNED else 1.0
-                measured.append(Measurement(what=f"{what} to ours", values=to_ours, unit="x", at_least=target))
+                to_ours, target = (
+                    ratios(values, ours[figure]),
+                    None if peer.name == UNPRUNED else 1.0,
+                )
+                measured.append(
+                    Measurement(what=f"{what} to ours", values=to_ours, unit="x", at_least=target)
+                )
     return measured
 
 
@@ -500,10 +553,18 @@ def make_table(peers: list[Peer], measured: list[Measurement]) -> Table:
 
 def main() -> int:
     """Compare the peers named on the command line, or all; 1 where ours does not lead."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)} (default: all)")
-    parser.add_argument("--repeats", type=int, default=2, metavar="N", help="rounds (default: %(default)s)")
-    parser.add_argument("--csv", type=Path, default=Path("results/bench-peers.csv"), help="(default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.peers", description=main.__doc__
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)} (default: all)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=2, metavar="N", help="rounds (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--csv", type=Path, default=Path("results/bench-peers.csv"), help="(default: %(default)s)"
+    )
     parser.add_argument("--measure", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--revivals", choices=PEERS, help=argparse.SUPPRESS)
     args = parser.parse_args()

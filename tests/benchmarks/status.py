@@ -1,4 +1,5 @@
-"""How long a person waits who asks how a large sweep stands, while it runs and after a driver that was killed."""
+"""How long a person waits who asks how a large sweep stands, while it runs and after a driver that
+was killed."""
 
 import shutil
 import subprocess
@@ -7,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.plan import make_plan
+from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
-from orchestrator.sweep_spec import load_sweep_spec
+from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.benchmarks.measurement import Measurement, timed
 from tests.factories import make_circumstances, make_trial_result
 
@@ -30,10 +31,21 @@ def status() -> Iterator[Measurement]:
 
 def _measure(what: str, folder: str, at_most: float | None = None) -> Measurement:
     command = Path(sys.executable).with_name("sparsweep")
-    words = [str(command), "status", "smoke", "--set", SEEDS, "--set", f"results={folder}", "--json"]
+    words = [
+        str(command),
+        "status",
+        "smoke",
+        "--set",
+        SEEDS,
+        "--set",
+        f"results={folder}",
+        "--json",
+    ]
 
     def ask() -> None:
         answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout
         assert '"completed": 2004' in answer
 
-    return Measurement(what=what, values=tuple(timed(ask) for _ in range(REPEATS)), unit="s", at_most=at_most)
+    return Measurement(
+        what=what, values=tuple(timed(ask) for _ in range(REPEATS)), unit="s", at_most=at_most
+    )

@@ -19,7 +19,14 @@ TIMEOUT_S = 180
 # What may differ between two runs of a trial: when, how long, where, how often.
 CIRCUMSTANCES = {
     *("started_at", "ended_at", "duration_s", "load_s", "train_s", "evaluate_s", "subwords_per_s"),
-    *("num_attempts", "num_resumes", "peak_memory_gib", "peak_gpu_memory_gib", "sweep", "asked_json"),
+    *(
+        "num_attempts",
+        "num_resumes",
+        "peak_memory_gib",
+        "peak_gpu_memory_gib",
+        "sweep",
+        "asked_json",
+    ),
 }
 
 
@@ -56,7 +63,11 @@ class Command:
 
     def workers(self) -> list[psutil.Process]:
         """Processes that run trials now."""
-        return [child for child in psutil.Process(self.process.pid).children(recursive=True) if _runs_trials(child)]
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children(recursive=True)
+            if _runs_trials(child)
+        ]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to happen while the command runs."""
@@ -92,7 +103,8 @@ def sparsweep(*words: str, **environment: str) -> tuple[int, str]:
 
 
 def write_sweep(file: Path, results: object, **changes: object) -> str:
-    """A sweep of four trials of about three seconds: Georgian and Bengali, dense and half pruned."""
+    """A sweep of four trials of about three seconds: Georgian and Bengali, dense and half
+    pruned."""
     fields = {
         "name": "tiny",
         "results": str(results),
@@ -115,7 +127,11 @@ def numbers(results: object) -> dict[str, list[dict]]:
     tables = {name: store.read(name).to_pylist() for name in ("trials", *CHILD_TABLES)}
     for name, rows in tables.items():
         tables[name] = [
-            {key: value for key, value in row.items() if key not in CIRCUMSTANCES and not key.startswith("provenance_")}
+            {
+                key: value
+                for key, value in row.items()
+                if key not in CIRCUMSTANCES and not key.startswith("provenance_")
+            }
             for row in rows
         ]
     return tables

@@ -11,7 +11,7 @@ from tests.integration.conftest import numbers, sparsweep, write_sweep
 
 CLUSTER = """
 import json, os, sys
-from cluster.private_ray import private_ray
+from cluster.node.private_ray import private_ray
 local = private_ray(num_cpus=2)
 os.environ.update(local.environment)
 import ray
@@ -33,7 +33,9 @@ def cluster() -> Iterator[dict[str, str]]:
     assert json.loads(rest)["CPU"] == 2, "the sweep left the cluster as it was"
 
 
-def test_sweep_uses_the_cluster_of_ray_address_and_leaves_it_running(cluster, undisturbed, tmp_path):
+def test_sweep_uses_the_cluster_of_ray_address_and_leaves_it_running(
+    cluster, undisturbed, tmp_path
+):
     spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results")
     code, output = sparsweep("run", spec, **cluster)
     assert code == 0, output

@@ -12,7 +12,9 @@ from orchestrator.results.store import ResultStore
 from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
 
 
-def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_sweep(undisturbed, tmp_path):
+def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_sweep(
+    undisturbed, tmp_path
+):
     results = tmp_path / "results"
     spec = write_sweep(tmp_path / "tiny.yaml", results)
 
@@ -61,7 +63,10 @@ def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(undisturbed, tmp_path):
     code, output = sparsweep("run", spec)
     assert code == 0, output
     assert numbers(results) == numbers(undisturbed)
-    resumed = [row["num_resumes"] for row in ResultStore(str(results)).read("trials", ["num_resumes"]).to_pylist()]
+    resumed = [
+        row["num_resumes"]
+        for row in ResultStore(str(results)).read("trials", ["num_resumes"]).to_pylist()
+    ]
     assert 1 in resumed
 
 

@@ -1,4 +1,5 @@
-"""Sweeps on a cluster whose nodes are told to leave, crash, join late and are let go: a head and raylets, all real."""
+"""Sweeps on a cluster whose nodes are told to leave, crash, join late and are let go: a head and
+raylets, all real."""
 
 import contextlib
 import os
@@ -20,21 +21,39 @@ from orchestrator.results.store import ResultStore
 from tests.integration.conftest import Command, checkpoints, numbers, write_sweep
 
 ELASTIC = {"SPARSWEEP_ELASTIC": "1"}
-RESOURCES = {"checkpoint_every_s": 0.2, "max_retries": 0, "max_concurrent_trials": 4, "gpus_per_trial": 0}
+RESOURCES = {
+    "checkpoint_every_s": 0.2,
+    "max_retries": 0,
+    "max_concurrent_trials": 4,
+    "gpus_per_trial": 0,
+}
 
 
 class Node:
-    """A raylet in a process group of its own, with a temporary folder, and a file that tells its workers to leave."""
+    """A raylet in a process group of its own, with a temporary folder, and a file that tells its
+    workers to leave."""
 
     def __init__(self, environment: dict[str, str], *options: str):
         # Ray's sockets lie in it, whose paths must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
         self.drain_file = self.folder / "leaving"
         self.log = (self.folder / "log").open("w")
-        ports = zip(("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export"), free_ports(3), strict=True)
+        ports = zip(
+            ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export"),
+            free_ports(3),
+            strict=True,
+        )
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+                *(
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "ray.scripts.scripts",
+                    "start",
+                    "--block",
+                    "--disable-usage-stats",
+                ),
                 *("--num-gpus=0", "--memory=1000000000", "--object-store-memory=80000000"),
                 f"--temp-dir={self.folder / 'r'}",
                 *(f"--{name}-port={port}" for name, port in ports),
@@ -48,15 +67,22 @@ class Node:
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to it."""
-        return psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        return (
+            psutil.Process(self.process.pid).children(recursive=True)
+            if self.process.poll() is None
+            else []
+        )
 
     def workers(self) -> list[psutil.Process]:
         """Those that run trials."""
         return [process for process in self.processes() if is_running_trials(process)]
 
     def has_ended(self) -> bool:
-        """Whether its raylet is gone; `ray start --block` and the log monitor stay behind when that ends in peace."""
-        return not any(process.name() == "raylet" and is_alive(process) for process in self.processes())
+        """Whether its raylet is gone; `ray start --block` and the log monitor stay behind when that
+        ends in peace."""
+        return not any(
+            process.name() == "raylet" and is_alive(process) for process in self.processes()
+        )
 
     def leave(self) -> None:
         """Tell its workers that it is about to leave."""
@@ -104,7 +130,9 @@ class Cluster:
 
 def own_address() -> str:
     """The address that Ray takes for a node where it is given none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # sends nothing, only looks up the route
+    with socket.socket(
+        socket.AF_INET, socket.SOCK_DGRAM
+    ) as probe:  # sends nothing, only looks up the route
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:  # no network at all
@@ -166,10 +194,14 @@ def results(tmp_path: Path) -> Path:
 
 
 def tiny(results: Path, **changes: object) -> str:
-    return write_sweep(results.with_name("tiny.yaml"), results, **{"resources": RESOURCES} | changes)
+    return write_sweep(
+        results.with_name("tiny.yaml"), results, **{"resources": RESOURCES} | changes
+    )
 
 
-def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(cluster, results, undisturbed):
+def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(
+    cluster, results, undisturbed
+):
     running = Command("run", tiny(results), **cluster.environment, **ELASTIC)
     first = cluster.add_node()  # the driver waits for it: the head runs no trials
     running.wait_until(lambda: bool(checkpoints(results)))
@@ -185,7 +217,10 @@ def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(cluste
     running.wait_until(lambda: bool(third.workers()))
     second_checkpoints = {file.name: file.stat().st_mtime_ns for file in checkpoints(results)}
     running.wait_until(
-        lambda: {file.name: file.stat().st_mtime_ns for file in checkpoints(results)} != second_checkpoints
+        lambda: (
+            {file.name: file.stat().st_mtime_ns for file in checkpoints(results)}
+            != second_checkpoints
+        )
     )
     second.crash()
     code, output = running.finish()
@@ -193,7 +228,9 @@ def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(cluste
     assert "moved " in output
     assert numbers(results) == numbers(undisturbed)
     assert checkpoints(results) == []
-    assert all("its node " in message and " leaves" in message for message in messages(results, "stopped"))
+    assert all(
+        "its node " in message and " leaves" in message for message in messages(results, "stopped")
+    )
     assert [message for message in messages(results, "worker_died") if " was lost" in message]
     assert all(row["num_attempts"] for row in ResultStore(str(results)).read("trials").to_pylist())
 

@@ -1,4 +1,5 @@
-"""From two sweeps, one a language a trial and one on both together, to the tables that answer the questions."""
+"""From two sweeps, one a language a trial and one on both together, to the tables that answer the
+questions."""
 
 import os
 import signal
@@ -17,7 +18,9 @@ ASKED = {
 def test_both_regimes_share_results_and_one_analysis(tmp_path):
     results = tmp_path / "results"
     for regime in ("monolingual", "multilingual"):
-        sweep = write_sweep(tmp_path / f"{regime}.yaml", results, name=regime, regime=regime, **ASKED)
+        sweep = write_sweep(
+            tmp_path / f"{regime}.yaml", results, name=regime, regime=regime, **ASKED
+        )
         code, output = sparsweep("run", sweep)
         assert code == 0, output
         assert sparsweep("verify", sweep, str(results))[0] == 0
@@ -28,14 +31,27 @@ def test_both_regimes_share_results_and_one_analysis(tmp_path):
     found = duckdb.sql(
         f"select regime, language, count(*), min(num_seeds), sum(num_holes) from '{quality}' group by all order by all"
     ).fetchall()
-    assert found == [(regime, code, 3, 2, 0) for regime in ("monolingual", "multilingual") for code in ("bn", "ka")]
+    assert found == [
+        (regime, code, 3, 2, 0)
+        for regime in ("monolingual", "multilingual")
+        for code in ("bn", "ka")
+    ]
     robustness = results / "analysis" / "robustness.csv"
-    statuses = duckdb.sql(f"select perturbation, status, count(*) from '{robustness}' group by all order by all")
-    assert statuses.fetchall() == [("within_language", "scored", 12), ("within_script", "not_applicable", 12)]
+    statuses = duckdb.sql(
+        f"select perturbation, status, count(*) from '{robustness}' group by all order by all"
+    )
+    assert statuses.fetchall() == [
+        ("within_language", "scored", 12),
+        ("within_script", "not_applicable", 12),
+    ]
 
 
 def test_interrupted_multilingual_sweep_goes_on_to_the_same_numbers(tmp_path):
-    changes = {"regime": "multilingual", "evaluation": {"selection": "best_epoch"}, "sparsities": [0.5]}
+    changes = {
+        "regime": "multilingual",
+        "evaluation": {"selection": "best_epoch"},
+        "sparsities": [0.5],
+    }
     whole = write_sweep(tmp_path / "whole.yaml", tmp_path / "whole", **changes)
     assert sparsweep("run", whole)[0] == 0
     broken = write_sweep(tmp_path / "broken.yaml", tmp_path / "broken", **changes)

@@ -1,4 +1,5 @@
-"""Sweeps as jobs of a real Ray cluster on this machine: a head with its dashboard, closed by a token."""
+"""Sweeps as jobs of a real Ray cluster on this machine: a head with its dashboard, closed by a
+token."""
 
 import http.server
 import json
@@ -22,9 +23,9 @@ import yaml
 
 from cluster.backend import JobSpec, JobState
 from cluster.errors import ClusterError
-from cluster.private_ray import private_environment
+from cluster.node.private_ray import private_environment
 from cluster.profiles import RayProfile
-from cluster.ray_jobs import STATES, RayJobsBackend
+from cluster.rayjobs.backend import STATES, RayJobsBackend
 from tests.factories import make_job
 from tests.integration.conftest import checkpoints, numbers, sparsweep, write_sweep
 
@@ -50,12 +51,30 @@ def free_ports(number: int) -> list[int]:
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     temp = tempfile.mkdtemp(prefix="rj-", dir="/tmp")
-    services = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
+    services = (
+        "port",
+        "dashboard-port",
+        "dashboard-agent-listen-port",
+        "dashboard-agent-grpc-port",
+    )
     services += ("metrics-export-port", "runtime-env-agent-port", "ray-client-server-port")
     ports = dict(zip(services, free_ports(len(services)), strict=True))
     environment = private_environment() | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    words = [*("start", "--head", "--block", "--num-cpus=2", "--num-gpus=0", "--object-store-memory=100000000")]
-    words += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1"]
+    words = [
+        *(
+            "start",
+            "--head",
+            "--block",
+            "--num-cpus=2",
+            "--num-gpus=0",
+            "--object-store-memory=100000000",
+        )
+    ]
+    words += [
+        "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1",
+        "--node-ip-address=127.0.0.1",
+    ]
     words += [f"--temp-dir={temp}/r", "--min-worker-port=0", "--max-worker-port=0"]
     words += [f"--{name}={port}" for name, port in ports.items()]
     with Path(temp, "log").open("w") as log:
@@ -66,7 +85,9 @@ def head() -> Iterator[Head]:
             stderr=log,
             start_new_session=True,
         )
-    found = Head(address=f"http://127.0.0.1:{ports['dashboard-port']}", token=environment["RAY_AUTH_TOKEN"])
+    found = Head(
+        address=f"http://127.0.0.1:{ports['dashboard-port']}", token=environment["RAY_AUTH_TOKEN"]
+    )
     try:
         wait_until(lambda: answers(ports["dashboard-port"]) or process.poll() is not None, START_S)
         assert process.poll() is None, Path(temp, "log").read_text()
@@ -133,9 +154,14 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
     wait_until(lambda: len(checkpoints(results)) > 0)
     assert state_of(backend, job_id) is JobState.RUNNING
     assert backend.live_jobs(job.job_name) == [job_id]
-    with pytest.raises(ClusterError, match="sw-tiny-0123abcd runs already at http.*; wait for its end, or cancel it"):
+    with pytest.raises(
+        ClusterError,
+        match="sw-tiny-0123abcd runs already at http.*; wait for its end, or cancel it",
+    ):
         backend.submit(job)
-    with pytest.raises(ClusterError, match="is sw-tiny-0123abcd of .*, not sw-other-0123abcd of .*; left alone"):
+    with pytest.raises(
+        ClusterError, match="is sw-tiny-0123abcd of .*, not sw-other-0123abcd of .*; left alone"
+    ):
         backend.cancel(job_id, "sw-other-0123abcd", now=False)
 
     backend.cancel(job_id, job.job_name, now=False)
@@ -172,7 +198,11 @@ def test_exit_code_of_the_driver_says_how_the_job_ended(backend, tmp_path, code,
     job_id = quick.submit(make_job(tmp_path, sweep_id=f"{code:08x}"))
     wait_until(lambda: state_of(quick, job_id).is_terminal)
     status = quick.status(job_id)
-    assert (status.state, status.native, status.detail) == (state, f"FAILED, exit code {code}", detail)
+    assert (status.state, status.native, status.detail) == (
+        state,
+        f"FAILED, exit code {code}",
+        detail,
+    )
 
 
 def test_python_without_sparsweep_is_no_sweep_with_failed_trials(backend, tmp_path):
@@ -187,18 +217,24 @@ def test_python_without_sparsweep_is_no_sweep_with_failed_trials(backend, tmp_pa
 
 def test_jobs_that_the_cluster_does_not_have(backend, tmp_path):
     assert state_of(backend, "sw-tiny-ffffffff") is JobState.GONE
-    with pytest.raises(ClusterError, match="has no job sw-tiny-ffffffff; its head may have been started anew"):
+    with pytest.raises(
+        ClusterError, match="has no job sw-tiny-ffffffff; its head may have been started anew"
+    ):
         list(backend.logs("sw-tiny-ffffffff", tmp_path, follow=True))
     with pytest.raises(ClusterError, match="has no job sw-tiny-ffffffff; see sparsweep status"):
         backend.cancel("sw-tiny-ffffffff", "sw-tiny-ffffffff", now=False)
-    with pytest.raises(ClusterError, match=r"'../version' is no id of a job; they are of letters, digits"):
+    with pytest.raises(
+        ClusterError, match=r"'../version' is no id of a job; they are of letters, digits"
+    ):
         backend.status("../version")
 
 
 def test_wrong_token_is_refused_without_showing_it(backend, monkeypatch):
     wrong = secrets.token_hex(32)
     monkeypatch.setenv("RAY_AUTH_TOKEN", wrong)
-    with pytest.raises(ClusterError, match="does not take the one in RAY_AUTH_TOKEN; set RAY_AUTH_TOKEN") as raised:
+    with pytest.raises(
+        ClusterError, match="does not take the one in RAY_AUTH_TOKEN; set RAY_AUTH_TOKEN"
+    ) as raised:
         backend.live_jobs("sw-tiny-0123abcd")
     assert wrong not in str(raised.value)
 
@@ -236,7 +272,9 @@ def test_some_other_server_at_the_address():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            (line,) = RayJobsBackend(RayProfile(address=f"http://127.0.0.1:{server.server_port}")).check()
+            (line,) = RayJobsBackend(
+                RayProfile(address=f"http://127.0.0.1:{server.server_port}")
+            ).check()
         finally:
             server.shutdown()
             thread.join()
@@ -255,7 +293,10 @@ def test_rendered_request_is_quoted_and_needs_no_ray(tmp_path):
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert "# POST http://head:8265/api/jobs/" in shown.stdout
-    assert "exec '/opt/(x)/python' -P -m orchestrator.cli run sweep.json --expect-plan d1" in shown.stdout
+    assert (
+        "exec '/opt/(x)/python' -P -m orchestrator.cli run sweep.json --expect-plan d1"
+        in shown.stdout
+    )
     assert '"submission_id": "sw-a-0123abcd"' in shown.stdout
     assert '{"name": "a"}' in shown.stdout
 
@@ -270,7 +311,7 @@ def test_table_has_every_state_of_ray():
 def test_installation_without_ray_says_what_to_install():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from cluster.profiles import RayProfile; from cluster.ray_jobs import RayJobsBackend\n"
+        "from cluster.profiles import RayProfile; from cluster.rayjobs.backend import RayJobsBackend\n"
         "print(*RayJobsBackend(RayProfile(address='http://127.0.0.1:1')).check())"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

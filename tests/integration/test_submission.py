@@ -1,4 +1,5 @@
-"""Sweeps that are submitted, followed, stopped and gone on with; in the background of this machine."""
+"""Sweeps that are submitted, followed, stopped and gone on with; in the background of this
+machine."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +44,10 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, t
     longer = write_sweep(tmp_path / "longer.yaml", results, seeds=[0, 1])  # the same sweep, changed
     code, output = sparsweep("submit", longer, "--on", "local")
     assert code == 2, output
-    assert "of another version of this sweep on local is running; `sparsweep cancel` it first" in output
+    assert (
+        "of another version of this sweep on local is running; `sparsweep cancel` it first"
+        in output
+    )
     assert "The sweep has changed since" in sparsweep("status", longer)[1]
 
     wait_until(lambda: checkpoints(results))
@@ -55,7 +59,9 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, t
     assert checkpoints(results), "the trial that ran has kept its state"
     assert "stopped" in sparsweep("logs", spec)[1]
 
-    assert sparsweep("resume", longer)[0] == 2  # it goes on with what was sent, not with something else
+    assert (
+        sparsweep("resume", longer)[0] == 2
+    )  # it goes on with what was sent, not with something else
     code, output = sparsweep("resume", spec)
     assert code == 0, output
     code, output = sparsweep("logs", spec, "-f")
@@ -86,7 +92,9 @@ def test_what_was_not_submitted_cannot_be_followed(tmp_path):
 
 
 def test_what_cannot_be_sent_leaves_nothing(tmp_path):
-    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", clusters={"mine": {"backend": "slurm"}})
+    spec = write_sweep(
+        tmp_path / "tiny.yaml", tmp_path / "results", clusters={"mine": {"backend": "slurm"}}
+    )
     code, output = sparsweep("submit", spec, "--on", "mine", PATH=str(tmp_path))
     assert (code, "is not on this machine's PATH" in output) == (2, True), output
     assert not list((tmp_path / "results" / "jobs").rglob("job.json"))
@@ -95,7 +103,9 @@ def test_what_cannot_be_sent_leaves_nothing(tmp_path):
 
 def test_nobody_is_asked_for_a_dry_run(tmp_path):
     spec = write_sweep(
-        tmp_path / "tiny.yaml", tmp_path / "results", clusters={"mine": {"backend": "slurm", "nodes": 2}}
+        tmp_path / "tiny.yaml",
+        tmp_path / "results",
+        clusters={"mine": {"backend": "slurm", "nodes": 2}},
     )
     code, output = sparsweep("submit", spec, "--on", "mine", "--dry-run", PATH=str(tmp_path))
     assert (code, output.splitlines()[0]) == (0, "#!/bin/bash"), output
@@ -111,11 +121,17 @@ def test_job_refuses_trials_other_than_those_that_were_submitted(tmp_path):
 
 
 def test_results_that_pods_cannot_see_are_refused(tmp_path):
-    cloud = {"backend": "kubernetes", "image": "registry/sparsweep:1", "volumes": [{"claim": "c", "mount": "/data"}]}
+    cloud = {
+        "backend": "kubernetes",
+        "image": "registry/sparsweep:1",
+        "volumes": [{"claim": "c", "mount": "/data"}],
+    }
     spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", clusters={"cloud": cloud})
     code, output = sparsweep("submit", spec, "--on", "cloud", "--dry-run")
     assert code == 2
-    assert f"results: {tmp_path}/results is on no volume that the pods mount and may write" in output
+    assert (
+        f"results: {tmp_path}/results is on no volume that the pods mount and may write" in output
+    )
 
 
 def test_profiles_are_listed_and_checked(tmp_path):
@@ -140,7 +156,11 @@ def test_cluster_that_does_not_answer_is_said_and_keeps_nobody_from_looking(tmp_
     record = json.loads(real.read_text())
     sparsweep("cancel", spec, "--now")
     wait_until(is_over(spec))
-    later = {"submitted_at": "2099-01-01T00:00:00.000000+00:00", "profile": {"backend": "slurm"}, "job_id": "12"}
+    later = {
+        "submitted_at": "2099-01-01T00:00:00.000000+00:00",
+        "profile": {"backend": "slurm"},
+        "job_id": "12",
+    }
     (folder / "job.json").write_text(json.dumps(record | later))
     code, output = sparsweep("status", spec, PATH=str(tmp_path))
     assert code == 0, output

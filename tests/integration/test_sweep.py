@@ -1,4 +1,5 @@
-"""Whole sweeps on a real Ray: run to the end, run again, extended, failed and retried, and two at once."""
+"""Whole sweeps on a real Ray: run to the end, run again, extended, failed and retried, and two at
+once."""
 
 import json
 
@@ -14,7 +15,9 @@ def test_sweep_runs_to_its_end_and_its_results_are_valid(undisturbed, tmp_path):
     spec = write_sweep(tmp_path / "tiny.yaml", undisturbed)
     code, output = sparsweep("verify", spec, str(undisturbed))
     assert (code, "4 of 4 trials are valid" in output) == (0, True), output
-    query = f"select language, target_sparsity, achieved_sparsity from '{undisturbed}/trials/*.parquet'"
+    query = (
+        f"select language, target_sparsity, achieved_sparsity from '{undisturbed}/trials/*.parquet'"
+    )
     rows = sorted(duckdb.sql(query).fetchall())
     assert rows == [("bn", 0.0, 0.0), ("bn", 0.5, 0.5), ("ka", 0.0, 0.0), ("ka", 0.5, 0.5)]
     assert checkpoints(undisturbed) == []
@@ -25,7 +28,9 @@ def test_second_run_has_nothing_to_do_and_touches_nothing(undisturbed, tmp_path)
         return {file: file.stat().st_mtime_ns for file in undisturbed.glob("trials/*")}
 
     before = state()
-    code, output = sparsweep("run", write_sweep(tmp_path / "tiny.yaml", undisturbed), RAY_ADDRESS="nowhere:1")
+    code, output = sparsweep(
+        "run", write_sweep(tmp_path / "tiny.yaml", undisturbed), RAY_ADDRESS="nowhere:1"
+    )
     assert code == 0, output
     assert "4 trials, 4 completed, 0 failed, 0 new" in output
     assert state() == before
@@ -53,7 +58,9 @@ def test_status_plan_aggregate_and_compact_agree(undisturbed, tmp_path):
         where split = 'test' and entity_type = 'micro' group by all order by all
     """
     expected = duckdb.sql(query).fetchall()
-    found = duckdb.sql(f"select language, target_sparsity, f1_mean from '{csv}' order by all").fetchall()
+    found = duckdb.sql(
+        f"select language, target_sparsity, f1_mean from '{csv}' order by all"
+    ).fetchall()
     assert found == [pytest.approx(row) for row in expected]
     assert len(expected) == 4
 
@@ -72,7 +79,13 @@ def test_two_drivers_on_one_folder_do_not_disturb_each_other(undisturbed, tmp_pa
 
 def test_failed_trials_are_rows_and_are_run_again_only_when_asked(tmp_path):
     wild = {"num_steps": 60, "lr": 1e30, "max_grad_norm": 1e30}
-    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", training=wild, languages=["ka"], sparsities=[0.0])
+    spec = write_sweep(
+        tmp_path / "tiny.yaml",
+        tmp_path / "results",
+        training=wild,
+        languages=["ka"],
+        sparsities=[0.0],
+    )
     code, output = sparsweep("run", spec)
     assert code == 1, output
     assert "failed: ka sparsity 0 seed 0: non_finite_loss: loss is" in output
@@ -81,12 +94,18 @@ def test_failed_trials_are_rows_and_are_run_again_only_when_asked(tmp_path):
 
     store = ResultStore(str(tmp_path / "results"))
     row = store.read("trials").to_pylist()[0]
-    assert (row["status"], row["error_kind"], row["num_attempts"]) == ("failed", "non_finite_loss", 1)
+    assert (row["status"], row["error_kind"], row["num_attempts"]) == (
+        "failed",
+        "non_finite_loss",
+        1,
+    )
     assert "TrialError" in row["error_traceback"]
 
     code, output = sparsweep("run", spec)
     assert code == 1, output
-    assert store.read("trials").to_pylist()[0]["num_attempts"] == 1, "a failed trial is not run again unasked"
+    assert store.read("trials").to_pylist()[0]["num_attempts"] == 1, (
+        "a failed trial is not run again unasked"
+    )
     code, output = sparsweep("run", spec, "--retry-failed")
     assert code == 1, output
     assert store.read("trials").to_pylist()[0]["num_attempts"] == 2
@@ -113,7 +132,10 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
     code, output = command.finish()
     assert code == 1, output
     assert "failed: bn sparsity 0 seed 0: bad_data:" in output
-    rows = {row["language"]: row for row in ResultStore(str(tmp_path / "results")).read("trials").to_pylist()}
+    rows = {
+        row["language"]: row
+        for row in ResultStore(str(tmp_path / "results")).read("trials").to_pylist()
+    }
     assert (rows["ka"]["status"], rows["bn"]["status"]) == ("completed", "failed")
     assert rows["ka"]["kernels"] == "reference", "the kernels asked for are those used"
     assert rows["bn"]["num_attempts"] == 1, "bad data is not retried"
@@ -149,7 +171,10 @@ def write_corpus(folder, language: str) -> None:
     folder.mkdir(parents=True)
     for split in ("train", "validation", "test"):
         tokens, tags = synthetic.make_sentences(language, split, 0)
-        lines = ["".join(f"{a}\t{b}\n" for a, b in zip(*pair, strict=True)) for pair in zip(tokens, tags, strict=True)]
+        lines = [
+            "".join(f"{a}\t{b}\n" for a, b in zip(*pair, strict=True))
+            for pair in zip(tokens, tags, strict=True)
+        ]
         (folder / f"{split}.tsv").write_text("\n".join(lines[:20]), encoding="utf-8")
 
 
@@ -159,6 +184,13 @@ def write_model(folder) -> None:
     from workers.data.wordpiece import small_tokenizer
 
     tokenizer = small_tokenizer(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes), add_pooling_layer=False).save_pretrained(folder)
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    BertModel(
+        BertConfig(vocab_size=len(tokenizer), **sizes), add_pooling_layer=False
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

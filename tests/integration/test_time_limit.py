@@ -1,4 +1,5 @@
-"""A real driver in a job whose time runs out: what is still started, what is left, and when it stops.
+"""A real driver in a job whose time runs out: what is still started, what is left, and when it
+stops.
 
 Run as a program this file is that driver: `python -m tests.integration.test_time_limit FOLDER`.
 """
@@ -11,33 +12,39 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.private_ray import private_environment
-from orchestrator.plan import make_plan
+from cluster.node.private_ray import private_environment
+from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
 from orchestrator.running.driver import Sweep
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.trainable import TrialTrainable
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec
 from tests.factories import make_trial_result
-from workers.trial import Progress, TrialResult, TrialSpec
+from workers.result import Progress, TrialResult
+from workers.trial import TrialSpec
 
 JOB_S = 200
-# The longest that a new job could finish: less a tenth for starting and 10 s for saving. It can be started in a job's
-# first 20 s only.
+# The longest that a new job could finish: less a tenth for starting and 10 s for saving. It can be
+# started in a job's first 20 s only.
 LONG_S, SHORT_S = 169.0, 18.0
 WAIT_S = 25
 
 
 class TimedTrainable(TrialTrainable):
-    """Its English trials end after their job's first seconds; all say that they took as long as stated above."""
+    """Its English trials end after their job's first seconds; all say that they took as long as
+    stated above."""
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         is_long = spec.language == "en"
         until = time.monotonic() + (WAIT_S if is_long else 0)
         while time.monotonic() < until:
             time.sleep(0.1)
-            yield Progress(step=1, num_steps=2, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="training")
-        return replace(make_trial_result(), load_s=0.0, train_s=LONG_S if is_long else SHORT_S, evaluate_s=0.0)
+            yield Progress(
+                step=1, num_steps=2, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="training"
+            )
+        return replace(
+            make_trial_result(), load_s=0.0, train_s=LONG_S if is_long else SHORT_S, evaluate_s=0.0
+        )
 
 
 def drive(folder: str) -> None:
@@ -55,7 +62,10 @@ def drive(folder: str) -> None:
         resources={"max_concurrent_trials": 1},
     )
     planned = make_plan(spec)
-    os.environ |= {"SPARSWEEP_DEADLINE": str(time.time() + JOB_S), "SPARSWEEP_JOB_LENGTH_S": "100000"}
+    os.environ |= {
+        "SPARSWEEP_DEADLINE": str(time.time() + JOB_S),
+        "SPARSWEEP_JOB_LENGTH_S": "100000",
+    }
     progress = SweepProgress(spec.name, folder, planned)
     sweep = Sweep(spec, planned, ResultStore(folder), progress, trainable=TimedTrainable)
     sweep.run()
@@ -70,7 +80,11 @@ def test_what_cannot_end_in_time_is_left_and_shorter_trials_run_instead(tmp_path
     assert driver.returncode == 0, driver.stderr
     assert "stopped by time limit" in driver.stdout, driver.stdout
     rows = ResultStore(str(tmp_path)).read("trials", ["language", "seed"]).to_pylist()
-    assert sorted((row["language"], row["seed"]) for row in rows) == [("en", 0), ("ka", 0), ("ka", 1)]
+    assert sorted((row["language"], row["seed"]) for row in rows) == [
+        ("en", 0),
+        ("ka", 0),
+        ("ka", 1),
+    ]
     assert time.monotonic() - started < JOB_S, "it ended when nothing more could be done"
 
 

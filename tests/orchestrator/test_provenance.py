@@ -12,10 +12,19 @@ from orchestrator.provenance import collect_provenance, git_state
 
 
 def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false")
+    identity = (
+        "-c",
+        "user.name=nobody",
+        "-c",
+        "user.email=nobody@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", *identity, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
@@ -71,7 +80,9 @@ def test_without_git_nothing_is_claimed(source, monkeypatch):
     assert git_state(source) == (None, None)
 
 
-def test_the_repository_of_a_running_git_hook_is_not_mistaken_for_ours(source, tmp_path_factory, monkeypatch):
+def test_the_repository_of_a_running_git_hook_is_not_mistaken_for_ours(
+    source, tmp_path_factory, monkeypatch
+):
     other = tmp_path_factory.mktemp("other")
     git(other, "init", "--quiet")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
@@ -82,7 +93,17 @@ def test_the_repository_of_a_running_git_hook_is_not_mistaken_for_ours(source, t
 def test_provenance_names_commit_versions_and_place():
     provenance = collect_provenance()
     assert set(provenance) == {
-        *("commit", "is_dirty", "sparsweep", "python", "torch", "transformers", "tokenizers", "ray", "numpy"),
+        *(
+            "commit",
+            "is_dirty",
+            "sparsweep",
+            "python",
+            "torch",
+            "transformers",
+            "tokenizers",
+            "ray",
+            "numpy",
+        ),
         *("host", "platform"),
     }
     assert provenance["numpy"] == version("numpy")
@@ -102,7 +123,9 @@ def test_taking_it_imports_none_of_the_packages():
         "print([name for name in ('torch', 'transformers', 'tokenizers', 'ray', 'numpy') if name in sys.modules])"
     )
     repository = Path(__file__).resolve().parents[2]
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=repository, text=True) == "[]\n"
+    assert (
+        subprocess.check_output([sys.executable, "-c", code], cwd=repository, text=True) == "[]\n"
+    )
 
 
 def test_it_tells_nothing_about_the_user(monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from workers.optim import MaskedAdamW
+from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.saliency import SALIENCIES
 
 NUM_RANKS = 2
@@ -18,7 +18,9 @@ WAYS = ("hard", "dense_shadow", "movement")
 def train_rank(rank: int, folder: str) -> None:
     """One rank: at the end its weights and masks are in files."""
     torch.set_num_threads(1 + rank)  # ranks need not be alike
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=NUM_RANKS)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=NUM_RANKS
+    )
     for way in WAYS:
         torch.save(train(rank, way), f"{folder}/{way}-{rank}.pt")
     distributed.destroy_process_group()
@@ -59,7 +61,9 @@ def folder(tmp_path_factory) -> Path:
 def test_ranks_agree_to_the_bit(folder, way):
     first, second = (load(folder / f"{way}-{rank}.pt") for rank in range(NUM_RANKS))
     for name in ("weights", "masks"):
-        assert all(torch.equal(one, other) for one, other in zip(first[name], second[name], strict=True)), name
+        assert all(
+            torch.equal(one, other) for one, other in zip(first[name], second[name], strict=True)
+        ), name
     assert sum(int((~mask).sum()) for mask in first["masks"]) == round(0.8 * (40 * 70 + 70 * 3))
 
 

@@ -1,6 +1,8 @@
-"""What only a GPU can show: no waiting, captured graphs, real sizes, whole trials. `make test-gpu` runs these.
+"""What only a GPU can show: no waiting, captured graphs, real sizes, whole trials. `make test-gpu`
+runs these.
 
-Equality with the reference, input by input, is in test_kernels, which uses the GPU where there is one.
+Equality with the reference, input by input, is in test_kernels, which uses the GPU where there is
+one.
 """
 
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from torch import nn
 from tests.benchmarks.kernels import NUM_WEIGHTS, make_weights
 from tests.factories import PRUNING
 from tests.workers.test_run import finish, small_trial
-from workers.optim import MaskedAdamW
+from workers.pruning.masked_adamw import MaskedAdamW
 from workers.run import prepare_process, run_trial
 
 pytestmark = [
@@ -32,7 +34,9 @@ def waiting_is_an_error() -> Iterator[None]:
 def small_weights() -> list[nn.Parameter]:
     generator = torch.Generator("cuda").manual_seed(0)
     shapes = ((513, 129), (77,), (1000, 3), (4096, 64))
-    weights = [nn.Parameter(torch.randn(shape, generator=generator, device="cuda")) for shape in shapes]
+    weights = [
+        nn.Parameter(torch.randn(shape, generator=generator, device="cuda")) for shape in shapes
+    ]
     for weight in weights:
         weight.grad = torch.randn(weight.shape, generator=generator, device="cuda")
     return weights
@@ -96,7 +100,10 @@ def test_a_capture_with_moved_gradients_is_refused():
     for weight in weights:
         weight.grad = weight.grad.clone()
     torch.cuda.synchronize()
-    with pytest.raises(RuntimeError, match="set_to_none=False"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+    with (
+        pytest.raises(RuntimeError, match="set_to_none=False"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
         optimizer.step()
 
 
@@ -114,7 +121,10 @@ def test_the_size_of_multilingual_bert_equals_the_reference(semantics):
             optimizer.step()
     for one, other in zip(*both, strict=True):
         assert torch.equal(one, other)
-        masks = [optimizer.state[p]["mask"] for optimizer, p in zip(optimizers, (one, other), strict=True)]
+        masks = [
+            optimizer.state[p]["mask"]
+            for optimizer, p in zip(optimizers, (one, other), strict=True)
+        ]
         assert torch.equal(*masks)
     assert sum(int((weight == 0).sum()) for weight in both[1]) == round(0.9 * NUM_WEIGHTS)
 

@@ -1,4 +1,5 @@
-"""A whole trial: the same bits every time, also when it was stopped, or run by a worker that ran others before."""
+"""A whole trial: the same bits every time, also when it was stopped, or run by a worker that ran
+others before."""
 
 import gc
 import json
@@ -17,11 +18,12 @@ from tests.factories import PRUNING, make_trial_spec
 from workers.checkpoint import Checkpoint
 from workers.data import synthetic
 from workers.data.corpus import fingerprint_folder
-from workers.model_folder import fingerprint_model_folder
+from workers.model.folder import fingerprint_model_folder
+from workers.result import TrialResult
 from workers.run import prepare_process, run_trial
 from workers.storage import Location
 from workers.train import Training
-from workers.trial import CorpusSpec, ModelSpec, TrialError, TrialResult, TrialSpec
+from workers.trial import CorpusSpec, ModelSpec, TrialError, TrialSpec
 
 TIMES = {"load_s", "train_s", "evaluate_s", "subwords_per_s", "peak_memory_gib", "num_resumes"}
 
@@ -80,11 +82,20 @@ def test_trial_hits_its_sparsity_and_reports_what_it_did(device):
 def test_data_has_a_fingerprint_that_follows_its_content(device):
     def fingerprint(**corpus) -> str:
         spec = small_trial()
-        spec = replace(spec, training=replace(spec.training, num_steps=1), corpus=replace(spec.corpus, **corpus))
+        spec = replace(
+            spec,
+            training=replace(spec.training, num_steps=1),
+            corpus=replace(spec.corpus, **corpus),
+        )
         return finish(run_trial(spec, device)).data_fingerprint
 
     assert fingerprint() == fingerprint(max_train_sentences=100)
-    assert len({fingerprint(), fingerprint(max_train_sentences=99), fingerprint(max_eval_sentences=99)}) == 3
+    assert (
+        len(
+            {fingerprint(), fingerprint(max_train_sentences=99), fingerprint(max_eval_sentences=99)}
+        )
+        == 3
+    )
 
 
 def test_gpu_that_is_not_there_is_refused():
@@ -109,7 +120,9 @@ def test_a_process_that_ran_other_trials_gives_the_bits_of_a_fresh_one(device, t
     fresh = json.loads(done.stdout)
     assert [row["f1"] for row in fresh["scores"]] == [score.f1 for score in reused.scores]
     assert [point["loss"] for point in fresh["curve"]] == [point.loss for point in reused.curve]
-    assert [layer["num_zeros"] for layer in fresh["layers"]] == [layer.num_zeros for layer in reused.layers]
+    assert [layer["num_zeros"] for layer in fresh["layers"]] == [
+        layer.num_zeros for layer in reused.layers
+    ]
 
 
 @pytest.mark.parametrize("stopped_after", [1, 4, 10, 16, 22, 23])
@@ -147,10 +160,15 @@ def test_embeddings_are_pruned_when_asked(device):
 def test_trial_stopped_while_it_is_scored_is_not_trained_again(device, tmp_path):
     spec = small_trial()
     interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
-    assert any(progress.phase == "evaluating" for progress in interrupted)  # `any` stops at the first
+    assert any(
+        progress.phase == "evaluating" for progress in interrupted
+    )  # `any` stops at the first
     interrupted.close()
     resumed = run_trial(spec, device, checkpoint_at(tmp_path, spec))
-    assert [progress.phase for progress in (next(resumed), next(resumed))] == ["loading", "evaluating"]
+    assert [progress.phase for progress in (next(resumed), next(resumed))] == [
+        "loading",
+        "evaluating",
+    ]
     assert numbers(finish(resumed)) == numbers(finish(run_trial(spec, device)))
 
 
@@ -160,9 +178,14 @@ def test_memory_that_is_not_there_is_named(device, tmp_path):
     small_tokenizer(0).save_pretrained(tmp_path)
     BertConfig(vocab_size=10**11).save_pretrained(tmp_path)
     model = ModelSpec(
-        name=str(tmp_path), revision=None, init="random", fingerprint=fingerprint_model_folder(tmp_path, "random")
+        name=str(tmp_path),
+        revision=None,
+        init="random",
+        fingerprint=fingerprint_model_folder(tmp_path, "random"),
     )
-    with pytest.raises(TrialError, match=r"can't allocate memory.* lower training.batch_size \(32\)") as caught:
+    with pytest.raises(
+        TrialError, match=r"can't allocate memory.* lower training.batch_size \(32\)"
+    ) as caught:
         finish(run_trial(small_trial(model=model), device))
     assert caught.value.kind == "out_of_memory"
 
@@ -217,7 +240,8 @@ def test_loss_that_is_not_finite_stops_the_trial(device):
     spec = small_trial()
     wild = replace(spec, training=replace(spec.training, lr=1e30, max_grad_norm=1e30))
     with pytest.raises(
-        TrialError, match=r"loss is .* and gradient norm (nan|inf) at step \d+ of 23; lower training.lr \(1e\+30\)"
+        TrialError,
+        match=r"loss is .* and gradient norm (nan|inf) at step \d+ of 23; lower training.lr \(1e\+30\)",
     ) as caught:
         finish(run_trial(wild, device))
     assert caught.value.kind == "non_finite_loss"
@@ -227,18 +251,29 @@ def test_learning_rate_warms_up_and_decays(device):
     spec = small_trial()
     training = replace(spec.training, num_steps=10, lr=1.0, warmup=0.2)
     made = Training(replace(spec, training=training), *parts(spec, device))
-    assert [round(made.learning_rate(step), 4) for step in (0, 1, 2, 6, 9)] == [0.5, 1.0, 1.0, 0.5, 0.125]
+    assert [round(made.learning_rate(step), 4) for step in (0, 1, 2, 6, 9)] == [
+        0.5,
+        1.0,
+        1.0,
+        0.5,
+        0.125,
+    ]
     constant = Training(
-        replace(spec, training=replace(training, lr_schedule="constant", warmup=0.0)), *parts(spec, device)
+        replace(spec, training=replace(training, lr_schedule="constant", warmup=0.0)),
+        *parts(spec, device),
     )
     assert constant.learning_rate(0) == constant.learning_rate(9) == 1.0
 
 
 def parts(spec: TrialSpec, device: torch.device):
     from workers.data.align import load_encoded
-    from workers.model import make_model
+    from workers.model.encoder import make_model
 
-    return make_model(spec.model, 0, device), load_encoded(spec.corpus, spec.model, "ka", "train", 128), device
+    return (
+        make_model(spec.model, 0, device),
+        load_encoded(spec.corpus, spec.model, "ka", "train", 128),
+        device,
+    )
 
 
 def test_clipping_takes_the_norm_over_kept_weights(device):
@@ -246,9 +281,13 @@ def test_clipping_takes_the_norm_over_kept_weights(device):
     spec = replace(spec, training=replace(spec.training, num_steps=1, max_grad_norm=1e9))
     training = Training(spec, *parts(spec, device))
     for _ in training.run():
-        masks = {id(weight): training.optimizer.mask(weight) for weight in training.weights.values()}
+        masks = {
+            id(weight): training.optimizer.mask(weight) for weight in training.weights.values()
+        }
         parameters = list(training.model.parameters())
-        gradients = [p.grad if masks.get(id(p)) is None else p.grad[masks[id(p)]] for p in parameters]
+        gradients = [
+            p.grad if masks.get(id(p)) is None else p.grad[masks[id(p)]] for p in parameters
+        ]
     kept = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     assert training.curve[0].grad_norm == pytest.approx(float(kept), rel=1e-5)
     everything = torch.cat([parameter.grad.flatten() for parameter in parameters]).norm()
@@ -272,17 +311,24 @@ def test_a_finished_trial_leaves_no_memory_behind(device):
 def test_files_that_changed_since_planning_are_refused(device, wikiann, pretrained):
     spec = real_trial(wikiann, pretrained)
     other_corpus = replace(spec, corpus=replace(spec.corpus, fingerprint="another"))
-    with pytest.raises(TrialError, match=r"corpus.path: .*/ka has changed since the sweep was planned \(another, now"):
+    with pytest.raises(
+        TrialError,
+        match=r"corpus.path: .*/ka has changed since the sweep was planned \(another, now",
+    ):
         finish(run_trial(other_corpus, device))
     other_model = replace(spec, model=replace(spec.model, fingerprint="another"))
-    with pytest.raises(TrialError, match=r"model.name: .* has changed since the sweep was planned \(another, now"):
+    with pytest.raises(
+        TrialError, match=r"model.name: .* has changed since the sweep was planned \(another, now"
+    ):
         finish(run_trial(other_model, device))
 
 
 def test_sequences_longer_than_the_model_takes_are_refused(device):
     spec = small_trial()
     long = replace(spec, training=replace(spec.training, max_length=513))
-    with pytest.raises(TrialError, match=r"training.max_length: 513 is more than the model's 512 positions"):
+    with pytest.raises(
+        TrialError, match=r"training.max_length: 513 is more than the model's 512 positions"
+    ):
         finish(run_trial(long, device))
 
 
@@ -298,7 +344,8 @@ def test_state_of_another_model_is_not_taken(device, tmp_path, caplog):
     assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
 
 
-# Real data and a pretrained folder: mBERT's own vocabulary, and weights that went to disk and came back.
+# Real data and a pretrained folder: mBERT's own vocabulary, and weights that went to disk and came
+# back.
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +353,12 @@ def pretrained(mbert, tmp_path_factory) -> ModelSpec:
     folder = tmp_path_factory.mktemp("model")
     tokenizer = AutoTokenizer.from_pretrained(mbert)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     model = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes), add_pooling_layer=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -338,12 +390,18 @@ def test_real_wikiann_with_a_pretrained_folder(device, wikiann, pretrained):
     assert first.num_train_sentences == 40
 
 
-def test_same_seed_starts_dense_and_sparse_trials_from_the_same_weights_and_data(device, wikiann, pretrained):
+def test_same_seed_starts_dense_and_sparse_trials_from_the_same_weights_and_data(
+    device, wikiann, pretrained
+):
     sparse = finish(run_trial(real_trial(wikiann, pretrained), device))
-    dense = finish(run_trial(real_trial(wikiann, pretrained, target_sparsity=0.0, pruning=None), device))
+    dense = finish(
+        run_trial(real_trial(wikiann, pretrained, target_sparsity=0.0, pruning=None), device)
+    )
     late = replace(PRUNING, begin=1.0, end=1.0)
     pruned_at_the_end = finish(run_trial(real_trial(wikiann, pretrained, pruning=late), device))
-    assert [point.loss for point in pruned_at_the_end.curve] == [point.loss for point in dense.curve]
+    assert [point.loss for point in pruned_at_the_end.curve] == [
+        point.loss for point in dense.curve
+    ]
     assert sparse.curve != dense.curve
 
 
@@ -355,8 +413,12 @@ def test_folder_that_lacks_encoder_weights_is_refused(device, wikiann, pretraine
     weights = load_file(f"{pretrained.name}/model.safetensors")
     weights.pop("encoder.layer.1.output.dense.weight")
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    broken = replace(pretrained, name=str(tmp_path), fingerprint=fingerprint_model_folder(tmp_path, "pretrained"))
-    with pytest.raises(TrialError, match="lacks 1 weights of the encoder, first bert.encoder.layer.1.output.dense"):
+    broken = replace(
+        pretrained, name=str(tmp_path), fingerprint=fingerprint_model_folder(tmp_path, "pretrained")
+    )
+    with pytest.raises(
+        TrialError, match="lacks 1 weights of the encoder, first bert.encoder.layer.1.output.dense"
+    ):
         finish(run_trial(real_trial(wikiann, broken), device))
 
 
@@ -368,7 +430,9 @@ def test_bfloat16_keeps_weights_and_moments_in_float32(device, changes):
     for _ in training.run():
         pass
     assert {weight.dtype for weight in training.model.parameters()} == {torch.float32}
-    assert {state["exp_avg"].dtype for state in training.optimizer.state.values()} == {torch.float32}
+    assert {state["exp_avg"].dtype for state in training.optimizer.state.values()} == {
+        torch.float32
+    }
     assert training.curve[-1].loss < training.curve[0].loss
 
 
@@ -379,7 +443,10 @@ def test_checkpoint_whose_masks_are_of_another_step_is_not_taken(device, tmp_pat
     tensors, values = checkpoint_at(tmp_path, spec).load()
     checkpoint_at(tmp_path, spec).save((tensors, values | {"step": 9}))
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
-    assert "does not fit (its weights are of step 9 and their moments and masks of step 8)" in caplog.text
+    assert (
+        "does not fit (its weights are of step 9 and their moments and masks of step 8)"
+        in caplog.text
+    )
     assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
 
 
@@ -395,7 +462,9 @@ def test_kernels_are_named_in_the_log_and_the_result(device, caplog):
 def test_kernels_that_cannot_compute_here_are_refused(device, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     wrong = "numba" if device.type == "cuda" else "triton"
-    with pytest.raises(TrialError, match=f"pruning.kernels: {wrong} computes on .* use auto") as caught:
+    with pytest.raises(
+        TrialError, match=f"pruning.kernels: {wrong} computes on .* use auto"
+    ) as caught:
         finish(run_trial(small_trial(), device, kernels=wrong))
     assert caught.value.kind == "bad_data"
 
@@ -404,7 +473,9 @@ def test_all_kernels_train_to_the_same_result(device):
     """Norms are added up in different orders, so losses agree closely and not to the bit."""
     names = ("reference", "numba") if device.type == "cpu" else ("reference", "triton")
     first, second = (finish(run_trial(small_trial(), device, kernels=name)) for name in names)
-    assert [point.loss for point in first.curve] == pytest.approx([point.loss for point in second.curve], rel=1e-4)
+    assert [point.loss for point in first.curve] == pytest.approx(
+        [point.loss for point in second.curve], rel=1e-4
+    )
     assert first.achieved_sparsity == second.achieved_sparsity == 0.5
 
 

@@ -68,12 +68,16 @@ def test_a_writable_folder_is_left_empty_by_the_check(folder):
 
 def test_a_place_below_a_file_is_not_writable(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file/results: cannot be written .*give a place where you may write"):
+    with pytest.raises(
+        OSError, match=r"file/results: cannot be written .*give a place where you may write"
+    ):
         Location.parse(str(tmp_path / "file" / "results")).check_writable()
 
 
 def test_a_missing_bucket_is_not_writable(bucket):
-    with pytest.raises(OSError, match=r"s3://no-such-bucket/x: cannot be written .*bucket does not exist"):
+    with pytest.raises(
+        OSError, match=r"s3://no-such-bucket/x: cannot be written .*bucket does not exist"
+    ):
         Location.parse("s3://no-such-bucket/x").check_writable()
 
 
@@ -91,7 +95,9 @@ def test_deleting_removes_what_a_killed_writer_left(tmp_path):
     os.utime(tmp_path / ".state.0123abcd.tmp", (long_ago, long_ago))
     Location.parse(str(tmp_path / "state")).delete()
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [".state.99999999.tmp", ".state2.0123abcd.tmp"], "another writer's and another file's stay"
+    assert left == [".state.99999999.tmp", ".state2.0123abcd.tmp"], (
+        "another writer's and another file's stay"
+    )
 
 
 def test_files_are_readable_as_the_umask_says(tmp_path):
@@ -129,7 +135,10 @@ def test_addresses_keep_their_options_and_their_characters():
         ("s3:///folder", r"s3:///folder: not a location that is known"),
         ("s3:bucket/folder", r"not a location that is known"),
         ("s3:/bucket/folder", r"not a location that is known"),
-        ("s3://bucket/x?secret=1", r"s3://bucket/x: unknown option 'secret'; s3 takes region, scheme"),
+        (
+            "s3://bucket/x?secret=1",
+            r"s3://bucket/x: unknown option 'secret'; s3 takes region, scheme",
+        ),
         ("gs://bucket/x?region=eu", r"gs://bucket/x: unknown option 'region'; gs takes scheme"),
     ],
 )
@@ -159,7 +168,9 @@ def _add_one_a_hundred_times(folder: str) -> None:
 def test_one_process_at_a_time_holds_the_lock(tmp_path):
     (tmp_path / "count").write_text("0")
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_add_one_a_hundred_times, args=(str(tmp_path),)) for _ in range(2)]
+    workers = [
+        spawn.Process(target=_add_one_a_hundred_times, args=(str(tmp_path),)) for _ in range(2)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:

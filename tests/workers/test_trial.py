@@ -27,19 +27,26 @@ def test_places_on_a_disk_are_no_part_of_the_identity():
     corpus = replace(spec.corpus, kind="path", path="/laptop/wikiann", fingerprint="same")
     model = replace(spec.model, name="/laptop/mbert", fingerprint="same")
     here = replace(spec, corpus=corpus, model=model)
-    there = replace(spec, corpus=replace(corpus, path="/cluster/wikiann"), model=replace(model, name="/cluster/mbert"))
+    there = replace(
+        spec,
+        corpus=replace(corpus, path="/cluster/wikiann"),
+        model=replace(model, name="/cluster/mbert"),
+    )
     assert here.trial_id() == there.trial_id()
     assert here.trial_id() != replace(here, corpus=replace(corpus, fingerprint="other")).trial_id()
     assert here.trial_id() != replace(here, model=replace(model, fingerprint="other")).trial_id()
 
 
 def perturbed_trial(**changes) -> TrialSpec:
-    """With every part that a trial may have; of several languages, since of one the regime is no free choice."""
+    """With every part that a trial may have; of several languages, since of one the regime is no
+    free choice."""
     pool = DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None)
     robustness = RobustnessSpec(
         perturbations=("within_script",), draws=1, seed=0, donor_fingerprint="abc", pools=(pool,)
     )
-    return make_trial_spec(regime="multilingual", languages=("sw", "yo"), robustness=robustness, **changes)
+    return make_trial_spec(
+        regime="multilingual", languages=("sw", "yo"), robustness=robustness, **changes
+    )
 
 
 def test_spec_of_several_languages_with_perturbations_survives_json():
@@ -59,9 +66,13 @@ def test_why_a_pool_is_empty_is_no_part_of_the_identity():
     assert spec.robustness.donor_languages == ["yo"]
 
 
-@pytest.mark.parametrize(("regime", "languages"), [("monolingual", ("sw", "yo")), ("multilingual", ("yo", "sw"))])
+@pytest.mark.parametrize(
+    ("regime", "languages"), [("monolingual", ("sw", "yo")), ("multilingual", ("yo", "sw"))]
+)
 def test_languages_that_do_not_fit_the_regime_are_refused(regime, languages):
-    with pytest.raises(ValueError, match=r"languages: \['[a-z]+', '[a-z]+'\].*(exactly one|sorted)"):
+    with pytest.raises(
+        ValueError, match=r"languages: \['[a-z]+', '[a-z]+'\].*(exactly one|sorted)"
+    ):
         make_trial_spec(regime=regime, languages=languages)
 
 
@@ -70,7 +81,8 @@ def test_language_of_a_trial_on_several_is_multilingual():
 
 
 @pytest.mark.parametrize(
-    ("fingerprints", "expected"), [({"sw": "a"}, "a"), ({"sw": None, "yo": None}, None), ({"sw": "a", "yo": "a"}, "a")]
+    ("fingerprints", "expected"),
+    [({"sw": "a"}, "a"), ({"sw": None, "yo": None}, None), ({"sw": "a", "yo": "a"}, "a")],
 )
 def test_data_of_one_kind_keep_their_fingerprint(fingerprints, expected):
     assert combine_fingerprints(fingerprints) == expected
@@ -89,7 +101,9 @@ def leaves(spec: TrialSpec, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]
         value = getattr(spec, field.name)
         if field.name == "pools":  # a list of specs, looked at above
             continue
-        found += leaves(value, (*path, field.name)) if is_dataclass(value) else [(*path, field.name)]
+        found += (
+            leaves(value, (*path, field.name)) if is_dataclass(value) else [(*path, field.name)]
+        )
     return found
 
 
@@ -100,7 +114,16 @@ def changed(spec: TrialSpec, path: tuple[str, ...]) -> TrialSpec:
     if rest:
         return replace(spec, **{name: changed(value, tuple(rest))})
     number = isinstance(value, int | float)
-    return replace(spec, **{name: value / 2 + 0.01 if number else ("other",) if isinstance(value, tuple) else "other"})
+    return replace(
+        spec,
+        **{
+            name: value / 2 + 0.01
+            if number
+            else ("other",)
+            if isinstance(value, tuple)
+            else "other"
+        },
+    )
 
 
 @pytest.mark.parametrize("path", leaves(perturbed_trial()), ids=".".join)

@@ -1,8 +1,8 @@
 """Word tags to sub-word labels, kept on disk once made.
 
-The first sub-word of a word carries its label, the others carry none. A sentence whose sub-words exceed the limit is
-split between words into several sequences, as XTREME's preprocessing does; predictions are put together again before
-scoring, so a score is always over whole sentences.
+The first sub-word of a word carries its label, the others carry none. A sentence whose sub-words
+exceed the limit is split between words into several sequences, as XTREME's preprocessing does;
+predictions are put together again before scoring, so a score is always over whole sentences.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from workers.data.corpus import Sentences, count_unstarted_entities, load_sentences
-from workers.files import cache_folder
-from workers.model import load_tokenizer
+from workers.data.fingerprints import cache_folder
+from workers.model.encoder import load_tokenizer
 from workers.storage import Location
 from workers.trial import CorpusSpec, ModelSpec, canonical_json
 
@@ -38,7 +38,8 @@ class EncodedSplit:
         num_unstarted_entities: I- tags that continue nothing.
         pad_id: id that fills up a batch.
         num_specials: special ids in each sequence.
-        parts: sequences of each language, in order, where splits of several are joined; else one part.
+        parts: sequences of each language, in order, where splits of several are joined; else one
+            part.
     """
 
     input_ids: np.ndarray
@@ -86,8 +87,15 @@ def join(splits: Sequence[EncodedSplit]) -> EncodedSplit:
     return EncodedSplit(
         np.concatenate([split.input_ids for split in splits]),
         np.concatenate([split.labels for split in splits]),
-        np.concatenate([[0], *(split.offsets[1:] + start for split, start in zip(splits, starts, strict=False))]),
-        np.concatenate([s.sentence_of_sequence + start for s, start in zip(splits, sentences, strict=False)]),
+        np.concatenate(
+            [
+                [0],
+                *(split.offsets[1:] + start for split, start in zip(splits, starts, strict=False)),
+            ]
+        ),
+        np.concatenate(
+            [s.sentence_of_sequence + start for s, start in zip(splits, sentences, strict=False)]
+        ),
         sum(split.num_unstarted_entities for split in splits),
         splits[0].pad_id,
         splits[0].num_specials,
@@ -96,13 +104,23 @@ def join(splits: Sequence[EncodedSplit]) -> EncodedSplit:
 
 
 @lru_cache(maxsize=16)
-def load_encoded(corpus: CorpusSpec, model: ModelSpec, language: str, split: str, max_length: int) -> EncodedSplit:
-    """A split as sub-words: from this process' memory, else from this machine's cache, else made and kept in both.
+def load_encoded(
+    corpus: CorpusSpec, model: ModelSpec, language: str, split: str, max_length: int
+) -> EncodedSplit:
+    """A split as sub-words: from this process' memory, else from this machine's cache, else made
+    and kept in both.
 
     Raises:
-        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.model`.
+        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.model.encoder`.
     """
-    key: list[Any] = [FORMAT_VERSION, corpus.identity(), model.identity(), language, split, max_length]
+    key: list[Any] = [
+        FORMAT_VERSION,
+        corpus.identity(),
+        model.identity(),
+        language,
+        split,
+        max_length,
+    ]
     sentences = None
     if corpus.fingerprint is None:  # a revision of the hub may move: what it gave is what counts
         sentences = load_sentences(corpus, language, split)
@@ -124,7 +142,8 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
     Args:
         sentences: words and labels.
         tokenizer: a fast Hugging Face tokenizer.
-        max_length: longest sequence, specials included; a word longer than this by itself keeps its beginning.
+        max_length: longest sequence, specials included; a word longer than this by itself keeps its
+            beginning.
     """
     before, after = _special_ids(tokenizer)
     room = max_length - len(before) - len(after)
@@ -132,7 +151,11 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
     labels: list[int] = []
     offsets, owners = [0], []
     batch = tokenizer(
-        sentences.tokens, is_split_into_words=True, add_special_tokens=False, return_attention_mask=False, verbose=False
+        sentences.tokens,
+        is_split_into_words=True,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        verbose=False,
     )
     for sentence, sentence_labels in enumerate(sentences.labels):
         words = _subwords_of_words(batch, sentence, len(sentence_labels), tokenizer.unk_token_id)
@@ -167,8 +190,11 @@ def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     return ids[: inside[0]], ids[inside[-1] + 1 :]
 
 
-def _subwords_of_words(batch: Any, sentence: int, num_words: int, unknown_id: int) -> list[list[int]]:
-    """Sub-word ids of each word. A word that a tokenizer makes vanish (a lone control character) becomes unknown."""
+def _subwords_of_words(
+    batch: Any, sentence: int, num_words: int, unknown_id: int
+) -> list[list[int]]:
+    """Sub-word ids of each word. A word that a tokenizer makes vanish (a lone control character)
+    becomes unknown."""
     words: list[list[int]] = [[] for _ in range(num_words)]
     for subword, word in zip(batch["input_ids"][sentence], batch.word_ids(sentence), strict=True):
         words[word].append(subword)
@@ -197,7 +223,9 @@ def _to_arrays(encoded: EncodedSplit) -> dict[str, np.ndarray]:
         "labels": encoded.labels.astype(np.int8),  # -100 fits
         "offsets": encoded.offsets,
         "sentence_of_sequence": encoded.sentence_of_sequence,
-        "scalars": np.array([encoded.num_unstarted_entities, encoded.pad_id, encoded.num_specials], np.int64),
+        "scalars": np.array(
+            [encoded.num_unstarted_entities, encoded.pad_id, encoded.num_specials], np.int64
+        ),
     }
 
 

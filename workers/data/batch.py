@@ -1,8 +1,8 @@
 """Batches of sequences of similar length, so that little is computed on padding.
 
-Padding random batches of 32 WikiANN sentences to their longest costs 3.5 times the real sub-words; drawing 50 batches
-at random and sorting inside them costs 1.09 times. A small split is sorted in smaller parts, so that its batches still
-differ from epoch to epoch.
+Padding random batches of 32 WikiANN sentences to their longest costs 3.5 times the real sub-words;
+drawing 50 batches at random and sorting inside them costs 1.09 times. A small split is sorted in
+smaller parts, so that its batches still differ from epoch to epoch.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ ROWS_OF_PART = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences: `input_ids`, `attention_mask` and `labels` are int64 (num_sequences, longest)."""
+    """Padded sequences: `input_ids`, `attention_mask` and `labels` are int64 (num_sequences,
+    longest)."""
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
@@ -39,7 +40,8 @@ def training_order(
     parts: Sequence[int] = (),
     temperature: float | None = None,
 ) -> list[np.ndarray]:
-    """Indices of each batch of one epoch; a pure function of its arguments, so that a resumed trial needs none saved.
+    """Indices of each batch of one epoch; a pure function of its arguments, so that a resumed trial
+    needs none saved.
 
     Args:
         lengths: int64 (num_sequences,).
@@ -50,7 +52,9 @@ def training_order(
         temperature: at least 1, see `draw_sequences`; None: every sequence once.
     """
     rng = np.random.default_rng([seed, epoch])
-    drawn = np.arange(len(lengths)) if temperature is None else draw_sequences(parts, temperature, rng)
+    drawn = (
+        np.arange(len(lengths)) if temperature is None else draw_sequences(parts, temperature, rng)
+    )
     shuffled = drawn[rng.permutation(len(drawn))]
     num_batches = -(-len(lengths) // batch_size)
     mega_size = min(max(num_batches // 4, 1), MAX_MEGABATCH) * batch_size
@@ -62,14 +66,17 @@ def training_order(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def draw_sequences(parts: Sequence[int], temperature: float, rng: np.random.Generator) -> np.ndarray:
+def draw_sequences(
+    parts: Sequence[int], temperature: float, rng: np.random.Generator
+) -> np.ndarray:
     """Sequences of an epoch of several languages, as many as there are, sorted by language.
 
-    Of a language with n sequences a share of n^(1 / temperature), relative to the others, is drawn: to the nearest
-    whole number, those with the largest remainders first. Each of its sequences comes once before any comes twice.
+    Of a language with n sequences a share of n^(1 / temperature), relative to the others, is drawn:
+    to the nearest whole number, those with the largest remainders first. Each of its sequences
+    comes once before any comes twice.
 
-    Source: Arivazhagan et al. (2019), section 4.1; there single sentences are drawn with that probability, here shares
-    are exact and nothing is left out that fits.
+    Source: Arivazhagan et al. (2019), section 4.1; there single sentences are drawn with that
+    probability, here shares are exact and nothing is left out that fits.
     """
     sizes = np.array(parts, np.int64)
     weights = sizes ** (1 / temperature)
@@ -84,12 +91,15 @@ def draw_sequences(parts: Sequence[int], temperature: float, rng: np.random.Gene
     return np.concatenate(drawn)
 
 
-def split_by_length(split: EncodedSplit, indices: np.ndarray, device: torch.device) -> list[np.ndarray]:
+def split_by_length(
+    split: EncodedSplit, indices: np.ndarray, device: torch.device
+) -> list[np.ndarray]:
     """Cut one batch into parts of similar length, whose gradients are added up.
 
-    A batch of a small language is random, so padding all of it to its longest sequence is mostly waste. On a CPU, where
-    time goes with what is computed, parts of 16 took 0.43 of the time a step for Yoruba and 0.85 for Swahili (parts of
-    8: 0.37 and 0.87). A GPU is faster with one large part.
+    A batch of a small language is random, so padding all of it to its longest sequence is mostly
+    waste. On a CPU, where time goes with what is computed, parts of 16 took 0.43 of the time a step
+    for Yoruba and 0.85 for Swahili (parts of 8: 0.37 and 0.87). A GPU is faster with one large
+    part.
     """
     if device.type != "cpu":
         return [indices]
@@ -120,5 +130,9 @@ def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -
         return torch.from_numpy(array).to(device, non_blocking=True)
 
     return Batch(
-        to_device(input_ids), to_device(is_real.astype(np.int64)), to_device(labels), int(lengths.sum()), num_words
+        to_device(input_ids),
+        to_device(is_real.astype(np.int64)),
+        to_device(labels),
+        int(lengths.sum()),
+        num_words,
     )

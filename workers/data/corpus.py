@@ -1,8 +1,9 @@
-"""Sentences and their tags: from the hub, from a folder, or from the embedded corpus, checked before use.
+"""Sentences and their tags: from the hub, from a folder, or from the embedded corpus, checked
+before use.
 
-What is checked: there are sentences, each has words, and each word has one of the seven IOB2 tags. An I- tag that
-does not continue an entity of its type (WikiANN's ja and zh have some) is legal here; it is counted, and scored as
-`EvaluationSpec.matching` says.
+What is checked: there are sentences, each has words, and each word has one of the seven IOB2 tags.
+An I- tag that does not continue an entity of its type (WikiANN's ja and zh have some) is legal
+here; it is counted, and scored as `EvaluationSpec.matching` says.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,15 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.data import synthetic
-from workers.files import fingerprint_files
-from workers.trial import TAGS, CorpusSpec, TrialError
+from workers.data.fingerprints import fingerprint_files
+from workers.tags import TAGS
+from workers.trial import CorpusSpec, TrialError
 
 LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Words of some sentences and the label (index into `workers.trial.TAGS`) of each word."""
+    """Words of some sentences and the label (index into `workers.tags.TAGS`) of each word."""
 
     tokens: list[list[str]]
     labels: list[list[int]]
@@ -31,7 +33,8 @@ class Sentences:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What planning needs to know of one language: the fingerprint of its files and the sentences of each split."""
+    """What planning needs to know of one language: the fingerprint of its files and the sentences
+    of each split."""
 
     fingerprint: str | None
     num_sentences: dict[str, int]
@@ -41,14 +44,16 @@ def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
     """Read and check one split of one language.
 
     Raises:
-        TrialError: kind `bad_data`; the message names the file or data set, the value and what is accepted.
+        TrialError: kind `bad_data`; the message names the file or data set, the value and what is
+            accepted.
     """
     table = load_table(corpus, language, split)
     return Sentences(table["tokens"].to_pylist(), table["labels"].to_pylist())
 
 
 def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
-    """Like `load_sentences`, as a table with a row a sentence: `tokens`, strings, and `labels`, int64."""
+    """Like `load_sentences`, as a table with a row a sentence: `tokens`, strings, and `labels`,
+    int64."""
     limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
     where, table = _read_table(corpus, language, split)
     _check(table, where)
@@ -93,7 +98,9 @@ def _read_table(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.
     """Where the sentences come from, in words, and a table of `tokens` and `labels`."""
     if corpus.kind == "synthetic":
         tokens, tags = synthetic.make_sentences(language, split, corpus.seed or 0)
-        return f"synthetic {language} {split}", _as_table(tokens, [[LABEL_OF_TAG[t] for t in s] for s in tags])
+        return f"synthetic {language} {split}", _as_table(
+            tokens, [[LABEL_OF_TAG[t] for t in s] for s in tags]
+        )
     if corpus.kind == "path":
         return _read_folder(Path(str(corpus.path)), language, split)
     return _read_hub(corpus, language, split)
@@ -112,17 +119,26 @@ def _read_hub(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.Ta
 
 def _read_folder(path: Path, language: str, split: str) -> tuple[str, pa.Table]:
     files = _find_files(path, language, split)
-    tables = [_read_parquet(file) if file.suffix == ".parquet" else _read_tsv(file) for file in files]
+    tables = [
+        _read_parquet(file) if file.suffix == ".parquet" else _read_tsv(file) for file in files
+    ]
     return str(files[0]), pa.concat_tables(tables)
 
 
 def _find_files(path: Path, language: str, split: str) -> list[Path]:
     if not path.is_dir():
-        raise TrialError("bad_data", f"corpus.path: {str(path)!r} is not a folder; it holds one folder a language")
+        raise TrialError(
+            "bad_data",
+            f"corpus.path: {str(path)!r} is not a folder; it holds one folder a language",
+        )
     folder = path / language
     if not folder.is_dir():
-        present = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
-        raise TrialError("bad_data", f"languages: {language!r} has no folder in {path}; folders there: {present}")
+        present = (
+            ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
+        )
+        raise TrialError(
+            "bad_data", f"languages: {language!r} has no folder in {path}; folders there: {present}"
+        )
     files = sorted(folder.glob(f"{split}*.parquet")) or sorted(folder.glob(f"{split}.tsv"))
     if not files or not all(file.is_file() for file in files):
         present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
@@ -137,7 +153,9 @@ def _read_parquet(file: Path) -> pa.Table:
     try:
         table = pq.read_table(file, memory_map=True)
     except (pa.ArrowException, OSError) as error:  # OSError: pyarrow's word for damaged pages
-        raise TrialError("bad_data", f"{file}: not a readable Parquet file ({_first_line(error)})") from error
+        raise TrialError(
+            "bad_data", f"{file}: not a readable Parquet file ({_first_line(error)})"
+        ) from error
     return _with_labels(table, str(file))
 
 
@@ -145,7 +163,8 @@ def _with_labels(table: pa.Table, where: str) -> pa.Table:
     missing = {"tokens", "ner_tags"} - set(table.column_names)
     if missing:
         raise TrialError(
-            "bad_data", f"{where}: no column {', '.join(sorted(missing))}; expected tokens and ner_tags, a list each"
+            "bad_data",
+            f"{where}: no column {', '.join(sorted(missing))}; expected tokens and ner_tags, a list each",
         )
     try:
         return pa.table(
@@ -157,7 +176,8 @@ def _with_labels(table: pa.Table, where: str) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         types = f"tokens {table['tokens'].type}, ner_tags {table['ner_tags'].type}"
         raise TrialError(
-            "bad_data", f"{where}: {types}; expected lists of strings and of integers 0 to {len(TAGS) - 1}"
+            "bad_data",
+            f"{where}: {types}; expected lists of strings and of integers 0 to {len(TAGS) - 1}",
         ) from error
 
 
@@ -175,7 +195,9 @@ def _blocks(file: Path) -> Iterator[list[tuple[str, int]]]:
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise TrialError("bad_data", f"{file}: not UTF-8 text (byte {error.start}); expected token<TAB>tag") from error
+        raise TrialError(
+            "bad_data", f"{file}: not UTF-8 text (byte {error.start}); expected token<TAB>tag"
+        ) from error
     block = []
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r")
@@ -184,7 +206,9 @@ def _blocks(file: Path) -> Iterator[list[tuple[str, int]]]:
             if not tab or not token:
                 raise TrialError("bad_data", f"{file}:{number}: {line[:60]!r} is not token<TAB>tag")
             if tag not in LABEL_OF_TAG:
-                raise TrialError("bad_data", f"{file}:{number}: tag {tag!r} is none of {', '.join(TAGS)}")
+                raise TrialError(
+                    "bad_data", f"{file}:{number}: tag {tag!r} is none of {', '.join(TAGS)}"
+                )
             block.append((token, LABEL_OF_TAG[tag]))
         elif block:
             yield block
@@ -212,12 +236,16 @@ def _check(table: pa.Table, where: str) -> None:
         )
     words, labels = pc.list_flatten(table["tokens"]), pc.list_flatten(table["labels"])
     if words.null_count or labels.null_count:
-        raise TrialError("bad_data", f"{where}: {words.null_count + labels.null_count} empty words or tags; fill them")
+        raise TrialError(
+            "bad_data",
+            f"{where}: {words.null_count + labels.null_count} empty words or tags; fill them",
+        )
     bounds = pc.min_max(labels).as_py()
     for value in (bounds["min"], bounds["max"]):
         if not 0 <= value < len(TAGS):
             raise TrialError(
-                "bad_data", f"{where}: tag {value} is outside 0 to {len(TAGS) - 1}, which stand for {', '.join(TAGS)}"
+                "bad_data",
+                f"{where}: tag {value} is outside 0 to {len(TAGS) - 1}, which stand for {', '.join(TAGS)}",
             )
 
 

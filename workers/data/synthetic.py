@@ -1,11 +1,14 @@
-"""An embedded corpus that looks like WikiANN, so that everything can be tried and tested without a download.
+"""An embedded corpus that looks like WikiANN, so that everything can be tried and tested without a
+download.
 
-It has short Wikipedia-like lines in languages of all sizes, tagged with persons, organisations and places. It is for
-tests, smoke runs and learning the tool: its scores say nothing about a language. The names come from Faker, the words
-around them from `workers.data.synthetic_phrases`; here is what turns both into tagged sentences.
+It has short Wikipedia-like lines in languages of all sizes, tagged with persons, organisations and
+places. It is for tests, smoke runs and learning the tool: its scores say nothing about a language.
+The names come from Faker, the words around them from `workers.data.synthetic_phrases`; here is what
+turns both into tagged sentences.
 
-What makes it worth learning: most names of the test split never occur in training, the same name is a person, a place,
-a company or nothing depending on the words around it, and a few lines cannot be decided at all.
+What makes it worth learning: most names of the test split never occur in training, the same name is
+a person, a place, a company or nothing depending on the words around it, and a few lines cannot be
+decided at all.
 """
 
 import importlib.metadata
@@ -18,13 +21,22 @@ from typing import Any
 from workers.data.synthetic_phrases import LANGUAGES, SyntheticLanguage
 from workers.trial import SPLITS
 
-__all__ = ["GENERATOR_VERSION", "LANGUAGES", "SyntheticLanguage", "fingerprint", "make_sentences", "num_sentences"]
+__all__ = [
+    "GENERATOR_VERSION",
+    "LANGUAGES",
+    "SyntheticLanguage",
+    "fingerprint",
+    "make_sentences",
+    "num_sentences",
+]
 
-# Part of `fingerprint`. Raise it with every change, here or in the phrases, that changes a sentence.
+# Part of `fingerprint`. Raise it with every change, here or in the phrases, that changes a
+# sentence.
 GENERATOR_VERSION = 1
 
-# One name in four is kept from training; the other splits draw from those, except for three names in ten. Of the
-# entities of a test split 79 to 99 in 100, depending on the language, then do not occur in its train split.
+# One name in four is kept from training; the other splits draw from those, except for three names
+# in ten. Of the entities of a test split 79 to 99 in 100, depending on the language, then do not
+# occur in its train split.
 _HELD_OUT_FRACTION = 0.25
 _KNOWN_IN_EVAL = 0.3
 # Given names are not kept apart: real ones recur, and a full name is new when its surname is.
@@ -37,7 +49,8 @@ _MIN_WORDS = 3
 _MAX_WORDS = 25
 _MAX_CHARACTERS = 60
 
-# Enough for a name of a small pool that only one draw in four may use; what still fails is taken as it is.
+# Enough for a name of a small pool that only one draw in four may use; what still fails is taken as
+# it is.
 _MAX_DRAWS = 60
 
 _NUMBER_RANGES = {"year": (1850, 2020), "number": (2, 999), "digit": (0, 9)}
@@ -47,7 +60,8 @@ _PROVIDERS = ["faker.providers.person", "faker.providers.address", "faker.provid
 _PIECE = re.compile(r"\[(?P<type>PER|ORG|LOC)(?: (?P<text>[^\]]*))?\]|(?P<plain>[^\[]+)")
 _SYMBOL = re.compile(r"\{(\w+)\}")
 _WORD = re.compile(r"[«»„“”(),;:]|[^\s«»„“”(),;:]+")
-# Marks that a name may hold beside letters. Faker also has remarks in brackets, digits and slips of the keyboard.
+# Marks that a name may hold beside letters. Faker also has remarks in brackets, digits and slips of
+# the keyboard.
 _NAME_MARKS = frozenset(" -'’.,&«»")
 
 Sentence = tuple[list[str], list[str]]
@@ -70,15 +84,16 @@ def num_sentences(language: str, split: str) -> int:
 
 
 def fingerprint(seed: int) -> str:
-    """What identifies the text that `make_sentences` writes for a seed: equal fingerprints, equal sentences."""
+    """What identifies the text that `make_sentences` writes for a seed: equal fingerprints, equal
+    sentences."""
     return f"synthetic-{GENERATOR_VERSION}-seed-{seed}-faker-{importlib.metadata.version('faker')}"
 
 
 def make_sentences(language: str, split: str, seed: int) -> tuple[list[list[str]], list[list[str]]]:
     """Write one split of one language.
 
-    The result depends on the arguments and on what is in `fingerprint`; not on the process, on what was written
-    before, or on any global random state.
+    The result depends on the arguments and on what is in `fingerprint`; not on the process, on what
+    was written before, or on any global random state.
 
     Args:
         language: one of `LANGUAGES`.
@@ -86,8 +101,9 @@ def make_sentences(language: str, split: str, seed: int) -> tuple[list[list[str]
         seed: any integer; another seed is another corpus of the same kind.
 
     Returns:
-        The words of each sentence, and their IOB2 tags ("O", "B-PER", "I-PER", ...), `num_sentences` of each. There
-        are 3 to 25 words; in languages split into characters up to 60.
+        The words of each sentence, and their IOB2 tags ("O", "B-PER", "I-PER", ...),
+        `num_sentences` of each. There are 3 to 25 words; in languages split into characters up to
+        60.
 
     Raises:
         ValueError: the corpus has no such language or split.
@@ -133,7 +149,9 @@ class _Writer:
         if draw < _PLAIN_LINE_FRACTION:
             symbol = "plain"
         else:
-            symbol = "common_line" if draw < _PLAIN_LINE_FRACTION + _COMMON_LINE_FRACTION else "line"
+            symbol = (
+                "common_line" if draw < _PLAIN_LINE_FRACTION + _COMMON_LINE_FRACTION else "line"
+            )
         return self._rng.choice(self._language.rules[symbol])
 
     def _fill_line(self, line: str) -> Sentence:
@@ -185,7 +203,8 @@ class _Writer:
         return usable
 
     def _is_held_out(self, name: str) -> bool:
-        # A checksum of the name decides, so that the splits agree on it without knowing of each other.
+        # A checksum of the name decides, so that the splits agree on it without knowing of each
+        # other.
         return zlib.crc32(f"{self._key}/{name}".encode()) % 1000 < 1000 * _HELD_OUT_FRACTION
 
     def _split_words(self, text: str) -> list[str]:
@@ -196,9 +215,13 @@ class _Writer:
 
 
 def _is_usable(name: str, scripts: tuple[str, ...]) -> bool:
-    """Whether a name is written in these scripts and has nothing in it but letters and a name's marks."""
+    """Whether a name is written in these scripts and has nothing in it but letters and a name's
+    marks."""
     return any(character.isalpha() for character in name) and all(
         character in _NAME_MARKS
-        or (unicodedata.category(character)[0] in "LM" and unicodedata.name(character, "").startswith(scripts))
+        or (
+            unicodedata.category(character)[0] in "LM"
+            and unicodedata.name(character, "").startswith(scripts)
+        )
         for character in name
     )

@@ -1,24 +1,28 @@
-"""The words of the embedded corpus: one small grammar for each language, as text that a reader of it can correct.
+"""The words of the embedded corpus: one small grammar for each language, as text that a reader of
+it can correct.
 
-Here is data only; `workers.data.synthetic` turns it into sentences. Names of persons, places and companies are not
-here: they come from Faker's locales.
+Here is data only; `workers.data.synthetic` turns it into sentences. Names of persons, places and
+companies are not here: they come from Faker's locales.
 
-A grammar has one rule a line, `symbol: alternative | alternative`; a symbol given twice keeps both lines'
-alternatives, and an alternative given twice is drawn twice as often. In an alternative `{symbol}` is replaced by an
-alternative of that symbol or, for a symbol of `SyntheticLanguage.names`, by a name from Faker; `{year}`, `{years}`,
-`{number}` and `{digit}` are numbers. In a `line`, `[LOC]` marks an entity written as the symbol `LOC` says, and
-`[ORG FC {town}]` one that is spelled out. A name outside brackets belongs to no entity (a song, a battle), which is
-part of what has to be learned. Words stand apart from punctuation by a space, as in WikiANN.
+A grammar has one rule a line, `symbol: alternative | alternative`; a symbol given twice keeps both
+lines' alternatives, and an alternative given twice is drawn twice as often. In an alternative
+`{symbol}` is replaced by an alternative of that symbol or, for a symbol of
+`SyntheticLanguage.names`, by a name from Faker; `{year}`, `{years}`, `{number}` and `{digit}` are
+numbers. In a `line`, `[LOC]` marks an entity written as the symbol `LOC` says, and `[ORG FC
+{town}]` one that is spelled out. A name outside brackets belongs to no entity (a song, a battle),
+which is part of what has to be learned. Words stand apart from punctuation by a space, as in
+WikiANN.
 
-Where a language inflects names, lines are worded so that the dictionary form is right, or nearly so.
+Where a language inflects names, lines are worded so that the dictionary form is right, or nearly
+so.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-# Faker's methods behind the symbols that every grammar may use. `namesake` below is built from them: the name that
-# stands for a person, a place or a company, depending on what is around it.
+# Faker's methods behind the symbols that every grammar may use. `namesake` below is built from
+# them: the name that stands for a person, a place or a company, depending on what is around it.
 COMMON_NAMES = {
     "man": "first_name_male",
     "woman": "first_name_female",
@@ -28,8 +32,9 @@ COMMON_NAMES = {
     "country": "country",
 }
 
-# Lines that consist of names, marks and numbers, the same for all languages: Wikipedia's redirects, disambiguation
-# pages, headings, lists and table rows. Some say no more than the name itself: those nobody can label with certainty.
+# Lines that consist of names, marks and numbers, the same for all languages: Wikipedia's redirects,
+# disambiguation pages, headings, lists and table rows. Some say no more than the name itself: those
+# nobody can label with certainty.
 COMMON_GRAMMAR = """
 he: {man} {surname}
 she: {woman} {woman_surname}
@@ -87,7 +92,8 @@ class SyntheticLanguage:
     digits: str = "0123456789"
     """What numbers are written with, from zero to nine."""
     is_split_into_characters: bool = False
-    """Whether each character is a word of its own, as WikiANN has it where words are not set apart by spaces."""
+    """Whether each character is a word of its own, as WikiANN has it where words are not set apart
+    by spaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +131,8 @@ def _read(entry: _Entry) -> SyntheticLanguage:
     )
 
 
-# Three sizes, so that there are languages with little to learn from: (train, validation and test each).
+# Three sizes, so that there are languages with little to learn from: (train, validation and test
+# each).
 _LARGE = (1000, 200)
 _MEDIUM = (400, 150)
 _SMALL = (100, 100)
@@ -225,8 +232,13 @@ line: [ORG] gegen [ORG] ( {year} )
         locale="el_GR",
         scripts=("GREEK",),
         sizes=_MEDIUM,
-        names={"surname": "last_name_male", "woman_surname": "last_name_female", "company": "company"},
-        # A woman's surname is the genitive of the man's, which is what streets and publishers are called.
+        names={
+            "surname": "last_name_male",
+            "woman_surname": "last_name_female",
+            "company": "company",
+        },
+        # A woman's surname is the genitive of the man's, which is what streets and publishers are
+        # called.
         grammar="""
 redirect: ΑΝΑΚΑΤΕΥΘΥΝΣΗ
 occupation: πολιτικός | ζωγράφος | συγγραφέας | ποδοσφαιριστής | συνθέτης | αρχιτέκτονας | ιστορικός
@@ -553,7 +565,12 @@ line: {year} წელს [PER] თამაშობდა გუნდში [
         locale="ko_KR",  # surnames are one syllable, so that a given name is what places and companies share
         scripts=("HANGUL",),
         sizes=_MEDIUM,
-        names={"region": "province", "borough": "borough", "road": "road_name", "company": "company"},
+        names={
+            "region": "province",
+            "borough": "borough",
+            "road": "road_name",
+            "company": "company",
+        },
         grammar="""
 redirect: 넘겨주기
 he: {surname}{man}
@@ -678,7 +695,8 @@ line: Foi fundada por [PER] em {year} .
             "town": "city_name",
             "company": "company",
         },
-        # A woman's surname is spelled as the genitive of the man's, which is what streets and foundations are called.
+        # A woman's surname is spelled as the genitive of the man's, which is what streets and
+        # foundations are called.
         grammar="""
 redirect: ПЕРЕНАПРАВЛЕНИЕ
 occupation: политик | художник | писатель | футболист | композитор | архитектор | историк
@@ -807,5 +825,7 @@ line: [ORG]由[PER]于{year}年创办。
     ),
 }
 
-LANGUAGES: Mapping[str, SyntheticLanguage] = MappingProxyType({code: _read(entry) for code, entry in _ENTRIES.items()})
+LANGUAGES: Mapping[str, SyntheticLanguage] = MappingProxyType(
+    {code: _read(entry) for code, entry in _ENTRIES.items()}
+)
 """WikiANN's code -> language, for the languages of the embedded corpus."""

@@ -1,7 +1,8 @@
 """A small BERT-like tokenizer, trained on the spot, for models that are not downloaded.
 
-A randomly initialised encoder needs sub-words, and the embedded corpus must work without a network; so its tokenizer
-is trained from that corpus. Pretrained encoders bring their own, and nothing here touches those.
+A randomly initialised encoder needs sub-words, and the embedded corpus must work without a network;
+so its tokenizer is trained from that corpus. Pretrained encoders bring their own, and nothing here
+touches those.
 """
 
 from collections.abc import Iterable
@@ -17,12 +18,14 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Their ids are their indices."""
 
 SMALL_VOCAB_SIZE = 8000
-"""Entries of `small_tokenizer`, of which 2426 are single characters, most of them Chinese or Korean. Measured on test
-splits, sub-words a word: English 1.5, German 1.7, Georgian 2.8; with 6000 entries 1.6, 1.8 and 3.3."""
+"""Entries of `small_tokenizer`, of which 2426 are single characters, most of them Chinese or
+Korean. Measured on test splits, sub-words a word: English 1.5, German 1.7, Georgian 2.8; with 6000
+entries 1.6, 1.8 and 3.3."""
 
 _CONTINUATION = "##"
 
-# The trainer keeps 1000 characters unless told otherwise, fewer than the Chinese sentences alone have.
+# The trainer keeps 1000 characters unless told otherwise, fewer than the Chinese sentences alone
+# have.
 _UNLIMITED_ALPHABET = 1_000_000
 
 
@@ -31,11 +34,12 @@ def small_tokenizer(seed: int, languages: Iterable[str] | None = None) -> "PreTr
 
     Args:
         seed: the corpus seed, as in `make_sentences`.
-        languages: whose words to train on; all of the corpus by default. Their order does not matter.
+        languages: whose words to train on; all of the corpus by default. Their order does not
+            matter.
 
     Returns:
-        A tokenizer of at most `SMALL_VOCAB_SIZE` sub-words, the same in every process; for words use
-        `is_split_into_words=True`.
+        A tokenizer of at most `SMALL_VOCAB_SIZE` sub-words, the same in every process; for words
+        use `is_split_into_words=True`.
 
     Raises:
         ValueError: a language is not in the embedded corpus.
@@ -58,12 +62,13 @@ def small_tokenizer(seed: int, languages: Iterable[str] | None = None) -> "PreTr
 
 
 def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
-    """Train a cased WordPiece tokenizer that works as BERT's does: equal words, in any order, give an equal tokenizer.
+    """Train a cased WordPiece tokenizer that works as BERT's does: equal words, in any order, give
+    an equal tokenizer.
 
     Args:
         texts: sentences, each as its words.
-        vocab_size: entries asked for, special ones included. Fewer result where the words hold no more; more where
-            their characters alone are more, since every one of them is kept.
+        vocab_size: entries asked for, special ones included. Fewer result where the words hold no
+            more; more where their characters alone are more, since every one of them is kept.
 
     Returns:
         A tokenizer that writes `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
@@ -71,7 +76,15 @@ def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
     Raises:
         ValueError: there are no words.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
 
     def assemble(model: models.WordPiece) -> Tokenizer:
         tokenizer = Tokenizer(model)
@@ -83,9 +96,10 @@ def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
     if not words:
         raise ValueError("texts: 0 words to train on; give sentences of at least one word")
     trained = assemble(models.WordPiece(unk_token=SPECIAL_TOKENS[1]))
-    # WordPieceTrainer numbers the continuations of characters ("##a") in the order of a hash table that differs from
-    # process to process, and breaks ties between merges by those numbers. Naming them beforehand, in order, fixes
-    # both; they are named as special tokens, the only entries that it takes, hence the second tokenizer below.
+    # WordPieceTrainer numbers the continuations of characters ("##a") in the order of a hash table
+    # that differs from process to process, and breaks ties between merges by those numbers. Naming
+    # them beforehand, in order, fixes both; they are named as special tokens, the only entries that
+    # it takes, hence the second tokenizer below.
     continuations = _continued_characters(trained, words)
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
@@ -97,7 +111,11 @@ def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
     trained.train_from_iterator(words, trainer)
 
     tokenizer = assemble(
-        models.WordPiece(trained.get_vocab(), unk_token=SPECIAL_TOKENS[1], continuing_subword_prefix=_CONTINUATION)
+        models.WordPiece(
+            trained.get_vocab(),
+            unk_token=SPECIAL_TOKENS[1],
+            continuing_subword_prefix=_CONTINUATION,
+        )
     )
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.TemplateProcessing(

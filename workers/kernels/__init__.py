@@ -1,7 +1,9 @@
-"""What is done to every weight of a model: the AdamW step with masks, and the search for the weights to prune.
+"""What is done to every weight of a model: the AdamW step with masks, and the search for the
+weights to prune.
 
-One definition, three implementations: `reference` (plain PyTorch, the meaning), `numba` (CPUs) and `triton` (GPUs).
-`interface` says what each of them takes and does, `packed` how masks lie in memory.
+One definition, three implementations: `reference` (plain PyTorch, the meaning), `numba` (CPUs) and
+`triton` (GPUs). `interface` says what each of them takes and does, `packed` how masks lie in
+memory.
 """
 
 import importlib.util
@@ -19,12 +21,13 @@ def make_kernels(name: str, device: torch.device) -> Kernels:
     """The implementation called `name`, for weights on `device`.
 
     Args:
-        name: auto (triton on GPUs, numba on CPUs, reference on anything else), or one of `NAMES`. What is asked for by
-            name is given or refused, never replaced.
+        name: auto (triton on GPUs, numba on CPUs, reference on anything else), or one of `NAMES`.
+            What is asked for by name is given or refused, never replaced.
         device: where the weights are.
 
     Raises:
-        ValueError: there is no such implementation, it is not installed, or it cannot compute on that device.
+        ValueError: there is no such implementation, it is not installed, or it cannot compute on
+            that device.
     """
     if name == AUTO:
         name = {"cuda": "triton", "cpu": "numba"}.get(device.type, "reference")
@@ -34,13 +37,17 @@ def make_kernels(name: str, device: torch.device) -> Kernels:
         return ReferenceKernels()
     if name == "numba":
         if device.type != "cpu":
-            raise ValueError(f"kernels: numba computes on CPUs and the weights are on {device}; use auto or triton")
+            raise ValueError(
+                f"kernels: numba computes on CPUs and the weights are on {device}; use auto or triton"
+            )
         from workers.kernels.numba_cpu import NumbaKernels
 
         return NumbaKernels()
     if name == "triton":
         if importlib.util.find_spec("triton") is None:
-            raise ValueError("kernels: triton is not installed; install it (torch for CUDA does) or use reference")
+            raise ValueError(
+                "kernels: triton is not installed; install it (torch for CUDA does) or use reference"
+            )
         if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
             raise ValueError(
                 f"kernels: triton computes on GPUs and the weights are on {device}; use auto, numba or reference"

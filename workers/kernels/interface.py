@@ -1,7 +1,7 @@
 """What an implementation of the kernels is given and what it must do; nothing is computed here.
 
-All tensors are contiguous, on one device, and float32 unless said otherwise. Tensors of one parameter have its shape;
-`mask` is packed (see `workers.kernels.packed`).
+All tensors are contiguous, on one device, and float32 unless said otherwise. Tensors of one
+parameter have its shape; `mask` is packed (see `workers.kernels.packed`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ Semantics = Literal["hard", "dense_shadow"]
 
 @dataclass(frozen=True, slots=True)
 class StepTensors:
-    """One parameter in an optimizer step. `step` is 0-dimensional and counts the steps done before this one."""
+    """One parameter in an optimizer step. `step` is 0-dimensional and counts the steps done before
+    this one."""
 
     weight: Tensor
     grad: Tensor
@@ -49,7 +50,8 @@ class RankGroup:
 
 
 class Kernels(Protocol):
-    """An implementation. Both methods change the tensors in place and never make the host wait for a GPU.
+    """An implementation. Both methods change the tensors in place and never make the host wait for
+    a GPU.
 
     Attributes:
         name: as in `pruning.kernels` and in a trial's row.
@@ -66,24 +68,28 @@ class Kernels(Protocol):
         grad_scale: Tensor | None,
         found_inf: Tensor | None,
     ) -> Tensor | None:
-        """One AdamW step of all parameters (Loshchilov & Hutter 2019, algorithm 2), then zeros where a mask says so.
+        """One AdamW step of all parameters (Loshchilov & Hutter 2019, algorithm 2), then zeros
+        where a mask says so.
 
-        With g the gradient times one factor, which takes `grad_scale` out and scales down to `max_grad_norm`, all of it
-        in float32 and in this order (factor and coefficients are computed in float64 and rounded once):
+        With g the gradient times one factor, which takes `grad_scale` out and scales down to
+        `max_grad_norm`, all of it in float32 and in this order (factor and coefficients are
+        computed in float64 and rounded once):
 
             m ← m + (g − m)(1 − β₁)
             v ← v β₂ + g g (1 − β₂)
             w ← w (1 − lr · decay) − lr / (1 − β₁ᵗ) · (m / (√v · 1 / √(1 − β₂ᵗ) + ε))
 
-        Where the mask prunes, w becomes +0 whatever it was, and so do m and v under `hard`; under `dense_shadow` they
-        stay as they are. `step` is then one more. When `found_inf` is not 0 nothing changes.
+        Where the mask prunes, w becomes +0 whatever it was, and so do m and v under `hard`; under
+        `dense_shadow` they stay as they are. `step` is then one more. When `found_inf` is not 0
+        nothing changes.
 
         Args:
             tensors: the parameters that have gradients.
             semantics: hard or dense_shadow.
-            max_grad_norm: largest 2-norm of all unpruned entries of all gradients together; None: no clipping.
-                Gradients are multiplied by min(1, max / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` does, and
-                by NaN if the norm is not finite: such a step leaves no weight that could be taken for a good one.
+            max_grad_norm: largest 2-norm of all unpruned entries of all gradients together; None:
+                no clipping. Gradients are multiplied by min(1, max / (norm + 1e-6)), as
+                `torch.nn.utils.clip_grad_norm_` does, and by NaN if the norm is not finite: such a
+                step leaves no weight that could be taken for a good one.
             grad_scale: what the loss was multiplied by; 1 element.
             found_inf: whether a gradient is not finite; 1 element.
 
@@ -94,15 +100,18 @@ class Kernels(Protocol):
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
         """Prune exactly `num_pruned` weights of smallest magnitude in each group.
 
-        The magnitude is that of the weight, and under `dense_shadow` for a pruned weight that of its frozen dense
-        value, which its place in `exp_avg` holds. Under `hard` pruned weights rank below all others, so none comes
-        back, also when fewer are asked for than are pruned. Ties go by position: earlier tensors first, and inside a
-        tensor the lower row-major index. −0 equals 0, denormals are ranked, infinities rank highest.
+        The magnitude is that of the weight, and under `dense_shadow` for a pruned weight that of
+        its frozen dense value, which its place in `exp_avg` holds. Under `hard` pruned weights rank
+        below all others, so none comes back, also when fewer are asked for than are pruned. Ties go
+        by position: earlier tensors first, and inside a tensor the lower row-major index. −0 equals
+        0, denormals are ranked, infinities rank highest.
 
-        A weight that becomes pruned is set to +0, under `hard` with both moments; under `dense_shadow` its value moves
-        to `exp_avg` and its second moment stays. A weight that comes back takes its frozen value and the second moment
-        that it had, and its first moment starts from 0. Pruned weights that others wrote to in between are +0 again.
+        A weight that becomes pruned is set to +0, under `hard` with both moments; under
+        `dense_shadow` its value moves to `exp_avg` and its second moment stays. A weight that comes
+        back takes its frozen value and the second moment that it had, and its first moment starts
+        from 0. Pruned weights that others wrote to in between are +0 again.
 
         Returns:
-            How many of the ranked weights are NaN: 0-dimensional, int64. When it is not 0, nothing has changed.
+            How many of the ranked weights are NaN: 0-dimensional, int64. When it is not 0, nothing
+            has changed.
         """

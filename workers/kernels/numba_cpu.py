@@ -1,7 +1,8 @@
 """The kernels for CPUs, compiled by Numba: as fast as memory, with as many threads as torch has.
 
-The loops are in `numba_loops`; here tensors become tables of addresses, and work is divided among threads. Threads take
-contiguous ranges of chunks and sums are kept a chunk, so that no result depends on how many threads there are.
+The loops are in `numba_loops`; here tensors become tables of addresses, and work is divided among
+threads. Threads take contiguous ranges of chunks and sums are kept a chunk, so that no result
+depends on how many threads there are.
 """
 
 import functools
@@ -41,19 +42,30 @@ class NumbaKernels:
         found_inf: Tensor | None,
     ) -> Tensor | None:
         """See `Kernels.step`."""
-        table = _table([(one.weight, one.grad, one.exp_avg, one.exp_avg_sq, one.mask) for one in tensors])
+        table = _table(
+            [(one.weight, one.grad, one.exp_avg, one.exp_avg_sq, one.mask) for one in tensors]
+        )
         chunks = _chunks(tuple(one.weight.numel() for one in tensors))
         scale = float(grad_scale) if grad_scale is not None else 1.0
         norm, multiplier = None, 1.0 / scale
         if max_grad_norm is not None:
             sums = np.empty(len(chunks))
-            _in_threads(chunks, lambda first, last: loops.sum_squares(table, chunks, first, last, sums))
+            _in_threads(
+                chunks, lambda first, last: loops.sum_squares(table, chunks, first, last, sums)
+            )
             norm = math.sqrt(sums.sum()) / scale
-            multiplier *= min(1.0, max_grad_norm / (norm + 1e-6)) if math.isfinite(norm) else math.nan
+            multiplier *= (
+                min(1.0, max_grad_norm / (norm + 1e-6)) if math.isfinite(norm) else math.nan
+            )
         if found_inf is None or float(found_inf) == 0:
-            coefficients = np.array([_coefficients(one) for one in tensors], np.float32).reshape(-1, loops.EPS + 1)
+            coefficients = np.array([_coefficients(one) for one in tensors], np.float32).reshape(
+                -1, loops.EPS + 1
+            )
             args = (np.float32(multiplier), semantics == "dense_shadow")
-            _in_threads(chunks, lambda first, last: loops.adamw(table, coefficients, chunks, first, last, *args))
+            _in_threads(
+                chunks,
+                lambda first, last: loops.adamw(table, coefficients, chunks, first, last, *args),
+            )
             for one in tensors:
                 one.step.add_(1)
         return None if norm is None else torch.tensor(norm, dtype=torch.float32)
@@ -71,11 +83,14 @@ class NumbaKernels:
 
 
 class Search:
-    """The k-th smallest magnitude of one group, digit by digit, and the masks that follow from it."""
+    """The k-th smallest magnitude of one group, digit by digit, and the masks that follow from
+    it."""
 
     def __init__(self, group: RankGroup, is_shadow: bool):
         tensors = group.tensors
-        self.table = _table([(one.weight, None, one.exp_avg, one.exp_avg_sq, one.mask) for one in tensors])
+        self.table = _table(
+            [(one.weight, None, one.exp_avg, one.exp_avg_sq, one.mask) for one in tensors]
+        )
         self.chunks = _chunks(tuple(one.weight.numel() for one in tensors))
         self.is_shadow, self.num_pruned = is_shadow, group.num_pruned
         self.num_weights = sum(one.weight.numel() for one in tensors)
@@ -83,7 +98,8 @@ class Search:
         self.first_ranks: list[int] = []
 
     def find_threshold(self) -> None:
-        """Set `threshold`, the bits of the k-th magnitude, and `num_ties`, how many of those that equal it go.
+        """Set `threshold`, the bits of the k-th magnitude, and `num_ties`, how many of those that
+        equal it go.
 
         `first_ranks` says how many equal ones lie before each thread's range.
         """
@@ -110,7 +126,14 @@ class Search:
         _in_threads(
             self.chunks,
             lambda first, last, rank: loops.write_masks(
-                self.table, self.chunks, first, last, self.is_shadow, self.threshold, rank, self.num_ties
+                self.table,
+                self.chunks,
+                first,
+                last,
+                self.is_shadow,
+                self.threshold,
+                rank,
+                self.num_ties,
             ),
             self.first_ranks,
         )
@@ -129,7 +152,8 @@ class Search:
         return totals
 
     def _count_nan(self, totals: np.ndarray) -> int:
-        """NaN among the candidates; only where a first digit is that of infinity and NaN is it worth another look."""
+        """NaN among the candidates; only where a first digit is that of infinity and NaN is it
+        worth another look."""
         if not totals[INFINITY >> DIGITS[0][0] :].any():
             return 0
         span = LARGEST - INFINITY - 1
@@ -144,7 +168,8 @@ class Search:
 
 
 def _table(rows: Sequence[tuple[Tensor | None, ...]]) -> np.ndarray:
-    """Addresses of weight, gradient, both moments and mask (0 where there is none), and the number of weights."""
+    """Addresses of weight, gradient, both moments and mask (0 where there is none), and the number
+    of weights."""
     addresses = [
         [*(0 if one is None else one.data_ptr() for one in row), row[0].numel()]  # type: ignore[union-attr]
         for row in rows
@@ -177,17 +202,23 @@ def _coefficients(one: StepTensors) -> tuple[float, ...]:
 
 
 def _ranges(chunks: np.ndarray) -> list[tuple[int, int]]:
-    """Contiguous ranges of chunks, at least one and at most one a thread, of about the same number of words."""
+    """Contiguous ranges of chunks, at least one and at most one a thread, of about the same number
+    of words."""
     num_ranges = max(1, min(torch.get_num_threads(), len(chunks)))
     words = np.cumsum(chunks[:, 2] - chunks[:, 1])
     inner = [int(np.searchsorted(words, words[-1] * i / num_ranges)) for i in range(1, num_ranges)]
     return list(itertools.pairwise([0, *inner, len(chunks)]))
 
 
-def _in_threads(chunks: np.ndarray, work: Callable[..., Any], own: Sequence[Any] | None = None) -> list[Any]:
-    """What `work(first, last)`, or `work(first, last, own[thread])`, returns for each range of chunks."""
+def _in_threads(
+    chunks: np.ndarray, work: Callable[..., Any], own: Sequence[Any] | None = None
+) -> list[Any]:
+    """What `work(first, last)`, or `work(first, last, own[thread])`, returns for each range of
+    chunks."""
     ranges = _ranges(chunks)
-    calls = [(*bounds, *(() if own is None else (own[thread],))) for thread, bounds in enumerate(ranges)]
+    calls = [
+        (*bounds, *(() if own is None else (own[thread],))) for thread, bounds in enumerate(ranges)
+    ]
     if len(calls) == 1:
         return [work(*calls[0])]
     futures = [_pool(len(calls)).submit(work, *call) for call in calls]

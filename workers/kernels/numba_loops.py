@@ -3,8 +3,9 @@
     table (T, 6) int64: a row a tensor, addresses and a number, see the columns below
     chunks (C, 3) int64: tensor, its first word in the chunk, and the one after the last
 
-Loops run word by word with 32 lanes inside, which LLVM turns into vector instructions whose predicates are the mask's
-bits themselves. Every function does the chunks from `first` to `last`, so that threads can share them.
+Loops run word by word with 32 lanes inside, which LLVM turns into vector instructions whose
+predicates are the mask's bits themselves. Every function does the chunks from `first` to `last`, so
+that threads can share them.
 """
 
 # mypy: disable-error-code="no-untyped-def,call-arg,var-annotated"
@@ -25,14 +26,16 @@ ALL_LANES = np.uint32(0xFFFFFFFF)
 MAGNITUDE = np.int32(0x7FFFFFFF)
 ZERO, ONE = np.float32(0), np.uint32(1)
 
-# NumPy's division does not raise, so loops with a division can be vectorised. No fast-math: bits are those of PyTorch.
+# NumPy's division does not raise, so loops with a division can be vectorised. No fast-math: bits
+# are those of PyTorch.
 _compiled = numba.njit(nogil=True, error_model="numpy")
 _inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 @intrinsic
 def where(typingctx: Any, condition: Any, value: Any, other: Any) -> Any:
-    """Select without a branch; from a branch LLVM makes masked loads, which cost 1.4 times the whole step."""
+    """Select without a branch; from a branch LLVM makes masked loads, which cost 1.4 times the
+    whole step."""
     signature = value(types.boolean, value, value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -78,10 +81,16 @@ def _filled(builder: Any, value: Any) -> Any:
     """LLVM's vector of a word's lanes, each with this value."""
     nothing = ir.Constant(ir.VectorType(value.type, WORD_BITS), ir.Undefined)
     indices = ir.Constant(ir.VectorType(ir.IntType(32), WORD_BITS), None)
-    return builder.shuffle_vector(builder.insert_element(nothing, value, ir.IntType(32)(0)), nothing, indices)
+    return builder.shuffle_vector(
+        builder.insert_element(nothing, value, ir.IntType(32)(0)), nothing, indices
+    )
 
 
-_floats, _ints, _words = _pointer_to(types.float32), _pointer_to(types.int32), _pointer_to(types.uint32)
+_floats, _ints, _words = (
+    _pointer_to(types.float32),
+    _pointer_to(types.int32),
+    _pointer_to(types.uint32),
+)
 
 
 @_inlined
@@ -95,15 +104,21 @@ def _all_lanes(lanes):
     return ALL_LANES >> np.uint32(WORD_BITS - lanes)
 
 
-# --- the step ---------------------------------------------------------------------------------------------------------
+# --- the step
+# ---------------------------------------------------------------------------------------------------------
 
-WEIGHT, GRAD, EXP_AVG, EXP_AVG_SQ, MASK, NUM_WEIGHTS = range(6)  # columns of a table: addresses, and a number
-LR_DECAY, ONE_BETA1, BETA2, ONE_BETA2, STEP_SIZE, CORRECTION, EPS = range(7)  # columns of the coefficients
+WEIGHT, GRAD, EXP_AVG, EXP_AVG_SQ, MASK, NUM_WEIGHTS = range(
+    6
+)  # columns of a table: addresses, and a number
+LR_DECAY, ONE_BETA1, BETA2, ONE_BETA2, STEP_SIZE, CORRECTION, EPS = range(
+    7
+)  # columns of the coefficients
 
 
 @_compiled
 def sum_squares(table, chunks, first, last, sums):
-    """Sum of squares of the kept gradient entries of each chunk; 32 sums beside one another, then added up."""
+    """Sum of squares of the kept gradient entries of each chunk; 32 sums beside one another, then
+    added up."""
     lanes = np.empty(WORD_BITS, np.float64)  # in which no square of a float32 overflows
     for chunk in range(first, last):
         tensor, word, end = chunks[chunk]
@@ -148,8 +163,8 @@ def _adamw_word(
 ) -> Any:
     """The step of a whole word; the first four arguments are addresses.
 
-    Written in LLVM's vectors because its loop vectorizer asks at every word whether the tensors overlap, which takes a
-    quarter more time where memory is fast.
+    Written in LLVM's vectors because its loop vectorizer asks at every word whether the tensors
+    overlap, which takes a quarter more time where memory is fast.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -158,9 +173,13 @@ def _adamw_word(
         pointers = [builder.inttoptr(address, vector.as_pointer()) for address in addresses]
         weight, grad, old_m, old_v = (builder.load(pointer, align=4) for pointer in pointers)
 
-        coefficient = [_filled(builder, builder.extract_value(c, column)) for column in range(EPS + 1)]
+        coefficient = [
+            _filled(builder, builder.extract_value(c, column)) for column in range(EPS + 1)
+        ]
         function = ir.FunctionType(vector, [vector])
-        root = cgutils.get_or_insert_function(builder.module, function, f"llvm.sqrt.v{WORD_BITS}f32")
+        root = cgutils.get_or_insert_function(
+            builder.module, function, f"llvm.sqrt.v{WORD_BITS}f32"
+        )
         add, subtract, times = builder.fadd, builder.fsub, builder.fmul
 
         g = times(grad, _filled(builder, multiplier))
@@ -233,17 +252,31 @@ def adamw(table, coefficients, chunks, first, last, multiplier, is_shadow):
         if end * WORD_BITS > size:
             keep = mask[end - 1] if is_masked else ALL_LANES
             start = size // WORD_BITS * WORD_BITS
-            _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, start, size - start, keep, c, multiplier, is_shadow)
+            _adamw_lanes(
+                weight,
+                grad,
+                exp_avg,
+                exp_avg_sq,
+                start,
+                size - start,
+                keep,
+                c,
+                multiplier,
+                is_shadow,
+            )
 
 
-# --- the search for the k-th magnitude --------------------------------------------------------------------------------
+# --- the search for the k-th magnitude
+# --------------------------------------------------------------------------------
 
 
 @intrinsic
 def _lanes_within(typingctx: Any, weights: Any, frozen: Any, mask: Any, low: Any, span: Any) -> Any:
-    """Which of a word's 32 keys lie from `low` to `low + span`, as bits; the first two arguments are addresses.
+    """Which of a word's 32 keys lie from `low` to `low + span`, as bits; the first two arguments
+    are addresses.
 
-    Written in LLVM's vectors because its loop vectorizer unrolls the loop that says the same, to a tenth of the speed.
+    Written in LLVM's vectors because its loop vectorizer unrolls the loop that says the same, to a
+    tenth of the speed.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -257,7 +290,9 @@ def _lanes_within(typingctx: Any, weights: Any, frozen: Any, mask: Any, low: Any
         is_kept = builder.bitcast(mask, ir.VectorType(bit, WORD_BITS))
         bits = builder.select(is_kept, loaded(weights), loaded(frozen))
         keys = builder.and_(bits, _filled(builder, integer(int(MAGNITUDE))))
-        is_within = builder.icmp_unsigned("<=", builder.sub(keys, _filled(builder, low)), _filled(builder, span))
+        is_within = builder.icmp_unsigned(
+            "<=", builder.sub(keys, _filled(builder, low)), _filled(builder, span)
+        )
         return builder.bitcast(is_within, integer)
 
     return types.uint32(types.int64, types.int64, types.uint32, types.int32, types.int32), codegen
@@ -273,7 +308,9 @@ def _key(weight, frozen, i, is_kept):
 def _keys_within(weight, frozen, start, lanes, mask, low, span):
     """The same as `_lanes_within` for the first `lanes` of a word, whatever there are."""
     if lanes == WORD_BITS:
-        return _lanes_within(weight.ctypes.data + 4 * start, frozen.ctypes.data + 4 * start, mask, low, span)
+        return _lanes_within(
+            weight.ctypes.data + 4 * start, frozen.ctypes.data + 4 * start, mask, low, span
+        )
     within = np.uint32(0)
     for lane in range(lanes):
         above = _key(weight, frozen, start + lane, _has_bit(mask, lane)) - low
@@ -313,7 +350,8 @@ def count_digits(table, chunks, first, last, is_shadow, prefix, shift, bits, cou
 
 @_compiled
 def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties):
-    """Prune the candidates below `threshold`, and the first `num_ties` of those at it, of which `rank` lie before."""
+    """Prune the candidates below `threshold`, and the first `num_ties` of those at it, of which
+    `rank` lie before."""
     for chunk in range(first, last):
         tensor, word, end = chunks[chunk]
         size = table[tensor, NUM_WEIGHTS]
@@ -330,8 +368,13 @@ def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties
             candidates = _all_lanes(lanes) if is_shadow else old
             pruned = np.uint32(0)
             if threshold > 0:
-                pruned = _keys_within(keys, frozen, start, lanes, old, np.int32(0), np.int32(threshold - 1))
-            ties = _keys_within(keys, frozen, start, lanes, old, np.int32(threshold), np.int32(0)) & candidates
+                pruned = _keys_within(
+                    keys, frozen, start, lanes, old, np.int32(0), np.int32(threshold - 1)
+                )
+            ties = (
+                _keys_within(keys, frozen, start, lanes, old, np.int32(threshold), np.int32(0))
+                & candidates
+            )
             while ties != 0 and rank < num_ties:
                 pruned |= ties & -ties
                 ties &= ties - ONE
@@ -339,7 +382,9 @@ def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties
             rank += num_bits(ties)
             new = candidates & ~pruned
             non_zero = ~_keys_within(keys, keys, start, lanes, old, np.int32(0), np.int32(0))
-            if new == old and non_zero & ~old & _all_lanes(lanes) == 0:  # nor did others write to a pruned weight
+            if (
+                new == old and non_zero & ~old & _all_lanes(lanes) == 0
+            ):  # nor did others write to a pruned weight
                 continue
             mask[w] = new
             if lanes == WORD_BITS:
@@ -375,6 +420,8 @@ def count_within(table, chunks, first, last, is_shadow, low, span):
         for w in range(word, end):
             lanes = min(WORD_BITS, size - w * WORD_BITS)
             candidates = _all_lanes(lanes) if is_shadow else mask[w]
-            found = _keys_within(weight, frozen, w * WORD_BITS, lanes, mask[w], np.int32(low), np.int32(span))
+            found = _keys_within(
+                weight, frozen, w * WORD_BITS, lanes, mask[w], np.int32(low), np.int32(span)
+            )
             total += num_bits(found & candidates)
     return total

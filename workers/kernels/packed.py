@@ -1,7 +1,7 @@
 """Packed masks: one bit a weight, 1 where it is kept.
 
-A mask of n weights is an int32 tensor of ceil(n / 32) words; weight i (row-major) is bit i % 32, counted from the least
-significant, of word i // 32. Bits beyond the last weight are 0.
+A mask of n weights is an int32 tensor of ceil(n / 32) words; weight i (row-major) is bit i % 32,
+counted from the least significant, of word i // 32. Bits beyond the last weight are 0.
 """
 
 import torch
@@ -33,5 +33,7 @@ def pack(keep: Tensor) -> Tensor:
 
 def unpack(words: Tensor, shape: torch.Size) -> Tensor:
     """Words to a bool tensor of `shape`."""
-    bits = (words.unsqueeze(1) >> torch.arange(WORD_BITS, dtype=torch.int32, device=words.device)) & 1
+    bits = (
+        words.unsqueeze(1) >> torch.arange(WORD_BITS, dtype=torch.int32, device=words.device)
+    ) & 1
     return bits.flatten()[: shape.numel()].view(shape).bool()

@@ -1,8 +1,10 @@
-"""The kernels in Triton: for GPUs, and for CPU tensors under Triton's interpreter, which tests them without a GPU.
+"""The kernels in Triton: for GPUs, and for CPU tensors under Triton's interpreter, which tests them
+without a GPU.
 
-Nothing here waits for the device: what the host must know it knows from shapes, and what only the device knows (masks,
-norms, thresholds, NaN) is read there. Results are those of `reference` bit for bit, but for what `triton_step` says of
-the gradient norm and of powers of the betas; and Triton before 3.6 takes denormals for 0 in square roots and divisions.
+Nothing here waits for the device: what the host must know it knows from shapes, and what only the
+device knows (masks, norms, thresholds, NaN) is read there. Results are those of `reference` bit for
+bit, but for what `triton_step` says of the gradient norm and of powers of the betas; and Triton
+before 3.6 takes denormals for 0 in square roots and divisions.
 """
 
 from collections.abc import Sequence
@@ -19,8 +21,9 @@ from workers.kernels.triton_step import Step
 class TritonKernels:
     """See `workers.kernels.interface.Kernels`.
 
-    A step can be captured in a CUDA graph after one step outside of it; a replay does what that step did, with the same
-    tensors. What it may see change is their values, and lr if that is a tensor on the device.
+    A step can be captured in a CUDA graph after one step outside of it; a replay does what that
+    step did, with the same tensors. What it may see change is their values, and lr if that is a
+    tensor on the device.
 
     Args:
         device: where all tensors are.
@@ -50,7 +53,8 @@ class TritonKernels:
 
         Raises:
             ValueError: lr is a tensor that the device cannot read.
-            RuntimeError: a CUDA graph is captured, and tensors or options differ from the last step's.
+            RuntimeError: a CUDA graph is captured, and tensors or options differ from the last
+                step's.
         """
         with self._launcher.on_device():
             return self._step(tensors, semantics, max_grad_norm, grad_scale, found_inf)
@@ -59,7 +63,8 @@ class TritonKernels:
         """See `Kernels.update_masks`.
 
         Raises:
-            RuntimeError: a CUDA graph is captured, and tensors or numbers differ from the last update's.
+            RuntimeError: a CUDA graph is captured, and tensors or numbers differ from the last
+                update's.
         """
         with self._launcher.on_device():
             return self._mask_update(groups, semantics)

@@ -1,12 +1,14 @@
-"""How one launch covers many tensors: they are cut into chunks, and tables on the device say where the chunks lie.
+"""How one launch covers many tensors: they are cut into chunks, and tables on the device say where
+the chunks lie.
 
-A model has hundreds of tensors, and a launch for each would take longer than most of them do. So each launch gets two
-tables: `rows`, int64 [tensors, columns], with the addresses and numbers of each tensor, and `chunks`, int32 [chunks,
-2], with the row of each chunk and its place among the chunks of that tensor. Here is what the kernels of the step and
-of the mask update share: cutting, masks, the tables' way to the device, and the launch.
+A model has hundreds of tensors, and a launch for each would take longer than most of them do. So
+each launch gets two tables: `rows`, int64 [tensors, columns], with the addresses and numbers of
+each tensor, and `chunks`, int32 [chunks, 2], with the row of each chunk and its place among the
+chunks of that tensor. Here is what the kernels of the step and of the mask update share: cutting,
+masks, the tables' way to the device, and the launch.
 
-Shapes: kernels work on blocks of weights that are neighbours, [words, LANES] in row-major order, one word of the mask a
-line. A tensor's last block may hold fewer.
+Shapes: kernels work on blocks of weights that are neighbours, [words, LANES] in row-major order,
+one word of the mask a line. A tensor's last block may hold fewer.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,15 +29,19 @@ OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
 
 
 @triton.jit
-def find_chunk(chunks: tl.tensor, chunk: tl.tensor, CHUNK: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
-    """The row of a chunk's tensor, and which of that tensor's weights is the chunk's first; all int64."""
+def find_chunk(
+    chunks: tl.tensor, chunk: tl.tensor, CHUNK: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
+    """The row of a chunk's tensor, and which of that tensor's weights is the chunk's first; all
+    int64."""
     entry = chunks + 2 * chunk
     return tl.load(entry).to(tl.int64), tl.load(entry + 1).to(tl.int64) * CHUNK
 
 
 @triton.jit
 def block_offsets(WORDS: tl.constexpr) -> tl.tensor:
-    """Of a block's weights from its first, [WORDS, LANES]. int32: int64 offsets are added to the block's first."""
+    """Of a block's weights from its first, [WORDS, LANES]. int32: int64 offsets are added to the
+    block's first."""
     return tl.arange(0, WORDS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
 
 
@@ -46,8 +52,11 @@ def count_inside(first: tl.tensor, numel: tl.tensor, WORDS: tl.constexpr) -> tl.
 
 
 @triton.jit
-def load_kept(mask: tl.tensor, first: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr) -> tl.tensor:
-    """Which weights of a block are kept, bool [WORDS, LANES]: by the mask at this address, or all if that is 0."""
+def load_kept(
+    mask: tl.tensor, first: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr
+) -> tl.tensor:
+    """Which weights of a block are kept, bool [WORDS, LANES]: by the mask at this address, or all
+    if that is 0."""
     word = tl.arange(0, WORDS)
     pointers = mask.to(tl.pointer_type(tl.int32)) + first // LANES + word
     words = tl.load(pointers, mask=(word * LANES < num_inside) & (mask != 0), other=-1)
@@ -63,11 +72,13 @@ def list_chunks(sizes: Sequence[int], chunk_size: int) -> Tensor:
 
 
 class DeviceTable:
-    """A table made on the host and kept on the device; a new one is sent only when it is not the last one again.
+    """A table made on the host and kept on the device; a new one is sent only when it is not the
+    last one again.
 
-    The host never waits: the copy is made from pinned memory, which torch uses again only after the copy. Each table is
-    a tensor of its own, so one that a captured CUDA graph reads is not overwritten; and one that is dropped before its
-    last kernel has run is safe, because torch gives its memory to later work on the same stream only.
+    The host never waits: the copy is made from pinned memory, which torch uses again only after the
+    copy. Each table is a tensor of its own, so one that a captured CUDA graph reads is not
+    overwritten; and one that is dropped before its last kernel has run is safe, because torch gives
+    its memory to later work on the same stream only.
     """
 
     def __init__(self, device: torch.device):
@@ -80,8 +91,8 @@ class DeviceTable:
         """The table that `make` makes; `key` is equal to the last one only if the table is.
 
         Raises:
-            RuntimeError: a new table is needed while a CUDA graph is captured, which would send it at every replay,
-                from memory that holds something else by then.
+            RuntimeError: a new table is needed while a CUDA graph is captured, which would send it
+                at every replay, from memory that holds something else by then.
         """
         is_capturing = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         if key != self._key:
@@ -96,7 +107,9 @@ class DeviceTable:
                 table = table.pin_memory().to(self._device, non_blocking=True)
             self._key, self._table = key, table
         if is_capturing and not any(table is self._table for table in self._captured):
-            self._captured.append(self._table)  # graphs may be replayed when this is no longer the last table
+            self._captured.append(
+                self._table
+            )  # graphs may be replayed when this is no longer the last table
         return self._table
 
 
@@ -112,8 +125,13 @@ class Launcher:
         self.num_launches = 0
 
     def on_device(self) -> AbstractContextManager[Any]:
-        """What launches happen in: Triton launches on the current device, and its interpreter warns of infinities."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else np.errstate(all="ignore")
+        """What launches happen in: Triton launches on the current device, and its interpreter warns
+        of infinities."""
+        return (
+            torch.cuda.device(self.device)
+            if self.device.type == "cuda"
+            else np.errstate(all="ignore")
+        )
 
     def launch(self, kernel: Any, num_programs: int, *arguments: Any, **constants: Any) -> None:
         """Launch so many programs of a kernel, on the current stream."""

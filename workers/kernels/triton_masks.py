@@ -1,18 +1,21 @@
-"""The mask update in Triton: seven launches, whatever the number of tensors and of groups, and no look from the host.
+"""The mask update in Triton: seven launches, whatever the number of tensors and of groups, and no
+look from the host.
 
-The threshold of a group is found digit by digit in the bits of the magnitudes, which sort as the magnitudes do (radix
-select). A launch counts one digit of the weights that agree with the threshold in the digits before; the next one reads
-these counts and so knows a digit more. Only integers are added up, so nothing hangs on the order of programs.
+The threshold of a group is found digit by digit in the bits of the magnitudes, which sort as the
+magnitudes do (radix select). A launch counts one digit of the weights that agree with the threshold
+in the digits before; the next one reads these counts and so knows a digit more. Only integers are
+added up, so nothing hangs on the order of programs.
 
-1. to 4. `count_digits`: 8, 8, 8 and 7 bits, the highest first; the first also counts NaN. (Triton compiles histograms
+1. to 4. `count_digits`: 8, 8, 8 and 7 bits, the highest first; the first also counts NaN. (Triton
+  compiles histograms
    of more than 256 bins badly, so digits are not wider.)
 5. `count_ties`: weights at the threshold, chunk by chunk.
 6. `share_ties`: how many of them are to be pruned from each chunk on.
 7. `write_masks`: masks, weights and moments.
 
-Shapes: rows int64 [tensors, NUM_COLUMNS], chunks int32 [chunks, 2]: see `triton_launch`; groups int64 [groups,
-NUM_GROUP_COLUMNS]; counts int64 [groups, NUM_DIGITS, NUM_BINS]; num_nan int64 []; thresholds int32 [groups]; ties and
-shares int64 [chunks].
+Shapes: rows int64 [tensors, NUM_COLUMNS], chunks int32 [chunks, 2]: see `triton_launch`; groups
+int64 [groups, NUM_GROUP_COLUMNS]; counts int64 [groups, NUM_DIGITS, NUM_BINS]; num_nan int64 [];
+thresholds int32 [groups]; ties and shares int64 [chunks].
 """
 
 from collections.abc import Sequence
@@ -52,7 +55,9 @@ NUM_GROUP_COLUMNS = tl.constexpr(4)
 
 BLOCK_WORDS = tl.constexpr(32)
 BLOCK = tl.constexpr(BLOCK_WORDS.value * LANES.value)
-CHUNK = tl.constexpr(32 * BLOCK.value)  # one program's: large beside the reading of 256 counts that comes before it
+CHUNK = tl.constexpr(
+    32 * BLOCK.value
+)  # one program's: large beside the reading of 256 counts that comes before it
 NUM_DIGITS = tl.constexpr(4)
 NUM_BINS = tl.constexpr(256)
 MAGNITUDE = tl.constexpr(0x7FFFFFFF)  # all bits of a float32 but its sign
@@ -69,7 +74,8 @@ def count_digits(
     DIGIT: tl.constexpr,
     SHADOW: tl.constexpr,
 ) -> None:
-    """Add to `counts` how often each value of one digit occurs among a chunk's weights that agree in those before."""
+    """Add to `counts` how often each value of one digit occurs among a chunk's weights that agree
+    in those before."""
     shift: tl.constexpr = 23 - 8 * DIGIT if DIGIT < 3 else 0
     width: tl.constexpr = 8 if DIGIT < 3 else 7
     index, first = find_chunk(chunks, tl.program_id(0).to(tl.int64), CHUNK)
@@ -86,7 +92,8 @@ def count_digits(
             nan += tl.sum((competes & (values > INFINITY)).to(tl.int32))
         else:
             competes = competes & ((values >> (shift + width)) == threshold)
-        # What does not compete is counted as 0 and taken off at the end: Triton before 3.3 counts without a mask only.
+        # What does not compete is counted as 0 and taken off at the end: Triton before 3.3 counts
+        # without a mask only.
         digits = tl.where(competes, (values >> shift) & ((1 << width) - 1), 0)
         num_others += BLOCK - tl.sum(competes.to(tl.int32))
         count += tl.histogram(tl.reshape(digits, [BLOCK]), NUM_BINS)
@@ -102,31 +109,41 @@ def count_digits(
 def _find_threshold(
     groups: tl.tensor, counts: tl.tensor, group: tl.tensor, DIGITS: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """The first DIGITS digits of a group's threshold, and how many weights that agree with them are to be pruned."""
+    """The first DIGITS digits of a group's threshold, and how many weights that agree with them are
+    to be pruned."""
     own = counts + group * (NUM_DIGITS * NUM_BINS) + tl.arange(0, NUM_BINS)
     threshold = tl.full((), 0, tl.int32)
     left = tl.full((), 0, tl.int64)
     if DIGITS > 0:
         columns = groups + group * NUM_GROUP_COLUMNS
-        num_pruned_before = tl.load(columns + NUM_WEIGHTS) - tl.sum(tl.load(own))  # these do not compete
+        num_pruned_before = tl.load(columns + NUM_WEIGHTS) - tl.sum(
+            tl.load(own)
+        )  # these do not compete
         left = tl.maximum(tl.load(columns + NUM_PRUNED) - num_pruned_before, 0)
     for digit in range(DIGITS):
         count = tl.load(own + digit * NUM_BINS)
         is_below = tl.cumsum(count) < left
-        threshold = threshold * tl.where(digit < NUM_DIGITS - 1, 256, 128) + tl.sum(is_below.to(tl.int32))
+        threshold = threshold * tl.where(digit < NUM_DIGITS - 1, 256, 128) + tl.sum(
+            is_below.to(tl.int32)
+        )
         left -= tl.sum(tl.where(is_below, count, 0))
     return threshold, left
 
 
 @triton.jit
-def _load_ranked(row: tl.tensor, first: tl.tensor, SHADOW: tl.constexpr) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """A block's bits of the ranked values, whether they compete, and whether they are kept; [BLOCK_WORDS, LANES]."""
+def _load_ranked(
+    row: tl.tensor, first: tl.tensor, SHADOW: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """A block's bits of the ranked values, whether they compete, and whether they are kept;
+    [BLOCK_WORDS, LANES]."""
     num_inside = count_inside(first, tl.load(row + NUMEL), BLOCK_WORDS)
     inside = block_offsets(BLOCK_WORDS) < num_inside
     keep = load_kept(tl.load(row + MASK), first, num_inside, BLOCK_WORDS)
     values = tl.load(_pointers(row, WEIGHT, first), mask=inside, other=0)
     if SHADOW:
-        values = tl.where(keep, values, tl.load(_pointers(row, EXP_AVG, first), mask=inside, other=0))
+        values = tl.where(
+            keep, values, tl.load(_pointers(row, EXP_AVG, first), mask=inside, other=0)
+        )
         competes = inside
     else:
         competes = inside & keep
@@ -141,7 +158,12 @@ def _pointers(row: tl.tensor, COLUMN: tl.constexpr, first: tl.tensor) -> tl.tens
 
 @triton.jit
 def count_ties(
-    rows: tl.tensor, chunks: tl.tensor, groups: tl.tensor, counts: tl.tensor, ties: tl.tensor, SHADOW: tl.constexpr
+    rows: tl.tensor,
+    chunks: tl.tensor,
+    groups: tl.tensor,
+    counts: tl.tensor,
+    ties: tl.tensor,
+    SHADOW: tl.constexpr,
 ) -> None:
     """How many weights of a chunk are at its group's threshold."""
     index, first = find_chunk(chunks, tl.program_id(0).to(tl.int64), CHUNK)
@@ -155,8 +177,11 @@ def count_ties(
 
 
 @triton.jit
-def share_ties(groups: tl.tensor, counts: tl.tensor, ties: tl.tensor, thresholds: tl.tensor, shares: tl.tensor) -> None:
-    """One group's threshold, and for each of its chunks how many ties are still to be pruned when it begins."""
+def share_ties(
+    groups: tl.tensor, counts: tl.tensor, ties: tl.tensor, thresholds: tl.tensor, shares: tl.tensor
+) -> None:
+    """One group's threshold, and for each of its chunks how many ties are still to be pruned when
+    it begins."""
     group = tl.program_id(0).to(tl.int64)
     threshold, left = _find_threshold(groups, counts, group, NUM_DIGITS)
     tl.store(thresholds + group, threshold)
@@ -178,7 +203,8 @@ def write_masks(
     num_nan: tl.tensor,
     SHADOW: tl.constexpr,
 ) -> None:
-    """Prune a chunk's weights below the threshold and its share of those at it; nothing if there are NaN."""
+    """Prune a chunk's weights below the threshold and its share of those at it; nothing if there
+    are NaN."""
     index, first = find_chunk(chunks, tl.program_id(0).to(tl.int64), CHUNK)
     row = rows + index * NUM_COLUMNS
     numel = tl.load(row + NUMEL)
@@ -192,7 +218,9 @@ def write_masks(
         num_ties = tl.sum(is_tie.to(tl.int32))
         survives = is_tie & (left <= 0)
         if (left > 0) & (left < num_ties):  # in one block of a group: ranks are not cheap
-            rank = tl.reshape(tl.cumsum(tl.reshape(is_tie.to(tl.int32), [BLOCK])), [BLOCK_WORDS, LANES])
+            rank = tl.reshape(
+                tl.cumsum(tl.reshape(is_tie.to(tl.int32), [BLOCK])), [BLOCK_WORDS, LANES]
+            )
             survives = is_tie & (rank > left)
         left -= num_ties
         is_kept = competes & ((magnitudes > threshold) | survives)
@@ -205,9 +233,17 @@ def write_masks(
         changes = (block_offsets(BLOCK_WORDS) < num_inside) & ~(was_kept & is_kept)
         # A ranked value is what a weight takes that comes back, and what is kept of one that goes.
         tl.store(_pointers(row, WEIGHT, start), tl.where(is_kept, values, 0), mask=changes)
-        tl.store(_pointers(row, EXP_AVG, start), tl.where(is_kept, 0, values if SHADOW else 0), mask=changes)
+        tl.store(
+            _pointers(row, EXP_AVG, start),
+            tl.where(is_kept, 0, values if SHADOW else 0),
+            mask=changes,
+        )
         if not SHADOW:
-            tl.store(_pointers(row, EXP_AVG_SQ, start), tl.zeros([BLOCK_WORDS, LANES], tl.int32), mask=changes)
+            tl.store(
+                _pointers(row, EXP_AVG_SQ, start),
+                tl.zeros([BLOCK_WORDS, LANES], tl.int32),
+                mask=changes,
+            )
 
 
 class MaskUpdate:
@@ -225,24 +261,41 @@ class MaskUpdate:
             RuntimeError: see `DeviceTable.get`.
         """
         device, launch = self._launcher.device, self._launcher.launch
-        # Torch gives this and the memory below to later work on this stream only, so after these kernels.
+        # Torch gives this and the memory below to later work on this stream only, so after these
+        # kernels.
         num_nan = torch.zeros((), dtype=torch.int64, device=device)
         sizes = [one.weight.numel() for group in groups for one in group.tensors]
         if sum(sizes) == 0:
             return num_nan
         row_values = [value for index, group in enumerate(groups) for value in _rows(group, index)]
         group_values = _group_values(groups)
-        rows = self._rows.get(row_values, lambda: torch.tensor(row_values).view(-1, NUM_COLUMNS.value))
+        rows = self._rows.get(
+            row_values, lambda: torch.tensor(row_values).view(-1, NUM_COLUMNS.value)
+        )
         chunks = self._chunks.get(sizes, lambda: list_chunks(sizes, CHUNK.value))
-        table = self._groups.get(group_values, lambda: torch.tensor(group_values).view(-1, NUM_GROUP_COLUMNS.value))
-        counts = torch.zeros((len(groups), NUM_DIGITS.value, NUM_BINS.value), dtype=torch.int64, device=device)
+        table = self._groups.get(
+            group_values, lambda: torch.tensor(group_values).view(-1, NUM_GROUP_COLUMNS.value)
+        )
+        counts = torch.zeros(
+            (len(groups), NUM_DIGITS.value, NUM_BINS.value), dtype=torch.int64, device=device
+        )
         thresholds = torch.empty(len(groups), dtype=torch.int32, device=device)
         ties = torch.empty(len(chunks), dtype=torch.int64, device=device)
         shares = torch.empty_like(ties)
 
         shadow = semantics == "dense_shadow"
         for digit in range(NUM_DIGITS.value):
-            launch(count_digits, len(chunks), rows, chunks, table, counts, num_nan, DIGIT=digit, SHADOW=shadow)
+            launch(
+                count_digits,
+                len(chunks),
+                rows,
+                chunks,
+                table,
+                counts,
+                num_nan,
+                DIGIT=digit,
+                SHADOW=shadow,
+            )
         launch(count_ties, len(chunks), rows, chunks, table, counts, ties, SHADOW=shadow)
         launch(share_ties, len(groups), table, counts, ties, thresholds, shares)
         launch(write_masks, len(chunks), rows, chunks, thresholds, shares, num_nan, SHADOW=shadow)
@@ -254,7 +307,12 @@ def _rows(group: RankGroup, index: int) -> list[int]:
         value
         for one in group.tensors
         for value in (
-            *(one.weight.data_ptr(), one.exp_avg.data_ptr(), one.exp_avg_sq.data_ptr(), one.mask.data_ptr()),
+            *(
+                one.weight.data_ptr(),
+                one.exp_avg.data_ptr(),
+                one.exp_avg_sq.data_ptr(),
+                one.mask.data_ptr(),
+            ),
             *(one.weight.numel(), index),
         )
     ]

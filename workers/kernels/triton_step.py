@@ -1,13 +1,17 @@
-"""The AdamW step of all parameters in Triton: two launches, or three with clipping, however many tensors there are.
+"""The AdamW step of all parameters in Triton: two launches, or three with clipping, however many
+tensors there are.
 
-Every weight is read and written once, with one bit of mask: 28 1/8 bytes a weight, and 4 1/8 more for the norm.
+Every weight is read and written once, with one bit of mask: 28 1/8 bytes a weight, and 4 1/8 more
+for the norm.
 
-1. `add_squares`, only when clipping: squares of the unpruned gradients, added up by each program over its chunks.
+1. `add_squares`, only when clipping: squares of the unpruned gradients, added up by each program
+  over its chunks.
 2. `prepare`: the norm and, tensor by tensor, all coefficients of the step; advances `step`.
 3. `adamw`: the update.
 
-Shapes: rows int64 [tensors, NUM_COLUMNS] and chunks int32 [chunks, 2], see `triton_launch`; squares float64 [programs];
-coefficients float32 [tensors, NUM_COEFFICIENTS]; norm float32 []; grad_scale and found_inf 1 element or None.
+Shapes: rows int64 [tensors, NUM_COLUMNS] and chunks int32 [chunks, 2], see `triton_launch`; squares
+float64 [programs]; coefficients float32 [tensors, NUM_COEFFICIENTS]; norm float32 []; grad_scale
+and found_inf 1 element or None.
 """
 
 import struct
@@ -54,27 +58,32 @@ NUM_COLUMNS = tl.constexpr(16)  # 128 bytes: a row is one cache line
 NUM_COEFFICIENTS = tl.constexpr(8)
 ROWS_PER_PROGRAM = tl.constexpr(256)  # of `prepare`
 ALIGNMENT = tl.constexpr(16)  # bytes that a thread moves at once
-# A thread has 4 neighbours of a block's 1024 weights, so that it moves ALIGNMENT bytes of each tensor. Where a block
-# cannot be moved so, small blocks of a weight a thread take its place.
+# A thread has 4 neighbours of a block's 1024 weights, so that it moves ALIGNMENT bytes of each
+# tensor. Where a block cannot be moved so, small blocks of a weight a thread take its place.
 BLOCK_WORDS = tl.constexpr(32)
 SMALL_WORDS = tl.constexpr(8)
 BLOCK = tl.constexpr(BLOCK_WORDS.value * LANES.value)
 SMALL = tl.constexpr(SMALL_WORDS.value * LANES.value)
 CHUNK_BLOCKS = tl.constexpr(4)
 CHUNK = tl.constexpr(CHUNK_BLOCKS.value * BLOCK.value)
-# Programs of `add_squares` at most: several times what the largest GPUs run at once, so that no part of them idles for
-# long at the end; and the same on all GPUs, since the order of a sum can change its last bit.
+# Programs of `add_squares` at most: several times what the largest GPUs run at once, so that no
+# part of them idles for long at the end; and the same on all GPUs, since the order of a sum can
+# change its last bit.
 MAX_PROGRAMS = tl.constexpr(4096)
 
 
 @triton.jit(do_not_specialize=["num_chunks", "chunks_per_program"])
 def add_squares(
-    rows: tl.tensor, chunks: tl.tensor, squares: tl.tensor, num_chunks: tl.tensor, chunks_per_program: tl.tensor
+    rows: tl.tensor,
+    chunks: tl.tensor,
+    squares: tl.tensor,
+    num_chunks: tl.tensor,
+    chunks_per_program: tl.tensor,
 ) -> None:
     """Each program's sum of squares.
 
-    In float64, in which no square of a float32 overflows, and whose rounding, in whatever order, the norm in float32
-    does not show. The kernel waits for memory all the same.
+    In float64, in which no square of a float32 overflows, and whose rounding, in whatever order,
+    the norm in float32 does not show. The kernel waits for memory all the same.
     """
     start = tl.program_id(0).to(tl.int64) * chunks_per_program
     total = tl.zeros([BLOCK_WORDS, LANES], tl.float64)
@@ -94,8 +103,12 @@ def add_squares(
 @triton.jit
 def _squares(row: tl.tensor, first: tl.tensor, FULL: tl.constexpr) -> tl.tensor:
     num_inside = count_inside(first, tl.load(row + NUMEL), BLOCK_WORDS)
-    grad = _load(_pointers(row, GRAD, first, BLOCK_WORDS, FULL), num_inside, BLOCK_WORDS, FULL).to(tl.float64)
-    return tl.where(load_kept(tl.load(row + MASK), first, num_inside, BLOCK_WORDS), grad * grad, 0.0)
+    grad = _load(_pointers(row, GRAD, first, BLOCK_WORDS, FULL), num_inside, BLOCK_WORDS, FULL).to(
+        tl.float64
+    )
+    return tl.where(
+        load_kept(tl.load(row + MASK), first, num_inside, BLOCK_WORDS), grad * grad, 0.0
+    )
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_squares"])
@@ -109,7 +122,8 @@ def prepare(
     num_rows: tl.tensor,
     num_squares: tl.tensor,
 ) -> None:
-    """Coefficients for ROWS_PER_PROGRAM tensors, in float64 and rounded once; the norm, unless `norm` is None."""
+    """Coefficients for ROWS_PER_PROGRAM tensors, in float64 and rounded once; the norm, unless
+    `norm` is None."""
     index = tl.program_id(0) * ROWS_PER_PROGRAM + tl.arange(0, ROWS_PER_PROGRAM)
     is_row = index < num_rows
     row = rows + index.to(tl.int64) * NUM_COLUMNS
@@ -162,8 +176,9 @@ def prepare(
 def _power(base: tl.tensor, exponent: tl.tensor) -> tl.tensor:
     """base ** exponent by repeated squaring in float64, for whole exponents below 2 ** 32.
 
-    Its error grows with the exponent, but by then the power is small: of 8.8 million coefficients computed with it, of
-    steps to 400,000 and betas from 0.5 to 0.99999, one was not the same float32 as with a power that has no error.
+    Its error grows with the exponent, but by then the power is small: of 8.8 million coefficients
+    computed with it, of steps to 400,000 and betas from 0.5 to 0.99999, one was not the same
+    float32 as with a power that has no error.
     """
     result = tl.full(base.shape, 1.0, tl.float64)
     left = exponent.to(tl.int64)
@@ -176,9 +191,14 @@ def _power(base: tl.tensor, exponent: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def adamw(
-    rows: tl.tensor, chunks: tl.tensor, coefficients: tl.tensor, found_inf: tl.tensor, SHADOW: tl.constexpr
+    rows: tl.tensor,
+    chunks: tl.tensor,
+    coefficients: tl.tensor,
+    found_inf: tl.tensor,
+    SHADOW: tl.constexpr,
 ) -> None:
-    """The update of one block; CHUNK_BLOCKS programs share a chunk. Nothing changes if `found_inf` is not 0."""
+    """The update of one block; CHUNK_BLOCKS programs share a chunk. Nothing changes if `found_inf`
+    is not 0."""
     program = tl.program_id(0).to(tl.int64)
     index, first = find_chunk(chunks, program // CHUNK_BLOCKS, CHUNK)
     first += program % CHUNK_BLOCKS * BLOCK
@@ -196,7 +216,12 @@ def adamw(
 
 @triton.jit
 def _adamw_block(
-    row: tl.tensor, own: tl.tensor, first: tl.tensor, SHADOW: tl.constexpr, WORDS: tl.constexpr, FULL: tl.constexpr
+    row: tl.tensor,
+    own: tl.tensor,
+    first: tl.tensor,
+    SHADOW: tl.constexpr,
+    WORDS: tl.constexpr,
+    FULL: tl.constexpr,
 ) -> None:
     num_inside = count_inside(first, tl.load(row + NUMEL), WORDS)
     weights = _pointers(row, WEIGHT, first, WORDS, FULL)
@@ -209,8 +234,8 @@ def _adamw_block(
     exp_avg = _load(exp_avgs, num_inside, WORDS, FULL)
     exp_avg_sq = _load(exp_avg_sqs, num_inside, WORDS, FULL)
 
-    # Coefficients are loaded where they are used: loaded at once they make 48 registers of 40, with which a GPU keeps 5
-    # programs in flight on a multiprocessor instead of 6.
+    # Coefficients are loaded where they are used: loaded at once they make 48 registers of 40, with
+    # which a GPU keeps 5 programs in flight on a multiprocessor instead of 6.
     grad *= tl.load(own)
     new_avg = (grad - exp_avg) * tl.load(own + 1) + exp_avg
     new_sq = exp_avg_sq * tl.load(own + 2) + grad * grad * tl.load(own + 3)
@@ -220,7 +245,9 @@ def _adamw_block(
     # Selected, not multiplied: infinities leave no NaN behind.
     _store(weights, tl.where(keep, new_weight, 0.0), num_inside, WORDS, FULL)
     _store(exp_avgs, tl.where(keep, new_avg, exp_avg if SHADOW else 0.0), num_inside, WORDS, FULL)
-    _store(exp_avg_sqs, tl.where(keep, new_sq, exp_avg_sq if SHADOW else 0.0), num_inside, WORDS, FULL)
+    _store(
+        exp_avg_sqs, tl.where(keep, new_sq, exp_avg_sq if SHADOW else 0.0), num_inside, WORDS, FULL
+    )
 
 
 @triton.jit
@@ -235,13 +262,23 @@ def _pointers(
 
 
 @triton.jit
-def _load(pointers: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr, FULL: tl.constexpr) -> tl.tensor:
-    return tl.load(pointers) if FULL else tl.load(pointers, mask=block_offsets(WORDS) < num_inside, other=0.0)
+def _load(
+    pointers: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr, FULL: tl.constexpr
+) -> tl.tensor:
+    return (
+        tl.load(pointers)
+        if FULL
+        else tl.load(pointers, mask=block_offsets(WORDS) < num_inside, other=0.0)
+    )
 
 
 @triton.jit
 def _store(
-    pointers: tl.tensor, values: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr, FULL: tl.constexpr
+    pointers: tl.tensor,
+    values: tl.tensor,
+    num_inside: tl.tensor,
+    WORDS: tl.constexpr,
+    FULL: tl.constexpr,
 ) -> None:
     if FULL:
         tl.store(pointers, values)
@@ -275,7 +312,9 @@ class Step:
             return None if max_grad_norm is None else torch.zeros((), device=device)
         row_values = [value for one in tensors for value in _row(one, max_grad_norm, device)]
         sizes = [one.weight.numel() for one in tensors]
-        rows = self._rows.get(row_values, lambda: torch.tensor(row_values).view(-1, NUM_COLUMNS.value))
+        rows = self._rows.get(
+            row_values, lambda: torch.tensor(row_values).view(-1, NUM_COLUMNS.value)
+        )
         chunks = self._chunks.get(sizes, lambda: list_chunks(sizes, CHUNK.value))
         # Torch gives this memory to later work on this stream only, so after these kernels.
         norm = None if max_grad_norm is None else torch.empty((), device=device)
@@ -295,12 +334,25 @@ class Step:
         )
         if num_chunks > 0:
             shadow = semantics == "dense_shadow"
-            launch(adamw, num_chunks * CHUNK_BLOCKS.value, rows, chunks, coefficients, found_inf, SHADOW=shadow)
+            launch(
+                adamw,
+                num_chunks * CHUNK_BLOCKS.value,
+                rows,
+                chunks,
+                coefficients,
+                found_inf,
+                SHADOW=shadow,
+            )
         return norm
 
 
 def _row(one: StepTensors, max_grad_norm: float | None, device: torch.device) -> tuple[int, ...]:
-    addresses = (one.weight.data_ptr(), one.grad.data_ptr(), one.exp_avg.data_ptr(), one.exp_avg_sq.data_ptr())
+    addresses = (
+        one.weight.data_ptr(),
+        one.grad.data_ptr(),
+        one.exp_avg.data_ptr(),
+        one.exp_avg_sq.data_ptr(),
+    )
     is_aligned = all(address % ALIGNMENT.value == 0 for address in addresses)
     mask = 0 if one.mask is None else one.mask.data_ptr()
     lr, lr32, lr64 = _lr(one.lr, device)

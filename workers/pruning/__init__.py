@@ -1,1 +1,2 @@
-"""When weights are pruned (schedule), which ones may be (scope), and who tells the optimizer (pruner)."""
+"""When weights are pruned (schedule), which ones may be (scope), and who tells the optimizer
+(pruner)."""

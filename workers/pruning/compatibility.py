@@ -1,4 +1,5 @@
-"""Which choices cannot go together, and why; what a tensor's shape forbids is `granularity`'s to tell.
+"""Which choices cannot go together, and why; what a tensor's shape forbids is `granularity`'s to
+tell.
 
 Adding an entry to a registry touches nothing here: rules ask entries for what they need.
 """
@@ -56,7 +57,10 @@ def _schedule_refusals(pruning: PruningSpec, target: float) -> Iterator[str]:
     for field, (is_used, fixed) in unused.items():
         if not is_used and (value := getattr(pruning, field)) != fixed:
             yield f"pruning.{field}: {value} with sparsity_schedule {name}; {shape.reason}, leave {field} out"
-    for what, sparsity in (("the target", target), ("embedding_sparsity", pruning.embedding_sparsity)):
+    for what, sparsity in (
+        ("the target", target),
+        ("embedding_sparsity", pruning.embedding_sparsity),
+    ):
         if shape.uses_initial and sparsity is not None and pruning.initial_sparsity > sparsity:
             yield f"pruning.initial_sparsity: {pruning.initial_sparsity} is above {what} {sparsity}; give at most that"
 
@@ -109,7 +113,10 @@ def _n_of_m_refusals(pruning: PruningSpec, target: float) -> Iterator[str]:
         yield f"pruning.n_of_m: {n} of {m} prunes nothing; give n below m"
         return
     share = 1 - n / m
-    for what, sparsity in (("the target", target), ("embedding_sparsity", pruning.embedding_sparsity)):
+    for what, sparsity in (
+        ("the target", target),
+        ("embedding_sparsity", pruning.embedding_sparsity),
+    ):
         if sparsity is not None and not math.isclose(sparsity, share, abs_tol=1e-6):
             yield f"pruning.n_of_m: {n} of {m} is sparsity {share:.6g} and {what} is {sparsity}; make them equal"
     if pruning.scope != "layer":

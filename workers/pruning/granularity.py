@@ -1,8 +1,9 @@
 """What is pruned as one: single weights, n of each m in a row, or rectangles.
 
-Each turns groups of tensors and their sparsities into masks. Weights are ranked by scores, higher is kept, or where
-there are none by magnitude. What is pruned ranks below all else, so it never returns; `MaskedAdamW.prune` alone, which
-`unstructured` calls, knows of other semantics than `hard`.
+Each turns groups of tensors and their sparsities into masks. Weights are ranked by scores, higher
+is kept, or where there are none by magnitude. What is pruned ranks below all else, so it never
+returns; `MaskedAdamW.prune` alone, which `unstructured` calls, knows of other semantics than
+`hard`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from workers.trial import PruningSpec, TrialError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from workers.optim import MaskedAdamW
+    from workers.pruning.masked_adamw import MaskedAdamW
 
     Groups = Sequence[tuple[Sequence[Tensor], float]]
     Scores = Mapping[Tensor, Tensor] | None
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 class Granularity:
     """What is pruned as one.
 
-    `prune(optimizer, groups, scores, pruning)` changes the masks and returns how many scores are NaN, with the contract
-    of `MaskedAdamW.prune`; a group is tensors that are ranked together, and their sparsity. `check(name, shape,
-    pruning)` raises TrialError, kind `bad_data`, where a tensor cannot be pruned so. `setting` is the field of
-    `PruningSpec` that it needs, and that no other takes.
+    `prune(optimizer, groups, scores, pruning)` changes the masks and returns how many scores are
+    NaN, with the contract of `MaskedAdamW.prune`; a group is tensors that are ranked together, and
+    their sparsity. `check(name, shape, pruning)` raises TrialError, kind `bad_data`, where a tensor
+    cannot be pruned so. `setting` is the field of `PruningSpec` that it needs, and that no other
+    takes.
     """
 
     prune: "Callable[[MaskedAdamW, Groups, Scores, PruningSpec], Tensor]"
@@ -35,14 +37,20 @@ class Granularity:
     setting: str | None = None
 
 
-def _prune_weights(optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", pruning: PruningSpec) -> "Tensor":
-    from workers.optim import count_pruned
+def _prune_weights(
+    optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", pruning: PruningSpec
+) -> "Tensor":
+    from workers.pruning.masked_adamw import count_pruned
 
-    counted = [(tensors, count_pruned(sparsity, sum(one.numel() for one in tensors))) for tensors, sparsity in groups]
+    counted = [
+        (tensors, count_pruned(sparsity, sum(one.numel() for one in tensors)))
+        for tensors, sparsity in groups
+    ]
     return optimizer.prune(counted, scores)
 
 
-# --- n of m -----------------------------------------------------------------------------------------------------------
+# --- n of m
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _check_row(name: str, shape: tuple[int, ...], pruning: PruningSpec) -> None:
@@ -55,9 +63,12 @@ def _check_row(name: str, shape: tuple[int, ...], pruning: PruningSpec) -> None:
         )
 
 
-def _prune_in_runs(optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", pruning: PruningSpec) -> "Tensor":
-    """Of each m neighbours in a row the lowest go: `round(sparsity · m)`, at most m − n; ties by position."""
-    from workers.optim import count_pruned, refuse_nan
+def _prune_in_runs(
+    optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", pruning: PruningSpec
+) -> "Tensor":
+    """Of each m neighbours in a row the lowest go: `round(sparsity · m)`, at most m − n; ties by
+    position."""
+    from workers.pruning.masked_adamw import count_pruned, refuse_nan
 
     n, m = _size(pruning.n_of_m)
     masks: dict[Tensor, Tensor] = {}
@@ -78,11 +89,13 @@ def _keep_highest(score: "Tensor", keep: "Tensor", m: int, num_pruned: int) -> "
     """All but the lowest of each run. The rank of a weight is how many of its run lie below it."""
     import torch
 
-    from workers.optim import LARGEST_SCORE, pieces
+    from workers.pruning.masked_adamw import LARGEST_SCORE, pieces
 
     result = torch.empty_like(keep)
     for scores, kept, new in pieces(score, keep, result, width=m):
-        ranked = torch.where(kept, scores.clamp(min=-LARGEST_SCORE), -torch.inf)  # so what is pruned ranks below all
+        ranked = torch.where(
+            kept, scores.clamp(min=-LARGEST_SCORE), -torch.inf
+        )  # so what is pruned ranks below all
         runs = ranked.view(-1, m).t().contiguous()
         ranks = torch.zeros(runs.shape, dtype=torch.int16, device=score.device)
         for later in range(m):
@@ -94,7 +107,8 @@ def _keep_highest(score: "Tensor", keep: "Tensor", m: int, num_pruned: int) -> "
     return result
 
 
-# --- blocks -----------------------------------------------------------------------------------------------------------
+# --- blocks
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _check_blocks(name: str, shape: tuple[int, ...], pruning: PruningSpec) -> None:
@@ -106,14 +120,17 @@ def _check_blocks(name: str, shape: tuple[int, ...], pruning: PruningSpec) -> No
         )
 
 
-def _prune_blocks(optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", pruning: PruningSpec) -> "Tensor":
-    """Blocks of the lowest mean score go, `round(sparsity · blocks)` of each group; ties by position.
+def _prune_blocks(
+    optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", pruning: PruningSpec
+) -> "Tensor":
+    """Blocks of the lowest mean score go, `round(sparsity · blocks)` of each group; ties by
+    position.
 
     The kernels rank blocks as they rank weights: the mean of a block takes the place of a weight.
     """
     from workers.kernels.interface import MaskTensors, RankGroup
     from workers.kernels.packed import pack, unpack
-    from workers.optim import count_pruned, rankable, refuse_nan
+    from workers.pruning.masked_adamw import count_pruned, rankable, refuse_nan
 
     rows, columns = _size(pruning.block_shape)
     blocks: dict[Tensor, MaskTensors] = {}
@@ -121,11 +138,21 @@ def _prune_blocks(optimizer: "MaskedAdamW", groups: "Groups", scores: "Scores", 
     for weights, sparsity in groups:
         for weight in weights:
             num_rows, num_columns = weight.shape[0] // rows, weight.shape[1] // columns
-            mean = _score(weight, scores).view(num_rows, rows, -1).mean(1).view(num_rows, num_columns, -1).mean(2)
+            mean = (
+                _score(weight, scores)
+                .view(num_rows, rows, -1)
+                .mean(1)
+                .view(num_rows, num_columns, -1)
+                .mean(2)
+            )
             score, keep = rankable(mean), pack(_kept(optimizer, weight)[::rows, ::columns])
             blocks[weight] = MaskTensors(weight=score, exp_avg=score, exp_avg_sq=score, mask=keep)
         num_blocks = sum(blocks[weight].weight.numel() for weight in weights)
-        ranked.append(RankGroup(tuple(blocks[weight] for weight in weights), count_pruned(sparsity, num_blocks)))
+        ranked.append(
+            RankGroup(
+                tuple(blocks[weight] for weight in weights), count_pruned(sparsity, num_blocks)
+            )
+        )
     num_nan = optimizer.kernels.update_masks(ranked, "hard")
     refuse_nan(num_nan, "weights" if scores is None else "scores")
     kept = {weight: unpack(block.mask, block.weight.shape) for weight, block in blocks.items()}

@@ -1,7 +1,7 @@
 """Tells the optimizer when to prune how much by which score, and counts what came of it.
 
-How pruned weights are kept at zero is the optimizer's, see `workers.optim`; each choice is an entry of a registry:
-`schedule`, `scope`, `saliency` and `granularity`.
+How pruned weights are kept at zero is the optimizer's, see `workers.pruning.masked_adamw`; each
+choice is an entry of a registry: `schedule`, `scope`, `saliency` and `granularity`.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from workers.optim import MaskedAdamW
 from workers.pruning.granularity import GRANULARITIES
+from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.schedule import Schedule
 from workers.pruning.scope import SCOPES
-from workers.trial import LayerSparsity, PruningSpec, TrialError, TrialSpec
+from workers.result import LayerSparsity
+from workers.trial import PruningSpec, TrialError, TrialSpec
 
 PREFIX = "saliency."
 """Of the names under which scores are saved."""
@@ -29,15 +30,15 @@ class Pruner:
         optimizer: has them in its prunable groups.
         spec: the trial, of whose pruning `compatibility.refusals` has nothing to say.
         num_steps: of the whole training.
-        embedding_name: the word embeddings' among the names; they are ranked apart, and follow the same schedule to a
-            target of their own.
+        embedding_name: the word embeddings' among the names; they are ranked apart, and follow the
+            same schedule to a target of their own.
 
     Attributes:
         sparsity: that is in force in the encoder, as the schedule asked.
 
     Raises:
-        TrialError: kind `bad_data`, when a tensor cannot be pruned in such pieces, or when masks hang on gradients and
-            would be needed before the first one.
+        TrialError: kind `bad_data`, when a tensor cannot be pruned in such pieces, or when masks
+            hang on gradients and would be needed before the first one.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Pruner:
         self.embedding_name = embedding_name
         self.schedule: Schedule | None = None
         self.sparsity = 0.0
-        self._scores: dict[str, Tensor] = {}  # none when weights are ranked by magnitude, and when pruning is over
+        self._scores: dict[
+            str, Tensor
+        ] = {}  # none when weights are ranked by magnitude, and when pruning is over
         if spec.pruning is None:
             return
         self.schedule = Schedule.from_spec(spec.pruning, spec.target_sparsity, num_steps)
@@ -78,7 +81,8 @@ class Pruner:
 
     @torch.no_grad()
     def observe(self) -> None:
-        """Add the gradients to the scores; to be called between each backward pass and its optimizer step."""
+        """Add the gradients to the scores; to be called between each backward pass and its
+        optimizer step."""
         accumulate = SALIENCIES[self.pruning.saliency].accumulate if self.pruning else None
         if accumulate is None:
             return
@@ -91,8 +95,8 @@ class Pruner:
         """Change the masks if that is due after `step` completed steps.
 
         Returns:
-            How many scores are NaN (then nothing has changed), see `MaskedAdamW.prune`; None if not due, or done before
-            a restart.
+            How many scores are NaN (then nothing has changed), see `MaskedAdamW.prune`; None if not
+            due, or done before a restart.
 
         Raises:
             ValueError: on a CPU, a score is NaN.
@@ -107,7 +111,9 @@ class Pruner:
                 return None
             scores = {self.weights[name]: score for name, score in self._scores.items()}
         groups = self._groups(self.schedule, self.pruning, step)
-        num_nan = GRANULARITIES[self.pruning.granularity].prune(self.optimizer, groups, scores, self.pruning)
+        num_nan = GRANULARITIES[self.pruning.granularity].prune(
+            self.optimizer, groups, scores, self.pruning
+        )
         if step >= self.schedule.end_step:
             self._scores.clear()
         elif saliency.is_reset:
@@ -128,13 +134,15 @@ class Pruner:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Scores that have come together so far, by name; none when pruning is over, or needs no gradients."""
+        """Scores that have come together so far, by name; none when pruning is over, or needs no
+        gradients."""
         if self.pruning is None or not SALIENCIES[self.pruning.saliency].needs_gradients:
             return {}
         return {f"{PREFIX}{name}": score for name, score in self._scores.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave, which may be among other tensors; masks are the optimizer's to restore.
+        """Take over what `state` gave, which may be among other tensors; masks are the optimizer's
+        to restore.
 
         Raises:
             KeyError, ValueError: some scores are missing, or of another shape.
@@ -145,13 +153,21 @@ class Pruner:
             return
         for name, score in expected.items():
             if state[name].shape != score.shape:
-                raise ValueError(f"{name} has shape {tuple(state[name].shape)}, its weight {tuple(score.shape)}")
+                raise ValueError(
+                    f"{name} has shape {tuple(state[name].shape)}, its weight {tuple(score.shape)}"
+                )
             score.copy_(state[name])
 
-    def _groups(self, schedule: Schedule, pruning: PruningSpec, step: int) -> list[tuple[list[Tensor], float]]:
+    def _groups(
+        self, schedule: Schedule, pruning: PruningSpec, step: int
+    ) -> list[tuple[list[Tensor], float]]:
         """Tensors that are ranked together, and their sparsity after `step` steps."""
-        ranked: list[Tensor] = [weight for name, weight in self.weights.items() if name != self.embedding_name]
-        spread = SCOPES[pruning.scope]([tuple(weight.shape) for weight in ranked], schedule.sparsity(step))
+        ranked: list[Tensor] = [
+            weight for name, weight in self.weights.items() if name != self.embedding_name
+        ]
+        spread = SCOPES[pruning.scope](
+            [tuple(weight.shape) for weight in ranked], schedule.sparsity(step)
+        )
         groups = [([ranked[index] for index in indices], sparsity) for indices, sparsity in spread]
         if self.embedding_name in self.weights:
             own = replace(schedule, target=pruning.embedding_sparsity or 0.0)

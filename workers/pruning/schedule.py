@@ -1,6 +1,7 @@
 """From training step to sparsity.
 
-Nothing here imports torch, so that a login node without it can plan a sweep; this holds for all registries of choices.
+Nothing here imports torch, so that a login node without it can plan a sweep; this holds for all
+registries of choices.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from workers.trial import PruningSpec
 class Shape:
     """One way from the initial to the target sparsity, and which settings it uses.
 
-    `remaining` is the part of that way which is left, in [0, 1], when the fraction `done` of the span is over. What a
-    shape does not use is fixed by `Schedule.from_spec`, and `reason` says why.
+    `remaining` is the part of that way which is left, in [0, 1], when the fraction `done` of the
+    span is over. What a shape does not use is fixed by `Schedule.from_spec`, and `reason` says why.
     """
 
     remaining: Callable[[float], float]
@@ -52,12 +53,15 @@ Source: cubic is Zhu & Gupta (2017), equation 1.
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Sparsity goes from `initial` to `target` as `shape` says, while `begin_step <= step <= end_step`.
+    """Sparsity goes from `initial` to `target` as `shape` says, while `begin_step <= step <=
+    end_step`.
 
-    `step` counts completed optimizer steps. Masks change when `is_due`; between two changes sparsity stays.
+    `step` counts completed optimizer steps. Masks change when `is_due`; between two changes
+    sparsity stays.
 
-    Source: Zhu & Gupta (2017), equation 1, with begin t_0 and end t_0 + n Δt. There the last of the n intervals ends
-    exactly at the end; here the end step is always due, also where the frequency does not divide the span.
+    Source: Zhu & Gupta (2017), equation 1, with begin t_0 and end t_0 + n Δt. There the last of the
+    n intervals ends exactly at the end; here the end step is always due, also where the frequency
+    does not divide the span.
     """
 
     shape: str

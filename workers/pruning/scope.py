@@ -16,29 +16,37 @@ NUM_EXAMPLES = 3
 RankedTogether = tuple[list[int], float]
 """Indices of tensors that are ranked together, and their sparsity."""
 
-# --- which weights ----------------------------------------------------------------------------------------------------
+# --- which weights
+# ----------------------------------------------------------------------------------------------------
 
 
 def prunable_weights(model: "nn.Module", pruning: PruningSpec | None) -> "dict[str, nn.Parameter]":
-    """Prunable parameters by name, in the model's order; a weight that is shared between modules counts once.
+    """Prunable parameters by name, in the model's order; a weight that is shared between modules
+    counts once.
 
-    These are the weights of the linear layers below the embeddings, without the pooler (85 of mBERT's 177 million
-    parameters), of which `include` and `exclude` may leave some out; the word embeddings (another 92 million) if
-    `embedding_sparsity` is given; and the head's if `prune_head` is. Names are those below the base model, like
-    encoder.layer.3.attention.self.query.weight, and for the head those in the whole model, like classifier.weight.
+    These are the weights of the linear layers below the embeddings, without the pooler (85 of
+    mBERT's 177 million parameters), of which `include` and `exclude` may leave some out; the word
+    embeddings (another 92 million) if `embedding_sparsity` is given; and the head's if `prune_head`
+    is. Names are those below the base model, like encoder.layer.3.attention.self.query.weight, and
+    for the head those in the whole model, like classifier.weight.
 
     Args:
         model: a Hugging Face model with a token-classification head; on any device, also meta.
         pruning: None: all of the encoder's linear layers.
 
     Raises:
-        TrialError: kind `bad_data`, when the model has no such weights, when none is left, or when it is
-            nn.DataParallel.
+        TrialError: kind `bad_data`, when the model has no such weights, when none is left, or when
+            it is nn.DataParallel.
     """
     from torch import nn
 
-    if isinstance(model, nn.DataParallel):  # it copies the weights to other devices anew for every forward pass
-        raise TrialError("bad_data", "model: nn.DataParallel is not served; use DistributedDataParallel and its module")
+    if isinstance(
+        model, nn.DataParallel
+    ):  # it copies the weights to other devices anew for every forward pass
+        raise TrialError(
+            "bad_data",
+            "model: nn.DataParallel is not served; use DistributedDataParallel and its module",
+        )
     linears = dict(_encoder_linears(model))
     if not linears:
         raise TrialError("bad_data", f"model: {type(model).__name__} has no linear layers to prune")
@@ -60,7 +68,9 @@ def embedding_name(model: "nn.Module") -> str | None:
         embeddings = body.get_input_embeddings()
     except (AttributeError, NotImplementedError):  # no Hugging Face model, or one of images
         return None
-    return next((f"{name}.weight" for name, module in body.named_modules() if module is embeddings), None)
+    return next(
+        (f"{name}.weight" for name, module in body.named_modules() if module is embeddings), None
+    )
 
 
 def _encoder_linears(model: "nn.Module") -> "Iterator[tuple[str, nn.Parameter]]":
@@ -72,14 +82,17 @@ def _encoder_linears(model: "nn.Module") -> "Iterator[tuple[str, nn.Parameter]]"
             yield f"{name}.weight", body.get_parameter(f"{name}.weight")
 
 
-def _narrowed(linears: "dict[str, nn.Parameter]", pruning: PruningSpec) -> "dict[str, nn.Parameter]":
+def _narrowed(
+    linears: "dict[str, nn.Parameter]", pruning: PruningSpec
+) -> "dict[str, nn.Parameter]":
     def is_found(patterns: tuple[str, ...], name: str) -> bool:
         return any(re.search(pattern, name) for pattern in patterns)
 
     left = {
         name: weight
         for name, weight in linears.items()
-        if (not pruning.include or is_found(pruning.include, name)) and not is_found(pruning.exclude, name)
+        if (not pruning.include or is_found(pruning.include, name))
+        and not is_found(pruning.exclude, name)
     }
     if not left:
         raise TrialError(
@@ -94,7 +107,8 @@ def _word_embeddings(model: "nn.Module") -> "dict[str, nn.Parameter]":
     name = embedding_name(model)
     if name is None:
         raise TrialError(
-            "bad_data", f"pruning.embedding_sparsity: {type(model).__name__} has no word embeddings; set it to off"
+            "bad_data",
+            f"pruning.embedding_sparsity: {type(model).__name__} has no word embeddings; set it to off",
         )
     body: Any = model.base_model
     return {name: body.get_parameter(name)}
@@ -112,12 +126,14 @@ def _head(model: "nn.Module") -> "dict[str, nn.Parameter]":
     }
     if not found:
         raise TrialError(
-            "bad_data", f"pruning.prune_head: {type(model).__name__} has no linear layer outside its encoder; unset it"
+            "bad_data",
+            f"pruning.prune_head: {type(model).__name__} has no linear layer outside its encoder; unset it",
         )
     return found
 
 
-# --- how sparsity is spread -------------------------------------------------------------------------------------------
+# --- how sparsity is spread
+# -------------------------------------------------------------------------------------------
 
 
 def _together(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[RankedTogether]:
@@ -131,20 +147,25 @@ def _each_alike(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[Rank
 def _erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[RankedTogether]:
     """Density min(1, ε (n_in + n_out) / (n_in n_out)), with the ε that gives the total.
 
-    Small tensors come out denser. ε falls as sparsity rises, so no tensor is ever asked for less than before.
+    Small tensors come out denser. ε falls as sparsity rises, so no tensor is ever asked for less
+    than before.
 
-    Source: Mocanu et al. (2018), equation 1, for the density; Evci et al. (2020), section 3, for tensors that are
-    dense because they would be more, and for kernels, whose further dimensions are summands and factors, too.
+    Source: Mocanu et al. (2018), equation 1, for the density; Evci et al. (2020), section 3, for
+    tensors that are dense because they would be more, and for kernels, whose further dimensions are
+    summands and factors, too.
     """
     sizes, widths = [math.prod(shape) for shape in shapes], [sum(shape) for shape in shapes]
     left, width, epsilon = (1 - sparsity) * sum(sizes), sum(widths), 0.0
-    # As ε rises, densities reach 1 in the order of size / width, so those that do are the first few of that order.
+    # As ε rises, densities reach 1 in the order of size / width, so those that do are the first few
+    # of that order.
     for index in sorted(range(len(shapes)), key=lambda index: sizes[index] / widths[index]):
         epsilon = left / width
         if epsilon * widths[index] < sizes[index]:
             break
         left, width = left - sizes[index], width - widths[index]
-    densities = [min(1.0, epsilon * width / size) for width, size in zip(widths, sizes, strict=True)]
+    densities = [
+        min(1.0, epsilon * width / size) for width, size in zip(widths, sizes, strict=True)
+    ]
     return [([index], 1 - density) for index, density in enumerate(densities)]
 
 
@@ -155,6 +176,7 @@ SCOPES: dict[str, Callable[[Sequence[tuple[int, ...]], float], list[RankedTogeth
 }
 """How a sparsity is spread over tensors of these shapes, by the name that `pruning.scope` gives it.
 
-Each group loses `round(sparsity · units)` of its units (weights, or blocks). Rounding is a group's own, so the total is
-off by less than half a unit a tensor under `layer` and `erk`. Word embeddings are always a group of their own.
+Each group loses `round(sparsity · units)` of its units (weights, or blocks). Rounding is a group's
+own, so the total is off by less than half a unit a tensor under `layer` and `erk`. Word embeddings
+are always a group of their own.
 """

@@ -1,6 +1,8 @@
-"""A sweep on a real cluster with KubeRay: kind, or any context of the kubeconfig. `make test-kubernetes` runs these.
+"""A sweep on a real cluster with KubeRay: kind, or any context of the kubeconfig. `make
+test-kubernetes` runs these.
 
-They need an image that the cluster can start (docker/Dockerfile) and a claim for results that all its nodes can mount.
+They need an image that the cluster can start (docker/Dockerfile) and a claim for results that all
+its nodes can mount.
 """
 
 import importlib.util
@@ -22,7 +24,10 @@ from cluster.profiles import KubernetesProfile
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 
 CONTEXT, IMAGE = os.environ.get("SPARSWEEP_KUBE_CONTEXT"), os.environ.get("SPARSWEEP_IMAGE")
-NAMESPACE, CLAIM = os.environ.get("SPARSWEEP_KUBE_NAMESPACE"), os.environ.get("SPARSWEEP_KUBE_CLAIM")
+NAMESPACE, CLAIM = (
+    os.environ.get("SPARSWEEP_KUBE_NAMESPACE"),
+    os.environ.get("SPARSWEEP_KUBE_CLAIM"),
+)
 SMOKE = Path(__file__).parents[3] / "orchestrator" / "sweeps" / "smoke.yaml"
 WITHIN_S = 1200
 
@@ -58,7 +63,8 @@ def backend() -> KubernetesBackend:
 
 @pytest.fixture
 def job(backend: KubernetesBackend) -> Iterator[JobSpec]:
-    """The built-in sweep `smoke`, made small, with results of its own; whatever is left of it is removed."""
+    """The built-in sweep `smoke`, made small, with results of its own; whatever is left of it is
+    removed."""
     sweep_id = uuid.uuid4().hex[:8]
     sweep = yaml.safe_load(SMOKE.read_text()) | {
         "results": f"/results/test-{sweep_id}",
@@ -85,7 +91,9 @@ def test_nothing_stands_in_the_way(backend: KubernetesBackend) -> None:
     assert backend.check() == []
 
 
-def test_sweep_runs_to_its_end_and_its_log_can_be_read(backend: KubernetesBackend, job: JobSpec) -> None:
+def test_sweep_runs_to_its_end_and_its_log_can_be_read(
+    backend: KubernetesBackend, job: JobSpec
+) -> None:
     job_id = backend.submit(job)
     lines = list(backend.logs(job_id, job.folder, follow=True))
 

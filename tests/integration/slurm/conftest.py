@@ -1,6 +1,7 @@
 """A real Slurm with two nodes, and what tests do to it. `slurm-cluster` beside this file makes it.
 
-It takes root on Debian and installs Debian's packages of Slurm, so it runs only when asked for: `make test-slurm`.
+It takes root on Debian and installs Debian's packages of Slurm, so it runs only when asked for:
+`make test-slurm`.
 """
 
 import os
@@ -23,10 +24,11 @@ TIMEOUT_S = 60
 
 
 class SlurmCluster:
-    """A running Slurm: `node1` and `node2`, each with 4 CPUs, 8 GB and 2 GPUs as far as Slurm knows.
+    """A running Slurm: `node1` and `node2`, each with 4 CPUs, 8 GB and 2 GPUs as far as Slurm
+    knows.
 
-    The GPUs are null devices. Root's client commands are on PATH; jobs see the checkout, the virtual environment and
-    `shared`, but nothing else that lies in /tmp.
+    The GPUs are null devices. Root's client commands are on PATH; jobs see the checkout, the
+    virtual environment and `shared`, but nothing else that lies in /tmp.
 
     Args:
         folder: of the cluster, SLURM_CLUSTER_DIR.
@@ -59,7 +61,8 @@ class SlurmCluster:
         return self.job_fields(job_id)["JobState"]
 
     def live_jobs(self, *options: str) -> list[str]:
-        """Ids of the jobs that are not over, one for each task of an array; `options` are those of squeue."""
+        """Ids of the jobs that are not over, one for each task of an array; `options` are those of
+        squeue."""
         return _run("squeue", "-h", "-r", "-o", "%i", *options).split()
 
     def command_as(self, user: str, *words: str) -> list[str]:
@@ -69,12 +72,19 @@ class SlurmCluster:
     def run_as(self, user: str, *words: str) -> tuple[int, str]:
         """Run a command as such a user: exit code and all output."""
         done = subprocess.run(
-            self.command_as(user, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180
+            self.command_as(user, *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
         )
         return done.returncode, done.stdout
 
     def wait_until(
-        self, condition: Callable[[], object], timeout_s: float = TIMEOUT_S, story: Callable[[], str] = str
+        self,
+        condition: Callable[[], object],
+        timeout_s: float = TIMEOUT_S,
+        story: Callable[[], str] = str,
     ) -> None:
         """Wait for something to happen.
 
@@ -86,7 +96,9 @@ class SlurmCluster:
         until = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > until:
-                pytest.fail(f"it did not happen within {timeout_s:g} s\n{_run('squeue', '-l')}\n{story()}")
+                pytest.fail(
+                    f"it did not happen within {timeout_s:g} s\n{_run('squeue', '-l')}\n{story()}"
+                )
             time.sleep(0.2)
 
     def clean(self) -> None:
@@ -96,7 +108,9 @@ class SlurmCluster:
             self.wait_until(lambda: not self.live_jobs())
         for node in ("node1", "node2"):
             if not self._is_up(node):
-                subprocess.run([SLURM_CLUSTER, "start", node], check=False, capture_output=True)  # it may be booting
+                subprocess.run(
+                    [SLURM_CLUSTER, "start", node], check=False, capture_output=True
+                )  # it may be booting
                 self.wait_until(lambda node=node: self._is_up(node))
 
     def _is_up(self, node: str) -> bool:
@@ -109,7 +123,9 @@ class SlurmCluster:
 
 def _run(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S)
-    assert done.returncode == 0, f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, (
+        f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return done.stdout
 
 
@@ -122,7 +138,12 @@ def _slurm(request: pytest.FixtureRequest) -> Iterator[SlurmCluster]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     folder.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
-        shared = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
+        shared = {
+            CHECKOUT,
+            Path(sys.prefix),
+            Path(sys.base_prefix),
+            Path(sys.executable).resolve().parents[1],
+        }
         patch.setenv("SLURM_CLUSTER_DIR", str(folder))
         patch.setenv("SLURM_CLUSTER_SHARED", ":".join(map(str, shared)))
         patch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
@@ -131,7 +152,9 @@ def _slurm(request: pytest.FixtureRequest) -> Iterator[SlurmCluster]:
         )
         if started.returncode != 0:
             pytest.fail(f"slurm-cluster up: {started.stdout}")
-        home = folder / "home" / "root"  # root's own settings stay out of the tests, and jobs do not see root's home
+        home = (
+            folder / "home" / "root"
+        )  # root's own settings stay out of the tests, and jobs do not see root's home
         home.mkdir(mode=0o700)
         patch.setenv("HOME", str(home))
         for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):

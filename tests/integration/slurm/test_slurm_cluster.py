@@ -20,7 +20,12 @@ sleep 300 & wait; wait
 def sbatch(folder: Path, *words: str, script: str | None = None) -> tuple[int, str]:
     """Exit code and what is printed with --parsable: the job's id."""
     done = subprocess.run(
-        ["sbatch", "--parsable", *words], cwd=folder, input=script, capture_output=True, text=True, timeout=60
+        ["sbatch", "--parsable", *words],
+        cwd=folder,
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     return done.returncode, done.stdout.strip() or done.stderr
 
@@ -39,25 +44,42 @@ def says(output: Path, text: str) -> bool:
 
 
 def test_job_on_two_nodes_gets_a_gpu_on_each(slurm, folder):
-    command = "srun bash -c 'echo $(hostname) $(hostname -I) $CUDA_VISIBLE_DEVICES $SLURM_GPUS_ON_NODE'"
+    command = (
+        "srun bash -c 'echo $(hostname) $(hostname -I) $CUDA_VISIBLE_DEVICES $SLURM_GPUS_ON_NODE'"
+    )
     code, message = sbatch(
-        folder, "-W", "-N2", "--ntasks-per-node=1", "--gres=gpu:1", "-o", "job.out", "--wrap", command
+        folder,
+        "-W",
+        "-N2",
+        "--ntasks-per-node=1",
+        "--gres=gpu:1",
+        "-o",
+        "job.out",
+        "--wrap",
+        command,
     )
     assert code == 0, message
-    assert sorted((folder / "job.out").read_text().splitlines()) == ["node1 10.213.0.11 0 1", "node2 10.213.0.12 0 1"]
+    assert sorted((folder / "job.out").read_text().splitlines()) == [
+        "node1 10.213.0.11 0 1",
+        "node2 10.213.0.12 0 1",
+    ]
 
 
 def test_jobs_side_by_side_on_one_node_get_different_gpus(slurm, folder):
     command = "echo $CUDA_VISIBLE_DEVICES; sleep 2"
     for name in ("a", "b"):
-        code, message = sbatch(folder, "-w", "node1", "--gres=gpu:1", "-o", f"{name}.out", "--wrap", command)
+        code, message = sbatch(
+            folder, "-w", "node1", "--gres=gpu:1", "-o", f"{name}.out", "--wrap", command
+        )
         assert code == 0, message
     slurm.wait_until(lambda: not slurm.live_jobs())
     assert {(folder / f"{name}.out").read_text() for name in ("a", "b")} == {"0\n", "1\n"}
 
 
 def test_tasks_of_an_array_know_their_numbers(slurm, folder):
-    code, message = sbatch(folder, "-W", "--array=0-2", "-o", "%a.out", "--wrap", "echo $SLURM_ARRAY_TASK_ID")
+    code, message = sbatch(
+        folder, "-W", "--array=0-2", "-o", "%a.out", "--wrap", "echo $SLURM_ARRAY_TASK_ID"
+    )
     assert code == 0, message
     assert [(folder / f"{task}.out").read_text() for task in range(3)] == ["0\n", "1\n", "2\n"]
 
@@ -84,7 +106,9 @@ def test_requeued_job_starts_again(slurm, folder):
 
 def test_job_in_spot_makes_way_for_one_in_main_and_starts_again(slurm, folder):
     _, output = start_waiter(slurm, folder, "-p", "spot", "-w", "node2")
-    code, message = sbatch(folder, "-p", "main", "-w", "node2", "--gres=gpu:2", "-o", "main.out", "--wrap", "sleep 1")
+    code, message = sbatch(
+        folder, "-p", "main", "-w", "node2", "--gres=gpu:2", "-o", "main.out", "--wrap", "sleep 1"
+    )
     assert code == 0, message
     slurm.wait_until(lambda: says(output, "start 1"))
     assert says(output, "got TERM"), "it is told before it is killed"
@@ -99,7 +123,9 @@ def test_job_of_a_node_that_crashes_starts_again(slurm, folder):
 
 
 def test_users_have_homes_and_jobs_of_their_own(slurm, folder):
-    code, job_id = slurm.run_as("ann", "sbatch", "--parsable", "-o", "job.out", "--wrap", "id -un; pwd; sleep 300")
+    code, job_id = slurm.run_as(
+        "ann", "sbatch", "--parsable", "-o", "job.out", "--wrap", "id -un; pwd; sleep 300"
+    )
     assert code == 0, job_id
     output = slurm.folder / "home" / "ann" / "job.out"
     slurm.wait_until(lambda: says(output, "ann"))
@@ -111,7 +137,9 @@ def test_users_have_homes_and_jobs_of_their_own(slurm, folder):
     assert slurm.job_state(job_id.strip()) == "RUNNING"
 
 
-@pytest.mark.skipif("SPARSWEEP_SLOW_TESTS" not in os.environ, reason="takes two minutes; set SPARSWEEP_SLOW_TESTS=1")
+@pytest.mark.skipif(
+    "SPARSWEEP_SLOW_TESTS" not in os.environ, reason="takes two minutes; set SPARSWEEP_SLOW_TESTS=1"
+)
 def test_signal_comes_before_the_time_limit(slurm, folder):
     _, output = start_waiter(slurm, folder, "--time=2", "--signal=B:USR1@60")
     slurm.wait_until(lambda: says(output, "got USR1"), timeout_s=100)

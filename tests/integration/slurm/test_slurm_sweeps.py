@@ -1,4 +1,5 @@
-"""Sweeps on a real Slurm: interrupted in every way that a cluster knows, they come to the numbers of a local run."""
+"""Sweeps on a real Slurm: interrupted in every way that a cluster knows, they come to the numbers
+of a local run."""
 
 import json
 import math
@@ -51,11 +52,22 @@ class SlurmSweep:
         fields: what differs from `SHAPE`.
     """
 
-    def __init__(self, slurm, folder: Path, profile: dict | None = None, user: str | None = None, **fields: object):
+    def __init__(
+        self,
+        slurm,
+        folder: Path,
+        profile: dict | None = None,
+        user: str | None = None,
+        **fields: object,
+    ):
         self.slurm, self.user = slurm, user
         self.results = folder / "results"
-        given = {name: value for name, value in (PROFILE | (profile or {})).items() if value is not None}
-        self.spec = write_sweep(folder / "tiny.yaml", self.results, clusters={"slurm": given}, **SHAPE | fields)
+        given = {
+            name: value for name, value in (PROFILE | (profile or {})).items() if value is not None
+        }
+        self.spec = write_sweep(
+            folder / "tiny.yaml", self.results, clusters={"slurm": given}, **SHAPE | fields
+        )
 
     def command(self, *words: str) -> tuple[int, str]:
         """A command of sparsweep: exit code and all output."""
@@ -121,7 +133,9 @@ class SlurmSweep:
 def assert_same_numbers(results: Path, local: Path) -> None:
     """Trials that both have computed have the same rows in all tables."""
     found, expected = numbers(results), numbers(local)
-    both = {row["trial_id"] for row in found["trials"]} & {row["trial_id"] for row in expected["trials"]}
+    both = {row["trial_id"] for row in found["trials"]} & {
+        row["trial_id"] for row in expected["trials"]
+    }
     assert len(both) in (2, 4, 8)
     for table in expected:
         rows = [row for row in expected[table] if row["trial_id"] in both]
@@ -147,7 +161,10 @@ def local_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("local")
     spec = write_sweep(folder / "tiny.yaml", folder / "results", seeds=LOCAL_SEEDS, **SHAPE)
     done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", "run", spec], capture_output=True, text=True, timeout=END_WITHIN_S
+        [sys.executable, "-m", "orchestrator.cli", "run", spec],
+        capture_output=True,
+        text=True,
+        timeout=END_WITHIN_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "results"
@@ -217,7 +234,9 @@ def test_requeued_sweep_goes_on(slurm, folder, local_run):
     assert num_resumes(sweep) > 0
 
 
-def test_sweep_longer_than_its_time_limit_returns_to_the_queue_until_it_is_done(slurm, folder, local_run):
+def test_sweep_longer_than_its_time_limit_returns_to_the_queue_until_it_is_done(
+    slurm, folder, local_run
+):
     durations = ResultStore(str(local_run)).read("trials", ["duration_s"])["duration_s"].to_pylist()
     seeds_for_two_minutes = math.ceil(90 / (4 * sum(durations) / len(durations)))
     sweep = SlurmSweep(
@@ -261,7 +280,8 @@ def test_sweep_starts_again_after_the_crash_of_its_drivers_node(slurm, folder, l
     sweep.wait_until(sweep.is_training)
     head = slurm.job_fields(job_id)["BatchHost"]
     slurm.crash(head)
-    # Slurm keeps the job for the node that is left, which finds out when Ray gives up its head, after a minute.
+    # Slurm keeps the job for the node that is left, which finds out when Ray gives up its head,
+    # after a minute.
     sweep.wait_until(lambda: slurm.job_state(job_id) == "PENDING", timeout_s=180)
     slurm.start(head)
     sweep.wait_until_over()
@@ -281,11 +301,15 @@ def test_sweeps_of_two_users_run_side_by_side_on_one_node(slurm, folder, local_r
     job_ids = [sweep.submit() for sweep in sweeps]
     for sweep in sweeps:
         sweep.wait_until(sweep.is_training)
-    assert [slurm.job_state(job_id) for job_id in job_ids] == ["RUNNING", "RUNNING"], "both at a time"
+    assert [slurm.job_state(job_id) for job_id in job_ids] == ["RUNNING", "RUNNING"], (
+        "both at a time"
+    )
     assert {slurm.job_fields(job_id)["NodeList"] for job_id in job_ids} == {"node1"}
 
     anns, bens = sweeps
-    code, output = slurm.run_as("ben", sys.executable, "-m", "orchestrator.cli", "cancel", anns.spec)
+    code, output = slurm.run_as(
+        "ben", sys.executable, "-m", "orchestrator.cli", "cancel", anns.spec
+    )
     assert code == 2, output
     assert slurm.job_state(job_ids[0]) == "RUNNING", "it is somebody else's"
     for sweep in (anns, bens):
@@ -293,10 +317,26 @@ def test_sweeps_of_two_users_run_side_by_side_on_one_node(slurm, folder, local_r
         sweep.assert_complete(local_run)
 
 
-def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(slurm, folder, local_run):
-    hogs = [sbatch(folder, f"-w{node}", f"--gres=gpu:{number}", "--wrap=sleep 600") for node, number in HOGS.items()]
-    profile = {"mode": "elastic", "nodes": None, "workers": 2, "partition": "spot", "head_partition": "main"}
-    seeds = [*LOCAL_SEEDS, 2, 3, 4]  # enough that trials are left when a node is lost; the local run has the first ones
+def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(
+    slurm, folder, local_run
+):
+    hogs = [
+        sbatch(folder, f"-w{node}", f"--gres=gpu:{number}", "--wrap=sleep 600")
+        for node, number in HOGS.items()
+    ]
+    profile = {
+        "mode": "elastic",
+        "nodes": None,
+        "workers": 2,
+        "partition": "spot",
+        "head_partition": "main",
+    }
+    seeds = [
+        *LOCAL_SEEDS,
+        2,
+        3,
+        4,
+    ]  # enough that trials are left when a node is lost; the local run has the first ones
     sweep = SlurmSweep(slurm, folder, profile, seeds=seeds)
     head, _, workers = sweep.submit().partition("+")
     sweep.wait_until(sweep.is_training)
@@ -304,7 +344,9 @@ def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(slurm
 
     subprocess.run(["scancel", *hogs], check=True)
     sweep.wait_until(lambda: running(slurm, workers) == 2)
-    sweep.wait_until(lambda: len({name for name in checkpoints(sweep.results) if _changed(name)}) == 2)
+    sweep.wait_until(
+        lambda: len({name for name in checkpoints(sweep.results) if _changed(name)}) == 2
+    )
 
     lost = time.time()
     node = slurm.job_fields(f"{workers}_0")["NodeList"]
@@ -339,7 +381,9 @@ def test_results_that_the_nodes_cannot_see_are_refused(slurm, folder, tmp_path):
         ({"time_limit": "2-00:00:00"}, "lower time_limit"),
     ],
 )
-def test_what_slurm_cannot_give_is_refused_before_anything_is_queued(slurm, folder, changes, message):
+def test_what_slurm_cannot_give_is_refused_before_anything_is_queued(
+    slurm, folder, changes, message
+):
     sweep = SlurmSweep(slurm, folder, changes)
     code, output = sweep.command("submit", sweep.spec, "--on", "slurm")
     assert code == 2, output

@@ -1,0 +1,187 @@
+"""The process that a job on this machine is: it starts the command, passes signals on and keeps the
+exit code.
+
+`cluster.local.backend` runs it as `python -m cluster.local.job JOB_NAME FOLDER COMMAND...`; it
+prints the job's id and goes on in the background, in a session of its own, where the end of a
+terminal does not reach it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cluster import job_files
+from cluster.job_files import write_whole
+from cluster.node.processes import all_pids, kill
+
+STOP, KILL = signal.SIGUSR2, signal.SIGQUIT
+"""What the process is told: let trials save their checkpoints first, or end at once."""
+
+LEFT_OUT = ("RAY_ADDRESS",)
+"""Variables that the command does not get: it starts a Ray of its own."""
+
+CLEANING_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """What this user's state folder keeps of a job.
+
+    Attributes:
+        job_name: of the sweep.
+        folder: where the job's files are.
+    """
+
+    job_name: str
+    folder: str
+
+
+# The name of a job: <host>-<pid>-<start>. A pid is given to other processes later, but never with
+# the same start.
+
+
+def this_host() -> str:
+    """This machine's name as it stands in ids of jobs."""
+    return re.sub(r"[^A-Za-z0-9.-]", ".", socket.gethostname()) or "localhost"
+
+
+def job_id_of(pid: int) -> str | None:
+    """The id of the job that a running process of this machine is; None: there is no such
+    process."""
+    start = _process_start(pid)
+    return None if start is None else f"{this_host()}-{pid}-{start}"
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, as the system counts; None: it has ended."""
+    if Path("/proc/self/stat").exists():
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        state, *fields = text.rpartition(")")[
+            2
+        ].split()  # what is before is the program's name, whatever is in it
+        return None if state in "ZX" else fields[18]
+    words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    shown = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    state, _, began = shown.stdout.strip().partition(" ")
+    return None if not began or state.startswith("Z") else re.sub(r"[^A-Za-z0-9]", "", began)
+
+
+# Files
+
+
+def state_folder() -> Path:
+    """Where records of this user's jobs are."""
+    return job_files.state_folder() / "local"
+
+
+def record_file(job_id: str) -> Path:
+    """The record of a job."""
+    return state_folder() / f"{job_id}.json"
+
+
+def read_record(job_id: str) -> JobRecord | None:
+    """What is known of a job; None: nothing is."""
+    try:
+        return JobRecord(**json.loads(record_file(job_id).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def log_file(folder: Path, job_id: str) -> Path:
+    """What the command printed."""
+    return folder / f"{job_id}.log"
+
+
+def exit_file(folder: Path, job_id: str) -> Path:
+    """The command's exit code, there once the job is over."""
+    return folder / f"{job_id}.exit"
+
+
+# The process
+
+
+def main() -> None:
+    """Go to the background and run the command."""
+    job_name, folder, *command = sys.argv[1:]
+    if os.fork() > 0:
+        os._exit(
+            0
+        )  # whoever started us need not wait for the job; it reads until we let go of its pipes
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    supervise(job_name, Path(folder), command)
+
+
+def supervise(job_name: str, folder: Path, command: Sequence[str]) -> None:
+    """Run a command to its end in the session that this process leads, and leave nothing of it
+    behind."""
+    job_id = job_id_of(os.getpid())
+    assert job_id is not None
+    write_whole(
+        record_file(job_id), json.dumps(asdict(JobRecord(job_name=job_name, folder=str(folder))))
+    )
+    # Ray's folder survives a driver that is killed, so it is put where it will be removed.
+    with tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True) as temp:
+        log_file(folder, job_id).touch(mode=0o600)
+        with log_file(folder, job_id).open("ab") as log:
+            try:
+                process = _start(command, log.fileno(), temp)
+            except OSError:
+                record_file(job_id).unlink()
+                raise  # `submit` reads why
+            print(job_id, flush=True)
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        code = process.wait()
+        _end_session()
+    write_whole(exit_file(folder, job_id), f"{code}\n")
+
+
+def _start(command: Sequence[str], log: int, temp: str) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+    environment |= {"PYTHONUNBUFFERED": "1", "TMPDIR": temp}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, STOP):
+        signal.signal(number, lambda *_: process.send_signal(STOP))
+    signal.signal(KILL, lambda *_: process.kill())
+    return process
+
+
+def _end_session() -> None:
+    """Kill what outlives the command: where that was killed, some of Ray's processes need seconds
+    to notice."""
+    until = time.monotonic() + CLEANING_S
+    while (left := list(_others_of_session())) and time.monotonic() < until:
+        for pid in left:
+            kill(pid)
+        time.sleep(0.05)
+
+
+def _others_of_session() -> Iterator[int]:
+    for pid in all_pids():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if (
+                pid != os.getpid()
+                and os.getsid(pid) == os.getpid()
+                and _process_start(pid) is not None
+            ):
+                yield pid
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What of this machine we may really use: CPU cores and memory, as limited by affinity and cgroups
+(v1 and v2).
+
+A batch system or a container gives a process a part of the machine; `os.cpu_count()` and the
+machine's memory tell of the whole. Every limit between the process's own cgroup and the root
+counts, since the tightest one is enforced.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Whole CPU cores that this process may keep busy, at least 1.
+
+    Args:
+        root: folder that holds `proc` and `sys`.
+    """
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return max(1, int(min([allowed, *_cpu_limits(root)])))
+
+
+def usable_memory_bytes(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process and its children may fill before the kernel stops them.
+
+    Args:
+        root: folder that holds `proc` and `sys`.
+    """
+    return min([_physical_memory_bytes(root), *_memory_limits(root)])
+
+
+def _cpu_limits(root: Path) -> Iterator[float]:
+    """CPU time a cgroup may use per wall-clock time, for each cgroup with a limit."""
+    for cgroup in _cgroups(root, controller=""):
+        quota, period = (_read(cgroup / "cpu.max") or "max 100000").split()
+        if quota != "max":
+            yield int(quota) / int(period)
+    for cgroup in _cgroups(root, controller="cpu"):
+        quota, period = (
+            _read(cgroup / "cpu.cfs_quota_us") or "-1",
+            _read(cgroup / "cpu.cfs_period_us") or "100000",
+        )
+        if quota != "-1":
+            yield int(quota) / int(period)
+
+
+def _memory_limits(root: Path) -> Iterator[int]:
+    for cgroup in _cgroups(root, controller=""):
+        limit = _read(cgroup / "memory.max")
+        if limit and limit != "max":
+            yield int(limit)
+    for cgroup in _cgroups(root, controller="memory"):
+        limit = _read(cgroup / "memory.limit_in_bytes")
+        if limit:  # no limit reads as a number beyond any machine's memory
+            yield int(limit)
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of this process's cgroup and of all above it; the controller "" stands for cgroup v2.
+
+    In a container the path in /proc may be that of the host, of which only the upper end is
+    mounted: folders that do not exist are simply without limits.
+    """
+    mount = root / "sys/fs/cgroup" / controller
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            own = mount / path.lstrip("/")
+            yield own
+            yield from (parent for parent in own.parents if parent.is_relative_to(mount))
+
+
+def _physical_memory_bytes(root: Path) -> int:
+    for line in (_read(root / "proc/meminfo") or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024  # the kernel's "kB" are KiB
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # no /proc: macOS
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""The `sparsweep` command: the only place that prints or exits."""

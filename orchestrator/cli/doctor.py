@@ -1,0 +1,273 @@
+"""What `sparsweep doctor` says: whether this machine can run a sweep, with what, and what to do
+where it cannot.
+
+It only looks; nothing is started, downloaded or written. Every check is a function that returns
+findings and does not fail, so that a half-installed environment gets a full report.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from rich.table import Table
+from rich.text import Text
+
+from cluster.node.machine import usable_cpus, usable_memory_bytes
+from workers.data.fingerprints import cache_folder
+
+GIB = 2**30
+
+PACKAGES = ("ray", "torch", "transformers", "datasets", "seqeval", "pyarrow")
+
+# Fine-tuning mBERT in float32 peaked at 4.2 GiB; a checkpoint of it takes 2.1 GB on disk, beside
+# the one that it replaces.
+NEEDED_MEMORY_GIB = 6
+NEEDED_DISK_GIB = 5
+
+_OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what it is, what was found, whether a sweep can run with it,
+    else what to do."""
+
+    name: str
+    value: str
+    is_ok: bool = True
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything that a sweep on this machine depends on. Takes some seconds, since torch
+    is imported."""
+    checks: tuple[Callable[[], list[Finding]], ...] = (
+        lambda: [examine_python()],
+        lambda: [examine_package(requirement) for requirement in requirements()],
+        examine_devices,
+        lambda: [examine_kernels()],
+        examine_machine,
+        lambda: [
+            examine_disk("disk here", Path.cwd()),
+            examine_disk("disk of the cache", cache_folder()),
+        ],
+        lambda: [examine_ray(os.environ.get("RAY_ADDRESS"))],
+        lambda: [examine_git()],
+        lambda: [examine_hub()],
+    )
+    return [finding for check in checks for finding in check()]
+
+
+def render(findings: Iterable[Finding]) -> Table:
+    """A table of the findings, each remedy under what it mends."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark = Text("ok", "green") if finding.is_ok else Text("NO", "bold red")
+        table.add_row(mark, finding.name, Text(finding.value))
+        if finding.remedy:
+            table.add_row("", "", Text(finding.remedy, "yellow"))
+    return table
+
+
+def examine_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
+    """Python is one of those that are tested."""
+    text = ".".join(map(str, version))
+    if (3, 11) <= version[:2] <= (3, 13):
+        return Finding("python", text)
+    return Finding("python", text, False, "make the environment with Python 3.11, 3.12 or 3.13")
+
+
+def requirements() -> list[Requirement]:
+    """What is needed of each of `PACKAGES`: the ranges of the installed sparsweep, or any version
+    without it."""
+    try:
+        declared = map(Requirement, metadata.requires("sparsweep") or [])
+    except metadata.PackageNotFoundError:
+        declared = map(Requirement, PACKAGES)
+    needed = {requirement.name: requirement for requirement in declared}
+    return [needed.get(name, Requirement(name)) for name in PACKAGES]
+
+
+def examine_package(requirement: Requirement) -> Finding:
+    """A package is installed in a version that is accepted; it is not imported."""
+    install = f"run: {Path(sys.executable).name} -m pip install '{_without_marker(requirement)}'"
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding(requirement.name, "not installed", False, install)
+    if requirement.specifier.contains(version, prereleases=True):
+        return Finding(requirement.name, version)
+    return Finding(
+        requirement.name, f"{version}, needed is {requirement.specifier}", False, install
+    )
+
+
+def examine_devices() -> list[Finding]:
+    """The GPUs that torch can use. None is fine: trials then run on CPU workers."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library is missing
+        return [
+            Finding(
+                "devices",
+                f"torch cannot be imported: {error}",
+                False,
+                "install torch anew, see above",
+            )
+        ]
+    if torch.cuda.is_available():
+        gpus = [
+            torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())
+        ]
+        return [
+            Finding(f"gpu {index}", f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB")
+            for index, gpu in enumerate(gpus)
+        ]
+    if shutil.which("nvidia-smi") is None:
+        return [Finding("gpus", "none: trials run on CPU workers")]
+    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return [
+        Finding(
+            "gpus",
+            f"none for torch {torch.__version__} ({build}), though this machine has nvidia-smi",
+            False,
+            "install a torch built for the driver's CUDA, see pytorch.org; without it trials run on CPU workers",
+        )
+    ]
+
+
+def examine_kernels() -> Finding:
+    """Who computes the optimizer's step here, see `pruning.kernels`."""
+    try:
+        import torch
+
+        from workers.kernels import AUTO, make_kernels
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return Finding("kernels", make_kernels(AUTO, device).name)
+    except (ImportError, OSError, ValueError) as error:
+        return Finding(
+            "kernels",
+            str(error),
+            False,
+            "install what is missing, or set pruning.kernels=reference",
+        )
+
+
+def examine_machine() -> list[Finding]:
+    """CPU cores and memory that a sweep may use here."""
+    cores, memory_gib = usable_cpus(), usable_memory_bytes() / GIB
+    all_cores = os.cpu_count() or cores
+    of_all = (
+        f" of {all_cores}; the rest is not ours (affinity or cgroup)" if cores < all_cores else ""
+    )
+    memory = f"{memory_gib:.1f} GiB"
+    if memory_gib >= NEEDED_MEMORY_GIB:
+        return [Finding("cpu cores", f"{cores}{of_all}"), Finding("memory", memory)]
+    remedy = f"training mBERT takes {NEEDED_MEMORY_GIB} GiB; give the job more memory, or use a smaller model"
+    return [Finding("cpu cores", f"{cores}{of_all}"), Finding("memory", memory, False, remedy)]
+
+
+def examine_disk(name: str, folder: Path) -> Finding:
+    """There is room for checkpoints and data where the folder is, or will be."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free_gib = shutil.disk_usage(existing).free / GIB
+    value = f"{free_gib:.1f} GiB free at {folder}"
+    if not os.access(existing, os.W_OK):
+        return Finding(
+            name,
+            f"{folder} cannot be written",
+            False,
+            "choose another folder, or ask for rights to this one",
+        )
+    if free_gib < NEEDED_DISK_GIB:
+        return Finding(
+            name,
+            value,
+            False,
+            f"free at least {NEEDED_DISK_GIB} GiB; a checkpoint of mBERT takes 2",
+        )
+    return Finding(name, value)
+
+
+def examine_ray(address: str | None) -> Finding:
+    """Which Ray a sweep would use, and whether it answers.
+
+    Args:
+        address: value of RAY_ADDRESS.
+    """
+    if not address or address == "local":
+        return Finding("ray", "a private local Ray would be started")
+    if address == "auto":
+        return Finding(
+            "ray", "RAY_ADDRESS=auto: the cluster that runs on this machine would be used"
+        )
+    value = f"the cluster at RAY_ADDRESS={address} would be used"
+    matched = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+    if matched is None:
+        return Finding(
+            "ray",
+            f"RAY_ADDRESS={address} is no address",
+            False,
+            "give host:port, or unset RAY_ADDRESS",
+        )
+    try:
+        socket.create_connection((matched[1].strip("[]"), int(matched[2])), timeout=3).close()
+    except (OSError, OverflowError) as error:  # OverflowError: the port is above 65535
+        remedy = "start that cluster or correct the address; with RAY_ADDRESS unset a private Ray is started"
+        return Finding("ray", f"{value}, but does not answer: {error}", False, remedy)
+    return Finding("ray", value)
+
+
+def examine_git() -> Finding:
+    """With git, results name the commit that made them."""
+    git = shutil.which("git")
+    if git is None:
+        return Finding("git", "not found: results will not name the commit that made them")
+    try:
+        answer = subprocess.run(
+            [git, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(
+            "git", f"does not work ({error}): results will not name the commit that made them"
+        )
+    return Finding("git", answer.stdout.strip().removeprefix("git version "))
+
+
+def examine_hub() -> Finding:
+    """Where the Hugging Face hub's files are kept, and whether it may be asked."""
+    home = (
+        os.environ.get("HF_HOME")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    )
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    offline = [
+        f"{name}={value}"
+        for name in _OFFLINE_VARIABLES
+        if _is_set(value := os.environ.get(name, ""))
+    ]
+    access = f"offline ({', '.join(offline)})" if offline else "online"
+    content = "" if cache.is_dir() else ", which does not exist yet"
+    if offline and not cache.is_dir():
+        content = ", which does not exist: only local corpora and models can be used"
+    return Finding("hugging face hub", f"{access}; cache {cache}{content}")
+
+
+def _is_set(value: str) -> bool:
+    return value.upper() in ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads it
+
+
+def _without_marker(requirement: Requirement) -> str:
+    return str(requirement).split(";")[0].strip()

@@ -1,0 +1,362 @@
+"""The commands that send a sweep to a cluster and follow it there; part of
+`orchestrator.cli.main`."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from cluster.contract import DONE, SOME_FAILED
+from orchestrator.cli.shared import (
+    count,
+    counts_line,
+    find_failures,
+    load_sweep,
+    open_console,
+    open_store,
+    print_failures,
+)
+from orchestrator.errors import SpecError, SweepError
+
+if TYPE_CHECKING:
+    from orchestrator.results.store import ResultStore
+    from orchestrator.spec.sweep_spec import SweepSpec
+    from orchestrator.submission.jobs import Jobs, Submission
+
+LOOKS_EVERY_S = 5.0
+
+
+def submit(args: argparse.Namespace) -> int:
+    """Send what is missing of a sweep to a cluster, or into the background of this machine."""
+    from orchestrator.spec.profiles import load_profile
+
+    sweep = load_sweep(args)
+    profile = load_profile(args.on, sweep, address=args.address)
+    is_for_pods = profile.backend == "kubernetes"
+    jobs, _ = _open_jobs(sweep, is_for_pods, reads_results=not args.dry_run)
+    if args.dry_run:
+        from cluster import open_backend
+
+        print(open_backend(profile).render(jobs.draft(profile, args.retry_failed)), end="")
+        return DONE
+    return _send(jobs, args.on, profile, another=args.another, retry_failed=args.retry_failed)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Submit a sweep again as it was submitted last, to go on with what is missing."""
+    sweep = load_sweep(args)
+    jobs, _ = _open_jobs(sweep)
+    _, record = next(iter(jobs.records()), (None, None))
+    if record is None:
+        raise SweepError(
+            f"{sweep.name}: was not submitted yet; use `sparsweep submit {args.spec} --on CLUSTER`"
+        )
+    if jobs.has_changed_since(record):
+        raise SweepError(
+            f"{args.spec}: has changed since it was submitted at {record.submitted_at}; send the new version with "
+            f"`sparsweep submit {args.spec} --on {record.profile_name}`, or undo the change"
+        )
+    return _send(
+        jobs, record.profile_name, record.cluster(), another=False, retry_failed=args.retry_failed
+    )
+
+
+def status(args: argparse.Namespace) -> int:
+    """Count what of a sweep is completed, failed (and why) and new, and tell how its job stands."""
+    sweep = load_sweep(args)
+    jobs, store = _open_jobs(sweep)
+    shown = None
+    while True:
+        latest = jobs.latest()
+        now = (
+            _describe_json(sweep, jobs, store, latest)
+            if args.json
+            else _describe(sweep, jobs, store, latest)
+        )
+        if now != shown:
+            print(now, flush=True)
+        shown = now
+        is_over = latest is None or latest.status.state.is_terminal
+        if not args.watch or is_over:
+            return DONE
+        time.sleep(LOOKS_EVERY_S)
+        jobs.statuses = store.statuses()
+
+
+def logs(args: argparse.Namespace) -> int:
+    """Print what the driver of a submitted sweep says; of one trial, its attempts and what the
+    driver says of it."""
+    sweep = load_sweep(args)
+    jobs, store = _open_jobs(sweep)
+    submission = _latest(jobs)
+    backend = submission.record.backend()
+    lines = backend.logs(submission.status.job_id, submission.folder, args.follow)
+    if args.trial is not None:
+        lines = _lines_of_trial(args.trial, jobs, store, lines)
+    for line in lines:
+        print(line, flush=args.follow)
+    return DONE
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """Stop the jobs of a sweep: running trials save their checkpoints first, and all that is done
+    is kept."""
+    from cluster.backend import JobState
+
+    sweep = load_sweep(args)
+    jobs, _ = _open_jobs(sweep)
+    live = jobs.live()
+    if not live:
+        raise SweepError(
+            f"{sweep.name}: no job of it is live; `sparsweep status {args.spec}` shows the last one"
+        )
+    for one in live:
+        one.record.backend().cancel(one.status.job_id, one.record.job_name, args.now)
+        how = "as soon as the trials that run are saved"
+        if args.now or one.status.state is JobState.PENDING:
+            how = "at once; what is not saved is computed again"
+        print(f"{one.record.profile_name} job {one.status.job_id}: stops {how}")
+    return DONE
+
+
+def clusters(args: argparse.Namespace) -> int:
+    """List cluster profiles and check them: are they right, and does the cluster know what they
+    name?"""
+    from cluster import open_backend
+    from cluster.errors import ClusterError
+    from cluster.profiles import describe_profile
+    from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
+    from orchestrator.spec.sweep_spec import load_sweep_spec
+
+    sweep = load_sweep_spec(args.sweep) if args.sweep else None
+    names = (
+        [args.name]
+        if args.name
+        else list(dict.fromkeys([*(sweep.clusters if sweep else {}), *profile_files()]))
+    )
+    if not names:
+        print(f"no profiles in {profile_folder()}; `--on` also takes: {', '.join(known_names())}")
+    is_fine = True
+    for name in names:
+        try:
+            profile = load_profile(name, sweep)
+            problems = open_backend(profile).check()
+            fields = ", ".join(
+                f"{key}: {value}" for key, value in describe_profile(profile).items()
+            )
+        except (SpecError, ClusterError) as error:
+            problems, fields = str(error).splitlines(), "not usable"
+        print(f"{name}: {fields}: {'ok' if not problems else ''}".rstrip(": "))
+        for problem in problems:
+            print(f"  {problem}")
+        is_fine &= not problems
+    return DONE if is_fine else SOME_FAILED
+
+
+# Their parts
+
+
+def _open_jobs(
+    sweep: "SweepSpec", is_for_pods: bool = False, reads_results: bool = True
+) -> "tuple[Jobs, ResultStore]":
+    """The jobs of a sweep, and its results; without a plan where the data is on a Kubernetes
+    cluster alone."""
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.submission.jobs import Jobs
+
+    store = open_store(sweep.results, must_exist=False)
+    try:
+        planned = make_plan(sweep)
+        return Jobs(
+            sweep, planned, store.statuses() if reads_results else {}, store.location
+        ), store
+    except OSError as error:  # object stores speak in riddles
+        reason = " ".join(str(error).split())
+        raise SweepError(
+            f"results: {store.location} cannot be read ({reason}); check the address, the network, and the "
+            "credentials in the environment"
+        ) from error
+    except SpecError:
+        jobs = Jobs(sweep, None, {}, store.location)
+        if not is_for_pods and not any(
+            record.profile["backend"] == "kubernetes" for _, record in jobs.records()
+        ):
+            raise
+        return jobs, store
+
+
+def _send(jobs: "Jobs", name: str, profile: Any, *, another: bool, retry_failed: bool) -> int:
+    sweep, left = jobs.sweep, jobs.left(retry_failed)
+    if left == []:
+        print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
+        return DONE
+    if profile.backend in ("local", "slurm") or not jobs.results.is_local:
+        jobs.results.check_writable()
+    submission, is_new = jobs.submit(name, profile, another=another, retry_failed=retry_failed)
+    number = "its" if left is None else str(len(left))
+    if is_new:
+        print(
+            f"{sweep.name}: {name} job {submission.status.job_id} runs {number} trials; results in {jobs.results}"
+        )
+    else:
+        state = submission.status.state
+        print(
+            f"{sweep.name}: {name} job {submission.status.job_id} is {state} already; --another sends one beside it"
+        )
+    return DONE
+
+
+def _latest(jobs: "Jobs") -> "Submission":
+    submission = jobs.latest()
+    if submission is None:
+        raise SweepError(f"{jobs.sweep.name}: was not submitted; `sparsweep submit` does that")
+    return submission
+
+
+def _counts(
+    jobs: "Jobs", store: "ResultStore", latest: "Submission | None"
+) -> dict[str, int] | None:
+    """None where the results, or the data that the plan needs, are on the cluster alone."""
+    is_there = (
+        latest is not None
+        and latest.record.profile.get("backend") == "kubernetes"
+        and jobs.results.is_local
+    )
+    if jobs.planned is None or (is_there and not store.planned_sweeps()):
+        return None
+    return count(jobs.planned, jobs.statuses)
+
+
+def _describe(
+    sweep: "SweepSpec", jobs: "Jobs", store: "ResultStore", latest: "Submission | None"
+) -> str:
+    """For people: the sweep's counts, the job, the failures."""
+    console = open_console()
+    counts = _counts(jobs, store, latest)
+    with console.capture() as capture:
+        if counts is None:
+            where = f"results in {jobs.results}, which is on the cluster, like the data"
+            console.print(f"{sweep.name}: not counted here; {where}", soft_wrap=True)
+        else:
+            console.print(counts_line(sweep, store, counts), soft_wrap=True)
+        if latest is not None:
+            console.print(_job_line(latest), soft_wrap=True)
+            if jobs.has_changed_since(latest.record):
+                console.print(
+                    "The sweep has changed since; the job has it as it was.", soft_wrap=True
+                )
+        if counts and counts["failed"] and jobs.planned is not None:
+            print_failures(find_failures(jobs.planned, store), console)
+    return capture.get().rstrip("\n")
+
+
+def _job_line(submission: "Submission") -> str:
+    record, now = submission.record, submission.status
+    detail = f", {now.detail}" if now.detail else ""
+    native = f" ({now.native})" if now.native.lower() != now.state else ""
+    return f"{record.profile_name} job {now.job_id}: {now.state}{native}{detail}"
+
+
+def _describe_json(
+    sweep: "SweepSpec", jobs: "Jobs", store: "ResultStore", latest: "Submission | None"
+) -> str:
+    counts: dict[str, int | None] = {"completed": None, "failed": None, "new": None}
+    counts |= _counts(jobs, store, latest) or {}
+    failures = (
+        find_failures(jobs.planned, store) if counts["failed"] and jobs.planned is not None else []
+    )
+    job = None
+    if latest is not None:
+        record, now = latest.record, latest.status
+        job = {
+            "job_id": now.job_id,
+            "backend": record.profile["backend"],
+            "profile": record.profile_name,
+            "state": now.state,
+            "is_over": now.state.is_terminal,
+            "native": now.native,
+            "detail": now.detail,
+            "submitted_at": record.submitted_at,
+            "folder": str(latest.folder),
+            "has_changed": jobs.has_changed_since(record),
+        }
+    values = {
+        "sweep": sweep.name,
+        "results": str(store.location),
+        **counts,
+        "failures": failures,
+        "job": job,
+    }
+    return json.dumps(values)
+
+
+def _lines_of_trial(
+    trial: str, jobs: "Jobs", store: "ResultStore", lines: Iterator[str]
+) -> Iterator[str]:
+    """What the results hold of a trial's attempts, then the driver's lines about it."""
+    found = [one for one in jobs.planned or [] if one.trial_id.startswith(trial)]
+    if len(found) != 1:
+        known = "no trial" if not found else f"{len(found)} trials"
+        raise SweepError(
+            f"--trial {trial}: {known} of {jobs.sweep.name}; give more of an id that `plan --json` lists"
+        )
+    name, trial_id = found[0].spec.describe(), found[0].trial_id
+    columns = ["trial_id", "status", "started_at", "ended_at", "host"]
+    rows = store.read(
+        "attempts", [*columns, "error_kind", "error_message", "error_traceback"]
+    ).to_pylist()
+    yield f"{trial_id}: {name}"
+    for row in sorted(
+        (row for row in rows if row["trial_id"] == trial_id), key=lambda row: row["started_at"]
+    ):
+        fault = f": {row['error_kind']}: {row['error_message']}" if row["error_kind"] else ""
+        yield f"{row['started_at']:%Y-%m-%d %H:%M:%S} on {row['host']}: {row['status']}{fault}"
+        yield from (row["error_traceback"] or "").splitlines()
+    yield from (line for line in lines if name in line)
+
+
+def add_commands(command: Any) -> None:
+    """Declare the commands on the command line.
+
+    Args:
+        command: makes a parser for a command function, see `orchestrator.cli.main`.
+    """
+    retry = {"action": "store_true", "help": "also run trials again that failed in an earlier run"}
+    submitting = command(submit, takes_spec=True)
+    submitting.add_argument(
+        "--on", required=True, metavar="CLUSTER", help="a profile, or local, slurm, kubernetes, ray"
+    )
+    submitting.add_argument(
+        "--dry-run", action="store_true", help="print exactly what would be sent, and send nothing"
+    )
+    submitting.add_argument(
+        "--another", action="store_true", help="also when a job of this sweep is live"
+    )
+    submitting.add_argument(
+        "--address", metavar="URL", help="of the dashboard of a Ray cluster, http://HOST:8265"
+    )
+    submitting.add_argument("--retry-failed", **retry)
+    command(resume, takes_spec=True).add_argument("--retry-failed", **retry)
+    following = command(status, takes_spec=True)
+    following.add_argument("--json", action="store_true", help="print JSON")
+    following.add_argument(
+        "--watch", action="store_true", help="print it again when it changes, until the job is over"
+    )
+    logging = command(logs, takes_spec=True)
+    logging.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    logging.add_argument(
+        "--trial",
+        metavar="ID",
+        help="only what concerns this trial; the beginning of its id is enough",
+    )
+    command(cancel, takes_spec=True).add_argument(
+        "--now",
+        action="store_true",
+        help="do not wait for checkpoints; what is not saved is computed again",
+    )
+    checking = command(clusters)
+    checking.add_argument("name", nargs="?", metavar="CLUSTER", help="only this one")
+    checking.add_argument(
+        "--sweep", metavar="SPEC", help="also those that stand in this sweep file, and these first"
+    )

@@ -1,0 +1,256 @@
+"""What an estimate means on a cluster, as its profile describes it, and how both are told. Pure."""
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.planning.estimate import Demand, Estimate, Speed
+from orchestrator.planning.plan import num_fitting
+
+if TYPE_CHECKING:
+    from cluster.profiles import Profile
+    from orchestrator.spec.sweep_spec import Resources
+
+MAX_DEVICES_SHOWN = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What an estimate means on a cluster. Waiting in queues is not counted.
+
+    Attributes:
+        demand: of the device that is counted with.
+        num_slots: trials at a time; None: not known; 0: none fits.
+        wall_s: seconds from the first trial's start to the last one's end; None: not known.
+        job_s: how long trials may run in one job; None: as long as it takes.
+        num_jobs: how many such jobs it takes, one after another.
+        warning: what to think about first; empty if nothing.
+    """
+
+    demand: Demand
+    num_slots: int | None
+    wall_s: float | None
+    job_s: float | None
+    num_jobs: int
+    warning: str
+
+
+def on_profile(
+    asked: Estimate, profile: "Profile", resources: "Resources", here: tuple[int, int] | None = None
+) -> Outlook | None:
+    """What an estimate means on a cluster.
+
+    Args:
+        asked: the estimate.
+        profile: of the cluster.
+        resources: of the sweep.
+        here: CPU cores and GPUs of this machine, for the profile of this machine.
+
+    Returns:
+        None when nothing is left.
+    """
+    if not asked.num_left:
+        return None
+    hardware = machines(profile, here)
+    if hardware is None:
+        demand = asked.of("CPU" if resources.gpus_per_trial == 0 else "GPU")
+        return Outlook(
+            demand=demand, num_slots=None, wall_s=None, job_s=None, num_jobs=1, warning=""
+        )
+    has_gpu = hardware.gpus > 0 and resources.gpus_per_trial != 0
+    demand = asked.of("GPU" if has_gpu else "CPU", hardware.gpu_type)
+    num_slots = _num_slots(hardware, resources)
+    wall_s = _pack(demand.trial_s, num_slots) if num_slots else None
+    return Outlook(
+        demand=demand,
+        num_slots=num_slots,
+        wall_s=wall_s,
+        job_s=hardware.job_s,
+        num_jobs=math.ceil(wall_s / hardware.job_s) if wall_s and hardware.job_s else 1,
+        warning=_warning(hardware, resources, demand, wall_s),
+    )
+
+
+def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
+    """What a person is told, in one to four lines."""
+    if not asked.num_left:
+        return ["nothing is left to run"]
+    measured = [demand for demand in asked.demands if demand.speed.is_measured]
+    shown = [
+        f"left: {_hours(one)} on {_name(one)}, {_origin(one.speed)}"
+        for one in measured[:MAX_DEVICES_SHOWN]
+    ]
+    kinds = {demand.speed.device.kind for demand in measured}
+    wanted = (
+        {"GPU", "CPU"} if not measured else {"GPU"} - kinds
+    )  # who has measured GPUs does not ask for CPUs
+    assumed = [
+        one
+        for one in asked.demands
+        if not one.speed.is_measured and one.speed.device.kind in wanted
+    ]
+    if assumed:
+        shown.append(
+            f"left: assumed, not measured: {', '.join(f'{_hours(one)} on {_name(one)}' for one in assumed)}"
+        )
+    if outlook is not None:
+        shown.append(_outlook_line(outlook))
+    return shown
+
+
+def as_json(asked: Estimate, outlook: Outlook | None = None) -> dict[str, Any]:
+    """The same as JSON values, of all devices."""
+    return {
+        "num_left": asked.num_left,
+        "devices": [_demand_json(demand) for demand in asked.demands],
+        "outlook": None
+        if outlook is None
+        else vars(outlook) | {"demand": _demand_json(outlook.demand)},
+    }
+
+
+# What there is on a cluster
+
+
+class Hardware(NamedTuple):
+    """Machines that are alike, each with so many cores and GPUs, and how long trials may run there
+    in one job."""
+
+    num_machines: int
+    cpus: int
+    gpus: int
+    gpu_type: str | None = None
+    job_s: float | None = None
+    is_requeued: bool = False
+
+
+def machines(profile: "Profile", here: tuple[int, int] | None = None) -> Hardware | None:
+    """What a profile asks for; None where that is not known before."""
+    if profile.backend == "slurm":
+        from cluster.slurm.time_limit import seconds
+
+        is_elastic = profile.mode == "elastic"
+        gpus = min(1, profile.gpus_per_node) if is_elastic else profile.gpus_per_node
+        return Hardware(
+            num_machines=profile.workers if is_elastic else profile.nodes,
+            cpus=profile.cpus_per_gpu * max(1, gpus),
+            gpus=gpus,
+            gpu_type=profile.gpu_type,
+            job_s=max(1, seconds(profile.time_limit) - profile.stop_before_s),
+            is_requeued=True,
+        )
+    if profile.backend == "kubernetes":
+        return Hardware(
+            profile.workers, profile.worker_cpus, profile.gpus_per_worker, job_s=profile.deadline_s
+        )
+    if profile.backend == "local" and here is not None:
+        return Hardware(1, *here)
+    return None
+
+
+def _num_slots(hardware: Hardware, resources: "Resources") -> int:
+    """Trials at a time; none is on two machines."""
+    gpus_per_trial = (
+        min(1, hardware.gpus) if resources.gpus_per_trial is None else resources.gpus_per_trial
+    )
+    each = num_fitting(hardware.cpus, hardware.gpus, resources.cpus_per_trial, gpus_per_trial)
+    num_slots = hardware.num_machines * each
+    return min(num_slots, resources.max_concurrent_trials or num_slots)
+
+
+def _pack(trial_s: Iterable[float], num_slots: int) -> float:
+    """Seconds until the last of these ends, when the longest start first, each in the slot that is
+    free first."""
+    free_at = [0.0] * num_slots
+    for seconds in sorted(trial_s, reverse=True):
+        heapq.heapreplace(free_at, free_at[0] + seconds)
+    return max(free_at)
+
+
+def _warning(
+    hardware: Hardware, resources: "Resources", demand: Demand, wall_s: float | None
+) -> str:
+    if wall_s is None:
+        gpus = "" if resources.gpus_per_trial is None else f" and {resources.gpus_per_trial:g} GPUs"
+        return (
+            f"no trial fits: it asks for {resources.cpus_per_trial} CPUs{gpus}, a machine has {hardware.cpus} and "
+            f"{hardware.gpus}; lower resources.cpus_per_trial or gpus_per_trial, or change the profile"
+        )
+    if hardware.job_s is None:
+        return ""
+    longest_s = max(demand.trial_s)
+    if hardware.is_requeued and longest_s > hardware.job_s:
+        return f"the longest trial takes {_duration(longest_s)}: it goes on from its checkpoint in the next job"
+    if not hardware.is_requeued and wall_s > hardware.job_s:
+        after = _duration(hardware.job_s)
+        return f"the job is stopped after {after}: raise deadline_s of the profile, or submit the sweep again then"
+    return ""
+
+
+# How it is told
+
+
+def _duration(seconds: float) -> str:
+    from orchestrator.running.progress import duration
+
+    return duration(seconds)
+
+
+def _hours(demand: Demand) -> str:
+    return f"{_digits(demand.hours)} {'core-hours' if demand.speed.device.kind == 'CPU' else 'GPU-hours'}"
+
+
+def _digits(value: float) -> str:
+    """Two digits or more, without an exponent unless it is tiny."""
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _name(demand: Demand) -> str:
+    device = demand.speed.device
+    if device.kind == "CPU" and device.num_cores > 1:
+        return f"{device.name} ({device.num_cores} cores a trial)"
+    return device.name
+
+
+def _origin(speed: Speed) -> str:
+    return (
+        f"measured on {_counted(speed.num_trials, 'trial')}: {_digits(speed.s_per_1000)} s per 1,000 sentences "
+        f"({_digits(speed.low)} to {_digits(speed.high)})"
+    )
+
+
+def _outlook_line(outlook: Outlook) -> str:
+    name = f"{_name(outlook.demand)}{'' if outlook.demand.speed.is_measured else ' (assumed)'}"
+    if outlook.num_slots is None:
+        return f"there: how many trials run at a time on {name} is not known before"
+    if outlook.wall_s is None:
+        return f"there: {outlook.warning}"
+    at_a_time = f"up to {_counted(outlook.num_slots, 'trial')} at a time"
+    parts = [f"{_duration(outlook.wall_s)} on {name}, {at_a_time}, waiting not counted"]
+    if outlook.job_s is not None:
+        jobs = f"{outlook.num_jobs} jobs, one after another," if outlook.num_jobs > 1 else "1 job"
+        parts.append(f"{jobs} of at most {_duration(outlook.job_s)}")
+    return f"there: {'; '.join(filter(None, (*parts, outlook.warning)))}"
+
+
+def _demand_json(demand: Demand) -> dict[str, Any]:
+    speed, device = demand.speed, demand.speed.device
+    return {
+        "device": device.name,
+        "kind": device.kind,
+        "cores_per_trial": device.num_cores or None,
+        "basis": "measured" if speed.is_measured else "assumed",
+        "num_trials": speed.num_trials,
+        "s_per_1000_sentences": speed.s_per_1000,
+        "s_per_1000_sentences_low": speed.low,
+        "s_per_1000_sentences_high": speed.high,
+        "load_s": speed.load_s,
+        "hours": demand.hours,
+        "longest_trial_s": max(demand.trial_s),
+    }

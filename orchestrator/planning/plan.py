@@ -1,0 +1,304 @@
+"""From a sweep to its trials: the grid in order, longest first, and what of it is left.
+
+Planning looks at what the sweep names (languages, corpus files, model folder) and refuses what
+would fail later, before any job is queued. It imports neither torch nor ray.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import SpecError
+from orchestrator.planning.pools import Pools
+from orchestrator.spec.languages import language
+from orchestrator.spec.sweep_spec import Corpus, Pruning, SweepSpec
+from workers.pruning.compatibility import refusals
+from workers.pruning.schedule import SCHEDULES
+from workers.trial import (
+    SPLITS,
+    CorpusSpec,
+    EvaluationSpec,
+    ModelSpec,
+    PruningSpec,
+    RobustnessSpec,
+    TrainingSpec,
+    TrialError,
+    TrialSpec,
+    combine_fingerprints,
+    digest,
+)
+
+if TYPE_CHECKING:
+    from workers.data.corpus import CorpusFacts
+
+FORWARD_COST = 1 / 3
+"""Scoring a sentence costs a forward pass; training on it costs that and a backward pass of twice
+the work."""
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial, its id, and its expected cost in sentences trained (scored ones count a third)."""
+
+    spec: TrialSpec
+    trial_id: str
+    cost: float
+
+
+def make_plan(sweep: SweepSpec) -> list[PlannedTrial]:
+    """All trials of a sweep, the longest first; equally long ones in the order of the file.
+
+    Longest first keeps the last worker from starting the longest trial when the others are done.
+
+    Raises:
+        SpecError: a language, the corpus or the model is not there or not usable; one line.
+    """
+    try:
+        model = _resolve_model(sweep)
+        folder = (
+            _absolute(str(sweep.corpus.path), "corpus.path")
+            if sweep.corpus.kind == "path"
+            else None
+        )
+        pools = Pools(sweep, folder)
+        data = [_resolve_data(sweep, codes, folder, pools) for codes in _language_groups(sweep)]
+    except TrialError as error:
+        raise SpecError(str(error)) from error
+    planned = [
+        _plan_trial(_make_trial(sweep, one, sparsity, pruning, seed, model), one.num_sentences)
+        for one in data
+        for sparsity in sweep.sparsities
+        for pruning in _prunings(sweep, sparsity)
+        for seed in sweep.seeds
+    ]
+    return sorted(planned, key=lambda trial: -trial.cost)
+
+
+def trials_left(
+    planned: Iterable[PlannedTrial], statuses: Mapping[str, str], retry_failed: bool = False
+) -> list[PlannedTrial]:
+    """The planned trials that the results do not have; with `retry_failed` also those that
+    failed."""
+    done = {"completed"} if retry_failed else {"completed", "failed"}
+    return [trial for trial in planned if statuses.get(trial.trial_id) not in done]
+
+
+def num_fitting(cpus: float, gpus: float, cpus_per_trial: int, gpus_per_trial: float) -> int:
+    """Trials that run at a time on one machine with so many cores and GPUs; a fraction of a GPU
+    never spans two."""
+    by_cpu = math.floor(cpus / cpus_per_trial)
+    if not gpus_per_trial:
+        return by_cpu
+    if gpus_per_trial >= 1:
+        return min(by_cpu, math.floor(gpus / gpus_per_trial))
+    return min(by_cpu, math.floor(gpus) * math.floor(1 / gpus_per_trial + 1e-9))
+
+
+def plan_digest(planned: Sequence[PlannedTrial]) -> str:
+    """16 hexadecimal digits that are the same exactly for plans of the same trials, in whatever
+    order."""
+    return digest(sorted(trial.trial_id for trial in planned))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What trials on the same languages share; sentences that are used, of all languages, by
+    split."""
+
+    languages: tuple[str, ...]
+    corpus: CorpusSpec
+    robustness: RobustnessSpec | None
+    num_sentences: dict[str, int]
+
+
+def _language_groups(sweep: SweepSpec) -> list[tuple[str, ...]]:
+    """The languages of each trial; those of a multilingual one in alphabetical order, however they
+    were listed."""
+    if sweep.regime == "multilingual":
+        return [tuple(sorted(sweep.languages))]
+    return [(code,) for code in sweep.languages]
+
+
+def _make_trial(
+    sweep: SweepSpec,
+    data: _Data,
+    sparsity: float,
+    pruning: PruningSpec | None,
+    seed: int,
+    model: ModelSpec,
+) -> TrialSpec:
+    training, evaluation = sweep.training.model_dump(), sweep.evaluation.model_dump()
+    if (
+        training["num_steps"] is not None
+    ):  # what has no say must not make a difference to the trial's identity
+        training["num_epochs"] = None
+    if sweep.regime == "monolingual":
+        training["sampling"] = None
+    scored = {*evaluation["splits"], *(["perturbed"] if data.robustness else [])}
+    evaluation["splits"] = tuple(split for split in SPLITS if split in scored)
+    stored = scored & set(evaluation["predictions"])
+    evaluation["predictions"] = tuple(split for split in (*SPLITS, "perturbed") if split in stored)
+    return TrialSpec(
+        regime=sweep.regime,
+        languages=data.languages,
+        target_sparsity=sparsity + 0.0,  # -0.0 is 0.0
+        seed=seed,
+        corpus=data.corpus,
+        model=model,
+        pruning=pruning,
+        training=TrainingSpec(**training),
+        evaluation=EvaluationSpec(**evaluation),
+        robustness=data.robustness,
+    )
+
+
+def _prunings(sweep: SweepSpec, sparsity: float) -> list[PruningSpec | None]:
+    """The pruning of each trial at this sparsity: one an entry of `embedding_sparsity` that
+    differs.
+
+    Raises:
+        SpecError: its settings do not go together.
+    """
+    if sparsity == 0:
+        return [None]
+    targets = {"off": None, "same": sparsity}
+    resolved = [
+        targets[value] if isinstance(value, str) else value
+        for value in sweep.pruning.embedding_sparsity
+    ]
+    prunings = [_resolve_pruning(sweep.pruning, target) for target in dict.fromkeys(resolved)]
+    for pruning in prunings:
+        if reasons := refusals(pruning, sparsity):
+            raise SpecError("\n".join(reasons))
+    return list(prunings)
+
+
+def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> PruningSpec:
+    """Settings without lists; defaults that a choice does not use get the one value that it
+    allows."""
+    fields: dict[str, Any] = asked.model_dump(exclude={"kernels"}) | {
+        "embedding_sparsity": embedding_sparsity
+    }
+    schedule, given = SCHEDULES[asked.sparsity_schedule], asked.model_fields_set
+    if not schedule.uses_begin and "begin" not in given:
+        fields["begin"] = 0.0
+    if not schedule.uses_end and "end" not in given:
+        fields["end"] = fields["begin"]
+    if not schedule.uses_interval:
+        fields["update_every_steps"] = 1
+    if asked.granularity == "n_of_m" and "scope" not in given:
+        fields["scope"] = "layer"  # every run of weights has the same share
+    for name, value in fields.items():
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return PruningSpec(**fields)
+
+
+def _plan_trial(spec: TrialSpec, num_sentences: Mapping[str, int]) -> PlannedTrial:
+    training = spec.training
+    if training.num_steps is not None:
+        trained = training.num_steps * training.batch_size
+    else:
+        trained = (training.num_epochs or 0) * num_sentences["train"]
+    scored = sum(num_sentences[split] for split in spec.evaluation.splits) + _num_perturbed(
+        spec, num_sentences["test"]
+    )
+    return PlannedTrial(spec, spec.trial_id(), trained + FORWARD_COST * scored)
+
+
+def _num_perturbed(spec: TrialSpec, num_test: int) -> float:
+    """Perturbed sentences that are scored; of several languages as if all had test splits of one
+    size."""
+    if spec.robustness is None:
+        return 0.0
+    num_sets = sum(bool(pool.donors) for pool in spec.robustness.pools) * spec.robustness.draws
+    return num_test * num_sets / len(spec.languages)
+
+
+def _resolve_model(sweep: SweepSpec) -> ModelSpec:
+    from workers.model.folder import fingerprint_model_folder, is_folder_name
+
+    model = sweep.model
+    if model.name.startswith(
+        "builtin:"
+    ):  # its vocabulary is trained on the spot, by a library that may change
+        fingerprint = f"{model.name}-tokenizers{version('tokenizers')}"
+        return ModelSpec(name=model.name, revision=None, init=model.init, fingerprint=fingerprint)
+    if not is_folder_name(model.name):
+        return ModelSpec(
+            name=model.name, revision=model.revision, init=model.init, fingerprint=None
+        )
+    folder = _absolute(model.name, "model.name")
+    fingerprint = fingerprint_model_folder(folder, model.init)
+    return ModelSpec(name=str(folder), revision=None, init=model.init, fingerprint=fingerprint)
+
+
+def _absolute(path: str, field: str) -> Path:
+    try:
+        return Path(path).expanduser().resolve()
+    except (
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as error:  # ~nobody, a null character, a loop of links
+        raise SpecError(f"{field}: {path!r} is no path ({error}); give a folder") from error
+
+
+def _resolve_data(
+    sweep: SweepSpec, codes: tuple[str, ...], folder: Path | None, pools: Pools
+) -> _Data:
+    """The corpus of one group of languages, who gives entities to them, and how many sentences will
+    be used."""
+    facts = [_examine_corpus(sweep, code, folder) for code in codes]
+    sizes = {
+        split: sum(_limited(one.num_sentences[split], split, sweep.corpus) for one in facts)
+        for split in SPLITS
+    }
+    corpus = sweep.corpus
+    fields: dict[str, Any] = {"name": None, "revision": None, "path": None, "seed": None}
+    if corpus.kind == "hub":
+        fields |= {"name": corpus.name, "revision": corpus.revision}
+    elif corpus.kind == "path":
+        fields |= {"path": str(folder)}
+    else:
+        fields |= {"seed": corpus.seed}
+    fingerprints = {code: one.fingerprint for code, one in zip(codes, facts, strict=True)}
+    spec = CorpusSpec(
+        kind=corpus.kind,
+        fingerprint=combine_fingerprints(fingerprints),
+        max_train_sentences=corpus.max_train_sentences,
+        max_eval_sentences=corpus.max_eval_sentences,
+        **fields,
+    )
+    return _Data(codes, spec, pools.resolve(codes), sizes)
+
+
+def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "CorpusFacts":
+    """Fingerprint and sizes of one language's splits."""
+    from workers.data.corpus import CorpusFacts, examine_folder
+
+    corpus = sweep.corpus
+    if corpus.kind == "hub":
+        known = language(code)
+        return CorpusFacts(
+            None,
+            {"train": known.num_train, "validation": known.num_validation, "test": known.num_test},
+        )
+    splits = ("train", *sweep.evaluation.splits)
+    if folder is not None:
+        facts = examine_folder(folder, code, splits)
+        return CorpusFacts(facts.fingerprint, dict.fromkeys(SPLITS, 0) | facts.num_sentences)
+    from workers.data import synthetic
+
+    try:
+        sizes = {split: synthetic.num_sentences(code, split) for split in SPLITS}
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    return CorpusFacts(synthetic.fingerprint(corpus.seed), sizes)
+
+
+def _limited(size: int, split: str, corpus: Corpus) -> int:
+    limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
+    return size if limit is None else min(size, limit)

@@ -1,0 +1,1 @@
+"""What a user writes: sweeps, cluster profiles, and the languages they may name."""

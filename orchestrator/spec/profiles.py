@@ -1,0 +1,138 @@
+"""Finds cluster profiles: in the sweep file, in the user's files, or a backend's defaults."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, ValidationError, WithJsonSchema
+
+from cluster.profiles import PROFILES, Profile, ProfileSection, backends_with
+from orchestrator.errors import SpecError
+from orchestrator.spec.yaml_models import describe_fault, read_yaml
+
+if TYPE_CHECKING:
+    from orchestrator.spec.sweep_spec import SweepSpec
+
+
+def make_profile(name: str, fields: Any) -> Profile:
+    """A checked profile.
+
+    Args:
+        name: of the profile; where `fields` names no backend, it is the backend's.
+        fields: as read from YAML.
+
+    Raises:
+        ValueError: a field is wrong; a line a fault, each beginning with the field.
+    """
+    if isinstance(fields, ProfileSection):
+        return fields  # type: ignore[return-value]
+    if not isinstance(fields, dict):
+        raise ValueError(
+            f"holds {fields!r}, not a mapping; begin with `backend: {'|'.join(PROFILES)}`"
+        )
+    backend = fields.get("backend", name)
+    model = PROFILES.get(backend) if isinstance(backend, str) else None
+    if model is None:
+        raise ValueError(f"backend: {backend!r} is not known; give one of {', '.join(PROFILES)}")
+    try:
+        return model.model_validate({"backend": backend} | fields)  # type: ignore[return-value]
+    except ValidationError as error:
+        raise ValueError(
+            "\n".join(_describe(fault, model, backend) for fault in error.errors())
+        ) from error
+
+
+def _describe(fault: Any, model: type[ProfileSection], backend: str) -> str:
+    is_unknown = fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
+    if is_unknown and (others := backends_with(str(fault["loc"][0]))):
+        return f"{fault['loc'][0]}: a field of {' and '.join(others)} profiles, and this one is of {backend}; remove it"
+    return describe_fault(fault, model).replace(
+        "`sparsweep schema`", f"`sparsweep schema --cluster {backend}`"
+    )
+
+
+def _read_named(profiles: Any) -> Any:
+    """Pydantic validator of a mapping from names to profiles."""
+    if not isinstance(profiles, dict):
+        return profiles
+    made = {}
+    for name, fields in profiles.items():
+        try:
+            made[name] = make_profile(str(name), fields)
+        except ValueError as error:
+            raise ValueError(
+                "; ".join(f"clusters.{name}.{line}" for line in str(error).splitlines())
+            ) from error
+    return made
+
+
+_SCHEMA = WithJsonSchema(
+    {"type": "object", "description": "A cluster profile; `sparsweep schema --cluster BACKEND`"}
+)
+ProfilesByName = Annotated[dict[str, Annotated[Profile, _SCHEMA]], BeforeValidator(_read_named)]
+"""Type of a field that holds profiles by name."""
+
+
+def _read(file: Path) -> Any:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"{file}: cannot be read as text ({error}); make it a YAML file in UTF-8"
+        ) from error
+    fields = read_yaml(text, str(file))
+    if fields is None:
+        raise SpecError(f"{file}: is empty; begin with `backend: {'|'.join(PROFILES)}`")
+    return fields
+
+
+def profile_folder() -> Path:
+    """Where the user's profiles are, a file each: NAME.yaml."""
+    return (
+        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        / "sparsweep"
+        / "clusters"
+    )
+
+
+def profile_files() -> dict[str, Path]:
+    """The user's profiles by name."""
+    return {file.stem: file for file in sorted(profile_folder().glob("*.yaml"))}
+
+
+def known_names(sweep: "SweepSpec | None" = None) -> list[str]:
+    """What `--on` takes: profiles of the sweep, of the user, and backends."""
+    return list(dict.fromkeys([*(sweep.clusters if sweep else {}), *profile_files(), *PROFILES]))
+
+
+def load_profile(name: str, sweep: "SweepSpec | None" = None, **changes: Any) -> Profile:
+    """The profile of that name: the sweep's, else the user's file, else the defaults of the backend
+    of that name.
+
+    Args:
+        name: as `--on` has it.
+        sweep: whose own profiles come first.
+        changes: fields to replace.
+
+    Raises:
+        SpecError: there is none, or it is wrong; a line a fault.
+    """
+    given = {field: value for field, value in changes.items() if value is not None}
+    file = profile_files().get(name)
+    if sweep and name in sweep.clusters:
+        where, fields = f"clusters.{name}", sweep.clusters[name].model_dump(exclude_unset=True)
+    elif file:
+        where, fields = str(file), _read(file)
+    elif name in PROFILES:
+        where, fields = f"--on {name}", {}
+    else:
+        raise SpecError(
+            f"--on {name}: no profile and no backend of that name; there are: {', '.join(known_names(sweep))}; "
+            f"a profile is a file {profile_folder()}/NAME.yaml, or stands in the sweep under `clusters`"
+        )
+    try:
+        return make_profile(name, fields | given if isinstance(fields, dict) else fields)
+    except ValueError as error:
+        raise SpecError(
+            "\n".join(f"{where}: {line}" for line in str(error).splitlines())
+        ) from error

@@ -1,0 +1,460 @@
+"""The sweep file: every field with its meaning, unit, range and default, and the checks across
+fields.
+
+A sweep is one YAML file. It is read once, here, into models that refuse unknown keys;
+`orchestrator.planning.plan` turns it into trials. Defaults are those of XTREME (Hu et al. 2020) for
+named-entity recognition where it states one; the pruning defaults are ours, since Ogueji et al.
+(2022) do not publish theirs.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from orchestrator.errors import SpecError
+from orchestrator.spec.profiles import ProfilesByName
+from orchestrator.spec.yaml_models import describe_fault, read_yaml
+from workers.pruning.granularity import GRANULARITIES
+from workers.pruning.saliency import SALIENCIES
+from workers.pruning.schedule import SCHEDULES
+from workers.pruning.scope import SCOPES
+from workers.trial import BUILTIN_MODEL, Perturbation, Regime
+
+BUILTIN_FOLDER = Path(__file__).parents[1] / "sweeps"
+
+
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")
+    return value
+
+
+PositiveInt = Annotated[StrictInt, Field(gt=0, lt=2**31)]
+NaturalInt = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+Number = Annotated[
+    float, BeforeValidator(_refuse_bool)
+]  # 1e-4 without a dot is text in YAML, and a number here
+Fraction = Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)]
+Sparsity = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
+PositiveFloat = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+NaturalFloat = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,15}$")]
+Regex = Annotated[str, Field(min_length=1)]
+
+
+REGISTRIES: dict[str, Collection[str]] = {
+    "sparsity_schedule": SCHEDULES,
+    "scope": SCOPES,
+    "saliency": SALIENCIES,
+    "granularity": GRANULARITIES,
+}
+"""Fields of `Pruning` that name an entry of a registry; a new entry is accepted here and documented
+by itself."""
+
+
+def _one_of(field: str) -> Any:
+    """For the JSON schema; `Pruning` checks it."""
+    return Field(json_schema_extra={"enum": list(REGISTRIES[field])})
+
+
+def _embedding_sparsity(value: Any) -> Any:
+    """YAML takes a bare `off` for false."""
+    if value is False or value in ("off", "same"):
+        return value or "off"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError("input should be off, same or a fraction in (0, 1)")
+    return float(value)
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+EmbeddingSparsity = Annotated[Literal["off", "same"] | float, BeforeValidator(_embedding_sparsity)]
+
+
+class Section(BaseModel):
+    """A part of the sweep file: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+def refuse_duplicates(values: list[Any]) -> list[Any]:
+    """Pydantic validator: a list names each of its values once."""
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise ValueError(f"{value} stands twice in {values}; list each once")
+    return values
+
+
+class Corpus(Section):
+    """Where sentences and tags come from."""
+
+    kind: Literal["hub", "path", "synthetic"] = "hub"
+    """hub: a dataset of the Hugging Face hub; path: a local folder, the default where `path` is
+    given; synthetic: the embedded offline corpus."""
+    name: str = "unimelb-nlp/wikiann"
+    """Repository of the hub with one configuration a language; used by kind hub."""
+    revision: str = "main"
+    """Commit, tag or branch of that repository; give a commit to pin the data."""
+    path: Annotated[str, Field(min_length=1)] | None = None
+    """Folder with <language>/<split>*.parquet or <language>/<split>.tsv; needed by kind path."""
+    seed: NaturalInt = 0
+    """Seed of the synthetic corpus."""
+    max_train_sentences: PositiveInt | None = None
+    """Keep only the first so many training sentences of each language; null keeps all."""
+    max_eval_sentences: PositiveInt | None = None
+    """Keep only the first so many sentences of validation and of test; null keeps all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_a_kind(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("path") is not None:
+            return {"kind": "path"} | fields
+        return fields
+
+
+class Model(Section):
+    """Which encoder is fine-tuned."""
+
+    name: Annotated[str, Field(min_length=1)] = "google-bert/bert-base-multilingual-cased"
+    """Name on the Hugging Face hub, a local folder, or builtin:small-bert (a small BERT for the
+    synthetic corpus)."""
+    revision: str = "main"
+    """Commit, tag or branch on the hub; give a commit to pin the weights."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """pretrained: load the weights; random: the same architecture, initialised from the trial's
+    seed."""
+
+
+class Pruning(Section):
+    """How trials with a sparsity above 0 are pruned; dense trials ignore it."""
+
+    sparsity_schedule: Annotated[str, _one_of("sparsity_schedule")] = "cubic"
+    """From initial to target sparsity between begin and end: cubic (Zhu & Gupta 2017, eq. 1) or
+    linear; one_shot: to the target at begin, at once; constant: the masks are drawn before the
+    first step and stay."""
+    scope: Annotated[str, _one_of("scope")] = "global"
+    """global: all prunable weights are ranked together; layer: each tensor reaches the target by
+    itself; erk: each by itself, large ones more (Erdős–Rényi-Kernel, Evci et al. 2020). Word
+    embeddings always by themselves."""
+    saliency: Annotated[str, _one_of("saliency")] = "magnitude"
+    """What decides which weights stay: magnitude; movement (Sanh et al. 2020);
+    gradient_times_weight; random, the control."""
+    granularity: Annotated[str, _one_of("granularity")] = "unstructured"
+    """unstructured: single weights; n_of_m: n of each m neighbours in a row stay, as in 2:4; block:
+    rectangles."""
+    n_of_m: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = None
+    """For granularity n_of_m: how many stay, of how many; [2, 4] for 2:4."""
+    block_shape: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = None
+    """For granularity block: rows and columns of a block; they must divide the shapes of all pruned
+    tensors."""
+    embedding_sparsity: Annotated[
+        list[EmbeddingSparsity], BeforeValidator(_as_list), Field(min_length=1)
+    ] = ["off"]
+    """Target sparsity of the word embeddings: off (dense), same (as the rest), or a value; a list
+    makes trials for each. Dense trials have dense embeddings."""
+    include: list[Regex] = []
+    """Regular expressions: of the encoder's linear layers, prune those whose weight's name one of
+    them finds; all when empty. `sparsweep plan` shows the names."""
+    exclude: list[Regex] = []
+    """Regular expressions: of these, leave out those whose name one of them finds."""
+    prune_head: bool = False
+    """Whether the classification head is pruned, too, ranked with the encoder."""
+    semantics: Literal["hard", "dense_shadow"] = "hard"
+    """hard: a pruned weight is gone; dense_shadow: its value is kept and may return when masks
+    change (Zhu & Gupta)."""
+    initial_sparsity: Sparsity = 0.0
+    """Sparsity at the first pruning step, fraction in [0, 1), at most the smallest non-zero
+    target."""
+    begin: Fraction = 0.1
+    """First pruning step, as a fraction of all training steps; 0 under schedule constant."""
+    end: Fraction = 0.7
+    """Step at which the target is reached, as a fraction of all training steps; the rest is
+    recovery. Schedules one_shot and constant end where they begin."""
+    update_every_steps: PositiveInt = 10
+    """Steps between two recomputations of the masks; the last one always falls on the end step."""
+    kernels: Literal["auto", "reference", "triton", "numba"] = "auto"
+    """Who computes the optimizer's steps; auto: triton on GPUs, numba on CPUs. No part of a trial's
+    identity."""
+
+    _distinct = field_validator("embedding_sparsity", "include", "exclude")(refuse_duplicates)
+
+    @field_validator(*REGISTRIES)
+    @classmethod
+    def _is_registered(cls, value: str, info: ValidationInfo) -> str:
+        registry = REGISTRIES[str(info.field_name)]
+        if value not in registry:
+            raise ValueError(f"input should be one of {', '.join(registry)}")
+        return value
+
+
+class Training(Section):
+    """How every trial is fine-tuned, with AdamW."""
+
+    num_epochs: PositiveInt = 10
+    """Passes over the training split."""
+    num_steps: PositiveInt | None = None
+    """Optimizer steps; when given it takes the place of num_epochs."""
+    sampling: Literal["proportional", "temperature"] = "proportional"
+    """Of several languages, how often each is drawn: proportional to its sentences, or to their
+    number to the power of 1 / sampling_temperature. An epoch has as many sentences either way."""
+    sampling_temperature: Annotated[Number, Field(ge=1, allow_inf_nan=False)] | None = None
+    """For sampling temperature: 1 is proportional, large is uniform."""
+    batch_size: PositiveInt = 32
+    """Sentences an optimizer step."""
+    lr: PositiveFloat = 2e-5
+    """Peak learning rate."""
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    """After the warm-up: linear decay to 0 at the last step, or constant."""
+    warmup: Fraction = 0.0
+    """Part of the steps in which the learning rate rises linearly from 0."""
+    weight_decay: NaturalFloat = 0.0
+    """Decoupled weight decay (Loshchilov & Hutter 2019); never on biases and normalisation
+    weights."""
+    adam_epsilon: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this 2-norm, taken over the weights that are not pruned."""
+    max_length: Annotated[StrictInt, Field(ge=8)] = 128
+    """Longest sequence in sub-words, specials included; longer sentences are split between words,
+    not cut."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: forward and backward under autocast; weights and moments stay float32."""
+
+
+class Evaluation(Section):
+    """What is scored after training."""
+
+    splits: list[Literal["validation", "test"]] = Field(
+        default=["validation", "test"], min_length=1
+    )
+    """Splits that are scored."""
+    batch_size: PositiveInt = 128
+    """Sequences a forward pass."""
+    matching: Literal["strict", "lenient"] = "strict"
+    """strict: an entity starts with B-, as IOB2 says; lenient: an I- without B- starts one too, as
+    conlleval does."""
+    selection: Literal["last", "best_epoch"] = "last"
+    """Which model is scored: that of the last step, or that of the epoch with the best micro F1 on
+    validation (the mean over languages), as XTREME does; of a pruned trial, among the epochs that
+    end at the target sparsity."""
+    predictions: list[Literal["validation", "test", "perturbed"]] = ["test"]
+    """Splits whose predicted tags are stored by sentence; perturbed: the perturbed test sets as
+    well."""
+
+    _distinct = field_validator("splits", "predictions")(refuse_duplicates)
+
+
+class Robustness(Section):
+    """Scores on test sentences whose entities are replaced by others of the same type, from train
+    splits."""
+
+    perturbations: list[Perturbation] = []
+    """Where the new entities come from: within_language, the language's own; within_script and
+    within_family, other languages written in the same script, or of the same family. Empty: nothing
+    is perturbed."""
+    draws: PositiveInt = 1
+    """Random draws, each a test set of its own."""
+    seed: NaturalInt = 0
+    """Seed of the replacements; all trials meet the same sentences."""
+    donors: list[Code] | None = None
+    """Languages that give entities; null: all of the 40 that the corpus has."""
+
+    _distinct = field_validator("perturbations")(refuse_duplicates)
+
+    @field_validator("donors")
+    @classmethod
+    def _distinct_donors(cls, donors: list[str] | None) -> list[str] | None:
+        return None if donors is None else refuse_duplicates(donors)
+
+
+class Resources(Section):
+    """What a trial is given. Nothing here changes which trials there are."""
+
+    gpus_per_trial: NaturalFloat | None = None
+    """GPUs a trial; fractions share one; null: 1 where Ray sees GPUs, otherwise 0."""
+    cpus_per_trial: PositiveInt = 1
+    """CPU cores a trial, and the number of threads it computes with."""
+    max_concurrent_trials: PositiveInt | None = None
+    """Trials at a time; null: as many as the resources allow."""
+    max_retries: NaturalInt = 2
+    """How often a trial is started again after its worker died or its storage failed."""
+    checkpoint_every_s: NaturalFloat | None = 300.0
+    """Seconds of training between two checkpoints of a running trial; 0: every step; null: none."""
+
+
+class SweepSpec(Section):
+    """A sweep: every language (or all together) at every sparsity with every seed."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,45}[a-z0-9])?$")
+    """Name of the sweep: 1 to 47 of a-z, 0-9 and -, neither first nor last a -."""
+    results: str = Field(min_length=1)
+    """Where results go: a folder, or a location such as s3://bucket/folder. Sweeps may share it."""
+    languages: list[Code] = Field(min_length=1)
+    """WikiANN codes, for example sw."""
+    regime: Regime = "monolingual"
+    """monolingual: a trial trains on one language; multilingual: on all listed ones together, and
+    is scored on each."""
+    sparsities: list[Sparsity] = Field(min_length=1)
+    """Target sparsities, fractions in [0, 1); 0 is dense. Without 0 nothing can be compared with
+    dense."""
+    seeds: list[NaturalInt] = Field(min_length=1)
+    """Seeds of initialisation, data order and dropout."""
+    corpus: Corpus = Corpus()
+    model: Model = Model()
+    pruning: Pruning = Pruning()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    robustness: Robustness = Robustness()
+    resources: Resources = Resources()
+    clusters: ProfilesByName = Field(default={}, exclude=True)
+    """Profiles of clusters by name, for `sparsweep submit --on NAME`; they come before files of the
+    user's. No part of what is stored with results."""
+
+    _distinct = field_validator("languages", "sparsities", "seeds")(refuse_duplicates)
+
+    @model_validator(mode="after")
+    def _check_across_fields(self) -> "SweepSpec":
+        self._check_pruning()
+        if self.corpus.kind == "path" and self.corpus.path is None:
+            raise ValueError(
+                "corpus.path: missing; kind path needs the folder that holds the languages"
+            )
+        if self.corpus.kind != "path" and self.corpus.path is not None:
+            raise ValueError(
+                f"corpus.path: {self.corpus.path!r} is not used by kind {self.corpus.kind}; "
+                "remove it or set corpus.kind=path"
+            )
+        if self.model.name.startswith("builtin:"):
+            self._check_builtin_model()
+        self._check_training()
+        self._check_evaluation()
+        return self
+
+    def _check_pruning(self) -> None:
+        """What can be told without a trial; which choices go together is told by
+        `workers.pruning.compatibility`."""
+        pruning = self.pruning
+        if pruning.begin > pruning.end and SCHEDULES[pruning.sparsity_schedule].uses_end:
+            raise ValueError(
+                f"pruning.begin: {pruning.begin} is after pruning.end, {pruning.end}; begin must not be later"
+            )
+        values = [value for value in pruning.embedding_sparsity if isinstance(value, float)]
+        targets = [value for value in (*self.sparsities, *values) if value > 0]
+        if targets and pruning.initial_sparsity > min(targets):
+            raise ValueError(
+                f"pruning.initial_sparsity: {pruning.initial_sparsity} is above the smallest target "
+                f"{min(targets)}; a schedule only goes up"
+            )
+
+    def _check_training(self) -> None:
+        training, given = self.training, self.training.model_fields_set
+        if self.regime == "monolingual" and {"sampling", "sampling_temperature"} & given:
+            raise ValueError(
+                f"training.sampling: {training.sampling} with regime monolingual, where a trial has one language; "
+                "leave it out or set regime=multilingual"
+            )
+        if (training.sampling == "temperature") != (training.sampling_temperature is not None):
+            raise ValueError(
+                f"training.sampling_temperature: {training.sampling_temperature} with sampling {training.sampling}; "
+                "give a temperature with sampling=temperature, and only there"
+            )
+
+    def _check_evaluation(self) -> None:
+        evaluation = self.evaluation
+        if evaluation.selection == "best_epoch" and "validation" not in evaluation.splits:
+            raise ValueError(
+                "evaluation.selection: best_epoch needs validation among evaluation.splits; add it"
+            )
+        if "validation" in evaluation.predictions and "validation" not in evaluation.splits:
+            raise ValueError(
+                "evaluation.predictions: validation is not scored; add it to evaluation.splits"
+            )
+        if self.robustness.perturbations and "test" not in evaluation.splits:
+            raise ValueError(
+                "robustness.perturbations: it is test sentences that are perturbed; add test to splits"
+            )
+
+    def _check_builtin_model(self) -> None:
+        if self.model.name != BUILTIN_MODEL:
+            raise ValueError(
+                f"model.name: {self.model.name!r} is not built in; the built-in model is {BUILTIN_MODEL}"
+            )
+        if self.model.init != "random":
+            raise ValueError(
+                f"model.init: {self.model.init}; {BUILTIN_MODEL} has no trained weights, use random"
+            )
+        if self.corpus.kind != "synthetic":
+            raise ValueError(
+                f"model.name: {BUILTIN_MODEL} knows only the synthetic corpus' vocabulary, corpus.kind is "
+                f"{self.corpus.kind}; name an encoder of the hub or a folder"
+            )
+
+
+def builtin_sweeps() -> dict[str, Path]:
+    """Name and file of each sweep that comes with the package."""
+    return {file.stem: file for file in sorted(BUILTIN_FOLDER.glob("*.yaml"))}
+
+
+def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Read and check a sweep file.
+
+    Args:
+        path: the YAML file, or the name of a built-in sweep (see `sparsweep sweeps`).
+        overrides: `dotted.path=value` items that replace single fields; values are read as YAML.
+
+    Raises:
+        SpecError: the file is missing or is not YAML, or a field is wrong; one line a fault.
+    """
+    file = Path(path)
+    if not file.is_file():
+        file = builtin_sweeps().get(path, file)
+    try:
+        fields = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    except FileNotFoundError as error:
+        names = ", ".join(builtin_sweeps())
+        raise SpecError(
+            f"{path}: no such file; give a sweep file or one of the built-in sweeps: {names}"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
+    if not isinstance(fields, dict):
+        raise SpecError(
+            f"{file}: holds {type(fields).__name__}, not a mapping; begin with `name: …`"
+        )
+    for override in overrides:
+        _override(fields, override)
+    try:
+        return SweepSpec.model_validate(fields)
+    except ValidationError as error:
+        raise SpecError(
+            "\n".join(f"{file}: {describe_fault(fault, SweepSpec)}" for fault in error.errors())
+        ) from error
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    """Set one field; sections that the file leaves out come into being."""
+    path, equals, value = override.partition("=")
+    *sections, name = path.strip().split(".")
+    if not equals or not name:
+        raise SpecError(f"--set {override}: not path=value; for example --set training.lr=1e-4")
+    for section in sections:
+        fields = fields.setdefault(section, {})
+        if not isinstance(fields, dict):
+            raise SpecError(f"--set {override}: {section} holds {fields!r}, which has no fields")
+    fields[name] = read_yaml(value, f"--set {path}")

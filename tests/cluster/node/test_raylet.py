@@ -1,0 +1,124 @@
+"""A node of a Ray cluster: its ports, its offer, and how it leaves."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.contract import DRAIN_FILE
+from cluster.node import raylet
+from cluster.node.raylet import (
+    FIRST_PORT,
+    LAST_PORT,
+    find_ports,
+    has_trials,
+    is_reachable,
+    own_address,
+    usable_offer,
+)
+
+
+def test_jobs_look_for_ports_in_different_places():
+    first, second = find_ports(1000, num_cpus=4), find_ports(1001, num_cpus=4)
+    assert first == find_ports(1000, num_cpus=4)
+    assert abs(first.first - second.first) >= first.number
+
+
+def test_ports_that_somebody_has_are_left_out():
+    wanted = find_ports(7, num_cpus=2)
+    with socket.socket() as busy:
+        busy.bind(("", wanted.first + 3))
+        busy.listen()
+        found = find_ports(7, num_cpus=2)
+    assert not found.first <= wanted.first + 3 < found.first + found.number
+
+
+@pytest.mark.parametrize("job_number", [0, 1, 12345, 2**31])
+@pytest.mark.parametrize("num_cpus", [1, 128])
+def test_ports_stay_below_those_of_outgoing_connections_and_are_enough(job_number, num_cpus):
+    found = find_ports(job_number, num_cpus)
+    assert found.first >= FIRST_PORT
+    assert found.first + found.number - 1 <= LAST_PORT
+    numbers = [int(option.rpartition("=")[2]) for option in found.options()]
+    assert len(set(numbers)) == len(numbers)
+    assert found.gcs not in numbers
+    assert numbers[-1] - numbers[-2] + 1 > num_cpus  # a worker for every core, and some to spare
+
+
+def test_no_free_ports_is_said(monkeypatch):
+    monkeypatch.setattr(raylet, "FIRST_PORT", LAST_PORT - 10)
+    with pytest.raises(OSError, match="no 44 free ones in a row for Ray; use another node"):
+        find_ports(1, num_cpus=1)
+
+
+def test_own_address_is_one_that_other_nodes_can_use():
+    assert not own_address().startswith("127.")
+    assert not own_address("localhost").startswith("127.")
+    assert not own_address("no-such-host.invalid").startswith("127.")
+
+
+def test_offer_is_what_the_batch_system_counts(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    offer = usable_offer(cpus=7, memory_bytes=2**30)
+    assert (offer.cpus, offer.gpus, offer.memory_bytes) == (7, 2, 2**30)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert usable_offer(memory_bytes=2**60).gpus == 0
+    assert usable_offer(memory_bytes=2**60).memory_bytes < 2**60
+
+
+def test_reachable_is_where_somebody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert is_reachable(address)
+    assert not is_reachable(address)
+
+
+def _sleeper(title: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["bash", "-c", f"exec -a '{title}' sleep 60"])
+
+
+def test_workers_are_known_by_the_title_that_ray_gives_them():
+    for title, expected in (
+        ("ray::TrialTrainable.train", True),
+        ("ray::IDLE", False),
+        ("Trainable", False),
+    ):
+        process = _sleeper(title)
+        try:
+            until = time.monotonic() + 10
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(title.encode()):
+                assert time.monotonic() < until
+            assert has_trials(os.getpid()) is expected, title
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
+    environment = os.environ | {DRAIN_FILE: str(tmp_path / "leaving")}
+    trial = _sleeper("ray::TrialTrainable.train")
+    words = [sys.executable, "-P", "-m", "cluster.node.leave", str(os.getpid())]
+    leaver = subprocess.Popen(words, env=environment)
+    try:
+        until = time.monotonic() + 60
+        while not (tmp_path / "leaving").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with pytest.raises(subprocess.TimeoutExpired):
+            leaver.wait(timeout=1)
+    finally:
+        trial.kill()
+        trial.wait()
+    assert leaver.wait(timeout=30) == 0
+
+
+def test_leaving_without_knowing_the_file_is_refused():
+    environment = {name: value for name, value in os.environ.items() if name != DRAIN_FILE}
+    words = [sys.executable, "-P", "-m", "cluster.node.leave"]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "SPARSWEEP_DRAIN_FILE is not set; set it to the same path" in ended.stderr

@@ -1,0 +1,285 @@
+"""What Slurm's commands say, read from commands that say it. Real ones are met in
+tests/integration/slurm."""
+
+import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.backend import JobState
+from cluster.errors import ClusterError
+from cluster.profiles import SlurmProfile
+from cluster.slurm.backend import SlurmBackend
+from cluster.slurm.queue import STATES, is_live, job_fields, time_left_s
+from cluster.slurm.time_limit import seconds
+from tests.cluster.slurm.test_script import JOB
+
+# The states of squeue's manual page: those of jobs that are over, and the others.
+ENDED = {
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "DEADLINE",
+}
+ENDED |= {"OUT_OF_MEMORY", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"}
+LIVE = {
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "SPECIAL_EXIT",
+    "RESIZING",
+}
+LIVE |= {"CONFIGURING", "COMPLETING", "STOPPED", "STAGE_OUT", "SIGNALING", "POWER_UP_NODE"}
+
+RECORD = (
+    "JobId={id} JobName={name} UserId={user}(1000) GroupId=users(100) Priority=1 JobState={state} Reason={reason} "
+    "Dependency=(null) Requeue=1 Restarts={restarts} BatchFlag=1 Reboot=0 ExitCode={code} RunTime=00:01:02 "
+    "TimeLimit=01:00:00 NodeList={nodes} Comment=two words here StdErr=/a b/c.log Power="
+)
+
+
+@pytest.fixture
+def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Makes a command of Slurm that prints a text (to stderr if it fails), and keeps what it was
+    asked."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def make(command: str, text: str, code: int = 0) -> Path:
+        asked = tmp_path / f"{command}.asked"
+        script = f'#!/bin/bash\necho "$@" >>{asked}\necho {shlex.quote(text)} >&{2 if code else 1}\nexit {code}\n'
+        (tmp_path / command).write_text(script)
+        (tmp_path / command).chmod(0o755)
+        return asked
+
+    return make
+
+
+def record(**fields: str) -> str:
+    given = {
+        "id": "12",
+        "name": JOB.job_name,
+        "user": "root",
+        "state": "RUNNING",
+        "reason": "None",
+        "restarts": "0",
+    }
+    return RECORD.format(**(given | {"code": "0:0", "nodes": "node[1-2]"} | fields))
+
+
+def status(says, **fields: str):
+    says("scontrol", record(**fields))
+    return SlurmBackend(SlurmProfile()).status("12")
+
+
+def test_every_state_of_slurm_has_one_of_ours():
+    assert set(STATES) == ENDED | LIVE
+    assert {native for native, state in STATES.items() if state.is_terminal} == ENDED
+
+
+def test_unknown_state_is_said_and_taken_for_alive(says):
+    found = status(says, state="LEVITATING")
+    assert (found.state, found.native) == (JobState.UNKNOWN, "LEVITATING")
+    assert not found.state.is_terminal
+
+
+def test_record_is_read_in_spite_of_spaces(says):
+    says("scontrol", record())
+    (fields,) = job_fields("12")
+    assert (fields["Comment"], fields["StdErr"], fields["JobState"]) == (
+        "two words here",
+        "/a b/c.log",
+        "RUNNING",
+    )
+
+
+def test_waiting_job_says_why(says):
+    assert status(says, state="PENDING", reason="Resources").detail == "waits: Resources"
+
+
+def test_running_job_says_where_and_how_long_and_how_often_it_came_back(says):
+    assert status(says).detail == "on node[1-2] for 00:01:02 of 01:00:00"
+    assert status(says, restarts="2").detail.endswith("after 2 returns to the queue")
+
+
+def test_stopped_sweep_is_no_failed_job(says):
+    assert status(says, state="FAILED", code="75:0").state is JobState.CANCELLED
+    failed = status(says, state="FAILED", code="2:0")
+    assert (failed.state, failed.detail) == (JobState.FAILED, "exit code 2:0")
+
+
+def test_job_that_slurm_has_forgotten_is_gone_unless_there_are_accounts(says):
+    says("scontrol", "slurm_load_jobs error: Invalid job id specified", code=1)
+    says("sacct", "Slurm accounting storage is disabled", code=1)
+    backend = SlurmBackend(SlurmProfile())
+    assert backend.status("12").state is JobState.GONE
+    says("sacct", "CANCELLED by 1000|0:0")
+    assert backend.status("12").state is JobState.CANCELLED
+
+
+def test_slurm_that_does_not_answer_is_no_state(says):
+    says(
+        "scontrol",
+        "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+        code=1,
+    )
+    with pytest.raises(ClusterError, match="slurm: scontrol: .*Unable to contact slurm controller"):
+        SlurmBackend(SlurmProfile()).status("12")
+
+
+@pytest.mark.parametrize(("name", "user"), [("other", "root"), (JOB.job_name, "ann")])
+def test_job_of_somebody_else_is_left_alone(says, name, user):
+    says("scontrol", record(name=name, user=user))
+    asked = says("scancel", "")
+    with pytest.raises(
+        ClusterError,
+        match=f"slurm: job 12 is {name} of {user}, not {JOB.job_name} of .*; left alone",
+    ):
+        SlurmBackend(SlurmProfile()).cancel("12", JOB.job_name, now=True)
+    assert not asked.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "now", "asked"),
+    [
+        ("RUNNING", False, "--batch --signal=USR1 12"),
+        ("RUNNING", True, "12"),
+        ("PENDING", False, "12"),
+    ],
+)
+def test_running_job_is_asked_and_others_are_cancelled(says, state, now, asked):
+    says("scontrol", record(state=state))
+    file = says("scancel", "")
+    SlurmBackend(SlurmProfile()).cancel("12", JOB.job_name, now=now)
+    assert file.read_text().strip() == asked
+
+
+def test_missing_slurm_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (problem,) = SlurmBackend(SlurmProfile()).check()
+    assert (
+        problem
+        == "slurm: sinfo is not on this machine's PATH; submit from a login node, or load its module"
+    )
+
+
+def test_unknown_partition_is_said_with_those_that_there_are(says):
+    says("sinfo", "main\nspot")
+    (problem,) = SlurmBackend(SlurmProfile(partition="gpu")).check()
+    assert problem == "partition: gpu: no such partition here; there are: main, spot"
+    assert SlurmBackend(SlurmProfile(partition="main,spot")).check() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+            "refuses the job: Batch job submission failed: Invalid account .*; set account in the profile",
+        ),
+        (
+            "allocation failure: Invalid qos specification",
+            "refuses the job: Invalid qos specification; set qos",
+        ),
+        (
+            "allocation failure: Requested node configuration is not available",
+            "node configuration is not available; ask for fewer nodes, GPUs, cores or less memory",
+        ),
+        (
+            "allocation failure: Requested time limit is invalid",
+            "time limit is invalid; lower time_limit in the profile",
+        ),
+        (
+            "sbatch: unrecognized option '--exclusiv'",
+            "unrecognized option '--exclusiv'; mend extra in the profile",
+        ),
+        ("sbatch: error: something new", "something new; see the profile"),
+    ],
+)
+def test_refusal_comes_with_a_remedy_and_leaves_nothing(says, tmp_path, said, message):
+    says("sinfo", "main")
+    says("sbatch", said, code=1)
+    with pytest.raises(ClusterError, match=message):
+        SlurmBackend(SlurmProfile()).submit(JOB)
+
+
+def test_head_is_taken_back_when_the_workers_are_refused(says, tmp_path, monkeypatch):
+    says("sinfo", "main")
+    says("sbatch", "")
+    only_head = (
+        '#!/bin/bash\ncase "$*" in *dependency*) echo no room >&2; exit 1;; *) echo 12;; esac\n'
+    )
+    (tmp_path / "sbatch").write_text(only_head)
+    cancelled = says("scancel", "")
+    job = replace(JOB, folder=tmp_path)
+    with pytest.raises(ClusterError, match="no room; see the profile"):
+        SlurmBackend(SlurmProfile(mode="elastic")).submit(job)
+    assert cancelled.read_text().strip() == "12"
+
+
+def test_both_jobs_are_taken_back_when_somebody_loses_patience_between_them(
+    says, tmp_path, monkeypatch
+):
+    says("sinfo", "main")
+    says("sbatch", "")
+    (tmp_path / "sbatch").write_text(
+        "#!/bin/bash\n[[ $* == *dependency* ]] && kill -INT $PPID && sleep 0.1\necho 12\n"
+    )
+    cancelled = says("scancel", "")
+    with pytest.raises(KeyboardInterrupt):
+        SlurmBackend(SlurmProfile(mode="elastic")).submit(replace(JOB, folder=tmp_path))
+    assert cancelled.read_text().strip() == "12"
+
+
+def say_head_and_workers(says, head: str) -> None:
+    says("scontrol", "")
+    tasks = [
+        record(id="14", state="RUNNING") + " ArrayJobId=13 ArrayTaskId=0",
+        record(id="13", state="PENDING") + " ArrayJobId=13 ArrayTaskId=1,3-5%2",
+    ]
+    path = Path(os.environ["PATH"].partition(":")[0]) / "scontrol"
+    body = f"case $4 in 13) printf '%s\\n' {shlex.join(tasks)};; *) echo {shlex.quote(head)};; esac"
+    path.write_text(f"#!/bin/bash\n{body}\n")
+
+
+def test_workers_that_outlive_their_head_keep_the_job_alive_so_that_it_can_be_cancelled(says):
+    say_head_and_workers(says, record(state="FAILED", code="1:0"))
+    found = SlurmBackend(SlurmProfile()).status("12+13")
+    assert (found.state, found.native) == (JobState.STOPPING, "FAILED")
+    asked = says("scancel", "")
+    SlurmBackend(SlurmProfile()).cancel("12+13", JOB.job_name, now=False)
+    assert asked.read_text().strip() == "12 13"
+
+
+def test_job_is_live_while_a_task_of_it_is_and_while_slurm_does_not_say(says):
+    say_head_and_workers(says, record(state="COMPLETED"))
+    assert is_live("13")
+    assert not is_live("12")
+    says("scontrol", "slurm_load_jobs error: Invalid job id specified", code=1)
+    assert not is_live("12")
+    says("scontrol", "slurm_load_jobs error: Unable to contact slurm controller", code=1)
+    assert is_live("12")
+
+
+def test_elastic_job_counts_its_workers(says):
+    say_head_and_workers(says, record())
+    assert (
+        SlurmBackend(SlurmProfile())
+        .status("12+13")
+        .detail.endswith("; workers: 1 running, 4 waiting")
+    )
+
+
+def test_time_left_is_none_without_a_limit(says):
+    says("squeue", "UNLIMITED")
+    assert time_left_s("12") is None
+    says("squeue", "1-02:03:04")
+    assert time_left_s("12") == seconds("1-02:03:04")

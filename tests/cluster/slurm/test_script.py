@@ -1,0 +1,127 @@
+"""The batch scripts: whole, and what is quoted or refused."""
+
+import dataclasses
+import itertools
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.backend import JobSpec
+from cluster.errors import ClusterError
+from cluster.profiles import SlurmProfile
+from cluster.slurm.backend import NEXT_SCRIPT, SlurmBackend
+from cluster.slurm.script import make_script
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
+JOB = JobSpec(
+    name="two-languages",
+    sweep_id="0123abcd",
+    folder=Path("/shared/results/jobs/two-languages/20260102-030405-000006"),
+    results="/shared/results",
+    sweep_json="{}",
+    plan_digest="89abcdef01234567",
+    cpus_per_trial=1,
+    gpus_per_trial=None,
+)
+PLAIN = {"python": "/opt/sparsweep/bin/python"}
+FULL = PLAIN | {
+    "partition": "gpu",
+    "account": "nlp",
+    "qos": "long",
+    "constraint": "a100|h100",
+    "nodes": 4,
+    "gpus_per_node": 8,
+    "gpu_type": "a100",
+    "cpus_per_gpu": 6,
+    "mem_gib_per_gpu": 32,
+    "time_limit": "1-12:00:00",
+    "setup": ["module load cuda/13", "export HF_HOME=/shared/cache"],
+    "extra": ["--exclusive", "--mail-type=FAIL"],
+}
+ELASTIC = PLAIN | {
+    "mode": "elastic",
+    "partition": "spot",
+    "head_partition": "cpu",
+    "head_time_limit": "7-0",
+    "workers": 16,
+}
+
+
+def script(job: JobSpec = JOB, **fields: object) -> str:
+    return make_script(job, SlurmProfile.model_validate(PLAIN | fields), "block")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"), [("plain", PLAIN), ("full", FULL), ("elastic", ELASTIC)]
+)
+def test_script_is_what_it_was(name, fields):
+    rendered = SlurmBackend(SlurmProfile.model_validate(fields)).render(JOB)
+    assert rendered == (GOLDEN / f"{name}.sbatch").read_text()
+
+
+def test_elastic_mode_has_two_scripts_and_its_head_no_gpu():
+    head, workers = (
+        SlurmBackend(SlurmProfile.model_validate(ELASTIC)).render(JOB).split(NEXT_SCRIPT)
+    )
+    assert "--gres" not in head
+    assert "#SBATCH --array=0-15" in workers.splitlines()
+    assert "#SBATCH --gres=gpu:1" in workers.splitlines()
+
+
+def test_nodes_without_gpus_are_not_asked_for_any():
+    assert "--gres" not in script(gpus_per_node=0)
+
+
+@pytest.mark.parametrize(
+    "folder", ["/shared/my results", "/shared/50 %", "/shared/" + "x" * 200, "/shared/$HOME;ls"]
+)
+def test_odd_folders_reach_the_command_as_they_are(folder):
+    text = script(dataclasses.replace(JOB, folder=Path(folder)))
+    words = shlex.split(text.partition("exec ")[2])
+    assert words[words.index("--folder") + 1] == folder
+    (output,) = [line for line in text.splitlines() if "--output" in line]
+    assert shlex.split(output)[1] == f"--output={folder.replace('%', '%%')}/%j.log"
+
+
+@pytest.mark.parametrize("character", ["'", '"', "\\", "\n", "\x07"])
+def test_folder_that_a_script_cannot_name_is_refused(character):
+    with pytest.raises(
+        ClusterError, match="results: .*a folder without quotes, backslashes and control characters"
+    ):
+        script(dataclasses.replace(JOB, folder=Path(f"/shared/a{character}b")))
+
+
+def test_time_limit_that_leaves_no_time_is_refused():
+    with pytest.raises(
+        ClusterError,
+        match="time_limit: 3 is not longer than stop_before_s, 180 s; .*give more time",
+    ):
+        script(time_limit="3")
+
+
+def test_trials_that_failed_are_tried_again_when_asked():
+    assert "--retry-failed" in script(dataclasses.replace(JOB, retry_failed=True))
+    assert "--retry-failed" not in script()
+
+
+def test_container_is_for_ray_and_driver_and_the_submitting_python_starts_them():
+    words = shlex.split(
+        script(container="/images/sparsweep.sqsh", container_mounts=["/data:/data"]).partition(
+            "exec "
+        )[2]
+    )
+    assert words[0] == sys.executable
+    assert words[words.index("--python") + 1] == PLAIN["python"]
+    assert words[words.index("--container") + 1] == "/images/sparsweep.sqsh"
+    mounts = [word for before, word in itertools.pairwise(words) if before == "--container-mount"]
+    assert mounts == ["/shared/results:/shared/results", "/tmp:/tmp", "/data:/data"]
+
+
+def test_no_secret_is_in_the_script(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t0k3n")
+    text = script()
+    assert "s3cr3t" not in text
+    assert "t0k3n" not in text

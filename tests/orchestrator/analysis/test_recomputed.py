@@ -1,0 +1,441 @@
+"""Every numeric table of an analysis again, by SQL over the raw files.
+
+Once of synthetic results with holes of all sorts, and once of the real ones of `make paper-mini`.
+"""
+
+from itertools import product
+
+import duckdb
+import numpy as np
+import pytest
+
+from orchestrator.analysis.analyze import analyze
+from orchestrator.analysis.bootstrap import Bootstrap
+from orchestrator.results.store import ResultStore
+from orchestrator.spec.languages import LANGUAGES
+from tests.benchmarks.analysis import make_results
+from tests.golden_results import unpack
+
+CODES = ("de", "en", "ja", "my", "sw", "yo")
+REAL_CODES = ("af", "en", "jv", "my", "sw", "yo")
+LEVEL = ("regime", "target_sparsity", "embedding_sparsity")
+
+
+def state_of(spec):
+    """Failed and planned trials of all sorts: dense, sparse, a whole cell, multilingual."""
+    place = (spec.language, spec.target_sparsity, spec.embedding_sparsity > 0)
+    if (*place, spec.seed) in {("yo", 0.9, True, 1), ("multilingual", 0.5, False, 0)}:
+        return "failed"
+    if place == ("my", 0.9, False) or (*place, spec.seed) in {
+        ("de", 0.0, False, 2),
+        ("sw", 0.5, True, 0),
+    }:
+        return "planned"
+    return "completed"
+
+
+@pytest.fixture(scope="module", params=["synthetic", "real"])
+def is_real(request):
+    return request.param == "real"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, is_real):
+    folder = tmp_path_factory.mktemp("results")
+    if is_real:
+        return unpack(folder)
+    make_results(
+        str(folder), CODES, sparsities=(0.5, 0.7, 0.9), num_sentences=40, state_of=state_of
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tables(folder):
+    found = analyze(ResultStore(str(folder)), bootstrap=Bootstrap(num_replicates=50))
+    return {table.name: table.rows.to_pylist() for table in found}
+
+
+@pytest.fixture(scope="module")
+def sql(folder, is_real):
+    """A connection with the raw tables, and `t`: a row a planned trial and language, with F1, delta
+    and relative."""
+    connection = duckdb.connect()
+    for name in ("trials", "scores", "robustness", "predictions", "sentences", "plans"):
+        connection.execute(f"create view {name} as from read_parquet('{folder}/{name}/*.parquet')")
+    codes = REAL_CODES if is_real else CODES
+    facts = [
+        (one.code, one.num_train, one.script, one.family)
+        for one in LANGUAGES.values()
+        if one.code in codes
+    ]
+    connection.execute(
+        "create table languages (language text, num_train int, script text, family text)"
+    )
+    connection.executemany("insert into languages values (?, ?, ?, ?)", facts)
+    connection.execute("""
+        create view f1 as
+        select trial_id, language, f1 from scores where split = 'test' and subset = 'all' and entity_type = 'micro'
+    """)
+    connection.execute("""
+        create table t as
+        select p.trial_id, r.dense_trial_id, p.regime, p.target_sparsity, p.embedding_sparsity, p.seed, l.language,
+               f.f1, f.f1 - d.f1 as delta, (f.f1 - d.f1) / d.f1 as relative
+        from plans p
+        join languages l on p.regime = 'multilingual' or p.language = l.language
+        left join trials r using (trial_id)
+        left join f1 f on f.trial_id = p.trial_id and f.language = l.language
+        left join f1 d on d.trial_id = r.dense_trial_id and d.language = l.language
+    """)
+    connection.execute("""
+        create table cells as
+        select regime, language, target_sparsity, embedding_sparsity, avg(f1) as f1_mean, stddev_samp(f1) as f1_std,
+               count(f1) as num_seeds, avg(delta) as delta_dense_mean, stddev_samp(delta) as delta_dense_std,
+               avg(relative) as relative_dense_mean, count(delta) as num_pairs, count(*) - count(f1) as num_holes
+        from t group by all
+    """)
+    connection.execute("""
+        create view groupings as
+        select language, 'all' as grouping, 'all' as "group" from languages
+        union all select language, 'script', script from languages
+        union all select language, 'family', family from languages
+        union all select language, 'tier', case when num_train <= 100 then 'up to 100'
+            when num_train <= 1000 then 'up to 1,000' when num_train <= 10000 then 'up to 10,000'
+            else 'over 10,000' end from languages
+    """)
+    return connection
+
+
+def query(sql, text):
+    found = sql.execute(text)
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def assert_same(rows, expected, key):
+    """Equal keys, and equal values in all columns expected."""
+    by_key = {tuple(row[name] for name in key): row for row in rows}
+    assert len(by_key) == len(rows) == len(expected) > 0
+    for row in expected:
+        found = by_key[tuple(row[name] for name in key)]
+        for name, value in row.items():
+            where = (name, *(row[one] for one in key))
+            assert found[name] == (
+                pytest.approx(value, abs=1e-12) if isinstance(value, float) else value
+            ), where
+
+
+def test_quality(tables, sql, is_real):
+    assert_same(tables["quality"], query(sql, "from cells"), (*LEVEL, "language"))
+    assert is_real or sum(row["num_holes"] for row in tables["quality"]) == 1 + 6 + 3 + 1 + 1
+
+
+GROUPS = """
+    select c.regime, g.grouping, g."group", c.target_sparsity, c.embedding_sparsity, avg(c.f1_mean) as f1_mean,
+           stddev_samp(c.f1_mean) as f1_std, count(c.f1_mean) as num_languages,
+           avg(c.delta_dense_mean) as delta_dense_mean, stddev_samp(c.delta_dense_mean) as delta_dense_std,
+           avg(c.relative_dense_mean) as relative_dense_mean, count(c.delta_dense_mean) as num_languages_compared,
+           count(*) - count(c.f1_mean) as num_languages_missing, any_value(n.num_trials) as num_trials,
+           any_value(n.num_trials_compared) as num_trials_compared, any_value(n.num_holes) as num_holes
+    from cells c join groupings g using (language)
+    join (
+        select regime, grouping, "group", target_sparsity, embedding_sparsity,
+               count(distinct trial_id) filter (f1 is not null) as num_trials,
+               count(distinct trial_id) filter (delta is not null) as num_trials_compared,
+               count(distinct trial_id) filter (f1 is null) as num_holes
+        from t join groupings using (language) group by all
+    ) n using (regime, grouping, "group", target_sparsity, embedding_sparsity)
+    group by all
+"""
+
+
+def test_groups(tables, sql):
+    expected = query(sql, GROUPS)
+    assert_same(tables["groups"], expected, (*LEVEL, "grouping", "group"))
+
+
+def test_worst(tables, sql):
+    text = f"""
+        with every as (
+            select regime, target_sparsity, embedding_sparsity, 'language' as kind, language as name, delta_dense_mean,
+                   relative_dense_mean, 1::int as num_languages, num_pairs as num_trials from cells
+            union all select regime, target_sparsity, embedding_sparsity, grouping, "group", delta_dense_mean,
+                   relative_dense_mean, num_languages_compared, num_trials_compared from ({GROUPS})
+                   where grouping <> 'all'
+        )
+        select *, count(delta_dense_mean) over place as num_compared, count(*) over place - num_compared as num_missing
+        from every where target_sparsity > 0
+        window place as (partition by regime, target_sparsity, embedding_sparsity, kind)
+        qualify row_number() over (
+            partition by regime, target_sparsity, embedding_sparsity, kind order by delta_dense_mean nulls last, name
+        ) = 1
+    """
+    assert_same(tables["worst"], query(sql, text), (*LEVEL, "kind"))
+
+
+def test_tally(tables, sql):
+    text = """
+        select regime, target_sparsity, embedding_sparsity, count(*) filter (delta_dense_mean > 0.01) as num_improved,
+               count(*) filter (abs(delta_dense_mean) <= 0.01) as num_held,
+               count(*) filter (delta_dense_mean < -0.01) as num_dropped,
+               count(*) filter (delta_dense_mean is null) as num_missing, count(delta_dense_mean) as num_languages
+        from cells where target_sparsity > 0 group by all
+    """
+    assert_same(tables["tally"], query(sql, text), LEVEL)
+
+
+def test_tolerance(tables, sql, is_real):
+    text = """
+        with measured as (
+            select *, if(embedding_sparsity > 0, 'pruned', 'dense') as embeddings,
+                   relative_dense_mean < -0.01 as is_over
+            from cells where target_sparsity > 0
+        ), limits as (
+            select regime, language, embeddings, min(target_sparsity) filter (is_over) as exceeded_at,
+                   count(relative_dense_mean) as num_sparsities,
+                   count(*) - count(relative_dense_mean) as num_sparsities_missing, sum(num_pairs)::int as num_trials
+            from measured group by all
+        )
+        select l.*, if(any_value(num_sparsities) > 0, coalesce(max(target_sparsity) filter (not is_over), 0), null)
+               as tolerated_sparsity,
+               arg_max(relative_dense_mean, target_sparsity) filter (not is_over) as relative_at_tolerated
+        from limits l left join measured m
+             on (m.regime, m.language, m.embeddings) = (l.regime, l.language, l.embeddings)
+             and m.target_sparsity < coalesce(exceeded_at, 1)
+        group by all
+    """
+    assert_same(tables["tolerance"], query(sql, text), ("regime", "language", "embeddings"))
+    assert is_real or {row["num_sparsities_missing"] for row in tables["tolerance"]} == {0, 1}
+
+
+EMBEDDINGS = """
+    select p.regime, p.language, p.target_sparsity, p.embedding_sparsity,
+           avg(p.f1) filter (d.f1 is not null) as f1_pruned_mean, avg(d.f1) filter (p.f1 is not null) as f1_dense_mean,
+           avg(p.f1 - d.f1) as delta_embeddings_mean, stddev_samp(p.f1 - d.f1) as delta_embeddings_std,
+           count(p.f1 - d.f1) as num_pairs, 3 - count(p.f1 - d.f1) as num_holes
+    from t p join t d using (regime, language, target_sparsity, seed)
+    where p.embedding_sparsity > 0 and d.embedding_sparsity = 0 group by all
+"""
+
+
+def test_embeddings(tables, sql):
+    assert_same(tables["embeddings"], query(sql, EMBEDDINGS), (*LEVEL, "language"))
+    overall = f"""
+        select regime, target_sparsity, embedding_sparsity, avg(delta_embeddings_mean) as delta_embeddings_mean,
+               stddev_samp(delta_embeddings_mean) as delta_embeddings_std,
+               count(delta_embeddings_mean) as num_languages from ({EMBEDDINGS}) group by all
+    """
+    assert_same(tables["embeddings_overall"], query(sql, overall), LEVEL)
+
+
+ROBUSTNESS = """
+    with perturbed as (
+        select trial_id, language, perturbation, avg(f1) as perturbed, count(f1) as draws,
+               bool_or(status = 'not_applicable') as is_excused
+        from robustness where entity_type = 'micro' group by all
+    ), v as (
+        select t.*, r.perturbation, r.perturbed, r.draws, t.f1 - r.perturbed as lost,
+               r.perturbed - d.perturbed as gained, (t.f1 - r.perturbed) - (df.f1 - d.perturbed) as more
+        from t join perturbed r using (trial_id, language)
+        left join perturbed d on d.trial_id = t.dense_trial_id and d.language = t.language
+             and d.perturbation = r.perturbation
+        left join f1 df on (df.trial_id, df.language) = (t.dense_trial_id, t.language)
+    )
+    select regime, language, target_sparsity, embedding_sparsity, perturbation, avg(f1) filter (lost is not null) as
+           f1_clean_mean, avg(perturbed) as f1_perturbed_mean, stddev_samp(perturbed) as f1_perturbed_std,
+           avg(lost) as drop_mean, avg(lost / nullif(f1, 0)) as relative_drop_mean, avg(gained) as delta_dense_mean,
+           avg(more) as delta_drop_mean, sum(draws)::int as num_draws, count(lost) as num_seeds,
+           count(more) as num_pairs
+    from v group by all
+"""
+
+
+def test_robustness(tables, sql, is_real):
+    run = [row for row in tables["robustness"] if row["status"] != "missing"]
+    assert_same(
+        [row for row in run if is_real or not is_of_missing_cell(row)],
+        query(sql, ROBUSTNESS),
+        (*LEVEL, "language", "perturbation"),
+    )
+    # What no trial has a score of is there, too, without numbers.
+    assert len(tables["robustness"]) == 3 * len(tables["quality"])
+    missing = [row for row in tables["robustness"] if row["status"] == "missing"]
+    excused = [row for row in tables["robustness"] if row["status"] == "not_applicable"]
+    assert {row["f1_perturbed_mean"] for row in (*missing, *excused)} == {None}
+    if is_real:
+        assert {(row["language"], row["perturbation"]) for row in excused} == {
+            ("my", "within_script")
+        }
+    else:
+        assert {(row["language"], row["target_sparsity"], row["num_holes"]) for row in missing} == {
+            ("my", 0.9, 3)
+        }
+        assert {row["reason"] for row in excused} == {"ja is alone", "my is alone"}
+
+
+def is_of_missing_cell(row):
+    return (row["regime"], row["language"], *(row[name] for name in LEVEL[1:])) == (
+        "monolingual",
+        "my",
+        0.9,
+        0.0,
+    )
+
+
+def test_robustness_overall(tables, sql):
+    names = (
+        "f1_clean_mean",
+        "f1_perturbed_mean",
+        "drop_mean",
+        "relative_drop_mean",
+        "delta_dense_mean",
+    )
+    means = ", ".join(f"avg({name}) as {name}" for name in (*names, "delta_drop_mean"))
+    text = f"""
+        select regime, target_sparsity, embedding_sparsity, perturbation, {means}, count(drop_mean) as num_languages,
+               count(delta_drop_mean) as num_languages_compared from ({ROBUSTNESS}) group by all
+    """
+    assert_same(tables["robustness_overall"], query(sql, text), (*LEVEL, "perturbation"))
+
+
+MODES = """
+    with pairs as (
+        select t.*, s.sentence, s.set_id, s.support, len(s.predicted) as words, s.predicted::text as sparse,
+               d.predicted::text as dense
+        from t join predictions s on (s.trial_id, s.language) = (t.trial_id, t.language)
+        join predictions d on (d.trial_id, d.set_id, d.sentence) = (t.dense_trial_id, s.set_id, s.sentence)
+    ), votes as (
+        select regime, language, target_sparsity, embedding_sparsity, set_id, sentence, support, words, side, sequence,
+               count(*) as num, min(seed) as first
+        from (unpivot pairs on sparse, dense into name side value sequence) group by all
+    ), modes as (
+        select *, count(*) filter (num = most) over place > 1 as is_tied
+        from (
+            select *, max(num) over (
+                partition by regime, language, target_sparsity, embedding_sparsity, sentence, side
+            ) as most from votes
+        )
+        window place as (partition by regime, language, target_sparsity, embedding_sparsity, sentence, side)
+        qualify row_number() over (
+            partition by regime, language, target_sparsity, embedding_sparsity, sentence, side order by num desc, first
+        ) = 1
+    )
+    select regime, language, target_sparsity, embedding_sparsity, set_id, sentence, any_value(support) as entities,
+           any_value(words) as words, count(distinct sequence) > 1 as is_pie, bool_or(is_tied) as is_tied
+    from modes group by all
+"""
+
+
+def test_disagreement(tables, sql, is_real):
+    text = f"""
+        select regime, language, target_sparsity, embedding_sparsity, count(*) filter (is_pie) as num_pies,
+               count(*) as num_sentences, avg(is_pie::int) as pie_share, count(*) filter (is_tied) as num_undecided
+        from ({MODES}) group by all
+    """
+    measured = [row for row in tables["disagreement"] if row["num_pairs"]]
+    expected = query(sql, text)
+    assert_same(measured, expected, (*LEVEL, "language"))
+    assert sum(row["num_undecided"] for row in expected) > 0
+    missing = [row for row in tables["disagreement"] if not row["num_pairs"]]
+    assert is_real or [
+        (row["language"], row["target_sparsity"], row["num_pies"]) for row in missing
+    ] == [("my", 0.9, None)]
+
+
+def test_share_that_dense_seeds_predict_differently(tables, sql):
+    text = """
+        select t.regime, t.language, avg((a.predicted <> b.predicted)::int) as share
+        from t join predictions a using (trial_id, language)
+        join t u on (u.regime, u.language, u.target_sparsity) = (t.regime, t.language, 0) and u.seed > t.seed
+        join predictions b on (b.trial_id, b.set_id, b.sentence) = (u.trial_id, a.set_id, a.sentence)
+        where t.target_sparsity = 0 group by all
+    """
+    shares = {(row["regime"], row["language"]): row["share"] for row in query(sql, text)}
+    whole = [row for row in tables["disagreement"] if row["num_pairs"] == 3]
+    for row in whole:
+        assert row["seed_share"] == pytest.approx(shares[row["regime"], row["language"]])
+    assert whole
+
+
+def test_pies_profile(tables, sql):
+    values = {
+        "words": "words",
+        "entities": "entities",
+        "unseen_entities": "num_unseen_entities",
+        "subwords_per_word": "num_subwords / words",
+    }
+    expected = []
+    for name, value in values.items():
+        text = f"""
+            select regime, m.language, target_sparsity, embedding_sparsity, '{name}' as property,
+                   avg({value}) filter (is_pie) as pies_mean, avg({value}) filter (not is_pie) as others_mean,
+                   pies_mean - others_mean as difference, count(*) filter (is_pie) as num_pies,
+                   count(*) filter (not is_pie) as num_others
+            from ({MODES}) m join sentences using (set_id, sentence) group by all
+        """
+        expected += query(sql, text)
+    assert_same(tables["pies_profile"], expected, (*LEVEL, "language", "property"))
+
+
+def test_changes_that_have_intervals(tables, sql, is_real):
+    text = """
+        select regime, language, target_sparsity, embedding_sparsity, avg(delta) as delta_mean,
+               count(delta) as num_pairs, 3 - count(delta) as num_holes from t where target_sparsity > 0 group by all
+    """
+    assert_same(tables["significance"], query(sql, text), (*LEVEL, "language"))
+    for row in tables["significance"]:
+        assert row["low"] is None or row["low"] <= row["delta_mean"] + 0.02
+    assert is_real or {row["num_sentences"] for row in tables["significance"]} == {40, None}
+
+
+def test_signed_ranks_and_their_corrections(tables, sql):
+    changes = f"""
+        select 'sparse - dense' as comparison, regime, target_sparsity, embedding_sparsity, language,
+               delta_dense_mean as change from cells where target_sparsity > 0
+        union all select 'pruned - dense embeddings', regime, target_sparsity, embedding_sparsity, language,
+               delta_embeddings_mean from ({EMBEDDINGS})
+    """
+    text = f"""
+        with ranked as (
+            select *, rank() over (partition by comparison, regime, target_sparsity, embedding_sparsity
+                                   order by abs(change)) as place from ({changes}) where abs(change) > 1e-12
+        ), medians as (
+            select comparison, regime, target_sparsity, embedding_sparsity, median(change) as median_change,
+                   count(change) as num_languages, count(*) - count(change) as num_languages_missing
+            from ({changes}) group by all
+        )
+        select medians.*,
+               least(coalesce(sum(place) filter (change > 0), 0), coalesce(sum(place) filter (change < 0), 0))::double
+               as statistic, count(*) as num_changed
+        from ranked join medians using (comparison, regime, target_sparsity, embedding_sparsity) group by all
+    """
+    rows = query(sql, text)
+    for row in rows:
+        num_changed = row.pop("num_changed")  # a language without any change has no sign
+        row |= {"p": exact_p(row["statistic"], num_changed), "p_least": 2 / 2**num_changed}
+    for family in {(row["comparison"], row["regime"]) for row in rows}:
+        members = sorted(
+            (row for row in rows if (row["comparison"], row["regime"]) == family),
+            key=lambda row: row["p"],
+        )
+        number, so_far = len(members), 0.0
+        for place, row in enumerate(members):
+            so_far = max(so_far, min(1.0, (number - place) * row["p"]))
+            later = [
+                min(1.0, number / (1 + at) * other["p"])
+                for at, other in enumerate(members)
+                if at >= place
+            ]
+            row |= {"p_holm": so_far, "p_bh": min(later), "num_tests": number}
+    assert_same(
+        [row for row in tables["tests"] if row["p"] is not None], rows, ("comparison", *LEVEL)
+    )
+
+
+def exact_p(statistic, number):
+    """Two-sided p of Wilcoxon's statistic without ties, from all ways that signs can fall."""
+    sums = [
+        sum(rank for rank, sign in enumerate(signs, 1) if sign)
+        for signs in product((0, 1), repeat=number)
+    ]
+    return min(1.0, 2 * np.mean(np.array(sums) <= statistic))

@@ -1,0 +1,222 @@
+import io
+import os
+import socket
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+from rich.console import Console
+
+from cluster.node.machine import usable_cpus
+from orchestrator.cli.doctor import (
+    Finding,
+    examine,
+    examine_devices,
+    examine_disk,
+    examine_git,
+    examine_hub,
+    examine_kernels,
+    examine_machine,
+    examine_package,
+    examine_python,
+    examine_ray,
+    render,
+)
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+
+
+@pytest.fixture
+def answering_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_every_remedy_belongs_to_something_that_is_not_ok():
+    findings = examine()
+    assert all(bool(finding.remedy) != finding.is_ok for finding in findings)
+    assert all(finding.value for finding in findings)
+
+
+def test_everything_that_a_sweep_depends_on_is_looked_at():
+    found = {finding.name: finding for finding in examine()}
+    assert {"python", "ray", "torch", "transformers", "datasets", "seqeval", "pyarrow"} <= set(
+        found
+    )
+    assert {
+        "cpu cores",
+        "memory",
+        "disk here",
+        "disk of the cache",
+        "git",
+        "hugging face hub",
+    } <= set(found)
+    assert found["transformers"].value.startswith(version("transformers"))
+
+
+@pytest.mark.parametrize("accepted", [(3, 11, 0), (3, 13, 9)])
+def test_a_tested_python_is_ok(accepted):
+    assert examine_python(accepted).is_ok
+
+
+@pytest.mark.parametrize("refused", [(3, 10, 14), (3, 14, 0)])
+def test_another_python_is_refused_with_those_that_are_tested(refused):
+    finding = examine_python(refused)
+    assert not finding.is_ok
+    assert finding.value == ".".join(map(str, refused))
+    assert "3.11, 3.12 or 3.13" in finding.remedy
+
+
+def test_an_installed_package_is_named_with_its_version():
+    assert examine_package(Requirement("pyarrow")) == Finding("pyarrow", version("pyarrow"))
+
+
+def test_a_missing_package_comes_with_the_command_that_installs_it():
+    finding = examine_package(Requirement("nonesuch[extra]>=1.2; python_version >= '3.11'"))
+    assert (finding.is_ok, finding.value) == (False, "not installed")
+    assert finding.remedy.endswith("-m pip install 'nonesuch[extra]>=1.2'")
+
+
+def test_a_package_out_of_range_is_refused_with_what_is_needed():
+    finding = examine_package(Requirement("pyarrow<2"))
+    assert not finding.is_ok
+    assert finding.value == f"{version('pyarrow')}, needed is <2"
+    assert finding.remedy.endswith("-m pip install 'pyarrow<2'")
+
+
+@without_gpu
+def test_a_machine_without_gpus_runs_trials_on_cpu_workers(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert examine_devices() == [Finding("gpus", "none: trials run on CPU workers")]
+
+
+@without_gpu
+def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, tmp_path):
+    (tmp_path / "nvidia-smi").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = examine_devices()
+    assert not finding.is_ok
+    assert torch.__version__ in finding.value
+    assert "pytorch.org" in finding.remedy
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_gpus_are_named_with_their_memory():
+    findings = examine_devices()
+    assert len(findings) == torch.cuda.device_count()
+    assert all(
+        torch.cuda.get_device_name(index) in finding.value for index, finding in enumerate(findings)
+    )
+
+
+def test_kernels_of_the_device_are_named():
+    assert examine_kernels() == Finding(
+        "kernels", "triton" if torch.cuda.is_available() else "numba"
+    )
+
+
+def test_kernels_that_cannot_be_imported_are_told_with_the_way_out(monkeypatch):
+    for module in ("workers.kernels.numba_cpu", "workers.kernels.triton_gpu"):
+        monkeypatch.setitem(sys.modules, module, None)  # as where their compiler is not installed
+    finding = examine_kernels()
+    assert not finding.is_ok
+    assert "pruning.kernels=reference" in finding.remedy
+
+
+def test_only_usable_cores_are_counted():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        cores = examine_machine()[0]
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cores.value.split()[0] == "1"
+    assert (os.cpu_count() == 1) or f"of {os.cpu_count()}" in cores.value
+    assert examine_machine()[0].value.split()[0] == str(usable_cpus())
+
+
+def test_a_folder_that_is_yet_to_be_made_counts_with_the_disk_it_will_be_on(tmp_path):
+    finding = examine_disk("disk", tmp_path / "not" / "yet")
+    assert f"free at {tmp_path}/not/yet" in finding.value
+    assert not (tmp_path / "not").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/sys").is_dir(), reason="needs a disk that is always full")
+def test_a_full_disk_is_refused_with_what_is_needed():
+    finding = examine_disk("disk here", Path("/proc/sys"))
+    assert not finding.is_ok
+    assert finding.remedy
+
+
+@pytest.mark.parametrize("address", [None, "", "local"])
+def test_without_an_address_a_private_ray_is_used(address):
+    assert examine_ray(address) == Finding("ray", "a private local Ray would be started")
+
+
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_a_cluster_that_answers_would_be_used(answering_port, prefix):
+    finding = examine_ray(f"{prefix}127.0.0.1:{answering_port}")
+    assert finding.is_ok
+    assert f"127.0.0.1:{answering_port} would be used" in finding.value
+
+
+def test_a_cluster_that_does_not_answer_is_refused_with_a_way_out():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    finding = examine_ray(f"127.0.0.1:{port}")
+    assert not finding.is_ok
+    assert f"RAY_ADDRESS=127.0.0.1:{port} would be used, but does not answer" in finding.value
+    assert "with RAY_ADDRESS unset" in finding.remedy
+
+
+@pytest.mark.parametrize("address", ["head-node", "10.0.0.1:", ":6379", "127.0.0.1:99999"])
+def test_an_address_that_cannot_be_one_is_refused(address):
+    finding = examine_ray(address)
+    assert not finding.is_ok
+    assert f"RAY_ADDRESS={address}" in finding.value
+
+
+def test_a_sweep_runs_without_git_but_is_told_what_it_lacks(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert examine_git() == Finding(
+        "git", "not found: results will not name the commit that made them"
+    )
+
+
+def test_offline_mode_is_named_with_the_variable_that_sets_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "true")
+    assert "offline (HF_HUB_OFFLINE=true)" in examine_hub().value
+    assert f"cache {tmp_path}/hub, which does not exist: only local corpora" in examine_hub().value
+    (tmp_path / "hub").mkdir()
+    assert examine_hub().value.endswith(f"cache {tmp_path}/hub")
+
+
+def test_a_variable_set_to_no_leaves_the_hub_online(monkeypatch):
+    for name in ("HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert examine_hub().value.startswith("online; ")
+
+
+def test_the_table_marks_what_is_wrong_and_says_what_to_do():
+    text = io.StringIO()
+    console = Console(file=text, width=60, color_system=None)
+    console.print(
+        render(
+            [
+                Finding("torch", "2.13.0"),
+                Finding("ray", "[b]old[/b]", False, "run: pip install 'ray[tune]>=2'"),
+            ]
+        )
+    )
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    assert lines == [
+        "ok  torch  2.13.0",
+        "NO  ray    [b]old[/b]",
+        "           run: pip install 'ray[tune]>=2'",
+    ]

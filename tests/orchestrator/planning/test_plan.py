@@ -1,0 +1,467 @@
+"""From sweep to trials: the grid, its order, what is left, and what is refused before anything
+runs."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.errors import SpecError
+from orchestrator.planning.plan import make_plan, plan_digest, trials_left
+from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
+
+
+def sweep(**changes) -> SweepSpec:
+    fields = {
+        "name": "tiny",
+        "results": "out",
+        "languages": ["en", "ka"],
+        "sparsities": [0.0, 0.5],
+        "seeds": [0, 1],
+        "corpus": {"kind": "synthetic"},
+        "model": {"name": "builtin:small-bert", "init": "random"},
+    }
+    return SweepSpec(**fields | changes)
+
+
+def make_corpus(folder, num_train: int) -> None:
+    for split, size in (("train", num_train), ("validation", 3), ("test", 3)):
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            pa.table({"tokens": [["a"]] * size, "ner_tags": [[0]] * size}),
+            folder / f"{split}.parquet",
+        )
+
+
+def test_plan_is_the_whole_grid_longest_first():
+    planned = make_plan(sweep(languages=["ka", "en"]))
+    grid = [(trial.spec.language, trial.spec.target_sparsity, trial.spec.seed) for trial in planned]
+    assert grid[:4] == [("en", 0.0, 0), ("en", 0.0, 1), ("en", 0.5, 0), ("en", 0.5, 1)]
+    assert len(set(grid)) == 8
+    costs = [trial.cost for trial in planned]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_cost_counts_training_and_a_third_for_scoring():
+    trial = make_plan(
+        sweep(languages=["ka"], sparsities=[0.0], seeds=[0], training={"num_epochs": 3})
+    )[0]
+    assert trial.cost == pytest.approx(3 * 100 + (100 + 100) / 3)
+    steps = {"training": {"num_steps": 5, "batch_size": 4}, "evaluation": {"splits": ["test"]}}
+    trial = make_plan(sweep(languages=["ka"], sparsities=[0.0], seeds=[0], **steps))[0]
+    assert trial.cost == pytest.approx(20 + 100 / 3)
+
+
+def test_cost_counts_each_perturbed_set_that_there_is():
+    robustness = {
+        "perturbations": ["within_language", "within_script"],
+        "draws": 2,
+    }  # Georgian has no script partner
+    settings = {"training": {"num_steps": 5, "batch_size": 4}, "evaluation": {"splits": ["test"]}}
+    trial = make_plan(
+        sweep(languages=["ka"], sparsities=[0.0], seeds=[0], robustness=robustness, **settings)
+    )[0]
+    assert trial.cost == pytest.approx(20 + (100 + 2 * 100) / 3)
+
+
+def test_adding_a_language_a_seed_or_a_sparsity_leaves_the_other_trials_as_they_are():
+    before = {trial.trial_id for trial in make_plan(sweep())}
+    more = make_plan(
+        sweep(languages=["en", "ka", "zh"], seeds=[0, 1, 2], sparsities=[0.0, 0.5, 0.9])
+    )
+    assert before < {trial.trial_id for trial in more}
+
+
+def test_epochs_do_not_matter_where_steps_are_given():
+    def ids(**training):
+        return [trial.trial_id for trial in make_plan(sweep(training=training))]
+
+    assert ids(num_steps=5, num_epochs=3) == ids(num_steps=5, num_epochs=4)
+    assert ids(num_epochs=3) != ids(num_epochs=4)
+
+
+def test_what_is_left_is_the_plan_minus_the_results():
+    planned = make_plan(sweep())
+    statuses = {
+        planned[0].trial_id: "completed",
+        planned[1].trial_id: "failed",
+        "another sweep's": "completed",
+    }
+    assert trials_left(planned, statuses) == planned[2:]
+    assert trials_left(planned, statuses, retry_failed=True) == planned[1:]
+
+
+def test_digest_tells_plans_of_other_trials_apart_and_nothing_else():
+    planned = make_plan(sweep())
+    assert (
+        plan_digest(planned)
+        == plan_digest(planned[::-1])
+        == plan_digest(make_plan(sweep(name="renamed")))
+    )
+    assert re.fullmatch("[0-9a-f]{16}", plan_digest(planned))
+    assert (
+        len(
+            {
+                plan_digest(plan)
+                for plan in (planned, planned[1:], make_plan(sweep(seeds=[0, 2])), [])
+            }
+        )
+        == 4
+    )
+
+
+def test_corpus_folder_may_move(tmp_path):
+    def ids(path):
+        model = {"name": "some/encoder"}
+        return [
+            t.trial_id
+            for t in make_plan(sweep(corpus={"kind": "path", "path": str(path)}, model=model))
+        ]
+
+    for place in ("here", "there"):
+        for language in ("en", "ka"):
+            make_corpus(tmp_path / place / language, num_train=5)
+    assert ids(tmp_path / "here") == ids(tmp_path / "there")
+
+
+def test_limits_lower_the_cost(tmp_path):
+    make_corpus(tmp_path / "en", num_train=50)
+    corpus = {
+        "kind": "path",
+        "path": str(tmp_path),
+        "max_train_sentences": 10,
+        "max_eval_sentences": 1,
+    }
+    trial = make_plan(sweep(languages=["en"], corpus=corpus, model={"name": "some/encoder"}))[0]
+    assert trial.cost == pytest.approx(10 * 10 + 2 / 3)
+
+
+def test_unknown_languages_are_refused():
+    with pytest.raises(SpecError, match="'xx'"):
+        make_plan(sweep(languages=["xx"], corpus={"kind": "hub"}, model={"name": "some/encoder"}))
+    with pytest.raises(SpecError, match="'sw' is not in the synthetic corpus"):
+        make_plan(sweep(languages=["sw"]))
+
+
+def test_bad_corpus_is_refused_at_planning(tmp_path):
+    corpus = {"kind": "path", "path": str(tmp_path)}
+    with pytest.raises(SpecError, match="'en' has no folder in"):
+        make_plan(sweep(corpus=corpus, model={"name": "some/encoder"}))
+    make_corpus(tmp_path / "en", num_train=0)
+    with pytest.raises(SpecError, match=r"train.parquet.*(no sentences|expected lists)"):
+        make_plan(sweep(corpus=corpus, model={"name": "some/encoder"}))
+
+
+@pytest.mark.parametrize(
+    ("files", "init", "message"),
+    [
+        ([], "pretrained", "has no config.json"),
+        (["config.json"], "pretrained", "has no tokenizer; expected tokenizer.json or"),
+        (
+            ["config.json", "tokenizer.json"],
+            "pretrained",
+            "has no weights .* set model.init=random",
+        ),
+    ],
+)
+def test_incomplete_model_folder_is_refused(tmp_path, files, init, message):
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(SpecError, match=message):
+        make_plan(sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path), "init": init}))
+
+
+def test_model_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="nowhere' is not a folder"):
+        make_plan(sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path / "nowhere")}))
+
+
+def test_weights_count_for_pretrained_models_only(tmp_path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+
+    def first_id(init: str) -> str:
+        return make_plan(
+            sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path), "init": init})
+        )[0].trial_id
+
+    before = first_id("random"), first_id("pretrained")
+    (tmp_path / "model.safetensors").write_text("other weights")
+    assert first_id("random") == before[0]
+    assert first_id("pretrained") != before[1]
+
+
+def test_planning_needs_neither_torch_nor_ray():
+    code = (
+        "import sys, json; from orchestrator.spec.sweep_spec import load_sweep_spec;"
+        "from orchestrator.planning.plan import make_plan;"
+        "make_plan(load_sweep_spec('smoke'));"
+        "print(json.dumps([m for m in ('torch', 'ray', 'transformers', 'faker', 'datasets') if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_who_computes_changes_no_trial_and_what_is_pruned_does():
+    def ids(*settings: str) -> list[str]:
+        return [
+            trial.trial_id
+            for trial in make_plan(load_sweep_spec("smoke", ["results=unused", *settings]))
+        ]
+
+    assert ids("pruning.kernels=reference") == ids()
+    shadow = ids("pruning.semantics=dense_shadow")
+    assert len(set(ids()) & set(shadow)) == 8, "the dense trials, and they alone, are shared"
+
+
+# Regimes, embeddings, pruning axes, perturbed test sets
+
+
+def specs(**changes):
+    return [trial.spec for trial in make_plan(sweep(**changes))]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_trials", "num_languages"),
+    [("paper-mono", 1800, 40), ("paper-multi", 45, 40), ("xtreme-dense", 120, 40)],
+)
+def test_sweeps_of_the_paper_have_its_trials(name, num_trials, num_languages):
+    planned = [trial.spec for trial in make_plan(load_sweep_spec(name))]
+    assert len(planned) == num_trials
+    assert len({code for spec in planned for code in spec.languages}) == num_languages
+    assert {spec.corpus.kind for spec in planned} == {"hub"}
+    assert {spec.seed for spec in planned} == {0, 1, 2}
+    cells = {(spec.target_sparsity, spec.embedding_sparsity) for spec in planned}
+    levels = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98] if name.startswith("paper") else []
+    assert cells == {(0.0, 0.0)} | {
+        (level, embedding) for level in levels for embedding in (0.0, level)
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["paper-mono", "paper-multi", "xtreme-dense", "paper-mini-mono", "paper-mini-multi"]
+)
+def test_sweeps_of_the_hub_run_on_a_folder_by_naming_it(name, tmp_path):
+    for language in ("sw", "yo"):
+        make_corpus(tmp_path / language, num_train=5)
+    overrides = [f"corpus.path={tmp_path}", "languages=[sw, yo]"]
+    planned = [trial.spec for trial in make_plan(load_sweep_spec(name, overrides))]
+    assert {(spec.corpus.kind, spec.corpus.path) for spec in planned} == {("path", str(tmp_path))}
+
+
+def test_multilingual_trials_have_all_languages_whatever_their_order():
+    together = specs(regime="multilingual", languages=["ka", "en"])
+    assert {spec.languages for spec in together} == {("en", "ka")}
+    assert len(together) == 2 * 2
+    assert {spec.training.sampling for spec in together} == {"proportional"}
+    again = specs(regime="multilingual", languages=["en", "ka"])
+    assert [spec.trial_id() for spec in again] == [spec.trial_id() for spec in together]
+    assert {spec.training.sampling for spec in specs()} == {None}
+
+
+def test_multilingual_trials_on_a_folder_have_a_fingerprint_of_all_files(tmp_path):
+    for language, num_train in (("en", 5), ("ka", 4)):
+        make_corpus(tmp_path / language, num_train)
+    corpus, model = {"kind": "path", "path": str(tmp_path)}, {"name": "some/encoder"}
+
+    def fingerprints(**changes) -> set:
+        return {spec.corpus.fingerprint for spec in specs(corpus=corpus, model=model, **changes)}
+
+    before = fingerprints(regime="multilingual")
+    assert len(before) == 1
+    assert not before & fingerprints(regime="monolingual")
+    make_corpus(tmp_path / "ka", num_train=6)
+    assert fingerprints(regime="multilingual") != before
+
+
+def test_embeddings_are_an_axis_and_the_same_target_is_the_same_trial():
+    targets = [
+        (spec.target_sparsity, spec.embedding_sparsity)
+        for spec in specs(
+            languages=["en"],
+            seeds=[0],
+            sparsities=[0.0, 0.5, 0.9],
+            pruning={"embedding_sparsity": ["off", "same", 0.5]},
+        )
+    ]
+    assert targets == [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.9, 0.0), (0.9, 0.9), (0.9, 0.5)]
+
+
+def test_settings_that_have_no_effect_do_not_tell_trials_apart():
+    def ids(**pruning) -> list[str]:
+        return [spec.trial_id() for spec in specs(pruning=pruning)]
+
+    assert ids(sparsity_schedule="one_shot", begin=0.5) == ids(
+        sparsity_schedule="one_shot", begin=0.5, update_every_steps=3
+    )
+    assert ids(sparsity_schedule="constant") != ids(sparsity_schedule="one_shot")
+    (pruning,) = {
+        spec.pruning for spec in specs(sparsities=[0.5], pruning={"sparsity_schedule": "constant"})
+    }
+    assert (pruning.begin, pruning.end) == (0.0, 0.0)
+
+
+def test_n_of_m_prunes_each_layer_by_itself_without_being_told():
+    (pruning,) = {
+        spec.pruning
+        for spec in specs(sparsities=[0.5], pruning={"granularity": "n_of_m", "n_of_m": [2, 4]})
+    }
+    assert (pruning.scope, pruning.n_of_m) == ("layer", (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("pruning", "message"),
+    [
+        (
+            {"sparsity_schedule": "constant", "begin": 0.2},
+            r"pruning.begin: 0.2 with sparsity_schedule constant",
+        ),
+        (
+            {"sparsity_schedule": "one_shot", "end": 0.9},
+            r"pruning.end: 0.9 with sparsity_schedule one_shot",
+        ),
+        (
+            {"sparsity_schedule": "constant", "saliency": "movement"},
+            r"saliency: movement with sparsity_schedule constant; its masks are fixed before the first gradient",
+        ),
+        ({"granularity": "n_of_m"}, r"pruning.n_of_m: missing with granularity n_of_m"),
+        (
+            {"n_of_m": [1, 4], "granularity": "n_of_m"},
+            r"n_of_m: 1 of 4 is sparsity 0.75 and the target is 0.5",
+        ),
+        (
+            {"scope": "global", "n_of_m": [2, 4], "granularity": "n_of_m"},
+            r"pruning.scope: global with granularity n_of",
+        ),
+        (
+            {"block_shape": [4, 4]},
+            r"pruning.block_shape: \[4, 4\] with granularity unstructured; leave it out",
+        ),
+        ({"include": ["("]}, r"pruning.include: '\(' is no regular expression"),
+        (
+            {"saliency": "random", "semantics": "dense_shadow"},
+            r"pruning.saliency: random with semantics dense_shadow",
+        ),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused_with_the_reason(pruning, message):
+    with pytest.raises(SpecError, match=message):
+        make_plan(sweep(pruning=pruning))
+
+
+def pools(**changes) -> dict[tuple[str, str], tuple[str, ...]]:
+    asked = {"perturbations": ["within_language", "within_script", "within_family"]}
+    found = {}
+    for spec in specs(robustness=asked | changes.pop("robustness", {}), **changes):
+        found |= {(pool.language, pool.perturbation): pool.donors for pool in spec.robustness.pools}
+    return found
+
+
+def test_donors_share_script_or_family_and_a_pool_may_be_empty():
+    found = pools(
+        languages=["el", "yo", "ka"], corpus={"kind": "hub"}, model={"name": "some/encoder"}
+    )
+    assert found["el", "within_language"] == ("el",)
+    assert found["el", "within_script"] == ()
+    assert {"de", "hi", "fa"} < set(found["el", "within_family"])
+    assert found["yo", "within_family"] == ("sw",)
+    assert {"sw", "vi", "tr"} < set(found["yo", "within_script"])
+    assert (found["ka", "within_script"], found["ka", "within_family"]) == ((), ())
+
+
+def test_why_a_pool_is_empty_is_told():
+    (spec,) = specs(
+        languages=["ka"],
+        sparsities=[0.0],
+        seeds=[0],
+        robustness={"perturbations": ["within_script"]},
+    )
+    assert (
+        spec.robustness.pools[0].reason == "no other language of the corpus shares its script, Geor"
+    )
+
+
+def test_donors_may_be_listed():
+    found = pools(languages=["en"], robustness={"donors": ["id", "ka"]})
+    assert (found["en", "within_script"], found["en", "within_family"]) == (("id",), ())
+    with pytest.raises(
+        SpecError, match=r"robustness.donors: 'xx' is no language whose script and family are known"
+    ):
+        pools(robustness={"donors": ["xx"]})
+
+
+def test_donors_that_are_not_there_are_refused_by_that_name(tmp_path):
+    with pytest.raises(
+        SpecError, match=r"robustness.donors: the corpus has no train split of 'sw'; it has .*ka"
+    ):
+        pools(robustness={"donors": ["sw"]})
+    make_corpus(tmp_path / "sw", num_train=5)
+    (tmp_path / "id").mkdir()  # has nothing, and is asked for nothing
+    on_folder = {
+        "corpus": {"kind": "path", "path": str(tmp_path)},
+        "model": {"name": "some/encoder"},
+    }
+    assert pools(languages=["sw"], **on_folder)["sw", "within_script"] == ()
+    (tmp_path / "id" / "train.parquet").write_bytes(b"garbage")
+    with pytest.raises(
+        SpecError, match=r"robustness.donors: .*id/train.parquet: not a readable Parquet file"
+    ):
+        pools(languages=["sw"], **on_folder)
+
+
+def test_an_empty_pool_of_listed_donors_says_so():
+    asked = {"perturbations": ["within_script"], "donors": ["ka"]}
+    (spec,) = specs(languages=["en"], sparsities=[0.0], seeds=[0], robustness=asked)
+    assert spec.robustness.pools[0].reason == "none of robustness.donors shares its script, Latn"
+
+
+def test_other_donors_are_other_trials_that_can_be_told_apart():
+    def fingerprints(donors: list[str] | None) -> set[str | None]:
+        asked = {"perturbations": ["within_script"], "donors": donors}
+        return {
+            spec.robustness.donor_fingerprint for spec in specs(languages=["en"], robustness=asked)
+        }
+
+    assert len(fingerprints(None) | fingerprints(["de"]) | fingerprints(["de", "fr"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"evaluation": {"splits": ["test", "validation"]}}, {}),
+        ({"evaluation": {"predictions": ["perturbed", "test"]}}, {}),
+        (
+            {"evaluation": {"splits": ["validation"]}},
+            {"evaluation": {"splits": ["validation"], "predictions": []}},
+        ),
+        (
+            {"robustness": {"perturbations": ["within_script", "within_language"]}},
+            {"robustness": {"perturbations": ["within_language", "within_script"]}},
+        ),
+    ],
+)
+def test_order_and_what_is_not_scored_do_not_tell_trials_apart(one, other):
+    assert [spec.trial_id() for spec in specs(**one)] == [
+        spec.trial_id() for spec in specs(**other)
+    ]
+
+
+def test_files_of_donors_are_part_of_a_trial(tmp_path):
+    for language in ("sw", "yo", "ka", "xx"):
+        make_corpus(tmp_path / language, num_train=5)
+    corpus, model = {"kind": "path", "path": str(tmp_path)}, {"name": "some/encoder"}
+
+    def first_id(language: str) -> str:
+        asked = {"perturbations": ["within_script"]}
+        return specs(languages=[language], corpus=corpus, model=model, robustness=asked)[
+            0
+        ].trial_id()
+
+    before = {language: first_id(language) for language in ("sw", "ka", "xx")}
+    make_corpus(tmp_path / "yo", num_train=6)  # shares its script with sw only
+    assert first_id("sw") != before["sw"]
+    assert (first_id("ka"), first_id("xx")) == (before["ka"], before["xx"])

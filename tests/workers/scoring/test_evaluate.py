@@ -1,0 +1,300 @@
+"""Entities and scores against numbers worked by hand and against seqeval; what of a split was met
+in training."""
+
+import itertools
+
+import numpy as np
+import pytest
+from seqeval.metrics import classification_report
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB2
+
+from tests.workers.data.test_corpus import path_corpus
+from workers.data.corpus import LABEL_OF_TAG, Sentences, load_sentences, load_table
+from workers.data.entities import (
+    find_entities,
+    flatten,
+    flatten_labels,
+    flatten_table,
+    sentence_facts,
+)
+from workers.scoring.evaluate import count_entities, not_applicable, score, score_perturbed
+from workers.tags import ENTITY_TYPES, TAGS
+from workers.trial import SUBSETS, DonorPool
+
+GOLD = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "I-ORG", "I-ORG"], ["O", "O"]]
+FOUND = [["B-PER", "I-PER", "O", "B-ORG"], ["B-ORG", "I-ORG", "O"], ["O", "B-LOC"]]
+MATCHINGS = pytest.mark.parametrize("matching", ["strict", "lenient"])
+
+
+def rows_of(scores, subset="all"):
+    return {row.entity_type: row for row in scores if row.subset == subset}
+
+
+def score_all(gold, found, matching="strict"):
+    counts = count_entities(gold, found, matching)
+    return rows_of(score("sw", "test", counts, np.zeros(len(gold), bool)))
+
+
+def random_tags(seed: int) -> list[list[str]]:
+    rng = np.random.default_rng(seed)
+    return [[TAGS[i] for i in rng.integers(0, 7, rng.integers(1, 9))] for _ in range(300)]
+
+
+def with_errors(gold, fraction: float, seed: int) -> list[list[str]]:
+    rng = np.random.default_rng(seed)
+    return [
+        [TAGS[rng.integers(7)] if rng.random() < fraction else tag for tag in tags] for tags in gold
+    ]
+
+
+def tags_of(sentences: Sentences) -> list[list[str]]:
+    return [[TAGS[label] for label in labels] for labels in sentences.labels]
+
+
+def found_by_seqeval(tags) -> list[tuple[int, str, int, int]]:
+    """(sentence, type, first word, last word)"""
+    return [(number, *entity) for number, one in enumerate(tags) for entity in get_entities(one)]
+
+
+def found_by_us(tags) -> list[tuple[int, str, int, int]]:
+    labels, offsets = flatten_labels([LABEL_OF_TAG[tag] for tag in one] for one in tags)
+    found = find_entities(labels, offsets)
+    begins = offsets[found.sentence]
+    columns = (found.sentence, found.kind, found.start - begins, found.end - 1 - begins)
+    return [
+        (s, ENTITY_TYPES[k], a, b)
+        for s, k, a, b in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def test_gold_entities_are_those_of_seqeval_in_every_sequence_of_up_to_four_tags():
+    tags = [list(one) for size in range(1, 5) for one in itertools.product(TAGS, repeat=size)]
+    assert found_by_us(tags) == found_by_seqeval(tags)
+
+
+@pytest.mark.parametrize(
+    "language", ["ja", "zh", "sw"]
+)  # the first two have I- tags that continue nothing
+def test_gold_entities_are_those_of_seqeval_in_real_text(language, wikiann):
+    corpus = path_corpus(wikiann, max_eval_sentences=3000)
+    gold = tags_of(load_sentences(corpus, language, "test"))
+    for tags in (gold, with_errors(gold, 0.1, seed=1)):
+        assert found_by_us(tags) == found_by_seqeval(tags)
+
+
+def test_scores_worked_by_hand():
+    rows = score_all(GOLD, FOUND)
+    assert (rows["PER"].precision, rows["PER"].recall, rows["PER"].f1) == (1.0, 1.0, 1.0)
+    assert (rows["ORG"].num_predicted, rows["ORG"].support, rows["ORG"].num_correct) == (2, 1, 0)
+    assert rows["ORG"].f1 == 0.0
+    micro = rows["micro"]  # three true, four found, one right
+    assert (micro.precision, micro.recall, micro.f1) == (1 / 4, 1 / 3, 2 / 7)
+    assert (micro.language, micro.split, micro.num_sentences) == ("sw", "test", 3)
+
+
+def test_entities_are_counted_in_their_sentence():
+    counts = count_entities(GOLD, FOUND, "strict")
+    assert counts.support.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    assert counts.num_predicted.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert counts.num_correct.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_an_entity_with_the_right_words_and_another_type_is_wrong():
+    counts = count_entities([["B-PER", "I-PER"]], [["B-ORG", "I-ORG"]], "strict")
+    assert counts.num_correct.sum() == 0
+
+
+def test_seen_and_unseen_sentences_are_scored_apart():
+    rows = score(
+        "sw", "test", count_entities(GOLD, FOUND, "strict"), np.array([True, False, False])
+    )
+    assert [(row.subset, row.entity_type) for row in rows] == [
+        (subset, entity_type) for subset in SUBSETS for entity_type in (*ENTITY_TYPES, "micro")
+    ]
+    seen, unseen = (rows_of(rows, subset)["micro"] for subset in ("seen", "unseen"))
+    assert (seen.num_sentences, seen.support, seen.num_predicted, seen.num_correct) == (1, 2, 2, 1)
+    assert (seen.precision, seen.recall, seen.f1) == (1 / 2, 1 / 2, 1 / 2)
+    assert (unseen.num_sentences, unseen.support, unseen.num_predicted, unseen.num_correct) == (
+        2,
+        1,
+        2,
+        0,
+    )
+    assert (unseen.precision, unseen.recall, unseen.f1) == (0.0, 0.0, 0.0)
+
+
+def test_an_empty_subset_has_no_scores():
+    rows = score("sw", "test", count_entities(GOLD, FOUND, "strict"), np.ones(3, bool))
+    for row in rows_of(rows, "unseen").values():
+        assert (row.num_sentences, row.precision, row.recall, row.f1, row.support) == (
+            0,
+            None,
+            None,
+            None,
+            0,
+        )
+
+
+def test_types_that_do_not_occur_have_no_score_rather_than_zero():
+    rows = score_all([["B-PER", "O"]], [["O", "O"]])
+    assert rows["PER"].recall == 0.0
+    assert rows["PER"].precision is None
+    assert (rows["LOC"].precision, rows["LOC"].recall, rows["LOC"].f1, rows["LOC"].support) == (
+        None,
+        None,
+        None,
+        0,
+    )
+
+
+def test_strict_and_lenient_differ_on_entities_without_a_beginning():
+    gold, found = [["B-PER", "I-PER"]], [["I-PER", "I-PER"]]
+    assert score_all(gold, found, "strict")["micro"].num_predicted == 0
+    assert score_all(gold, found, "lenient")["micro"].f1 == 1.0
+
+
+def test_an_entity_does_not_go_on_in_the_next_sentence():
+    assert score_all([["B-PER"], ["I-PER"]], [["B-PER"], ["I-PER"]], "lenient")["PER"].support == 2
+    assert score_all([["B-PER"], ["I-PER"]], [["B-PER"], ["I-PER"]], "strict")["PER"].support == 1
+
+
+@MATCHINGS
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scores_equal_seqevals_report(matching, seed):
+    gold = random_tags(seed)
+    found = with_errors(gold, 0.2, seed)
+    options = {"mode": "strict", "scheme": IOB2} if matching == "strict" else {}
+    report = classification_report(gold, found, output_dict=True, zero_division=0, **options)
+    for entity_type, row in score_all(gold, found, matching).items():
+        theirs = report["micro avg" if entity_type == "micro" else entity_type]
+        for name, ours in (
+            ("precision", row.precision),
+            ("recall", row.recall),
+            ("f1-score", row.f1),
+        ):
+            assert ours == pytest.approx(theirs[name], abs=1e-12), (entity_type, name)
+        assert row.support == theirs["support"]
+
+
+def test_scores_of_perturbed_sentences_count_what_was_replaced():
+    counts = count_entities(GOLD, FOUND, "strict")
+    rows = score_perturbed(
+        "sw", "within_script", 2, counts, np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    )
+    assert [(row.entity_type, row.num_replaced) for row in rows] == [
+        ("PER", 1),
+        ("ORG", 1),
+        ("LOC", 0),
+        ("micro", 2),
+    ]
+    micro = rows[-1]
+    assert (micro.language, micro.perturbation, micro.draw, micro.status) == (
+        "sw",
+        "within_script",
+        2,
+        "scored",
+    )
+    assert (micro.reason, micro.f1, micro.support, micro.num_predicted) == (None, 2 / 7, 3, 4)
+
+
+def test_a_perturbation_that_does_not_apply_has_one_row_without_numbers():
+    pool = DonorPool(
+        language="el",
+        perturbation="within_script",
+        donors=(),
+        reason="no other language is in Grek",
+    )
+    row = not_applicable(pool)
+    assert (row.language, row.perturbation, row.draw, row.entity_type) == (
+        "el",
+        "within_script",
+        0,
+        "micro",
+    )
+    assert (row.status, row.reason) == ("not_applicable", "no other language is in Grek")
+    assert {row.num_replaced, row.precision, row.recall, row.f1, row.support} == {None}
+    assert {row.num_predicted, row.num_correct} == {None}
+
+
+def test_predictions_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="sentence 1 has 1 tags for 2 words; give one for each"):
+        count_entities([["O"], ["O", "O"]], [["O"], ["O"]], "strict")
+    with pytest.raises(ValueError, match="1 sentences for 2 true ones; give one for each"):
+        count_entities([["O"], ["O"]], [["O"]], "strict")
+
+
+def test_unknown_tags_and_rules_are_refused():
+    with pytest.raises(ValueError, match="tags: 'B-MISC' is not known; there are O, B-PER"):
+        count_entities([["O"]], [["B-MISC"]], "strict")
+    with pytest.raises(
+        ValueError, match="evaluation.matching: 'exact' is not known; give strict or lenient"
+    ):
+        count_entities([["O"]], [["O"]], "exact")
+
+
+TRAIN = Sentences([["Asha", "wa", "Tanga"], ["New", "York", "City"]], [[1, 0, 5], [5, 6, 6]])
+
+
+def test_a_sentence_is_seen_when_its_words_are_one_in_train_whatever_their_tags():
+    evaluated = Sentences(
+        [
+            ["New", "York", "City"],
+            ["New York", "City"],
+            [" New", "York\t", "City"],
+            ["New", "York"],
+        ],
+        [[0, 0, 0], [5, 6], [5, 6, 6], [5, 6]],
+    )
+    facts = sentence_facts(TRAIN, evaluated)
+    assert facts.is_seen.tolist() == [True, False, True, False]
+
+
+def test_an_entity_is_unseen_when_its_words_or_its_type_are_new():
+    evaluated = Sentences(
+        [
+            ["Asha", "New", "York", "City", "Tanga"],  # all three known
+            ["Asha", "New", "York"],  # known as a person only; part of a known place
+            ["Tanga", "Asha", "Juma"],  # an I- that starts a known place; two that are new together
+            ["wa"],
+        ],
+        [[1, 5, 6, 6, 5], [3, 5, 6], [6, 1, 2], [0]],
+    )
+    assert sentence_facts(TRAIN, evaluated).num_unseen_entities.tolist() == [0, 2, 1, 0]
+
+
+def test_nothing_is_seen_where_train_has_no_entity_of_the_type():
+    facts = sentence_facts(Sentences([["a"]], [[0]]), Sentences([["b", "c"]], [[1, 3]]))
+    assert (facts.is_seen.tolist(), facts.num_unseen_entities.tolist()) == ([False], [2])
+
+
+@pytest.mark.parametrize(
+    ("language", "seen"), [("ur", 0.51), ("hi", 0.32), ("vi", 0.28), ("en", 0.03)]
+)
+def test_real_test_sentences_are_seen_as_often_as_known(language, seen, wikiann):
+    corpus = path_corpus(wikiann)
+    train, test = (load_sentences(corpus, language, split) for split in ("train", "test"))
+    facts = sentence_facts(train, test)
+    assert facts.is_seen.mean() == pytest.approx(seen, abs=0.01)
+    assert (
+        facts.num_unseen_entities[facts.is_seen].mean()
+        < facts.num_unseen_entities[~facts.is_seen].mean()
+    )
+
+
+def test_train_is_what_was_used_of_it(wikiann):
+    test = load_sentences(path_corpus(wikiann), "ur", "test")
+    few = load_sentences(path_corpus(wikiann, max_train_sentences=100), "ur", "train")
+    assert sentence_facts(few, test).is_seen.mean() < 0.1
+
+
+def test_a_table_and_its_sentences_lie_the_same_end_to_end(wikiann):
+    corpus = path_corpus(wikiann, max_train_sentences=90)
+    ours, theirs = (
+        flatten_table(load_table(corpus, "my", "train")),
+        flatten(load_sentences(corpus, "my", "train")),
+    )
+    assert len(ours.offsets) == 91
+    assert ours.words.equals(theirs.words)
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    np.testing.assert_array_equal(ours.offsets, theirs.offsets)

@@ -1,0 +1,61 @@
+"""Fingerprints of local files, and the folder where things that can be made again are kept."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from workers.storage import Location
+
+
+def cache_folder() -> Path:
+    """Where tokenised data and fingerprints are kept: $SPARSWEEP_CACHE, else `sparsweep` in the
+    user's cache."""
+    if folder := os.environ.get("SPARSWEEP_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsweep"
+
+
+def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
+    """16 hexadecimal digits that stand for the contents of files under given labels, wherever they
+    lie.
+
+    A file's hash is remembered by size and modification time, so that planning does not read
+    gigabytes again.
+    """
+    memory = _Memory(cache_folder() / "fingerprints.json")
+    parts = sorted((label, memory.sha256(path)) for label, path in files)
+    memory.save()
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class _Memory:
+    """SHA-256 of files seen before. Losing it, or another process replacing it, costs time only."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.is_changed = False
+        try:
+            known = json.loads(path.read_text())
+            self.known: dict[str, list] = known if isinstance(known, dict) else {}
+        except (OSError, ValueError):
+            self.known = {}
+
+    def sha256(self, path: Path) -> str:
+        path = path.resolve()
+        stat = path.stat()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        entry = self.known.get(str(path))
+        if not isinstance(entry, list) or entry[:3] != state:
+            with path.open("rb") as file:
+                entry = [*state, hashlib.file_digest(file, "sha256").hexdigest()]
+            self.known[str(path)] = entry
+            self.is_changed = True
+        return str(entry[3])
+
+    def save(self) -> None:
+        if self.is_changed:
+            with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
+                Location.parse(str(self.path)).write_atomic(json.dumps(self.known).encode())

@@ -1,0 +1,1 @@
+"""The encoder with its token-classification head, and the folders that one is loaded from."""

@@ -1,0 +1,66 @@
+"""Looks at a model folder without loading it: is all there, and what identifies it? Without torch,
+to plan quickly."""
+
+from pathlib import Path
+
+from workers.data.fingerprints import fingerprint_files
+from workers.trial import TrialError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+TOKENIZER_EXTRAS = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+)
+WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
+INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a model's name means a local folder: one that exists, or something only a path looks
+    like."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
+
+
+def fingerprint_model_folder(folder: Path, init: str) -> str:
+    """Hash of the files that make the model; with `init: random` the weights do not count.
+
+    Raises:
+        TrialError: kind `bad_data`: no such folder, or no config, tokenizer or weights in it.
+    """
+    if not folder.is_dir():
+        raise TrialError(
+            "bad_data",
+            f"model.name: {str(folder)!r} is not a folder; give a Hugging Face model folder",
+        )
+    if not (folder / "config.json").is_file():
+        raise TrialError(
+            "bad_data", f"model.name: {folder} has no config.json; give a Hugging Face model folder"
+        )
+    tokenizer = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    if not tokenizer:
+        raise TrialError(
+            "bad_data",
+            f"model.name: {folder} has no tokenizer; expected {' or '.join(TOKENIZER_FILES)}",
+        )
+    weights = next(
+        (found for pattern in WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), []
+    )
+    if init == "pretrained" and not weights:
+        raise TrialError(
+            "bad_data",
+            f"model.name: {folder} has no weights ({' or '.join(WEIGHT_PATTERNS)}); "
+            "set model.init=random to train its architecture from scratch",
+        )
+    names = ["config.json", *tokenizer, *TOKENIZER_EXTRAS, *INDEX_FILES]
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if init == "pretrained":
+        files += weights
+    return fingerprint_files((file.name, file) for file in files)

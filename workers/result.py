@@ -1,0 +1,160 @@
+"""What comes out of a trial: its progress while it runs, its scores, curves and layers at the end.
+
+Plain values; only the standard library is imported here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workers.trial import Perturbation
+
+Phase = Literal["loading", "training", "evaluating"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a running trial is; yielded after every step."""
+
+    step: int
+    num_steps: int
+    loss: float | None
+    sparsity: float
+    subwords_per_s: float
+    phase: Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityScore:
+    """Entity-level scores of one language, split and subset. `entity_type` is PER, ORG, LOC or
+    micro (all together).
+
+    A value is None where it is not defined: precision when nothing was predicted, recall when there
+    is nothing to find, F1 when both hold.
+    """
+
+    language: str
+    split: str
+    subset: str
+    entity_type: str
+    num_sentences: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    num_predicted: int
+    num_correct: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessScore:
+    """Scores on the perturbed test sentences of one language; values are None as in `EntityScore`.
+
+    A perturbation that does not apply to the language (an empty pool) has one row, `micro` of draw
+    0, with status `not_applicable`, its reason, and None for every number.
+    """
+
+    language: str
+    perturbation: Perturbation
+    draw: int
+    entity_type: str
+    status: Literal["scored", "not_applicable"]
+    reason: str | None
+    num_replaced: int | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int | None
+    num_predicted: int | None
+    num_correct: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceSet:
+    """Sentences that predictions are stored for, one list entry each. `perturbation` is `none` for
+    published ones.
+
+    `set_id` is a hash of all else: equal sets, equal ids, whichever trial saw them. `num_subwords`
+    counts those of the words. An entity is unseen when its words and type are no entity of the
+    language's train split.
+    """
+
+    set_id: str
+    language: str
+    split: str
+    perturbation: str
+    draw: int
+    tokens: list[list[str]]
+    gold: list[list[str]]
+    num_subwords: list[int]
+    num_unseen_entities: list[int]
+    is_seen: list[bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedSet:
+    """Tags predicted for the sentences of a set, and entities counted in each sentence: gold,
+    predicted and correct."""
+
+    sentences: SentenceSet
+    predicted: list[list[str]]
+    support: list[int]
+    num_predicted: list[int]
+    num_correct: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """Training at one step: mean loss since the point before, learning rate and sparsity in force,
+    gradient norm."""
+
+    step: int
+    loss: float
+    lr: float
+    sparsity: float
+    grad_norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSparsity:
+    """One prunable tensor after training: how many of its weights are exactly zero."""
+
+    name: str
+    shape: tuple[int, ...]
+    num_zeros: int
+    num_weights: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What a finished trial leaves. Times are wall-clock seconds summed over all its
+    resumptions."""
+
+    achieved_sparsity: float
+    achieved_embedding_sparsity: float | None
+    overall_sparsity: float
+    num_parameters: int
+    num_prunable: int
+    num_steps: int
+    selected_step: int
+    num_train_sentences: int
+    num_train_subwords: int
+    num_split_sentences: int
+    num_unstarted_entities: int
+    data_fingerprint: str
+    model_commit: str | None
+    num_resumes: int
+    load_s: float
+    train_s: float
+    evaluate_s: float
+    subwords_per_s: float
+    peak_memory_gib: float
+    peak_gpu_memory_gib: float | None
+    device: str
+    device_name: str
+    num_threads: int
+    kernels: str
+    scores: tuple[EntityScore, ...]
+    robustness: tuple[RobustnessScore, ...]
+    predictions: tuple[PredictedSet, ...]
+    curve: tuple[CurvePoint, ...]
+    layers: tuple[LayerSparsity, ...]

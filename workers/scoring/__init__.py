@@ -1,0 +1,1 @@
+"""What a trained model is worth: entity scores, on clean and on perturbed sentences."""

@@ -1,0 +1,266 @@
+"""Entity-level precision, recall and F1, by entity type and over all.
+
+Entities are found by seqeval: `strict` takes IOB2 at its word (an entity starts with B-), `lenient`
+is the conlleval rule that XTREME's published scores use (an I- that continues nothing starts an
+entity). A predicted entity is correct when its type, first and last word equal a true one's.
+
+Counts are kept by sentence, so that any subset of the sentences can be scored; precision, recall
+and F1 come from sums.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from workers.data.align import NO_LABEL, EncodedSplit
+from workers.data.batch import evaluation_order, make_batch
+from workers.result import EntityScore, RobustnessScore
+from workers.tags import ENTITY_TYPES, TAGS
+from workers.trial import MICRO, SUBSETS, DonorPool, Perturbation
+
+Tags = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityCounts:
+    """Entities of each sentence by type: int64 (num_sentences, 3), types in the order of
+    `ENTITY_TYPES`."""
+
+    support: np.ndarray
+    num_predicted: np.ndarray
+    num_correct: np.ndarray
+
+
+def predict(
+    model: nn.Module, split: EncodedSplit, batch_size: int, device: torch.device, dtype: torch.dtype
+) -> Iterator[np.ndarray]:
+    """Predicted label of every word, in the order of the split. Yields nothing of use but the last
+    item.
+
+    Args:
+        model: left in evaluation mode.
+        split: what to predict.
+        batch_size: sequences a forward pass.
+        device: where the model is.
+        dtype: float32, or bfloat16 for autocast.
+
+    Yields:
+        int64 (num_words,) after each batch; complete after the last one.
+    """
+    model.eval()
+    labels = np.full(len(split.input_ids), NO_LABEL, np.int64)
+    is_word = split.labels != NO_LABEL
+    for indices in evaluation_order(split.lengths, batch_size):
+        batch = make_batch(split, indices, device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype, enabled=dtype is not torch.float32),
+        ):
+            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        predicted = logits.float().argmax(-1).cpu().numpy()
+        for row, index in zip(predicted, indices, strict=True):
+            start, end = split.offsets[index], split.offsets[index + 1]
+            labels[start:end] = row[: end - start]
+        yield labels[is_word]
+
+
+def tags_of_sentences(split: EncodedSplit, labels: np.ndarray) -> list[list[str]]:
+    """Lay word labels out by sentence, the parts of a split sentence together again.
+
+    Args:
+        split: whose sentences.
+        labels: int64 (num_words,), as `predict` gives them.
+    """
+    is_word = split.labels != NO_LABEL
+    words_before = np.concatenate([[0], np.cumsum(is_word)])[split.offsets]
+    per_sentence = np.bincount(split.sentence_of_sequence, weights=np.diff(words_before)).astype(
+        int
+    )
+    ends = np.cumsum(per_sentence)
+    return [
+        [TAGS[label] for label in labels[end - size : end]]
+        for end, size in zip(ends, per_sentence, strict=True)
+    ]
+
+
+def count_entities(gold: Tags, predicted: Tags, matching: str) -> EntityCounts:
+    """Find the entities of both, and those that are in both.
+
+    Args:
+        gold: true tags by sentence.
+        predicted: predicted tags, of the same lengths.
+        matching: strict or lenient.
+
+    Raises:
+        ValueError: a sentence has not as many predicted tags as true ones, or a tag or `matching`
+            is not known.
+    """
+    if [len(tags) for tags in gold] != [len(tags) for tags in predicted]:
+        raise ValueError(_describe_difference(gold, predicted))
+    true, found = _entities(gold, matching), _entities(predicted, matching)
+    correct = set(true) & set(found)
+    return EntityCounts(
+        support=_count(true, len(gold)),
+        num_predicted=_count(found, len(gold)),
+        num_correct=_count(correct, len(gold)),
+    )
+
+
+def _entities(sentences: Tags, matching: str) -> list[tuple[int, int, int, int]]:
+    """(sentence, index of the type, first word, last word) of every entity."""
+    if unknown := {tag for tags in sentences for tag in tags} - set(TAGS):
+        raise ValueError(f"tags: {sorted(unknown)[0]!r} is not known; there are {', '.join(TAGS)}")
+    kinds = {entity_type: kind for kind, entity_type in enumerate(ENTITY_TYPES)}
+    if matching == "lenient":
+        from seqeval.metrics.sequence_labeling import get_entities
+
+        return [
+            (number, kinds[kind], first, last)
+            for number, tags in enumerate(sentences)
+            for kind, first, last in get_entities(list(tags))
+        ]
+    if matching != "strict":
+        raise ValueError(f"evaluation.matching: {matching!r} is not known; give strict or lenient")
+    from seqeval.scheme import IOB2, Entities
+
+    entities = Entities([list(tags) for tags in sentences], IOB2, suffix=False)
+    return [
+        (number, kinds[entity.tag], entity.start, entity.end - 1)
+        for number, found in enumerate(entities.entities)
+        for entity in found
+    ]
+
+
+def _count(entities: Collection[tuple[int, int, int, int]], num_sentences: int) -> np.ndarray:
+    """Of each sentence and type: int64 (num_sentences, 3)."""
+    cells = np.array(
+        [sentence * len(ENTITY_TYPES) + kind for sentence, kind, _, _ in entities], np.int64
+    )
+    shape = (num_sentences, len(ENTITY_TYPES))
+    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def score(
+    language: str, split: str, counts: EntityCounts, is_seen: np.ndarray
+) -> tuple[EntityScore, ...]:
+    """Scores of all sentences, the seen and the unseen ones; of each entity type, then of all
+    together.
+
+    Args:
+        language: stored with the scores.
+        split: stored with the scores.
+        counts: of the split's sentences.
+        is_seen: bool (num_sentences,), from `workers.data.entities.sentence_facts`.
+    """
+    masks = dict(zip(SUBSETS, (np.ones_like(is_seen), is_seen, ~is_seen), strict=True))
+    return tuple(
+        EntityScore(
+            language=language,
+            split=split,
+            subset=subset,
+            entity_type=entity_type,
+            num_sentences=int(is_member.sum()),
+            **numbers,
+        )
+        for subset, is_member in masks.items()
+        for entity_type, numbers in _numbers(counts, is_member)
+    )
+
+
+def score_perturbed(
+    language: str,
+    perturbation: Perturbation,
+    draw: int,
+    counts: EntityCounts,
+    num_replaced: np.ndarray,
+) -> tuple[RobustnessScore, ...]:
+    """Scores of perturbed sentences, of each entity type, then of all together.
+
+    Args:
+        language: stored with the scores.
+        perturbation: stored with the scores.
+        draw: stored with the scores.
+        counts: of the perturbed sentences.
+        num_replaced: int (num_sentences, 3), from `workers.scoring.robustness.load_perturbed`.
+    """
+    replaced = _with_micro(num_replaced)
+    return tuple(
+        RobustnessScore(
+            language=language,
+            perturbation=perturbation,
+            draw=draw,
+            entity_type=entity_type,
+            status="scored",
+            reason=None,
+            num_replaced=replaced[entity_type],
+            **numbers,
+        )
+        for entity_type, numbers in _numbers(counts, np.ones(len(num_replaced), bool))
+    )
+
+
+def not_applicable(pool: DonorPool) -> RobustnessScore:
+    """The one row of a perturbation that does not apply to a language."""
+    return RobustnessScore(
+        language=pool.language,
+        perturbation=pool.perturbation,
+        draw=0,
+        entity_type=MICRO,
+        status="not_applicable",
+        reason=pool.reason,
+        num_replaced=None,
+        precision=None,
+        recall=None,
+        f1=None,
+        support=None,
+        num_predicted=None,
+        num_correct=None,
+    )
+
+
+def _numbers(counts: EntityCounts, is_member: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each entity type, and micro, with the fields that all kinds of scores have."""
+    support, num_predicted, num_correct = (
+        _with_micro(array[is_member])
+        for array in (counts.support, counts.num_predicted, counts.num_correct)
+    )
+    for entity_type in support:
+        yield (
+            entity_type,
+            _rates(support[entity_type], num_predicted[entity_type], num_correct[entity_type]),
+        )
+
+
+def _rates(support: int, num_predicted: int, num_correct: int) -> dict[str, Any]:
+    return {
+        "precision": num_correct / num_predicted if num_predicted else None,
+        "recall": num_correct / support if support else None,
+        "f1": 2 * num_correct / (support + num_predicted) if support + num_predicted else None,
+        "support": support,
+        "num_predicted": num_predicted,
+        "num_correct": num_correct,
+    }
+
+
+def _with_micro(per_sentence: np.ndarray) -> dict[str, int]:
+    """Sums over the sentences by entity type, and of all types."""
+    sums = [int(total) for total in per_sentence.sum(0)]
+    return dict(zip((*ENTITY_TYPES, MICRO), (*sums, sum(sums)), strict=True))
+
+
+def _describe_difference(gold: Tags, predicted: Tags) -> str:
+    if len(gold) != len(predicted):
+        return f"predicted: {len(predicted)} sentences for {len(gold)} true ones; give one for each"
+    position = next(
+        i
+        for i, (true, found) in enumerate(zip(gold, predicted, strict=True))
+        if len(true) != len(found)
+    )
+    return (
+        f"predicted: sentence {position} has {len(predicted[position])} tags for {len(gold[position])} words; "
+        "give one for each"
+    )

@@ -1,0 +1,90 @@
+"""Which model is scored: the last one, or that of the best epoch on validation, as XTREME does.
+
+A model that is still being pruned is no candidate: of a pruned trial the candidates are the epochs
+that end after the last mask update, and the last step. So all of them have the target sparsity, and
+the same masks.
+"""
+
+from collections.abc import Iterable
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+from workers.train import Training
+
+BEST = "best."
+
+
+class Selection:
+    """The best model so far.
+
+    Args:
+        training: the trial in training.
+        by: last or best_epoch.
+    """
+
+    def __init__(self, training: Training, by: str):
+        self.training, self.by = training, by
+        self.step = 0
+        self._score = -1.0
+        self._weights: dict[str, Tensor] = {}
+        self._seen = 0  # the last step that was looked at
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the model as it is now is a candidate that has not been looked at."""
+        training, step = self.training, self.training.step
+        if self.by == "last" or step <= self._seen:
+            return False
+        if step == training.num_steps:
+            return training.is_finished
+        schedule = training.pruner.schedule
+        return step % training.steps_per_epoch == 0 and (
+            schedule is None or step > schedule.end_step
+        )
+
+    def take(self, score: float) -> None:
+        """The score of the model as it is now, higher is better; of equal ones the first is
+        kept."""
+        self._seen = self.training.step
+        if score > self._score:
+            self._score, self.step = score, self._seen
+            self._weights = {
+                name: value.detach().clone()
+                for name, value in self.training.model.state_dict().items()
+            }
+
+    def restore_best(self) -> int:
+        """Put the best model's weights in place of the last one's; returns how many steps it had
+        done."""
+        if self.by == "last":
+            return self.training.step
+        self.training.model.load_state_dict(self._weights)
+        return self.step
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a resumed trial needs: tensors, and JSON values."""
+        tensors = {f"{BEST}{name}": value for name, value in self._weights.items()}
+        return tensors, {"best_step": self.step, "best_score": self._score, "seen_step": self._seen}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.step, self._score, self._seen = (
+            values["best_step"],
+            values["best_score"],
+            values["seen_step"],
+        )
+        device = self.training.device
+        self._weights = {
+            name.removeprefix(BEST): value.to(device)
+            for name, value in tensors.items()
+            if name.startswith(BEST)
+        }
+
+
+def mean_f1(f1: Iterable[float | None]) -> float:
+    """Mean over languages; one with nothing to find and nothing predicted does not count, and none
+    at all is 0."""
+    known = [value for value in f1 if value is not None]
+    return fmean(known) if known else 0.0
