@@ -257,9 +257,10 @@ def schema(args: argparse.Namespace) -> int:
     """Print the JSON schema of sweep files or cluster profiles, or with --results the tables and
     columns of results."""
     if args.results:
-        from orchestrator.results.schema import describe
+        from orchestrator.analysis.tables import ANALYSES
+        from orchestrator.results.schema import AGGREGATES, TABLES, describe
 
-        print(describe())
+        print(describe([*TABLES.values(), AGGREGATES, *ANALYSES.values()]), end="")
         return DONE
     from cluster.profiles import PROFILES
     from orchestrator.spec.sweep_spec import SweepSpec

@@ -5,7 +5,7 @@ and the checks on reading and writing are made from it. What a sweep's settings 
 in `orchestrator.spec.sweep_spec`, and taken from there. Nothing is read or written here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import get_args, get_origin
 
@@ -32,21 +32,23 @@ SCHEMA_VERSION = 3
 refused."""
 
 
-def describe() -> str:
-    """All tables as Markdown, those of `sparsweep analyze` last."""
-    from orchestrator.analysis.tables import (
-        ANALYSES,  # which are made of columns that are defined here
-    )
+def describe(tables: Iterable[Table]) -> str:
+    """Describe tables and their columns as Markdown.
 
+    Args:
+        tables: those wanted, in this order: the stored ones (`TABLES`), computed ones, or both.
+
+    Returns:
+        One section a table, below a title with the schema's version; it ends in a line break.
+    """
     lines = [f"# Results, schema version {SCHEMA_VERSION}"]
-    for table in (*TABLES.values(), AGGREGATES, *ANALYSES.values()):
+    for table in tables:
         lines += ["", f"## {table.name}", "", table.meaning, ""]
         lines += ["| column | type | unit | null | meaning |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {column.name} | {type_name(column.type)} | {column.unit} | {'yes' if column.is_nullable else ''} "
-            f"| {column.meaning} |"
-            for column in table.columns
-        ]
+        for column in table.columns:
+            null = "yes" if column.is_nullable else ""
+            cells = (column.name, type_name(column.type), column.unit, null, column.meaning)
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

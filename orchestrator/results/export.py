@@ -1,0 +1,64 @@
+"""Tables to files for people: CSV and Parquet, at a path or an address that somebody gave."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.csv
+
+from orchestrator.errors import StoreError
+from orchestrator.results.columns import Table
+from orchestrator.results.parquet import encode_compact
+from workers.storage import Location
+
+
+def write_csv(rows: pa.Table, path: str, name: str | None = None) -> Location:
+    """Write rows as CSV with all their digits; null is an empty field.
+
+    Args:
+        rows: the rows, with a header line of their column names.
+        path: a file, or the folder for `name`, on this machine or in an object store; folders are
+            made.
+        name: name of the file in that folder; None when `path` is the file.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(rows, buffer)
+    return _write(path, name, buffer.getvalue())
+
+
+def write_parquet(table: Table, rows: pa.Table, path: str, name: str | None = None) -> Location:
+    """Write rows of a table as Parquet, with unit and meaning of each column in the file.
+
+    Args:
+        table: the table; its columns are those of `rows`.
+        rows: the rows.
+        path: a file, or the folder for `name`, on this machine or in an object store; folders are
+            made.
+        name: name of the file in that folder; None when `path` is the file.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    return _write(path, name, encode_compact(table, rows))
+
+
+def _write(path: str, name: str | None, data: bytes) -> Location:
+    try:
+        file = Location.parse(path)
+        file = file / name if name else file
+        file.write_atomic(data)
+    except (OSError, ValueError) as error:
+        where = f"{path}/{name}" if name else path
+        kind = "folder" if name else "path"
+        reason = " ".join(str(error).split())
+        message = f"{where}: cannot be written ({reason}); give a {kind} where you may write"
+        raise StoreError(message) from error
+    return file
