@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.frames import CELL, Results, counted, finish, in_order
+from orchestrator.analysis.frames import CELL, Results, finish, in_order
 from orchestrator.analysis.predictions import PredictedSet
 from orchestrator.analysis.tables import INTERVALS, ROUNDING, AnalysisTable
+from orchestrator.wording import counted
 
 DRAWS_AT_A_TIME = 2_000_000
 """Sentences drawn that are in memory at a time; they and their counts take 40 MB."""

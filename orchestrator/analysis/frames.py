@@ -26,6 +26,7 @@ from orchestrator.analysis.tables import TIERS, AnalysisTable
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import TEXT, Table
 from orchestrator.spec.languages import LANGUAGES
+from orchestrator.wording import counted
 
 TRIALS_READ = [*TRIAL_NAMES, "num_train_sentences", "num_predictions"]
 
@@ -180,11 +181,6 @@ def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Anal
     frame = frame[names].assign(**{name: frame[name].replace("", None) for name in texts})
     rows = pa.Table.from_pandas(frame, schema=table.arrow_schema, preserve_index=False)
     return AnalysisTable(table=table, rows=table.build(rows.to_pylist()), notes=tuple(notes))
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its noun: `1 trial`, `1,845 trials`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def hole_notes(results: Results) -> list[str]:

@@ -12,9 +12,10 @@ from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.multitest import multipletests
 
-from orchestrator.analysis.frames import CELL, SERIES, Results, counted, finish, in_order
+from orchestrator.analysis.frames import CELL, SERIES, Results, finish, in_order
 from orchestrator.analysis.quality import pair_embeddings
 from orchestrator.analysis.tables import MODEL, TESTS, AnalysisTable
+from orchestrator.wording import counted
 
 OPTIMIZERS = ("bfgs", "cg", "powell", "nm")
 """Tried in turn: where languages hardly differ, the first ones may not converge."""

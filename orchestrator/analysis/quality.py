@@ -9,7 +9,6 @@ from orchestrator.analysis.frames import (
     SERIES,
     Results,
     count_trials,
-    counted,
     finish,
     hole_notes,
     in_order,
@@ -28,6 +27,7 @@ from orchestrator.analysis.tables import (
     WORST,
     AnalysisTable,
 )
+from orchestrator.wording import counted
 
 GROUP = [*SERIES, "grouping", "group", *LEVEL]
 

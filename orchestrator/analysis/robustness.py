@@ -10,11 +10,11 @@ from orchestrator.analysis.frames import (
     SERIES,
     Results,
     count_trials,
-    counted,
     finish,
     in_order,
 )
 from orchestrator.analysis.tables import ROBUST_OVERALL, ROBUST_TABLE, AnalysisTable
+from orchestrator.wording import counted
 from workers.trial import MICRO
 
 ROBUSTNESS_READ = [

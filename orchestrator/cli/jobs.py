@@ -32,7 +32,7 @@ def submit(args: argparse.Namespace) -> int:
     from orchestrator.spec.profiles import load_profile
 
     sweep = load_sweep(args)
-    profile = load_profile(args.on, sweep, address=args.address)
+    profile = load_profile(args.on, sweep.clusters, address=args.address)
     is_for_pods = profile.backend == "kubernetes"
     jobs, _ = _open_jobs(sweep, is_for_pods, reads_results=not args.dry_run)
     if args.dry_run:
@@ -129,18 +129,14 @@ def clusters(args: argparse.Namespace) -> int:
     from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
     from orchestrator.spec.sweep_spec import load_sweep_spec
 
-    sweep = load_sweep_spec(args.sweep) if args.sweep else None
-    names = (
-        [args.name]
-        if args.name
-        else list(dict.fromkeys([*(sweep.clusters if sweep else {}), *profile_files()]))
-    )
+    own = load_sweep_spec(args.sweep).clusters if args.sweep else {}
+    names = [args.name] if args.name else list(dict.fromkeys([*own, *profile_files()]))
     if not names:
         print(f"no profiles in {profile_folder()}; `--on` also takes: {', '.join(known_names())}")
     is_fine = True
     for name in names:
         try:
-            profile = load_profile(name, sweep)
+            profile = load_profile(name, own)
             problems = open_backend(profile).check()
             fields = ", ".join(
                 f"{key}: {value}" for key, value in describe_profile(profile).items()

@@ -308,7 +308,7 @@ def _outlook(asked: "Estimate", name: str, sweep: "SweepSpec") -> "Outlook | Non
 
     here = usable_offer()
     return on_profile(
-        asked, load_profile(name, sweep), sweep.resources, here=(here.cpus, here.gpus)
+        asked, load_profile(name, sweep.clusters), sweep.resources, here=(here.cpus, here.gpus)
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.planning.estimate import Demand, Estimate, Speed
 from orchestrator.planning.plan import num_fitting
+from orchestrator.wording import counted, duration
 
 if TYPE_CHECKING:
     from cluster.profiles import Profile
@@ -182,20 +183,14 @@ def _warning(
         return ""
     longest_s = max(demand.trial_s)
     if hardware.is_requeued and longest_s > hardware.job_s:
-        return f"the longest trial takes {_duration(longest_s)}: it goes on from its checkpoint in the next job"
+        return f"the longest trial takes {duration(longest_s)}: it goes on from its checkpoint in the next job"
     if not hardware.is_requeued and wall_s > hardware.job_s:
-        after = _duration(hardware.job_s)
+        after = duration(hardware.job_s)
         return f"the job is stopped after {after}: raise deadline_s of the profile, or submit the sweep again then"
     return ""
 
 
 # How it is told
-
-
-def _duration(seconds: float) -> str:
-    from orchestrator.running.progress import duration
-
-    return duration(seconds)
 
 
 def _hours(demand: Demand) -> str:
@@ -207,10 +202,6 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2g}"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _name(demand: Demand) -> str:
     device = demand.speed.device
     if device.kind == "CPU" and device.num_cores > 1:
@@ -220,7 +211,7 @@ def _name(demand: Demand) -> str:
 
 def _origin(speed: Speed) -> str:
     return (
-        f"measured on {_counted(speed.num_trials, 'trial')}: {_digits(speed.s_per_1000)} s per 1,000 sentences "
+        f"measured on {counted(speed.num_trials, 'trial')}: {_digits(speed.s_per_1000)} s per 1,000 sentences "
         f"({_digits(speed.low)} to {_digits(speed.high)})"
     )
 
@@ -231,11 +222,11 @@ def _outlook_line(outlook: Outlook) -> str:
         return f"there: how many trials run at a time on {name} is not known before"
     if outlook.wall_s is None:
         return f"there: {outlook.warning}"
-    at_a_time = f"up to {_counted(outlook.num_slots, 'trial')} at a time"
-    parts = [f"{_duration(outlook.wall_s)} on {name}, {at_a_time}, waiting not counted"]
+    at_a_time = f"up to {counted(outlook.num_slots, 'trial')} at a time"
+    parts = [f"{duration(outlook.wall_s)} on {name}, {at_a_time}, waiting not counted"]
     if outlook.job_s is not None:
         jobs = f"{outlook.num_jobs} jobs, one after another," if outlook.num_jobs > 1 else "1 job"
-        parts.append(f"{jobs} of at most {_duration(outlook.job_s)}")
+        parts.append(f"{jobs} of at most {duration(outlook.job_s)}")
     return f"there: {'; '.join(filter(None, (*parts, outlook.warning)))}"
 
 

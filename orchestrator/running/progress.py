@@ -21,6 +21,7 @@ from rich.text import Text
 
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.spec.languages import LANGUAGES
+from orchestrator.wording import duration
 from workers.result import Progress
 from workers.trial import TrialSpec
 
@@ -243,19 +244,6 @@ class SweepProgress:
         if self._first_started_s is None or work <= 0:
             return None if left else 0.0
         return left * (now - self._first_started_s) / work
-
-
-def duration(seconds: float) -> str:
-    """A time span as people say it: `42 s`, `14 min`, `1 h 04 min`, `2 d 03 h`."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes:02} min"
-    return f"{hours // 24} d {hours % 24:02} h"
 
 
 def summary_line(progress: SweepProgress) -> str:

@@ -1,17 +1,15 @@
 """Finds cluster profiles: in the sweep file, in the user's files, or a backend's defaults."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 
 from cluster.profiles import PROFILES, Profile, ProfileSection, backends_with
 from orchestrator.errors import SpecError
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
-
-if TYPE_CHECKING:
-    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def make_profile(name: str, fields: Any) -> Profile:
@@ -100,18 +98,18 @@ def profile_files() -> dict[str, Path]:
     return {file.stem: file for file in sorted(profile_folder().glob("*.yaml"))}
 
 
-def known_names(sweep: "SweepSpec | None" = None) -> list[str]:
-    """What `--on` takes: profiles of the sweep, of the user, and backends."""
-    return list(dict.fromkeys([*(sweep.clusters if sweep else {}), *profile_files(), *PROFILES]))
+def known_names(own: Iterable[str] = ()) -> list[str]:
+    """What `--on` takes: a sweep's own profiles, those of the user, and backends."""
+    return list(dict.fromkeys([*own, *profile_files(), *PROFILES]))
 
 
-def load_profile(name: str, sweep: "SweepSpec | None" = None, **changes: Any) -> Profile:
-    """The profile of that name: the sweep's, else the user's file, else the defaults of the backend
-    of that name.
+def load_profile(name: str, own: Mapping[str, Profile] = {}, **changes: Any) -> Profile:
+    """The profile of that name: the sweep's own, else the user's file, else the defaults of the
+    backend of that name.
 
     Args:
         name: as `--on` has it.
-        sweep: whose own profiles come first.
+        own: profiles by name that stand in the sweep; they come first.
         changes: fields to replace.
 
     Raises:
@@ -119,15 +117,15 @@ def load_profile(name: str, sweep: "SweepSpec | None" = None, **changes: Any) ->
     """
     given = {field: value for field, value in changes.items() if value is not None}
     file = profile_files().get(name)
-    if sweep and name in sweep.clusters:
-        where, fields = f"clusters.{name}", sweep.clusters[name].model_dump(exclude_unset=True)
+    if name in own:
+        where, fields = f"clusters.{name}", own[name].model_dump(exclude_unset=True)
     elif file:
         where, fields = str(file), _read(file)
     elif name in PROFILES:
         where, fields = f"--on {name}", {}
     else:
         raise SpecError(
-            f"--on {name}: no profile and no backend of that name; there are: {', '.join(known_names(sweep))}; "
+            f"--on {name}: no profile and no backend of that name; there are: {', '.join(known_names(own))}; "
             f"a profile is a file {profile_folder()}/NAME.yaml, or stands in the sweep under `clusters`"
         )
     try:

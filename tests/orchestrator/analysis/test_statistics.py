@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.analysis.bootstrap import Bootstrap, draw_sentences, find_intervals, resample
 from orchestrator.analysis.disagreement import find_modes
-from orchestrator.analysis.frames import Results, counted, embeddings_name, tier
+from orchestrator.analysis.frames import Results, embeddings_name, tier
 from orchestrator.analysis.inference import corrected, estimate, signed_rank
 from orchestrator.analysis.predictions import PredictedSet, collect_predictions
 from orchestrator.errors import StoreError
@@ -367,7 +367,3 @@ def test_embeddings_are_named_by_what_was_done_to_them():
         "pruned",
         "pruned to 0.5",
     ]
-
-
-def test_numbers_are_counted_in_words():
-    assert (counted(1, "trial"), counted(1845, "trial")) == ("1 trial", "1,845 trials")

@@ -11,7 +11,6 @@ from orchestrator.running.progress import (
     LiveView,
     PlainView,
     SweepProgress,
-    duration,
     open_view,
     summary_line,
 )
@@ -193,23 +192,6 @@ def test_updates_from_many_threads_lose_nothing():
         thread.join()
     assert summary_line(progress) == "200/200 done, 0 failed, 0 running, 0 left"
     assert len(progress.events()) == 400
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min"),
-        (14 * 60, "14 min"),
-        (59.6 * 60, "1 h 00 min"),
-        (3840, "1 h 04 min"),
-        (23.999 * 3600, "1 d 00 h"),
-        (51 * 3600, "2 d 03 h"),
-    ],
-)
-def test_durations_read_as_people_say_them(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_the_plain_view_prints_a_line_an_event():

@@ -26,8 +26,8 @@ def sweep(*overrides: str):
 def test_profile_of_the_sweep_comes_before_the_users_and_that_before_the_defaults(profiles):
     assert load_profile("slurm").nodes == 1
     (profiles / "slurm.yaml").write_text("nodes: 2\n")
-    assert load_profile("slurm", sweep()).nodes == 2
-    assert load_profile("slurm", sweep("clusters.slurm.nodes=3")).nodes == 3
+    assert load_profile("slurm", sweep().clusters).nodes == 2
+    assert load_profile("slurm", sweep("clusters.slurm.nodes=3").clusters).nodes == 3
 
 
 def test_profile_is_of_the_backend_that_it_names(profiles):
@@ -36,7 +36,7 @@ def test_profile_is_of_the_backend_that_it_names(profiles):
     assert load_profile("juwels") == SlurmProfile(account="nlp")
     assert load_profile("cloud") == KubernetesProfile(image="registry/sparsweep:1")
     assert list(profile_files()) == ["cloud", "juwels"]
-    assert known_names(sweep("clusters.mine={backend: slurm}"))[0] == "mine"
+    assert known_names(sweep("clusters.mine={backend: slurm}").clusters)[0] == "mine"
 
 
 def test_profiles_are_no_part_of_what_is_stored_with_results():

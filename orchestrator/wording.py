@@ -1,0 +1,19 @@
+"""How numbers are told to people: time spans, and counts with their noun."""
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it: `42 s`, `14 min`, `1 h 04 min`, `2 d 03 h`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02} min"
+    return f"{hours // 24} d {hours % 24:02} h"
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: `1 trial`, `1,845 trials`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
