@@ -1,14 +1,99 @@
-"""Who may import whom, checked on the import statements."""
+"""Who may import whom, checked on the import statements.
+
+Every import statement counts, wherever it stands: at the top of a file, inside a function, or
+under `TYPE_CHECKING`. An import for types alone is a dependency as well: whoever changes the
+imported file has to read the importing one.
+
+A *room* is a folder of a package, or a file beside the folders. The rooms of a package lie on
+floors; a file imports from its own room and from lower floors. What the rooms of `orchestrator`
+know of the other two packages stands in `KNOWN_OUTSIDE`.
+"""
 
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"orchestrator", "workers", "cluster"}
+PACKAGES = ("orchestrator", "workers", "cluster")
+
+# From the top floor down. Rooms on one floor do not import each other.
+FLOORS: dict[str, tuple[set[str], ...]] = {
+    "orchestrator": (
+        {"cli"},
+        {"submission", "running", "analysis"},
+        {"planning"},
+        {"results"},
+        {"spec"},
+        {"errors", "provenance"},
+    ),
+    "workers": (
+        {"run"},
+        {"scoring"},
+        {"train"},
+        {"model"},
+        {"data", "pruning", "checkpoint"},
+        {"kernels", "result"},
+        {"trial", "tags", "storage"},
+    ),
+    "cluster": (
+        {"cluster"},  # __init__.py: from a profile to its backend
+        {"local", "rayjobs", "slurm", "kubernetes"},
+        {"job_files", "node", "profiles"},
+        {"backend"},
+        {"contract", "errors"},
+    ),
+}
+
+# What each room of `orchestrator` imports of the packages beside it, which import nothing of it.
+KNOWN_OUTSIDE: dict[str, set[str]] = {
+    "cli": {
+        *("workers.trial", "workers.data", "workers.kernels", "workers.model", "workers.scoring"),
+        *("cluster", "cluster.backend", "cluster.contract", "cluster.errors", "cluster.node"),
+        "cluster.profiles",
+    },
+    "submission": {
+        "workers.storage",
+        *("cluster", "cluster.backend", "cluster.errors", "cluster.job_files", "cluster.profiles"),
+    },
+    "running": {
+        *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
+        *("cluster.contract", "cluster.node"),
+    },
+    "analysis": {"workers.trial", "workers.tags", "workers.storage"},
+    "planning": {
+        *("workers.trial", "workers.data", "workers.model", "workers.pruning"),
+        "cluster.profiles",
+    },
+    "results": {"workers.trial", "workers.result", "workers.tags", "workers.storage"},
+    "spec": {"workers.trial", "workers.pruning", "cluster.profiles"},
+}
+
+# Imports that break a rule above, each with what removes it. None is meant to stay.
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("orchestrator.results.schema", "orchestrator.analysis.tables"): "describe() is given tables",
+    ("orchestrator.running.events", "orchestrator.running.driver"): "outcomes in a file apart",
+    ("orchestrator.spec.profiles", "orchestrator.spec.sweep_spec"): "profiles get a mapping",
+    ("orchestrator.planning.outlook", "orchestrator.running.progress"): "wording in the ground",
+    ("orchestrator.planning.outlook", "cluster.slurm.time_limit"): "the profile knows its limit",
+    ("orchestrator.submission.jobs", "cluster.slurm.shared_files"): "Slurm's backend knows it",
+    ("workers.data.align", "workers.model.encoder"): "the tokenizer is handed in",
+    ("cluster.profiles", "cluster.slurm.time_limit"): "each backend owns its profile",
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """All source files by the names that they are imported by."""
+    files: dict[str, Path] = {}
+    for package in PACKAGES:
+        for file in sources(package):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return files
 
 
 def sources(package: str) -> list[Path]:
@@ -17,14 +102,128 @@ def sources(package: str) -> list[Path]:
     return files
 
 
+@cache
+def statements(file: Path) -> list[tuple[bool, ast.Import | ast.ImportFrom]]:
+    """Import statements of a file, and whether each is executed when the file is loaded."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    at_the_top = set(map(id, tree.body))
+    return [
+        (id(node) in at_the_top, node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+
 def imports(file: Path, only_at_the_top: bool = False) -> Iterator[str]:
-    tree = ast.parse(file.read_text())
-    for node in tree.body if only_at_the_top else ast.walk(tree):
+    """Names of modules, of ours and of others."""
+    for is_at_the_top, node in statements(file):
+        if only_at_the_top and not is_at_the_top:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            yield f"{node.module}"
+            continue
+        assert node.level == 0, f"{file}: relative import"
+        for alias in node.names:  # `from package import module` or `from module import name`
+            inner = f"{node.module}.{alias.name}"
+            yield inner if inner in modules() else f"{node.module}"
+
+
+@cache
+def arrows() -> dict[str, set[str]]:
+    """Which of our modules each of them imports."""
+    return {
+        name: {module for module in imports(file) if module in modules() and module != name}
+        for name, file in modules().items()
+    }
+
+
+def room(module: str) -> str:
+    """`orchestrator.cli` of `orchestrator.cli.main`; a package's __init__ is a room as well."""
+    return ".".join(module.split(".")[:2])
+
+
+def floor(module: str) -> int:
+    """0 is a package's top floor."""
+    package, _, name = room(module).partition(".")
+    for level, rooms in enumerate(FLOORS[package]):
+        if (name or package) in rooms:
+            return level
+    pytest.fail(f"{package}/ has a room {name or package} that is on no floor; add it to FLOORS")
+
+
+def is_allowed(importer: str, imported: str) -> bool:
+    """Whether an import runs within a room, down a floor, or outside to what the room may know."""
+    package, _, name = room(importer).partition(".")
+    if imported.split(".")[0] != package:
+        return package == "orchestrator" and room(imported) in KNOWN_OUTSIDE.get(name, ())
+    return room(importer) == room(imported) or floor(importer) < floor(imported)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Files that import each other, directly or through others."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for module in graph[waiting.pop()] - seen:
+                seen.add(module)
+                waiting.append(module)
+        return seen
+
+    reach = {module: reachable(module) for module in graph}
+    tied = {
+        tuple(sorted({module, *(other for other in reach[module] if module in reach[other])}))
+        for module in graph
+        if module in reach[module]
+    }
+    return [list(circle) for circle in sorted(tied)]
+
+
+def without_exceptions(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    return {
+        module: {target for target in targets if (module, target) not in EXCEPTIONS}
+        for module, targets in graph.items()
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_runs_upward_or_to_a_room_that_it_may_not_know(package):
+    wrong = [
+        f"{importer} -> {imported}"
+        for importer, targets in without_exceptions(arrows()).items()
+        for imported in sorted(targets)
+        if importer.split(".")[0] == package and not is_allowed(importer, imported)
+    ]
+    assert wrong == [], "move what is imported down, or hand it in as an argument"
+
+
+def test_no_files_import_each_other():
+    assert circles(without_exceptions(arrows())) == []
+
+
+def test_circles_are_found_through_several_files_and_in_types():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}
+    assert circles(graph) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+@pytest.mark.parametrize("exception", EXCEPTIONS, ids=" -> ".join)
+def test_exception_is_still_needed(exception):
+    importer, imported = exception
+    assert imported in arrows().get(importer, ()), "it is gone: delete it from EXCEPTIONS"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_has_one_floor_and_every_floor_its_rooms(package):
+    of_package = [module for module in modules() if module.split(".")[0] == package]
+    rooms = {
+        room(module).rpartition(".")[2]
+        for module in of_package
+        if module != package or arrows()[package]  # an __init__.py that imports nothing is no room
+    }
+    listed = [name for level in FLOORS[package] for name in sorted(level)]
+    assert sorted(rooms) == sorted(listed), f"FLOORS and the rooms of {package}/ differ"
 
 
 def top_names(file: Path) -> set[str]:
