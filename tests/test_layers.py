@@ -66,7 +66,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     "analysis": {"workers.trial", "workers.tags", "workers.storage"},
     "planning": {
         *("workers.trial", "workers.data", "workers.model", "workers.pruning"),
-        "cluster.profiles",
+        *("cluster.contract", "cluster.profiles"),
     },
     "results": {"workers.trial", "workers.result", "workers.tags", "workers.storage"},
     "spec": {"workers.trial", "workers.pruning", "cluster.profiles"},

@@ -1,13 +1,11 @@
 """What an estimate means on a cluster, as its profile describes it, and how both are told. Pure."""
 
-import heapq
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.planning.capacity import num_fitting, wall_s
 from orchestrator.planning.estimate import Demand, Estimate, Speed
-from orchestrator.planning.plan import num_fitting
 from orchestrator.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -63,14 +61,14 @@ def on_profile(
     has_gpu = hardware.gpus > 0 and resources.gpus_per_trial != 0
     demand = asked.of("GPU" if has_gpu else "CPU", hardware.gpu_type)
     num_slots = _num_slots(hardware, resources)
-    wall_s = _pack(demand.trial_s, num_slots) if num_slots else None
+    takes_s = wall_s(demand.trial_s, num_slots) if num_slots else None
     return Outlook(
         demand=demand,
         num_slots=num_slots,
-        wall_s=wall_s,
+        wall_s=takes_s,
         job_s=hardware.job_s,
-        num_jobs=math.ceil(wall_s / hardware.job_s) if wall_s and hardware.job_s else 1,
-        warning=_warning(hardware, resources, demand, wall_s),
+        num_jobs=math.ceil(takes_s / hardware.job_s) if takes_s and hardware.job_s else 1,
+        warning=_warning(hardware, resources, demand, takes_s),
     )
 
 
@@ -159,15 +157,6 @@ def _num_slots(hardware: Hardware, resources: "Resources") -> int:
     each = num_fitting(hardware.cpus, hardware.gpus, resources.cpus_per_trial, gpus_per_trial)
     num_slots = hardware.num_machines * each
     return min(num_slots, resources.max_concurrent_trials or num_slots)
-
-
-def _pack(trial_s: Iterable[float], num_slots: int) -> float:
-    """Seconds until the last of these ends, when the longest start first, each in the slot that is
-    free first."""
-    free_at = [0.0] * num_slots
-    for seconds in sorted(trial_s, reverse=True):
-        heapq.heapreplace(free_at, free_at[0] + seconds)
-    return max(free_at)
 
 
 def _warning(

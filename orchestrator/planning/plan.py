@@ -4,7 +4,6 @@ Planning looks at what the sweep names (languages, corpus files, model folder) a
 would fail later, before any job is queued. It imports neither torch nor ray.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -84,17 +83,6 @@ def trials_left(
     failed."""
     done = {"completed"} if retry_failed else {"completed", "failed"}
     return [trial for trial in planned if statuses.get(trial.trial_id) not in done]
-
-
-def num_fitting(cpus: float, gpus: float, cpus_per_trial: int, gpus_per_trial: float) -> int:
-    """Trials that run at a time on one machine with so many cores and GPUs; a fraction of a GPU
-    never spans two."""
-    by_cpu = math.floor(cpus / cpus_per_trial)
-    if not gpus_per_trial:
-        return by_cpu
-    if gpus_per_trial >= 1:
-        return min(by_cpu, math.floor(gpus / gpus_per_trial))
-    return min(by_cpu, math.floor(gpus) * math.floor(1 / gpus_per_trial + 1e-9))
 
 
 def plan_digest(planned: Sequence[PlannedTrial]) -> str:

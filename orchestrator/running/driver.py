@@ -7,20 +7,19 @@ environment while it is imported.
 
 import contextlib
 import logging
-import math
 import os
 import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cluster.contract import ELASTIC
 from orchestrator.errors import SweepError
-from orchestrator.planning.plan import PlannedTrial, num_fitting
+from orchestrator.planning.capacity import trial_resources
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.pace import TimeLimit, Timetable
@@ -32,7 +31,7 @@ from orchestrator.running.ray_cluster import (
     wait_for_nodes,
 )
 from orchestrator.running.stopping import StopSignals
-from orchestrator.spec.sweep_spec import Resources, SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec
 from workers.trial import ErrorKind, TrialSpec
 
 if TYPE_CHECKING:
@@ -337,50 +336,6 @@ def _attempt(
         "started_at": started_at,
         "ended_at": datetime.now(UTC),
     }
-
-
-def trial_resources(
-    asked: Resources, nodes: Sequence[Mapping[str, float]], may_grow: bool, is_elastic: bool = False
-) -> tuple[dict[str, float], int]:
-    """Resources of a trial in Ray's terms, and how many trials run at a time.
-
-    Args:
-        asked: the sweep's `resources`.
-        nodes: resources of each machine of the Ray cluster.
-        may_grow: whether machines may join later, so that a trial that fits on none may wait for
-            one.
-        is_elastic: whether they join and leave all the time, so that those there now say nothing.
-
-    Raises:
-        SweepError: a trial fits on no machine, unless the cluster may grow and
-            `max_concurrent_trials` is given; or what it needs is left to the machines that are
-            there, of which an elastic cluster may have none.
-    """
-    gpus = asked.gpus_per_trial
-    if is_elastic:
-        if gpus is None or asked.max_concurrent_trials is None:
-            raise SweepError(
-                "resources.gpus_per_trial, max_concurrent_trials: not given, and cannot be taken from a cluster whose "
-                f"nodes come and go ({ELASTIC}=1); give both"
-            )
-        return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, asked.max_concurrent_trials
-    if gpus is None:
-        gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
-    fitting = sum(
-        num_fitting(node.get("CPU", 0), node.get("GPU", 0), asked.cpus_per_trial, gpus)
-        for node in nodes
-    )
-    if fitting == 0 and not (may_grow and asked.max_concurrent_trials):
-        largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
-        raise SweepError(
-            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus:g} GPUs, the largest machine has "
-            f"{largest.get('CPU', 0):g} and {largest.get('GPU', 0):g}; lower resources.cpus_per_trial or gpus_per_trial"
-        )
-    if may_grow and asked.gpus_per_trial is not None and asked.max_concurrent_trials:
-        concurrency: float = asked.max_concurrent_trials  # some machines may still be starting
-    else:
-        concurrency = min(fitting, asked.max_concurrent_trials or math.inf)
-    return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency)
 
 
 def refuse_wrong_kernels(kernels: str, has_gpu: bool) -> None:

@@ -24,8 +24,9 @@ from cluster.errors import ClusterError
 from cluster.job_files import state_folder, write_whole
 from cluster.profiles import KubernetesProfile, Profile, RayProfile, describe_profile
 from orchestrator.errors import SweepError
+from orchestrator.planning.capacity import num_fitting
 from orchestrator.planning.outlook import machines
-from orchestrator.planning.plan import PlannedTrial, num_fitting, plan_digest, trials_left
+from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.spec.profiles import make_profile
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.storage import Location
