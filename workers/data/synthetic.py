@@ -1,10 +1,9 @@
-"""An embedded corpus that looks like WikiANN, so that everything can be tried and tested without a
-download.
+"""An embedded corpus that looks like WikiANN: everything can be tried without a download.
 
 It has short Wikipedia-like lines in languages of all sizes, tagged with persons, organisations and
 places. It is for tests, smoke runs and learning the tool: its scores say nothing about a language.
-The names come from Faker, the words around them from `workers.data.synthetic_phrases`; here is what
-turns both into tagged sentences.
+The names come from Faker, the words around them from `workers.data.synthetic_grammars`; here is
+what turns both into tagged sentences.
 
 What makes it worth learning: most names of the test split never occur in training, the same name is
 a person, a place, a company or nothing depending on the words around it, and a few lines cannot be
@@ -18,7 +17,12 @@ import unicodedata
 import zlib
 from typing import Any
 
-from workers.data.synthetic_phrases import LANGUAGES, SyntheticLanguage
+from workers.data.synthetic_grammars import (
+    LANGUAGES,
+    NUMBER_RANGES,
+    SPAN_OF_YEARS,
+    SyntheticLanguage,
+)
 from workers.trial import SPLITS
 
 __all__ = [
@@ -30,8 +34,7 @@ __all__ = [
     "num_sentences",
 ]
 
-# Part of `fingerprint`. Raise it with every change, here or in the phrases, that changes a
-# sentence.
+# Part of `fingerprint`. Raise it with every change, here or in a grammar, that changes a sentence.
 GENERATOR_VERSION = 1
 
 # One name in four is kept from training; the other splits draw from those, except for three names
@@ -52,8 +55,6 @@ _MAX_CHARACTERS = 60
 # Enough for a name of a small pool that only one draw in four may use; what still fails is taken as
 # it is.
 _MAX_DRAWS = 60
-
-_NUMBER_RANGES = {"year": (1850, 2020), "number": (2, 999), "digit": (0, 9)}
 
 _PROVIDERS = ["faker.providers.person", "faker.providers.address", "faker.providers.company"]
 
@@ -84,8 +85,11 @@ def num_sentences(language: str, split: str) -> int:
 
 
 def fingerprint(seed: int) -> str:
-    """What identifies the text that `make_sentences` writes for a seed: equal fingerprints, equal
-    sentences."""
+    """What identifies the text that `make_sentences` writes for a seed.
+
+    Equal fingerprints, equal sentences. The version of Faker is part of it, for other versions have
+    other names.
+    """
     return f"synthetic-{GENERATOR_VERSION}-seed-{seed}-faker-{importlib.metadata.version('faker')}"
 
 
@@ -117,7 +121,8 @@ def make_sentences(language: str, split: str, seed: int) -> tuple[list[list[str]
 def _find_language(language: str) -> SyntheticLanguage:
     if language not in LANGUAGES:
         raise ValueError(
-            f"language: {language!r} is not in the synthetic corpus; it has {', '.join(sorted(LANGUAGES))}"
+            f"language: {language!r} is not in the synthetic corpus; "
+            f"it has {', '.join(sorted(LANGUAGES))}"
         )
     return LANGUAGES[language]
 
@@ -179,10 +184,10 @@ class _Writer:
         return self._draw_number(symbol).translate(self._digits)
 
     def _draw_number(self, symbol: str) -> str:
-        if symbol == "years":
+        if symbol == SPAN_OF_YEARS:
             born = self._rng.randint(1850, 1940)
             return f"{born} – {born + self._rng.randint(20, 80)}"
-        return str(self._rng.randint(*_NUMBER_RANGES[symbol]))
+        return str(self._rng.randint(*NUMBER_RANGES[symbol]))
 
     def _draw_name(self, symbol: str) -> str:
         draw = getattr(self._faker, self._language.names[symbol])
@@ -196,9 +201,10 @@ class _Writer:
             if symbol in _SHARED_SYMBOLS or self._is_held_out(name) == wants_held_out:
                 break
         if usable is None:
+            scripts = "/".join(self._language.scripts)
             raise RuntimeError(
-                f"faker: locale {self._language.locale} gave no {symbol} in {'/'.join(self._language.scripts)} letters "
-                f"in {_MAX_DRAWS} draws; use the Faker version that the project is tested with"
+                f"faker: locale {self._language.locale} gave no {symbol} in {scripts} letters in "
+                f"{_MAX_DRAWS} draws; use the Faker version that the project is tested with"
             )
         return usable
 
@@ -215,8 +221,7 @@ class _Writer:
 
 
 def _is_usable(name: str, scripts: tuple[str, ...]) -> bool:
-    """Whether a name is written in these scripts and has nothing in it but letters and a name's
-    marks."""
+    """Whether a name has nothing in it but letters of these scripts and a name's marks."""
     return any(character.isalpha() for character in name) and all(
         character in _NAME_MARKS
         or (

@@ -1,5 +1,4 @@
-"""What the embedded corpus promises: the same text everywhere, valid tags, many scripts, and
-something to learn."""
+"""The embedded corpus: the same text everywhere, valid tags, many scripts, something to learn."""
 
 import collections
 import dataclasses
@@ -19,12 +18,14 @@ import pytest
 
 from workers.data import synthetic
 from workers.data.synthetic import LANGUAGES, fingerprint, make_sentences, num_sentences
+from workers.data.synthetic_grammars import NUMBER_RANGES, SPAN_OF_YEARS
 from workers.tags import TAGS
 from workers.trial import SPLITS
 
 ROOT = Path(__file__).parents[3]
 WIKIANN = """
-af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi yo zh
+af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te
+th tl tr ur vi yo zh
 """
 WORD_LANGUAGES = [code for code, entry in LANGUAGES.items() if not entry.is_split_into_characters]
 LARGE_LANGUAGES = [code for code, entry in LANGUAGES.items() if entry.num_train == 1000]
@@ -171,7 +172,7 @@ def test_entities_are_written_in_the_scripts_of_their_language(language):
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 def test_every_symbol_of_a_grammar_means_something(language):
     entry = LANGUAGES[language]
-    known = {*entry.rules, *entry.names, *synthetic._NUMBER_RANGES, "years"}
+    known = {*entry.rules, *entry.names, *NUMBER_RANGES, SPAN_OF_YEARS}
     for alternatives in entry.rules.values():
         for text in alternatives:
             assert set(re.findall(r"\{(\w*)\}", text)) <= known, text
