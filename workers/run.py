@@ -27,7 +27,7 @@ import torch
 
 from workers.checkpoint import Checkpoint, State
 from workers.data.align import EncodedSplit, join
-from workers.data.corpus import fingerprint_folder
+from workers.data.corpus import fingerprint_folder, fingerprint_language
 from workers.kernels import AUTO
 from workers.model.encoder import make_model
 from workers.model.folder import fingerprint_model_folder
@@ -226,9 +226,9 @@ def _splits(languages: Sequence[LanguageData]) -> list[EncodedSplit]:
 def _refuse_changed_files(spec: TrialSpec) -> None:
     """A trial's id names the content of its files; another content would be another trial."""
     if spec.corpus.kind == "path":
-        folder, splits = Path(str(spec.corpus.path)), ("train", *spec.evaluation.splits)
+        folder = Path(str(spec.corpus.path))
         found = combine_fingerprints(
-            {code: fingerprint_folder(folder, code, splits) for code in spec.languages}
+            {code: fingerprint_language(folder, code) for code in spec.languages}
         )
         _refuse_change(_files_of(folder, spec.languages), spec.corpus.fingerprint, found)
         if spec.robustness is not None:

@@ -1,21 +1,45 @@
-"""What a trial is and what comes out of it: plain values that every other module passes around.
+"""What a trial is: plain values that every other module passes around, and the trial's identity.
 
-A `TrialSpec` holds all that can change a trial's numbers and nothing that cannot (no folder of
-results, no number of GPUs). Its identity is the hash of its canonical JSON, so the same question
-asked on a laptop and on a cluster is the same trial. Only the standard library is imported here: a
-login node without torch can plan a sweep.
+A `TrialSpec` holds all that a worker needs to know to run a trial, and nothing that could not
+change its numbers (no folder of results, no number of GPUs). Its identity is the hash of those
+settings that can change how the model is trained, so the same question asked on a laptop and on a
+cluster is the same trial, and asking for more scores of it does not train it again. What comes out
+of a trial is in `workers.result`. Only the standard library is imported here: a login node without
+torch can plan a sweep.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
 
-# Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
-# that is otherwise the same, so that old and new rows are never averaged.
 RECIPE_VERSION = 2
+"""Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
+that is otherwise the same, so that old and new rows are never averaged."""
 
+AS_BEFORE: dict[str, Any] = {}
+"""Settings that are younger than the stored results, by dotted name, as in
+`"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
+
+At that value a setting is left out of the identity, and a stored spec without the setting is read
+as having it: so a new setting leaves the ids of all trials alone. Every field that is added to a
+spec below needs an entry here; an entry is never changed or removed.
+"""
+
+SCORED_AS_BEFORE: dict[str, Any] = {
+    "evaluation": {
+        "splits": ["validation", "test"],
+        "batch_size": 128,
+        "matching": "strict",
+        "predictions": ["test"],
+    },
+    "robustness": None,
+}
+"""What stands in the identity in place of how a trial is scored: one constant, so that trials that
+were scored with the defaults keep the ids that they had when scoring was part of the identity."""
 
 BUILTIN_MODEL = "builtin:small-bert"
 """Name of the model that needs no files: a small BERT with the vocabulary of the synthetic
@@ -54,9 +78,7 @@ class TrialError(Exception):
     """
 
     def __init__(self, kind: ErrorKind, message: str):
-        super().__init__(
-            kind, message
-        )  # both, so that the exception survives pickling between processes
+        super().__init__(kind, message)  # both: the exception is pickled between processes
         self.kind: ErrorKind = kind
         self.message = message
 
@@ -66,8 +88,12 @@ class TrialError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSpec:
-    """Where sentences come from. `path` says where they lie and is no part of a trial's identity;
-    `fingerprint` is."""
+    """Where sentences come from.
+
+    `path` says where the files lie and is no part of a trial's identity. `fingerprint`, which is,
+    stands for their content: that of the splits train, validation and test as far as they are
+    there, whichever of them are scored.
+    """
 
     kind: Literal["hub", "path", "synthetic"]
     name: str | None
@@ -85,8 +111,10 @@ class CorpusSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Which encoder. For a folder, `name` is its path and `fingerprint` (a hash of its files) is
-    what identifies it."""
+    """Which encoder.
+
+    For a folder, `name` is its path, and `fingerprint` (a hash of its files) identifies it.
+    """
 
     name: str
     revision: str | None
@@ -162,8 +190,7 @@ class DonorPool:
     """Whose entities take the place of a language's own: the languages whose train splits give
     them.
 
-    No donors: the perturbation does not apply to the language, and `reason` says why (it is no part
-    of an identity).
+    No donors: the perturbation does not apply to the language, and `reason` says why.
     """
 
     language: str
@@ -194,11 +221,6 @@ class RobustnessSpec:
             {code for pool in self.pools for code in pool.donors if code != pool.language}
         )
 
-    def identity(self) -> dict[str, Any]:
-        """What decides the perturbed sentences."""
-        pools = [[pool.language, pool.perturbation, list(pool.donors)] for pool in self.pools]
-        return vars(self) | {"pools": pools}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
@@ -225,7 +247,8 @@ class TrialSpec:
     def __post_init__(self) -> None:
         if self.regime == "monolingual" and len(self.languages) != 1:
             raise ValueError(
-                f"languages: {list(self.languages)} under regime monolingual, which takes exactly one"
+                f"languages: {list(self.languages)} under regime monolingual, which takes exactly "
+                "one"
             )
         if list(self.languages) != sorted(set(self.languages)) or not self.languages:
             raise ValueError(
@@ -233,8 +256,9 @@ class TrialSpec:
             )
         if (self.pruning is None) != (self.target_sparsity == 0):
             raise ValueError(
-                f"target_sparsity: {self.target_sparsity} with pruning {'off' if self.pruning is None else 'on'}; "
-                "a dense trial has no pruning settings, any other needs them"
+                f"target_sparsity: {self.target_sparsity} with pruning "
+                f"{'off' if self.pruning is None else 'on'}; a dense trial has no pruning "
+                "settings, any other needs them"
             )
 
     @property
@@ -253,26 +277,51 @@ class TrialSpec:
             self.language, self.target_sparsity, self.embedding_sparsity, self.seed
         )
 
-    def identity(self) -> dict[str, Any]:
-        """All that can change the numbers, as JSON values; places on a disk are replaced by
-        fingerprints."""
+    def identity(self, recipe: int = RECIPE_VERSION) -> dict[str, Any]:
+        """All that can change the numbers of training, as JSON values.
+
+        Places on a disk are replaced by fingerprints. How the trained model is scored is left out,
+        with one exception: where the best epoch is selected, the scores of validation choose the
+        model.
+
+        Args:
+            recipe: the version of the code's recipe that makes the numbers.
+        """
         parts = {  # not `asdict`, which copies all values: planning makes thousands of these
             "corpus": self.corpus.identity(),
             "model": self.model.identity(),
             "pruning": vars(self.pruning) if self.pruning else None,
             "training": vars(self.training),
-            "evaluation": vars(self.evaluation),
-            "robustness": self.robustness.identity() if self.robustness else None,
+            "recipe": recipe,
         }
-        return vars(self) | parts | {"recipe": RECIPE_VERSION}
+        scoring = SCORED_AS_BEFORE | {"evaluation": self._identity_of_evaluation()}
+        return without_settings_as_before(vars(self) | parts | scoring, AS_BEFORE)
 
-    def trial_id(self) -> str:
-        """16 hexadecimal digits: the start of the SHA-256 of `identity()` as canonical JSON."""
-        return digest(self.identity())
+    def _identity_of_evaluation(self) -> dict[str, Any]:
+        """The constant that stands for scoring, with what chooses the model that is scored.
 
-    def cell_id(self) -> str:
+        A forward pass of another batch size rounds differently, which may turn a tie between two
+        epochs; so the batch size belongs to the selection, too.
+        """
+        evaluation: dict[str, Any] = SCORED_AS_BEFORE["evaluation"] | {
+            "selection": self.evaluation.selection
+        }
+        if self.evaluation.selection == "best_epoch":
+            for name in ("matching", "batch_size"):
+                evaluation[name] = getattr(self.evaluation, name)
+        return evaluation
+
+    def trial_id(self, recipe: int = RECIPE_VERSION) -> str:
+        """16 hexadecimal digits: the start of the SHA-256 of `identity()` as canonical JSON.
+
+        Args:
+            recipe: that of the code that made the numbers; for a stored trial, its row says which.
+        """
+        return digest(self.identity(recipe))
+
+    def cell_id(self, recipe: int = RECIPE_VERSION) -> str:
         """Like `trial_id`, without the seed: trials of one cell are repetitions of one another."""
-        identity = self.identity()
+        identity = self.identity(recipe)
         del identity["seed"]
         return digest(identity)
 
@@ -287,33 +336,161 @@ class TrialSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "TrialSpec":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, in this version or in an older one.
 
         Raises:
-            ValueError: the text is not JSON, or a field is missing or unknown.
+            ValueError: the text is not JSON, a field is missing, or this version does not know it.
         """
         try:
-            fields = {name: _frozen(value) for name, value in json.loads(text).items()}
-            robustness = fields["robustness"]
-            if robustness:
-                robustness["pools"] = tuple(
-                    DonorPool(**_frozen(pool)) for pool in robustness["pools"]
-                )
-            return cls(
-                **fields
-                | {
-                    "corpus": CorpusSpec(**fields["corpus"]),
-                    "model": ModelSpec(**fields["model"]),
-                    "pruning": PruningSpec(**fields["pruning"]) if fields["pruning"] else None,
-                    "training": TrainingSpec(**fields["training"]),
-                    "evaluation": EvaluationSpec(**fields["evaluation"]),
-                    "robustness": RobustnessSpec(**robustness) if robustness else None,
-                }
-            )
-        except (AttributeError, KeyError, TypeError) as error:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{NOT_A_SPEC}: no JSON ({error}); {GIVE_A_SPEC}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{NOT_A_SPEC}: {text[:60]} is no JSON object; {GIVE_A_SPEC}")
+        values = _in_todays_form(values)
+        for name, section in SECTIONS.items():
+            if name not in OPTIONAL_SECTIONS or values.get(name) is not None:
+                values[name] = _read_section(section, values.get(name), name)
+        spec: TrialSpec = _build(cls, {name: _frozen(value) for name, value in values.items()})
+        return spec
+
+
+SECTIONS: dict[str, type] = {
+    "corpus": CorpusSpec,
+    "model": ModelSpec,
+    "pruning": PruningSpec,
+    "training": TrainingSpec,
+    "evaluation": EvaluationSpec,
+    "robustness": RobustnessSpec,
+}
+"""The parts of a `TrialSpec` that are specs themselves."""
+
+OPTIONAL_SECTIONS = ("pruning", "robustness")
+"""Those that are None in some trials."""
+
+NOT_A_SPEC = "not a trial spec"
+GIVE_A_SPEC = "give the JSON of a `spec` that `sparsweep plan --json` prints"
+
+BEFORE_SCHEMA_3: dict[str, Any] = {
+    "regime": "monolingual",
+    "robustness": None,
+    "pruning.saliency": "magnitude",
+    "pruning.granularity": "unstructured",
+    "pruning.n_of_m": None,
+    "pruning.block_shape": None,
+    "pruning.semantics": "hard",
+    "pruning.embedding_sparsity": None,
+    "pruning.include": (),
+    "pruning.exclude": (),
+    "pruning.prune_head": False,
+    "training.sampling": None,
+    "training.sampling_temperature": None,
+    "evaluation.selection": "last",
+    "evaluation.predictions": (),
+}
+"""What the fields stand for that specs stored with schema versions 1 and 2 do not have. Unlike
+those of `AS_BEFORE` they are part of every identity of today."""
+
+
+def without_settings_as_before(
+    identity: dict[str, Any], as_before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An identity without the settings that are as they were before these settings existed.
+
+    Args:
+        identity: JSON values by name, those of a section in a mapping of their own; not changed.
+        as_before: see `AS_BEFORE`.
+    """
+    kept = dict(identity)
+    for path, value in as_before.items():
+        section, _, name = path.rpartition(".")
+        if not section and name in kept and kept[name] == value:
+            del kept[name]
+        elif (settings := kept.get(section)) and name in settings and settings[name] == value:
+            kept[section] = {key: settings[key] for key in settings if key != name}
+    return kept
+
+
+def with_settings_as_before(
+    values: Mapping[str, Any], as_before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values of a stored spec, with those of settings that did not exist when it was stored.
+
+    Args:
+        values: by name, those of a section in a mapping of their own; not changed.
+        as_before: see `AS_BEFORE`.
+    """
+    filled = dict(values)
+    for path, value in as_before.items():
+        section, _, name = path.rpartition(".")
+        if not section:
+            filled.setdefault(name, value)
+        elif isinstance(filled.get(section), dict):
+            filled[section] = {name: value} | filled[section]
+    return filled
+
+
+def _in_todays_form(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a spec as a spec of this version has them, whichever version stored them.
+
+    Raises:
+        ValueError: today's fields cannot say what the spec says.
+    """
+    values = dict(values)
+    if "language" in values:  # schema versions 1 and 2
+        values["languages"] = [values.pop("language")]
+    pruning = values.get("pruning")
+    if isinstance(pruning, dict) and "weights" in pruning:  # schema versions 1 and 2
+        if pruning["weights"] != "encoder":
             raise ValueError(
-                f"not a trial spec: {error}; give the JSON that `sparsweep plan --json` prints"
-            ) from error
+                f"pruning.weights: {pruning['weights']!r} ranked word embeddings together with the "
+                "encoder, which this version does not do; the trial keeps the id that it has"
+            )
+        values["pruning"] = {name: pruning[name] for name in pruning if name != "weights"}
+    if "languages" in values and "regime" not in values:
+        values = with_settings_as_before(values, BEFORE_SCHEMA_3)
+    return with_settings_as_before(values, AS_BEFORE)
+
+
+def _read_section(section: type, values: Any, name: str) -> Any:
+    """One of `SECTIONS` from its JSON values."""
+    if values is None:
+        raise ValueError(f"{NOT_A_SPEC}: {name} is missing; {GIVE_A_SPEC}")
+    if not isinstance(values, dict):
+        raise ValueError(f"{NOT_A_SPEC}: {name} is {values!r}, not an object; {GIVE_A_SPEC}")
+    read = {key: _frozen(value) for key, value in values.items()}
+    if section is RobustnessSpec and isinstance(read.get("pools"), tuple):
+        pools = (_read_section(DonorPool, pool, "robustness.pools") for pool in read["pools"])
+        read["pools"] = tuple(pools)
+    return _build(section, read, f"{name}.")
+
+
+def _build(section: type, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """A spec from values for exactly its fields.
+
+    Raises:
+        ValueError: a field is missing, or there is none of that name.
+    """
+    known = [field.name for field in fields(section)]
+    for name in values:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f", did you mean {prefix}{close[0]}" if close else ""
+            raise ValueError(
+                f"{NOT_A_SPEC}: {prefix}{name} is unknown{hint}; a newer sparsweep may know it, "
+                f"this is {_own_version()}"
+            )
+    for name in known:
+        if name not in values:
+            raise ValueError(f"{NOT_A_SPEC}: {prefix}{name} is missing; {GIVE_A_SPEC}")
+    return section(**values)
+
+
+def _own_version() -> str:
+    try:
+        return version("sparsweep")
+    except PackageNotFoundError:  # run from a source folder that is not installed
+        return "an uninstalled copy"
 
 
 def describe_place(
@@ -342,12 +519,7 @@ def canonical_json(value: Any) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    """A JSON value with tuples for its lists, one level into objects: what the fields of a spec
-    hold."""
-    if isinstance(value, dict):
-        return {
-            key: tuple(inner) if isinstance(inner, list) else inner for key, inner in value.items()
-        }
+    """A JSON value as a field of a spec holds it: a tuple where JSON has a list."""
     return tuple(value) if isinstance(value, list) else value
 
 

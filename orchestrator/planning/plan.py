@@ -265,7 +265,7 @@ def _resolve_data(
 
 def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "CorpusFacts":
     """Fingerprint and sizes of one language's splits."""
-    from workers.data.corpus import CorpusFacts, examine_folder
+    from workers.data.corpus import CorpusFacts, examine_folder, fingerprint_language
 
     corpus = sweep.corpus
     if corpus.kind == "hub":
@@ -277,7 +277,8 @@ def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "Corpus
     splits = ("train", *sweep.evaluation.splits)
     if folder is not None:
         facts = examine_folder(folder, code, splits)
-        return CorpusFacts(facts.fingerprint, dict.fromkeys(SPLITS, 0) | facts.num_sentences)
+        fingerprint = fingerprint_language(folder, code)
+        return CorpusFacts(fingerprint, dict.fromkeys(SPLITS, 0) | facts.num_sentences)
     from workers.data import synthetic
 
     try:

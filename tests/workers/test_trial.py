@@ -1,17 +1,25 @@
 """Identity of trials: what changes it, what does not, and that it never changes by accident."""
 
-from dataclasses import fields, is_dataclass, replace
+import json
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import pytest
 
 from tests.factories import PRUNING, make_trial_spec
 from workers.trial import (
+    AS_BEFORE,
+    SCORED_AS_BEFORE,
     DonorPool,
     RobustnessSpec,
+    TrainingSpec,
     TrialError,
     TrialSpec,
     canonical_json,
     combine_fingerprints,
+    digest,
+    with_settings_as_before,
+    without_settings_as_before,
 )
 
 
@@ -54,16 +62,8 @@ def test_spec_of_several_languages_with_perturbations_survives_json():
     assert TrialSpec.from_json(spec.to_json()) == spec
 
 
-def test_why_a_pool_is_empty_is_no_part_of_the_identity():
-    spec = perturbed_trial()
-
-    def with_pool(**changes) -> TrialSpec:
-        pools = (replace(spec.robustness.pools[0], **changes),)
-        return replace(spec, robustness=replace(spec.robustness, pools=pools))
-
-    assert with_pool(reason="because").trial_id() == spec.trial_id()
-    assert with_pool(donors=("af",)).trial_id() != spec.trial_id()
-    assert spec.robustness.donor_languages == ["yo"]
+def test_donors_of_several_pools_are_those_of_other_languages():
+    assert perturbed_trial().robustness.donor_languages == ["yo"]
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,176 @@ def changed(spec: TrialSpec, path: tuple[str, ...]) -> TrialSpec:
     )
 
 
+OF_SCORING = {
+    ("evaluation", name) for name in ("splits", "batch_size", "matching", "predictions")
+} | {
+    ("robustness", name) for name in ("perturbations", "draws", "seed", "donor_fingerprint")
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("path", leaves(perturbed_trial()), ids=".".join)
-def test_every_setting_but_places_is_part_of_the_identity(path):
+def test_every_setting_but_places_and_scoring_is_part_of_the_identity(path):
     spec = perturbed_trial()
-    assert (changed(spec, path).trial_id() == spec.trial_id()) == (path == ("corpus", "path"))
+    is_same = changed(spec, path).trial_id() == spec.trial_id()
+    assert is_same == (path == ("corpus", "path") or path in OF_SCORING)
+
+
+@pytest.mark.parametrize(("name", "is_same"), [
+    ("matching", False), ("batch_size", False), ("splits", True), ("predictions", True),
+])  # fmt: skip
+def test_what_chooses_the_best_epoch_is_part_of_the_identity(name, is_same):
+    evaluation = replace(make_trial_spec().evaluation, selection="best_epoch")
+    spec = make_trial_spec(evaluation=evaluation)
+    assert (changed(spec, ("evaluation", name)).trial_id() == spec.trial_id()) == is_same
+
+
+def test_what_is_perturbed_is_no_part_of_the_identity():
+    spec = perturbed_trial()
+    pool = replace(spec.robustness.pools[0], donors=("af",), reason="because")
+    others = replace(spec.robustness, pools=(pool,))
+    ids = {replace(spec, robustness=asked).trial_id() for asked in (None, spec.robustness, others)}
+    assert ids == {spec.trial_id()}
+
+
+# Ids that users have stored: an id that changes makes all of their trials run again.
+
+
+def test_ids_never_change():
+    dense = make_trial_spec(target_sparsity=0.0)
+    pruning = replace(
+        PRUNING,
+        sparsity_schedule="linear",
+        scope="layer",
+        saliency="movement",
+        granularity="block",
+        block_shape=(4, 4),
+        semantics="dense_shadow",
+        embedding_sparsity=0.25,
+        include=("attention",),
+        exclude=("output",),
+        prune_head=True,
+    )
+    everything = perturbed_trial(
+        pruning=pruning,
+        training=replace(dense.training, sampling="temperature", sampling_temperature=2.0),
+        evaluation=replace(dense.evaluation, matching="lenient", selection="best_epoch"),
+    )
+    assert dense.trial_id() == "676da4c215bedb0f"
+    assert make_trial_spec().trial_id() == "b41f1ad027e3d3aa"
+    assert everything.trial_id() == "d73a698562614757"
+    assert make_trial_spec().cell_id() == "985834b6d553c285"
+
+
+def test_scoring_with_the_defaults_is_what_the_identity_has_in_its_place():
+    spec = make_trial_spec()
+    assert digest(before(spec)) == spec.trial_id()
+    asked = json.loads(spec.to_json())["evaluation"]
+    assert asked == SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
+
+
+def before(spec: TrialSpec) -> dict[str, Any]:
+    """The identity as it was while how a trial is scored was part of it."""
+    parts = {"corpus": spec.corpus.identity(), "model": spec.model.identity(), "recipe": 2}
+    return asdict(spec) | parts
+
+
+def test_stored_trials_have_the_id_of_their_own_recipe():
+    spec = make_trial_spec()
+    assert spec.trial_id(recipe=2) == spec.trial_id()
+    assert spec.trial_id(recipe=1) == digest(before(spec) | {"recipe": 1}) != spec.trial_id()
+    assert spec.cell_id(recipe=1) != spec.cell_id(recipe=2)
+
+
+# Settings that are younger than what is stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class YoungerTrainingSpec(TrainingSpec):
+    """With a setting that a later version might add."""
+
+    label_smoothing: float = 0.0
+
+
+YOUNGER = AS_BEFORE | {"training.label_smoothing": 0.0, "is_quick": False}
+
+
+def test_a_setting_at_the_value_as_before_leaves_the_id_alone():
+    spec = make_trial_spec()
+    younger = YoungerTrainingSpec(**vars(spec.training))
+    identity = replace(spec, training=younger).identity() | {"is_quick": False}
+    assert digest(identity) != spec.trial_id(), "the setting is there"
+    assert digest(without_settings_as_before(identity, YOUNGER)) == spec.trial_id()
+
+
+@pytest.mark.parametrize("is_quick", [False, True])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_a_setting_at_another_value_makes_another_id(label_smoothing, is_quick):
+    spec = make_trial_spec()
+    younger = YoungerTrainingSpec(
+        **vars(spec.training) | {"label_smoothing": label_smoothing}
+    )  # fmt: skip
+    identity = replace(spec, training=younger).identity() | {"is_quick": is_quick}
+    left = without_settings_as_before(identity, YOUNGER)
+    assert ("label_smoothing" in left["training"], "is_quick" in left) == (
+        label_smoothing > 0,
+        is_quick,
+    )
+
+
+def test_settings_of_a_part_that_a_trial_does_not_have_are_left_alone():
+    as_before = {"pruning.rewind": 0, "robustness.noise": 0.0}
+    identity = make_trial_spec(target_sparsity=0.0).identity()
+    assert without_settings_as_before(identity, as_before) == identity
+    assert with_settings_as_before(identity, as_before) == identity
+
+
+def test_a_stored_spec_without_a_younger_setting_is_read_as_before():
+    stored = json.loads(make_trial_spec().to_json())
+    read = with_settings_as_before(stored, YOUNGER)
+    assert read == stored | {
+        "training": stored["training"] | {"label_smoothing": 0.0},
+        "is_quick": False,
+    }
+    kept = with_settings_as_before(stored | {"is_quick": True}, YOUNGER)
+    assert kept["is_quick"], "what is stored is not replaced"
+
+
+def in_form_of_schema_2(spec: TrialSpec, weights: str = "encoder") -> dict[str, Any]:
+    """A monolingual trial as schema version 2 stored it."""
+    values = json.loads(spec.to_json())
+    values["language"] = values.pop("languages")[0]
+    del values["regime"], values["robustness"]
+    for name in ("sampling", "sampling_temperature"):
+        del values["training"][name]
+    for name in ("selection", "predictions"):
+        del values["evaluation"][name]
+    if values["pruning"]:
+        names = ("sparsity_schedule", "scope", "semantics", "initial_sparsity", "begin", "end")
+        names = (*names, "update_every_steps")
+        values["pruning"] = {name: values["pruning"][name] for name in names}
+        values["pruning"]["weights"] = weights
+    return values
+
+
+@pytest.mark.parametrize("target_sparsity", [0.0, 0.5])
+def test_specs_stored_with_schema_version_2_are_the_same_trials(target_sparsity):
+    spec = make_trial_spec(target_sparsity=target_sparsity)
+    read = TrialSpec.from_json(json.dumps(in_form_of_schema_2(spec)))
+    assert read == replace(spec, evaluation=replace(spec.evaluation, predictions=()))
+    assert read.trial_id() == spec.trial_id()
+
+
+def test_specs_stored_with_schema_version_1_are_hard_pruned():
+    stored = in_form_of_schema_2(make_trial_spec())
+    del stored["pruning"]["semantics"]
+    read = TrialSpec.from_json(json.dumps(stored))
+    assert read.trial_id(recipe=1) == make_trial_spec().trial_id(recipe=1)
+
+
+def test_a_stored_spec_that_todays_fields_cannot_say_is_refused():
+    stored = in_form_of_schema_2(make_trial_spec(), weights="encoder_and_embeddings")
+    with pytest.raises(ValueError, match=r"pruning.weights: 'encoder_and_embeddings' ranked"):
+        TrialSpec.from_json(json.dumps(stored))
 
 
 def test_cell_leaves_out_the_seed_only():
@@ -152,16 +318,41 @@ def test_pruning_settings_belong_to_pruned_trials_exactly():
         replace(spec, target_sparsity=0.0)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"corpus": {}}', "no json"])
-def test_what_is_no_spec_is_refused(text):
-    with pytest.raises(ValueError, match="not a trial spec|Expecting value"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "not a trial spec: corpus is missing; give the JSON"),
+        ("[]", r"not a trial spec: \[\] is no JSON object"),
+        ('{"corpus": {}}', "not a trial spec: corpus.kind is missing"),
+        ('{"corpus": 3}', "not a trial spec: corpus is 3, not an object"),
+        ("no json", "not a trial spec: no JSON"),
+    ],
+)
+def test_what_is_no_spec_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
         TrialSpec.from_json(text)
 
 
-def test_unknown_field_is_refused():
-    text = make_trial_spec().to_json().replace('"seed":', '"sede":')
-    with pytest.raises(ValueError, match="sede"):
-        TrialSpec.from_json(text)
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"seed":0,"target', '"sede":0,"target', "sede is unknown, did you mean seed; a newer"),
+        (
+            '"lr":',
+            '"lrr":',
+            r"training.lrr is unknown, did you mean training.lr; a newer sparsweep",
+        ),
+        ('"lr":', '"dropout":0,"lr":', r"training.dropout is unknown; a newer .* this is \d"),
+        ('"draws":1,', "", r"robustness.draws is missing; give the JSON"),
+        ('"reason":', '"grund":', r"robustness.pools.grund is unknown"),
+        ('"seed":0,"target', '"target', "not a trial spec: seed is missing"),
+    ],
+)
+def test_a_stored_spec_with_other_fields_is_refused(old, new, message):
+    text = perturbed_trial().to_json()
+    assert old in text
+    with pytest.raises(ValueError, match=message):
+        TrialSpec.from_json(text.replace(old, new))
 
 
 def test_canonical_json_refuses_what_json_cannot_say():

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from workers.data import synthetic
 from workers.data.fingerprints import fingerprint_files
 from workers.tags import TAGS
-from workers.trial import CorpusSpec, TrialError
+from workers.trial import SPLITS, CorpusSpec, TrialError
 
 LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
@@ -84,6 +84,16 @@ def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:
     return fingerprint_files((f"{split}/{file.name}", file) for split, file in files)
 
 
+def fingerprint_language(path: Path, language: str) -> str:
+    """Hash of a language's files of all splits that are there, whichever of them a trial scores.
+
+    Raises:
+        TrialError: kind `bad_data`, when there is no train split.
+    """
+    others = [split for split in SPLITS[1:] if _list_files(path / language, split)]
+    return fingerprint_folder(path, language, ("train", *others))
+
+
 def count_unstarted_entities(labels: list[list[int]]) -> int:
     """I- tags that continue nothing: at the start of a sentence, after O, or after another type."""
     tags = [[TAGS[label] for label in sentence] for sentence in labels]
@@ -139,7 +149,7 @@ def _find_files(path: Path, language: str, split: str) -> list[Path]:
         raise TrialError(
             "bad_data", f"languages: {language!r} has no folder in {path}; folders there: {present}"
         )
-    files = sorted(folder.glob(f"{split}*.parquet")) or sorted(folder.glob(f"{split}.tsv"))
+    files = _list_files(folder, split)
     if not files or not all(file.is_file() for file in files):
         present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise TrialError(
@@ -147,6 +157,10 @@ def _find_files(path: Path, language: str, split: str) -> list[Path]:
             f"{folder}: no split {split!r}; expected {split}*.parquet or {split}.tsv, found {present}",
         )
     return files
+
+
+def _list_files(folder: Path, split: str) -> list[Path]:
+    return sorted(folder.glob(f"{split}*.parquet")) or sorted(folder.glob(f"{split}.tsv"))
 
 
 def _read_parquet(file: Path) -> pa.Table:

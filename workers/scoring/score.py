@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from workers.data.align import EncodedSplit, encode, load_encoded
-from workers.data.corpus import Sentences, fingerprint_folder, load_sentences
+from workers.data.corpus import Sentences, fingerprint_language, load_sentences
 from workers.data.entities import SentenceFacts, sentence_facts
 from workers.model.encoder import load_tokenizer
 from workers.result import EntityScore, PredictedSet, RobustnessScore, SentenceSet
@@ -77,7 +77,7 @@ def load_languages(spec: TrialSpec) -> list[LanguageData]:
             corpus.kind == "path" and len(spec.languages) > 1
         ):  # the trial's fingerprint is that of all together
             corpus = replace(
-                corpus, fingerprint=fingerprint_folder(Path(str(corpus.path)), language, names)
+                corpus, fingerprint=fingerprint_language(Path(str(corpus.path)), language)
             )
         splits = {
             name: load_encoded(corpus, spec.model, language, name, spec.training.max_length)

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import make_plan, plan_digest, trials_left
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
+from workers.trial import TrialSpec
 
 
 def sweep(**changes) -> SweepSpec:
@@ -445,23 +446,44 @@ def test_other_donors_are_other_trials_that_can_be_told_apart():
     ],
 )
 def test_order_and_what_is_not_scored_do_not_tell_trials_apart(one, other):
-    assert [spec.trial_id() for spec in specs(**one)] == [
-        spec.trial_id() for spec in specs(**other)
-    ]
+    assert specs(**one) == specs(**other)
 
 
-def test_files_of_donors_are_part_of_a_trial(tmp_path):
+def test_files_of_donors_tell_perturbed_sets_apart_and_not_trials(tmp_path):
     for language in ("sw", "yo", "ka", "xx"):
         make_corpus(tmp_path / language, num_train=5)
     corpus, model = {"kind": "path", "path": str(tmp_path)}, {"name": "some/encoder"}
 
-    def first_id(language: str) -> str:
+    def first(language: str) -> TrialSpec:
         asked = {"perturbations": ["within_script"]}
-        return specs(languages=[language], corpus=corpus, model=model, robustness=asked)[
-            0
-        ].trial_id()
+        return specs(languages=[language], corpus=corpus, model=model, robustness=asked)[0]
 
-    before = {language: first_id(language) for language in ("sw", "ka", "xx")}
+    before = {language: first(language) for language in ("sw", "ka", "xx")}
     make_corpus(tmp_path / "yo", num_train=6)  # shares its script with sw only
-    assert first_id("sw") != before["sw"]
-    assert (first_id("ka"), first_id("xx")) == (before["ka"], before["xx"])
+    assert first("sw").robustness != before["sw"].robustness
+    assert first("sw").trial_id() == before["sw"].trial_id()
+    assert (first("ka"), first("xx")) == (before["ka"], before["xx"])
+
+
+def test_which_splits_are_scored_does_not_tell_trials_on_a_folder_apart(tmp_path):
+    make_corpus(tmp_path / "ka", num_train=5)
+    changes = {"corpus": {"path": str(tmp_path)}, "model": {"name": "some/encoder"}}
+    changes["languages"] = ["ka"]
+
+    def ids(splits: list[str]) -> list[str]:
+        return [spec.trial_id() for spec in specs(evaluation={"splits": splits}, **changes)]
+
+    assert ids(["test"]) == ids(["validation"]) == ids(["validation", "test"])
+    before = ids(["test"])
+    table = pa.table({"tokens": [["Tbilisi"]], "ner_tags": [[5]]})
+    pq.write_table(table, tmp_path / "ka" / "validation.parquet")
+    assert ids(["test"]) != before, "all files of the language count"
+
+
+def test_a_folder_without_a_split_that_is_not_scored_is_planned(tmp_path):
+    make_corpus(tmp_path / "ka", num_train=5)
+    (tmp_path / "ka" / "validation.parquet").unlink()
+    changes = {"corpus": {"path": str(tmp_path)}, "model": {"name": "some/encoder"}}
+    assert specs(languages=["ka"], evaluation={"splits": ["test"]}, **changes)
+    with pytest.raises(SpecError, match="no split 'validation'"):
+        specs(languages=["ka"], **changes)
