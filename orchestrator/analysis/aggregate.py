@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.analysis.comparable import SETTINGS_READ, Row, Series, find_series
+from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
-from orchestrator.results.schema import AGGREGATES
 from orchestrator.results.store import ResultStore
 from workers.trial import MICRO
 
@@ -54,7 +54,7 @@ class Hole:
 
 @dataclass(frozen=True)
 class Aggregates:
-    """`table` has the columns of `schema.AGGREGATES`. Both are sorted by regime, language and
+    """`table` has the columns of `tables.AGGREGATES`. Both are sorted by regime, language and
     sparsity."""
 
     table: pa.Table

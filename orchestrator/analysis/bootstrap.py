@@ -16,7 +16,7 @@ import pandas as pd
 
 from orchestrator.analysis.frames import CELL, Results, finish, in_order
 from orchestrator.analysis.predictions import PredictedSet
-from orchestrator.analysis.tables import INTERVALS, ROUNDING, AnalysisTable
+from orchestrator.analysis.tables import ROUNDING, SIGNIFICANCE, AnalysisTable
 from orchestrator.wording import counted
 
 DRAWS_AT_A_TIME = 2_000_000
@@ -53,7 +53,7 @@ def find_intervals(
             row | _interval(trials, of_language.get(row["language"], []), options, generator)
         )
     frame = pd.DataFrame(rows)
-    return finish(INTERVALS, in_order(frame) if rows else frame, _notes(frame, options))
+    return finish(SIGNIFICANCE, in_order(frame) if rows else frame, _notes(frame, options))
 
 
 def resample(one: PredictedSet, num_replicates: int, generator: np.random.Generator) -> F1Draws:

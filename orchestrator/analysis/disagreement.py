@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from orchestrator.analysis.frames import CELL, Results, finish, in_order
 from orchestrator.analysis.predictions import PredictedSet
-from orchestrator.analysis.tables import DISAGREEMENT, PROFILE, AnalysisTable
+from orchestrator.analysis.tables import DISAGREEMENT, PIES_PROFILE, AnalysisTable
 
 PROPERTIES = ("words", "entities", "unseen_entities", "subwords_per_word")
 Row = dict[str, Any]
@@ -57,7 +57,7 @@ def find_disagreement(
             _notes(shares),
         ),
         finish(
-            PROFILE,
+            PIES_PROFILE,
             in_order(pd.DataFrame(profiles)) if profiles else pd.DataFrame(),
             _profile_notes(profiles),
         ),

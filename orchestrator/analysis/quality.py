@@ -14,8 +14,8 @@ from orchestrator.analysis.frames import (
     in_order,
 )
 from orchestrator.analysis.tables import (
+    EMBEDDINGS,
     EMBEDDINGS_OVERALL,
-    EMBEDDINGS_PRUNED,
     GROUPINGS,
     GROUPS,
     HELD,
@@ -23,7 +23,7 @@ from orchestrator.analysis.tables import (
     ROUNDING,
     TALLY,
     TOLERANCE,
-    TOLERATED,
+    TOLERATED_LOSS,
     WORST,
     AnalysisTable,
 )
@@ -45,7 +45,7 @@ def analyze_quality(results: Results) -> list[AnalysisTable]:
         finish(WORST, find_worst(results, groups), empty or _worst_notes(groups)),
         finish(TALLY, tally(results), empty),
         finish(
-            TOLERATED,
+            TOLERANCE,
             find_tolerated(results),
             empty or ["A sparsity without a change to dense is passed over."],
         ),
@@ -180,7 +180,7 @@ def find_tolerated(results: Results) -> pd.DataFrame:
     rows = []
     for place, cells in results.sparse_cells.groupby(keys):
         measured = cells[cells["relative_dense_mean"].notna()].sort_values("target_sparsity")
-        kept = measured["relative_dense_mean"] >= -TOLERANCE - ROUNDING
+        kept = measured["relative_dense_mean"] >= -TOLERATED_LOSS - ROUNDING
         tolerated = measured[kept.cummin().astype(bool)]
         exceeded = measured[~kept]
         rows.append(
@@ -235,7 +235,7 @@ def prune_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
         notes = [
             "No sparsity was planned with both pruned and dense embeddings: nothing to compare."
         ]
-        return finish(EMBEDDINGS_PRUNED, pairs, notes), finish(EMBEDDINGS_OVERALL, pairs, notes)
+        return finish(EMBEDDINGS, pairs, notes), finish(EMBEDDINGS_OVERALL, pairs, notes)
     pairs["delta"] = pairs["f1"] - pairs["f1_dense"]
     has_both = pairs["delta"].notna()
     pairs["f1_both"], pairs["f1_dense_both"] = (
@@ -266,6 +266,6 @@ def prune_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
         if holes
         else []
     )
-    return finish(EMBEDDINGS_PRUNED, in_order(table), notes), finish(
+    return finish(EMBEDDINGS, in_order(table), notes), finish(
         EMBEDDINGS_OVERALL, in_order(overall.reset_index())
     )

@@ -7,9 +7,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from orchestrator.analysis.aggregate import Aggregates
+from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_compact
-from orchestrator.results.schema import AGGREGATES
 from workers.storage import Location
 
 

@@ -13,7 +13,7 @@ from orchestrator.analysis.frames import (
     finish,
     in_order,
 )
-from orchestrator.analysis.tables import ROBUST_OVERALL, ROBUST_TABLE, AnalysisTable
+from orchestrator.analysis.tables import ROBUSTNESS, ROBUSTNESS_OVERALL, AnalysisTable
 from orchestrator.wording import counted
 from workers.trial import MICRO
 
@@ -39,12 +39,12 @@ def analyze_robustness(results: Results, robustness: pa.Table) -> list[AnalysisT
         notes = [
             "No perturbed sentences were scored: robustness.perturbations in the sweep names perturbations."
         ]
-        return [finish(ROBUST_TABLE, trials, notes), finish(ROBUST_OVERALL, trials, notes)]
+        return [finish(ROBUSTNESS, trials, notes), finish(ROBUSTNESS_OVERALL, trials, notes)]
     table = _by_cell(trials)
     return [
-        finish(ROBUST_TABLE, table, _notes(table)),
+        finish(ROBUSTNESS, table, _notes(table)),
         finish(
-            ROBUST_OVERALL,
+            ROBUSTNESS_OVERALL,
             _overall(table, trials),
             ["Perturbed sets differ in difficulty between languages."],
         ),

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from orchestrator.results import schema
 from orchestrator.results.columns import REAL, TEXT, WHOLE, Column, Table
-from orchestrator.results.schema import AGGREGATES, GRID_SCORED, LANGUAGE_SCORED, REGIME, ROBUSTNESS
+from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED, REGIME
 
 HELD = 0.01
 """A language holds where its F1 changes by at most this much."""
-TOLERANCE = 0.01
+TOLERATED_LOSS = 0.01
 """A sparsity is tolerated where F1 falls by at most this part of the dense one."""
 ROUNDING = 1e-9
 """Differences of decimal fractions, such as 0.81 - 0.80, are compared with a threshold up to
@@ -64,9 +65,64 @@ def _fraction(name: str, meaning: str) -> Column:
     return Column(name, REAL, meaning, True, "fraction")
 
 
+AGGREGATES = Table(
+    "aggregates",
+    "One row a cell (the trials that differ by seed only) and language scored. Computed by `sparsweep aggregate`, from "
+    "the tables above.",
+    key="cell_id",
+    sort_by=("regime", "language", "target_sparsity", "embedding_sparsity", "cell_id"),
+    columns=(
+        *GRID_SCORED[:-1],
+        CELL_ID,
+        Column(
+            "settings",
+            TEXT,
+            "What tells the cell from others of this language and sparsity; null if alone.",
+            True,
+        ),
+        Column("split", TEXT, "Split that was scored."),
+        Column(
+            "f1_mean",
+            REAL,
+            "Mean micro F1 over seeds; null when no seed has one.",
+            True,
+            "fraction",
+        ),
+        Column(
+            "f1_std", REAL, "Its sample standard deviation; null below two seeds.", True, "fraction"
+        ),
+        Column("num_seeds", WHOLE, "Seeds with an F1.", unit="count"),
+        Column(
+            "delta_dense_mean",
+            REAL,
+            "Mean of F1 minus that of the same seed's dense trial.",
+            True,
+            "fraction",
+        ),
+        Column(
+            "delta_dense_std",
+            REAL,
+            "Its sample standard deviation; null below two pairs.",
+            True,
+            "fraction",
+        ),
+        Column(
+            "relative_dense_mean",
+            REAL,
+            "Mean of that difference as a part of the dense F1.",
+            True,
+            "fraction",
+        ),
+        Column("num_pairs", WHOLE, "Seeds where both have an F1.", unit="count"),
+        Column(
+            "num_holes", WHOLE, "Seeds that were planned or tried and have no F1.", unit="count"
+        ),
+    ),
+)
+
 OF_CELL = {column.name: column for column in AGGREGATES.columns}
 TARGET, EMBEDDING = GRID_SCORED[2:4]
-SERIES = (
+SERIES_COLUMNS = (
     REGIME,
     Column(
         "settings",
@@ -75,13 +131,13 @@ SERIES = (
         True,
     ),
 )
-EMBEDDINGS = Column(
+EMBEDDINGS_COLUMN = Column(
     "embeddings",
     TEXT,
     "Word embeddings: dense; pruned: to the sparsity of the rest; or pruned to another value.",
 )
-LEVEL = (TARGET, EMBEDDING, EMBEDDINGS)
-FACTS = (
+LEVEL_COLUMNS = (TARGET, EMBEDDING, EMBEDDINGS_COLUMN)
+FACT_COLUMNS = (
     _count(
         "num_train_sentences",
         "Train sentences used; of a multilingual trial WikiANN's, up to the limit.",
@@ -103,12 +159,12 @@ QUALITY = _table(
     "quality",
     "F1 by language, sparsity and embeddings, and its change to the same seed's dense trial. One row a cell and "
     "language scored.",
-    *SERIES,
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    *LEVEL,
+    *LEVEL_COLUMNS,
     OF_CELL["cell_id"],
     OF_CELL["split"],
-    *FACTS,
+    *FACT_COLUMNS,
     *(OF_CELL[name] for name in ("f1_mean", "f1_std", "num_seeds")),
     *(
         OF_CELL[name]
@@ -120,14 +176,14 @@ QUALITY = _table(
 GROUPS = _table(
     "groups",
     "F1 and its change by resource tier, script and family: means over languages of each language's mean over seeds.",
-    *SERIES,
+    *SERIES_COLUMNS,
     Column(
         "grouping",
         TEXT,
         f"What languages are grouped by: {', '.join(GROUPINGS)}; all: in one group.",
     ),
     Column("group", TEXT, "The tier, script or family; null for languages not in the list.", True),
-    *LEVEL,
+    *LEVEL_COLUMNS,
     _fraction("f1_mean", "Mean over the group's languages of their mean F1."),
     _fraction(
         "f1_std", "Sample standard deviation of the languages' mean F1; null below two languages."
@@ -151,8 +207,8 @@ GROUPS = _table(
 WORST = _table(
     "worst",
     "The language, and the group of each kind, that loses most at each sparsity. Of equals the first in the alphabet.",
-    *SERIES,
-    *LEVEL,
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
     Column("kind", TEXT, "language, tier, script or family."),
     Column(
         "name",
@@ -171,8 +227,8 @@ WORST = _table(
 TALLY = _table(
     "tally",
     f"How many languages improve, hold (F1 within {HELD:g} of dense) or drop at each sparsity.",
-    *SERIES,
-    *LEVEL,
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
     _count("num_improved", f"Languages whose mean change is above {HELD:g}."),
     _count("num_held", f"Languages whose mean change is within {HELD:g}."),
     _count("num_dropped", f"Languages whose mean change is below -{HELD:g}."),
@@ -181,12 +237,12 @@ TALLY = _table(
     _count("num_trials", "Sparse trials with a change to dense."),
 )
 
-TOLERATED = _table(
+TOLERANCE = _table(
     "tolerance",
-    f"The highest sparsity up to which each language keeps F1 within {TOLERANCE:.0%} of dense, relatively.",
-    *SERIES,
+    f"The highest sparsity up to which each language keeps F1 within {TOLERATED_LOSS:.0%} of dense, relatively.",
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    EMBEDDINGS,
+    EMBEDDINGS_COLUMN,
     _fraction(
         "tolerated_sparsity",
         "Highest measured sparsity that keeps it, as all lower measured ones do; 0 when the lowest does not; null when "
@@ -199,12 +255,12 @@ TOLERATED = _table(
     _count("num_trials", "Sparse trials behind it."),
 )
 
-EMBEDDINGS_PRUNED = _table(
+EMBEDDINGS = _table(
     "embeddings",
     "F1 with pruned minus F1 with dense word embeddings, at equal sparsity of the rest, paired by seed.",
-    *SERIES,
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    *LEVEL,
+    *LEVEL_COLUMNS,
     _fraction("f1_pruned_mean", "Mean F1 with pruned embeddings, over the pairs."),
     _fraction("f1_dense_mean", "Mean F1 with dense embeddings, over the pairs."),
     _fraction("delta_embeddings_mean", "Mean of F1 with pruned minus F1 with dense embeddings."),
@@ -218,8 +274,8 @@ EMBEDDINGS_PRUNED = _table(
 EMBEDDINGS_OVERALL = _table(
     "embeddings_overall",
     "The same over all languages: the mean of their mean differences.",
-    *SERIES,
-    *LEVEL,
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
     _fraction("delta_embeddings_mean", "Mean over languages."),
     _fraction("delta_embeddings_std", "Sample standard deviation over languages; null below two."),
     LANGUAGES_BEHIND,
@@ -227,15 +283,17 @@ EMBEDDINGS_OVERALL = _table(
     _count("num_trials", "Trials with pruned embeddings behind it."),
 )
 
-PERTURBATION = next(column for column in ROBUSTNESS.columns if column.name == "perturbation")
-ROBUST_TABLE = _table(
+PERTURBATION_COLUMN = next(
+    column for column in schema.ROBUSTNESS.columns if column.name == "perturbation"
+)
+ROBUSTNESS = _table(
     "robustness",
     "F1 on sentences whose entities were replaced, against the sentences as published. One row a cell, language and "
     "perturbation.",
-    *SERIES,
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    *LEVEL,
-    PERTURBATION,
+    *LEVEL_COLUMNS,
+    PERTURBATION_COLUMN,
     Column("status", TEXT, "scored; not_applicable; or missing: no trial has a score."),
     Column("reason", TEXT, "Why it is not applicable.", True),
     _fraction("f1_clean_mean", "Mean F1 on test as published, over the same seeds."),
@@ -258,12 +316,12 @@ ROBUST_TABLE = _table(
     ),
 )
 
-ROBUST_OVERALL = _table(
+ROBUSTNESS_OVERALL = _table(
     "robustness_overall",
     "Robustness over all languages that a perturbation applies to: means of the languages' means.",
-    *SERIES,
-    *LEVEL,
-    PERTURBATION,
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
+    PERTURBATION_COLUMN,
     _fraction("f1_clean_mean", "Mean over languages of the clean F1."),
     _fraction("f1_perturbed_mean", "Mean over languages of the perturbed F1."),
     _fraction("drop_mean", "Mean over languages of the drop."),
@@ -283,9 +341,9 @@ DISAGREEMENT = _table(
     "Sentences whose modal prediction changes between dense and sparse trials (PIEs). The mode is the most frequent "
     "tag sequence over the seeds that both have; of equally frequent ones that of the lowest seed. "
     "Source: Hooker et al. 2019.",
-    *SERIES,
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    *LEVEL,
+    *LEVEL_COLUMNS,
     _count(
         "num_pies",
         "Sentences whose modal prediction differs from dense; null without predictions.",
@@ -306,12 +364,12 @@ DISAGREEMENT = _table(
     _count("num_holes", "Seeds that were planned or tried and lack either."),
 )
 
-PROFILE = _table(
+PIES_PROFILE = _table(
     "pies_profile",
     "How sentences whose modal prediction changes differ from the others: means over sentences.",
-    *SERIES,
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    *LEVEL,
+    *LEVEL_COLUMNS,
     Column(
         "property",
         TEXT,
@@ -325,14 +383,14 @@ PROFILE = _table(
     _count("num_trials", "Sparse trials behind it."),
 )
 
-INTERVALS = _table(
+SIGNIFICANCE = _table(
     "significance",
     "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the seeds again, and the "
     "sentences once for all its seeds and for both sides, as all were scored on the same ones. "
     "Source: Owen 2007, The pigeonhole bootstrap.",
-    *SERIES,
+    *SERIES_COLUMNS,
     LANGUAGE_SCORED,
-    *LEVEL,
+    *LEVEL_COLUMNS,
     _fraction("delta_mean", "Mean over seeds of the change that was resampled."),
     _fraction("low", "Lower end of the interval; null where nothing could be resampled."),
     _fraction("high", "Upper end of the interval."),
@@ -352,9 +410,9 @@ TESTS = _table(
     "tests",
     "Wilcoxon's signed-rank test across languages: whether their mean changes are centred on 0. Source: Wilcoxon 1945; "
     "corrections of Holm 1979 and of Benjamini and Hochberg 1995.",
-    *SERIES,
+    *SERIES_COLUMNS,
     Column("comparison", TEXT, "sparse - dense; or pruned - dense embeddings, at equal sparsity."),
-    *LEVEL,
+    *LEVEL_COLUMNS,
     _fraction("median_change", "Median over languages of the mean change."),
     Column("statistic", REAL, "The smaller sum of ranks; null where no language changes.", True),
     _fraction("p", "Two-sided p-value."),
@@ -373,7 +431,7 @@ MODEL = _table(
     "model",
     "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences) x embeddings, the "
     "first two centred, with a random intercept a language.",
-    *SERIES,
+    *SERIES_COLUMNS,
     Column("term", TEXT, "Term of the model; sd_language and sd_residual are standard deviations."),
     Column("estimate", REAL, "Its coefficient, or the standard deviation.", True),
     Column("std_error", REAL, "Standard error; null for standard deviations.", True),
@@ -395,14 +453,14 @@ ANALYSES = {
         GROUPS,
         WORST,
         TALLY,
-        TOLERATED,
-        EMBEDDINGS_PRUNED,
+        TOLERANCE,
+        EMBEDDINGS,
         EMBEDDINGS_OVERALL,
-        ROBUST_TABLE,
-        ROBUST_OVERALL,
+        ROBUSTNESS,
+        ROBUSTNESS_OVERALL,
         DISAGREEMENT,
-        PROFILE,
-        INTERVALS,
+        PIES_PROFILE,
+        SIGNIFICANCE,
         TESTS,
         MODEL,
     )

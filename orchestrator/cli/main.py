@@ -257,8 +257,8 @@ def schema(args: argparse.Namespace) -> int:
     """Print the JSON schema of sweep files or cluster profiles, or with --results the tables and
     columns of results."""
     if args.results:
-        from orchestrator.analysis.tables import ANALYSES
-        from orchestrator.results.schema import AGGREGATES, TABLES, describe
+        from orchestrator.analysis.tables import AGGREGATES, ANALYSES
+        from orchestrator.results.schema import TABLES, describe
 
         print(describe([*TABLES.values(), AGGREGATES, *ANALYSES.values()]), end="")
         return DONE

@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.analysis.tables import ANALYSES
+from orchestrator.analysis.tables import AGGREGATES, ANALYSES
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.parquet import decode, encode_compact, encode_small
 from orchestrator.results.schema import (
-    AGGREGATES,
     CURVES,
     SCHEMA_VERSION,
     SCORES,
