@@ -10,7 +10,6 @@ in the order of events.
 
 import argparse
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -36,7 +35,13 @@ from workers.scoring.robustness import load_donors
 from workers.scoring.score import LanguageData, load_languages, score_trial, score_validation
 from workers.scoring.selection import Selection
 from workers.train import Training
-from workers.trial import BUILTIN_MODEL, TrialError, TrialSpec, combine_fingerprints
+from workers.trial import (
+    BUILTIN_MODEL,
+    TrialError,
+    TrialSpec,
+    combine_fingerprints,
+    digest_bytes,
+)
 
 GIB = 2**30
 Result = TypeVar("Result")
@@ -288,13 +293,16 @@ def _with_progress(
 def _fingerprint_data(languages: Sequence[LanguageData]) -> str:
     """16 hexadecimal digits that stand for what the model saw, whatever a revision of the hub has
     become since."""
-    digest = hashlib.sha256()
-    for data in languages:
-        for name, split in data.splits.items():
-            digest.update(f"{data.language} {name} {len(split.input_ids)}".encode())
-            digest.update(split.input_ids.astype("<i4").tobytes())
-            digest.update(split.labels.astype("<i8").tobytes())
-    return digest.hexdigest()[:16]
+    return digest_bytes(
+        part
+        for data in languages
+        for name, split in data.splits.items()
+        for part in (
+            f"{data.language} {name} {len(split.input_ids)}".encode(),
+            split.input_ids.astype("<i4").tobytes(),
+            split.labels.astype("<i8").tobytes(),
+        )
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -10,7 +10,7 @@ torch can plan a sweep.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -336,7 +336,7 @@ class TrialSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "TrialSpec":
-        """Read what `to_json` wrote, in this version or in an older one.
+        """Read what `to_json` wrote, also before the settings of `AS_BEFORE` existed.
 
         Raises:
             ValueError: the text is not JSON, a field is missing, or this version does not know it.
@@ -347,7 +347,7 @@ class TrialSpec:
             raise ValueError(f"{NOT_A_SPEC}: no JSON ({error}); {GIVE_A_SPEC}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{NOT_A_SPEC}: {text[:60]} is no JSON object; {GIVE_A_SPEC}")
-        values = _in_todays_form(values)
+        values = with_settings_as_before(values, AS_BEFORE)
         for name, section in SECTIONS.items():
             if name not in OPTIONAL_SECTIONS or values.get(name) is not None:
                 values[name] = _read_section(section, values.get(name), name)
@@ -370,26 +370,6 @@ OPTIONAL_SECTIONS = ("pruning", "robustness")
 
 NOT_A_SPEC = "not a trial spec"
 GIVE_A_SPEC = "give the JSON of a `spec` that `sparsweep plan --json` prints"
-
-BEFORE_SCHEMA_3: dict[str, Any] = {
-    "regime": "monolingual",
-    "robustness": None,
-    "pruning.saliency": "magnitude",
-    "pruning.granularity": "unstructured",
-    "pruning.n_of_m": None,
-    "pruning.block_shape": None,
-    "pruning.semantics": "hard",
-    "pruning.embedding_sparsity": None,
-    "pruning.include": (),
-    "pruning.exclude": (),
-    "pruning.prune_head": False,
-    "training.sampling": None,
-    "training.sampling_temperature": None,
-    "evaluation.selection": "last",
-    "evaluation.predictions": (),
-}
-"""What the fields stand for that specs stored with schema versions 1 and 2 do not have. Unlike
-those of `AS_BEFORE` they are part of every identity of today."""
 
 
 def without_settings_as_before(
@@ -430,28 +410,6 @@ def with_settings_as_before(
     return filled
 
 
-def _in_todays_form(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a spec as a spec of this version has them, whichever version stored them.
-
-    Raises:
-        ValueError: today's fields cannot say what the spec says.
-    """
-    values = dict(values)
-    if "language" in values:  # schema versions 1 and 2
-        values["languages"] = [values.pop("language")]
-    pruning = values.get("pruning")
-    if isinstance(pruning, dict) and "weights" in pruning:  # schema versions 1 and 2
-        if pruning["weights"] != "encoder":
-            raise ValueError(
-                f"pruning.weights: {pruning['weights']!r} ranked word embeddings together with the "
-                "encoder, which this version does not do; the trial keeps the id that it has"
-            )
-        values["pruning"] = {name: pruning[name] for name in pruning if name != "weights"}
-    if "languages" in values and "regime" not in values:
-        values = with_settings_as_before(values, BEFORE_SCHEMA_3)
-    return with_settings_as_before(values, AS_BEFORE)
-
-
 def _read_section(section: type, values: Any, name: str) -> Any:
     """One of `SECTIONS` from its JSON values."""
     if values is None:
@@ -474,11 +432,11 @@ def _build(section: type, values: Mapping[str, Any], prefix: str = "") -> Any:
     known = [field.name for field in fields(section)]
     for name in values:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f", did you mean {prefix}{close[0]}" if close else ""
+            close = get_close_matches(name, known, cutoff=0.75)
+            hint = f", did you mean {' or '.join(close)}" if close else ""
             raise ValueError(
                 f"{NOT_A_SPEC}: {prefix}{name} is unknown{hint}; a newer sparsweep may know it, "
-                f"this is {_own_version()}"
+                f"this is {own_version()}"
             )
     for name in known:
         if name not in values:
@@ -486,7 +444,8 @@ def _build(section: type, values: Mapping[str, Any], prefix: str = "") -> Any:
     return section(**values)
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """The version of sparsweep that runs, for messages about what another one may know."""
     try:
         return version("sparsweep")
     except PackageNotFoundError:  # run from a source folder that is not installed
@@ -525,4 +484,12 @@ def _frozen(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """16 hexadecimal digits: the start of the SHA-256 of a value as canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return digest_bytes([canonical_json(value).encode()])
+
+
+def digest_bytes(parts: Iterable[bytes]) -> str:
+    """16 hexadecimal digits: the start of the SHA-256 of these parts, one after another."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return sha256.hexdigest()[:16]

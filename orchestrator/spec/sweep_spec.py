@@ -7,7 +7,7 @@ named-entity recognition where it states one; the pruning defaults are ours, sin
 (2022) do not publish theirs.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,10 +26,8 @@ from pydantic import (
 from orchestrator.errors import SpecError
 from orchestrator.spec.profiles import ProfilesByName
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
-from workers.pruning.granularity import GRANULARITIES
-from workers.pruning.saliency import SALIENCIES
+from workers.pruning.compatibility import REGISTRIES
 from workers.pruning.schedule import SCHEDULES
-from workers.pruning.scope import SCOPES
 from workers.trial import BUILTIN_MODEL, Perturbation, Regime
 
 BUILTIN_FOLDER = Path(__file__).parents[1] / "sweeps"
@@ -52,16 +50,6 @@ PositiveFloat = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 NaturalFloat = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,15}$")]
 Regex = Annotated[str, Field(min_length=1)]
-
-
-REGISTRIES: dict[str, Collection[str]] = {
-    "sparsity_schedule": SCHEDULES,
-    "scope": SCOPES,
-    "saliency": SALIENCIES,
-    "granularity": GRANULARITIES,
-}
-"""Fields of `Pruning` that name an entry of a registry; a new entry is accepted here and documented
-by itself."""
 
 
 def _one_of(field: str) -> Any:
@@ -352,27 +340,28 @@ class SweepSpec(Section):
         pruning = self.pruning
         if pruning.begin > pruning.end and SCHEDULES[pruning.sparsity_schedule].uses_end:
             raise ValueError(
-                f"pruning.begin: {pruning.begin} is after pruning.end, {pruning.end}; begin must not be later"
+                f"pruning.begin: {pruning.begin} is after pruning.end, {pruning.end}; begin must "
+                "not be later"
             )
         values = [value for value in pruning.embedding_sparsity if isinstance(value, float)]
         targets = [value for value in (*self.sparsities, *values) if value > 0]
         if targets and pruning.initial_sparsity > min(targets):
             raise ValueError(
-                f"pruning.initial_sparsity: {pruning.initial_sparsity} is above the smallest target "
-                f"{min(targets)}; a schedule only goes up"
+                f"pruning.initial_sparsity: {pruning.initial_sparsity} is above the smallest "
+                f"target {min(targets)}; a schedule only goes up"
             )
 
     def _check_training(self) -> None:
         training, given = self.training, self.training.model_fields_set
         if self.regime == "monolingual" and {"sampling", "sampling_temperature"} & given:
             raise ValueError(
-                f"training.sampling: {training.sampling} with regime monolingual, where a trial has one language; "
-                "leave it out or set regime=multilingual"
+                f"training.sampling: {training.sampling} with regime monolingual, where a trial "
+                "has one language; leave it out or set regime=multilingual"
             )
         if (training.sampling == "temperature") != (training.sampling_temperature is not None):
             raise ValueError(
-                f"training.sampling_temperature: {training.sampling_temperature} with sampling {training.sampling}; "
-                "give a temperature with sampling=temperature, and only there"
+                f"training.sampling_temperature: {training.sampling_temperature} with sampling "
+                f"{training.sampling}; give a temperature with sampling=temperature, and only there"
             )
 
     def _check_evaluation(self) -> None:
@@ -387,13 +376,15 @@ class SweepSpec(Section):
             )
         if self.robustness.perturbations and "test" not in evaluation.splits:
             raise ValueError(
-                "robustness.perturbations: it is test sentences that are perturbed; add test to splits"
+                "robustness.perturbations: it is test sentences that are perturbed; add test to "
+                "splits"
             )
 
     def _check_builtin_model(self) -> None:
         if self.model.name != BUILTIN_MODEL:
             raise ValueError(
-                f"model.name: {self.model.name!r} is not built in; the built-in model is {BUILTIN_MODEL}"
+                f"model.name: {self.model.name!r} is not built in; the built-in model is "
+                f"{BUILTIN_MODEL}"
             )
         if self.model.init != "random":
             raise ValueError(
@@ -401,8 +392,8 @@ class SweepSpec(Section):
             )
         if self.corpus.kind != "synthetic":
             raise ValueError(
-                f"model.name: {BUILTIN_MODEL} knows only the synthetic corpus' vocabulary, corpus.kind is "
-                f"{self.corpus.kind}; name an encoder of the hub or a folder"
+                f"model.name: {BUILTIN_MODEL} knows only the synthetic corpus' vocabulary, "
+                f"corpus.kind is {self.corpus.kind}; name an encoder of the hub or a folder"
             )
 
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from orchestrator.errors import SpecError
+from workers.trial import own_version
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -61,7 +62,11 @@ def describe_fault(fault: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     message: str = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_did_you_mean(fault['loc'], model)}; `sparsweep schema` lists the fields"
+        hint = _did_you_mean(fault["loc"], model)
+        return (
+            f"{where}: unknown key{hint}; `sparsweep schema` lists the fields; a newer sparsweep "
+            f"may know it, this is {own_version()}"
+        )
     if fault["type"] == "missing":
         return f"{where}: missing; `sparsweep schema` describes it"
     if not where or message.startswith(f"{where}."):  # a check across fields names them itself
@@ -75,8 +80,8 @@ def _did_you_mean(loc: tuple[str | int, ...], model: Any) -> str:
         model = field.annotation if field else None
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return ""
-    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f", did you mean {close[0]}" if close else ""
+    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, cutoff=0.75)
+    return f", did you mean {' or '.join(close)}" if close else ""
 
 
 def _shorten(value: Any) -> str:

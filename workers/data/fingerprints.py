@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from workers.storage import Location
+from workers.trial import digest_bytes
 
 
 def cache_folder() -> Path:
@@ -28,7 +29,7 @@ def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
     memory = _Memory(cache_folder() / "fingerprints.json")
     parts = sorted((label, memory.sha256(path)) for label, path in files)
     memory.save()
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return digest_bytes([json.dumps(parts).encode()])
 
 
 class _Memory:

@@ -15,6 +15,16 @@ from workers.pruning.scope import SCOPES
 from workers.trial import PruningSpec
 
 
+REGISTRIES: dict[str, Collection[str]] = {
+    "sparsity_schedule": SCHEDULES,
+    "scope": SCOPES,
+    "saliency": SALIENCIES,
+    "granularity": GRANULARITIES,
+}
+"""Fields of `PruningSpec` that name an entry of a registry. A new entry is accepted in sweep files
+and documented there by itself."""
+
+
 def refusals(pruning: PruningSpec, target: float) -> list[str]:
     """Why these settings cannot prune to `target`; empty when they can.
 
@@ -35,13 +45,7 @@ def refusals(pruning: PruningSpec, target: float) -> list[str]:
 
 
 def _unknown_names(pruning: PruningSpec) -> Iterator[str]:
-    registries: dict[str, Collection[str]] = {
-        "sparsity_schedule": SCHEDULES,
-        "scope": SCOPES,
-        "saliency": SALIENCIES,
-        "granularity": GRANULARITIES,
-    }
-    for field, registry in registries.items():
+    for field, registry in REGISTRIES.items():
         if (name := getattr(pruning, field)) not in registry:
             yield f"pruning.{field}: {name} is unknown; there are {', '.join(registry)}"
 

@@ -5,7 +5,6 @@ All functions are generators that yield after every forward pass, so that whoeve
 stop it there.
 """
 
-import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -40,7 +39,7 @@ from workers.trial import (
     ModelSpec,
     RobustnessSpec,
     TrialSpec,
-    canonical_json,
+    digest,
 )
 
 
@@ -248,8 +247,7 @@ def _sentence_set(
         "num_unseen_entities": facts.num_unseen_entities.tolist(),
         "is_seen": facts.is_seen.tolist(),
     }
-    set_id = hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
-    return SentenceSet(set_id=set_id, **content)
+    return SentenceSet(set_id=digest(content), **content)
 
 
 def _predicted_set(

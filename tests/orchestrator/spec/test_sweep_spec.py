@@ -84,6 +84,7 @@ def test_a_field_says_what_it_means_in_the_schema():
         (["training.learning_rate=1"], r"training.learning_rate: unknown key; `sparsweep schema`"),
         (["training.batchsize=1"], r"training.batchsize: unknown key, did you mean batch_size; "),
         (["trainig.lr=1"], r"trainig: unknown key, did you mean training"),
+        (["pruning.rewind=1"], r"pruning.rewind: unknown key; .* newer .* may know it, this is \d"),
         (["training.lr=fast"], r"training.lr: 'fast': input should be a valid number"),
         (["training.lr=true"], r"training.lr: True: input should be a number"),
         (

@@ -1,0 +1,110 @@
+"""What a completed trial lacks of what a sweep asks for: scores, and predictions to be stored.
+
+How a trained model is scored is no part of a trial's id, so a trial may be completed and yet not
+have all that a later sweep asks for. Scores by the other rule of matching follow from stored
+predictions; whatever else is lacking needs the model, which is not kept: the trial has to be run
+again.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from workers.trial import DonorPool, RobustnessSpec, TrialSpec
+
+PERTURBED = "perturbed"
+"""In `EvaluationSpec.predictions`: the perturbed test sets."""
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What the results do not have of what is asked of one trial.
+
+    Attributes:
+        of_predictions: what follows from stored predictions: splits, and `perturbed`.
+        of_training: what only running the trial again gives, each in words.
+    """
+
+    of_predictions: tuple[str, ...] = ()
+    of_training: tuple[str, ...] = ()
+
+
+def find_lack(asked: TrialSpec, stored: TrialSpec, rescored: Collection[str] = ()) -> Lack:
+    """Compare what is asked of a trial with what it was asked for when it was run.
+
+    Args:
+        asked: the trial as it is planned.
+        stored: the same trial as it was run; its scores are all there.
+        rescored: rules of matching by which scores were computed from its predictions since.
+    """
+    has_other_rule = asked.evaluation.matching != stored.evaluation.matching
+    predicted = stored.evaluation.predictions
+    of_predictions: list[str] = []
+    of_training: list[str] = []
+    for kind, what, difference in _scored(asked, stored):
+        if difference is not None:
+            of_training.append(f"{what}{difference}")
+        elif has_other_rule and kind not in predicted:
+            of_training.append(f"{asked.evaluation.matching} {what}")
+        elif has_other_rule and asked.evaluation.matching not in rescored:
+            of_predictions.append(kind)
+    for kind in asked.evaluation.predictions:
+        if kind not in predicted:
+            of_training.append(f"predictions of {kind}")
+    return Lack(tuple(dict.fromkeys(of_predictions)), tuple(dict.fromkeys(of_training)))
+
+
+def describe_lacks(lacks: Iterable[Lack]) -> str:
+    """What trials lack that only running them again gives, with the number of trials, as in
+    `robustness within_family (12), predictions of test (4)`."""
+    counts = Counter(what for lack in lacks for what in lack.of_training)
+    return ", ".join(f"{what} ({number:,})" for what, number in counts.items())
+
+
+def _scored(asked: TrialSpec, stored: TrialSpec) -> Iterator[tuple[str, str, str | None]]:
+    """Each set that is asked for: its kind in `EvaluationSpec.predictions`, what its scores are
+    called, and in what way they are not those that are stored (None: they are)."""
+    for split in asked.evaluation.splits:
+        is_stored = split in stored.evaluation.splits
+        yield split, f"scores of {split}", None if is_stored else ""
+    for pool in asked.robustness.pools if asked.robustness else ():
+        assert asked.robustness is not None
+        difference = _difference(pool, asked.robustness, stored)
+        yield PERTURBED, f"robustness {pool.perturbation}", difference
+
+
+def _difference(pool: DonorPool, asked: RobustnessSpec, stored: TrialSpec) -> str | None:
+    """In what way the perturbed sets of a pool are not among those that a trial was scored on;
+    empty where there are none at all, None where they are."""
+    known = stored.robustness
+    same = [
+        other
+        for other in (known.pools if known else ())
+        if (other.language, other.perturbation) == (pool.language, pool.perturbation)
+    ]
+    if known is None or not same:
+        return ""
+    if not pool.donors and not same[0].donors:
+        return None  # not applicable, whatever the seed
+    if same[0].donors != pool.donors or _have_changed(pool, asked, known, stored.corpus.kind):
+        return " with these donors"
+    if known.seed != asked.seed:
+        return f" of seed {asked.seed}"
+    return f" of {asked.draws} draws" if known.draws < asked.draws else None
+
+
+def _have_changed(
+    pool: DonorPool, asked: RobustnessSpec, stored: RobustnessSpec, kind: str
+) -> bool:
+    """Whether the donors' train splits may be others than they were.
+
+    Only a folder's may: elsewhere the corpus' revision or seed, which is part of the trial's id,
+    stands for them. One fingerprint stands for the files of all donors together, so it tells
+    nothing where the donors are not the same.
+    """
+    if kind != "path" or set(pool.donors) <= {pool.language}:
+        return False
+    return (asked.donor_languages, asked.donor_fingerprint) != (
+        stored.donor_languages,
+        stored.donor_fingerprint,
+    )
