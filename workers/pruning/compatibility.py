@@ -14,7 +14,6 @@ from workers.pruning.schedule import SCHEDULES
 from workers.pruning.scope import SCOPES
 from workers.trial import PruningSpec
 
-
 REGISTRIES: dict[str, Collection[str]] = {
     "sparsity_schedule": SCHEDULES,
     "scope": SCOPES,
