@@ -12,7 +12,8 @@ MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIK
   $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper-mini test test-slurm test-kubernetes test-gpu lint bench bench-gpu bench-peers lock clean
+.PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu bench bench-gpu bench-peers \
+  lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -47,7 +48,18 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 1 ]
 	$(BIN)/sparsweep analyze $(MINI)
 
-test: $(READY) ## run all tests (about 13 minutes on 2 cores)
+check: $(READY) ## what to run after every change: style, types and the quick tests (at most a minute on 2 cores)
+	@$(MAKE) --no-print-directory -j 2 lint test-quick
+
+lint: $(READY) ## check style, formatting and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+
+test-quick: $(READY) ## run the tests that start no Ray, train nothing and need no server
+	@$(BIN)/python -m pytest -q -m 'not slow' $(PYTEST_ARGS)
+
+test: $(READY) ## run all tests (about 9 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 13 minutes)
@@ -59,11 +71,6 @@ test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SP
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'
 	$(BIN)/python -m pytest -m gpu tests/workers $(PYTEST_ARGS)
-
-lint: $(READY) ## check style, formatting and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 bench: $(READY) ## test the kernels, then measure what the README states (about 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/kernels/test_kernels.py

@@ -1,4 +1,5 @@
-"""What all tests share: a cache of their own, and the folder of real data where there is one."""
+"""What all tests share: a cache of their own, the folder of real data where there is one, an S3
+server, and the rule which tests are slow."""
 
 import os
 import tempfile
@@ -7,28 +8,41 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3_server import s3_bucket
+from tests import s3_server as s3
 
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
+INTEGRATION = Path(__file__).parent / "integration"
+SLOW_FIXTURES = {"device", "s3_server"}
+"""Who takes one of these trains a model, or waits for a server to start."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Caches of this run's own, no hub, interpreted Triton: before a test module imports what reads
-    these variables."""
+    these variables.
+    """
     cache = tempfile.TemporaryDirectory(prefix="sparsweep-tests-")
     config.add_cleanup(cache.cleanup)
     import torch
 
     if not torch.cuda.is_available():
-        os.environ["TRITON_INTERPRET"] = (
-            "1"  # Triton's kernels then run on CPUs, to be compared with the reference
-        )
+        # Triton's kernels then run on CPUs, to be compared with the reference.
+        os.environ["TRITON_INTERPRET"] = "1"
     os.environ |= {
         "SPARSWEEP_CACHE": cache.name,
         "HF_HOME": f"{cache.name}/huggingface",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark as slow what starts Ray, trains, or needs a server, wherever that shows by itself; the
+    rest of what takes seconds is marked where it stands.
+    """
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if INTEGRATION in item.path.parents or fixtures & SLOW_FIXTURES:
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +67,21 @@ def _real_data(name: str) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a real S3 server."""
+    with s3.run_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def s3_bucket(s3_server: str) -> Iterator[str]:
+    """A bucket of the module's own on that server, to which AWS' environment variables lead."""
+    with s3.make_bucket(s3_server) as address:
+        yield address
+
+
 @pytest.fixture
-def s3_location() -> Iterator[str]:
-    """A folder in a bucket of a real S3 server."""
-    with s3_bucket() as bucket:
-        yield f"{bucket}/results"
+def s3_location(s3_bucket: str, tmp_path: Path) -> str:
+    """A folder of the test's own in that bucket."""
+    return f"{s3_bucket}/{tmp_path.name}/results"

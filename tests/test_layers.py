@@ -93,6 +93,11 @@ def modules() -> dict[str, Path]:
     return files
 
 
+def place(file: Path) -> str:
+    """A file's path below the root, as a test's id."""
+    return str(file.relative_to(ROOT))
+
+
 def sources(package: str) -> list[Path]:
     files = sorted((ROOT / package).rglob("*.py"))
     assert files, f"{package} has no sources"
@@ -228,19 +233,19 @@ def top_names(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(file)}
 
 
-@pytest.mark.parametrize("file", sources("workers"), ids=str)
+@pytest.mark.parametrize("file", sources("workers"), ids=place)
 def test_workers_know_neither_ray_nor_the_other_packages(file):
     assert not top_names(file) & {"ray", "orchestrator", "cluster"}
 
 
-@pytest.mark.parametrize("file", sources("cluster"), ids=str)
+@pytest.mark.parametrize("file", sources("cluster"), ids=place)
 def test_cluster_knows_neither_ray_nor_torch_nor_the_other_packages(file):
     allowed = {"ray.job_submission", "ray.exceptions"} if "rayjobs" in file.parts else set()
     names = {name.partition(".")[0] for name in set(imports(file)) - allowed}
     assert not names & {"ray", "torch", "orchestrator", "workers"}
 
 
-@pytest.mark.parametrize("file", sources("cluster"), ids=str)
+@pytest.mark.parametrize("file", sources("cluster"), ids=place)
 def test_cluster_loads_without_what_only_some_backends_need(file):
     at_the_top = {name.partition(".")[0] for name in imports(file, only_at_the_top=True)}
     assert not at_the_top & {"ray", "requests", "kubernetes"}
@@ -250,7 +255,7 @@ def test_trials_need_the_standard_library_only():
     assert top_names(ROOT / "workers" / "trial.py") <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("file", sources("orchestrator"), ids=str)
+@pytest.mark.parametrize("file", sources("orchestrator"), ids=place)
 def test_only_the_trainable_runs_trials(file):
     runs = "workers.run" in set(imports(file))
     assert runs == (file.name == "trainable.py")
@@ -260,7 +265,7 @@ def test_only_the_trainable_runs_trials(file):
 USES_RAY = {"events.py", "nodes.py", "searcher.py", "trainable.py"}
 
 
-@pytest.mark.parametrize("file", sources("orchestrator"), ids=str)
+@pytest.mark.parametrize("file", sources("orchestrator"), ids=place)
 def test_the_command_line_starts_without_heavy_imports(file):
     heavy = {"torch", "ray", "transformers", "datasets", "faker", "seqeval", "kubernetes"}
     at_the_top = {name.partition(".")[0] for name in imports(file, True)}

@@ -1,3 +1,5 @@
+"""Files and folders on a disk and in an object store: read, replaced as a whole, locked."""
+
 import multiprocessing
 import os
 import stat
@@ -6,22 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3_server import s3_bucket
 from workers.storage import Location
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_bucket() as address:
-        yield address
-
-
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
 def folder(request, tmp_path):
     """An empty folder of each kind."""
     if request.param == "local":
         return Location.parse(str(tmp_path / "folder"))
-    return Location.parse(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
+    return Location.parse(f"{request.getfixturevalue('s3_bucket')}/{tmp_path.name}")
 
 
 def test_a_file_reads_back_and_is_replaced_as_a_whole(folder):
@@ -74,7 +69,7 @@ def test_a_place_below_a_file_is_not_writable(tmp_path):
         Location.parse(str(tmp_path / "file" / "results")).check_writable()
 
 
-def test_a_missing_bucket_is_not_writable(bucket):
+def test_a_missing_bucket_is_not_writable(s3_bucket):
     with pytest.raises(
         OSError, match=r"s3://no-such-bucket/x: cannot be written .*bucket does not exist"
     ):
@@ -178,8 +173,8 @@ def test_one_process_at_a_time_holds_the_lock(tmp_path):
     assert (tmp_path / "count").read_text() == "200"
 
 
-def test_object_stores_have_no_lock_and_go_on_without(bucket):
-    location = Location.parse(f"{bucket}/unlocked")
+def test_object_stores_have_no_lock_and_go_on_without(s3_bucket):
+    location = Location.parse(f"{s3_bucket}/unlocked")
     with location.locked():
         (location / "a").write_atomic(b"a")
     assert [entry.name for entry in location.entries()] == ["a"]

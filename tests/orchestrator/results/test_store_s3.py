@@ -1,21 +1,16 @@
+"""Results in an object store: the same tables, names and refusals as in a folder."""
+
 import pytest
 
 from orchestrator.analysis.aggregate import aggregate
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
-from tests.s3_server import s3_bucket
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_bucket() as address:
-        yield address
 
 
 @pytest.fixture
-def store(bucket, tmp_path):
-    return ResultStore(f"{bucket}/{tmp_path.name}")
+def store(s3_bucket, tmp_path):
+    return ResultStore(f"{s3_bucket}/{tmp_path.name}")
 
 
 def keys(store):
@@ -80,14 +75,14 @@ def test_a_completed_trial_is_not_overwritten_in_an_object_store(store):
     assert sorted(store.read("attempts")["status"].to_pylist()) == ["completed", "duplicate"]
 
 
-def test_a_bucket_that_is_not_there_is_refused(bucket):
+def test_a_bucket_that_is_not_there_is_refused(s3_bucket):
     with pytest.raises(
         StoreError, match=r"results: s3://nowhere-to-be-found/x: cannot be written .*NO_SUCH_BUCKET"
     ):
         ResultStore("s3://nowhere-to-be-found/x").check_writable()
 
 
-def test_a_server_that_does_not_answer_is_refused(bucket):
+def test_a_server_that_does_not_answer_is_refused(s3_bucket):
     store = ResultStore("s3://any/x?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
     with pytest.raises(
         StoreError, match=r"results: s3://any/x\?.*: cannot be written .*give a place"
