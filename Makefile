@@ -11,6 +11,10 @@ MINI ?= results/paper-mini
 MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIKIANN)') \
   $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
+# Two tests at a time, on two cores. Those of tests/integration, whose sweeps keep both cores busy, share a group, which
+# one process runs one by one.
+TWO_AT_A_TIME := -n 2 --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu bench bench-gpu bench-peers \
   lock clean
@@ -57,10 +61,10 @@ lint: $(READY) ## check style, formatting and types
 	@$(BIN)/mypy
 
 test-quick: $(READY) ## run the tests that start no Ray, train nothing and need no server
-	@$(BIN)/python -m pytest -q -m 'not slow' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m 'not slow' $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 test: $(READY) ## run all tests (about 9 minutes on 2 cores)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 13 minutes)
 	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)

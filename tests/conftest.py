@@ -2,6 +2,7 @@
 server, and the rule which tests are slow."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Caches of this run's own, no hub, interpreted Triton: before a test module imports what reads
     these variables.
     """
+    # A shell makes its background jobs deaf to Ctrl-C, which some tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = tempfile.TemporaryDirectory(prefix="sparsweep-tests-")
     config.add_cleanup(cache.cleanup)
     import torch
@@ -38,11 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark as slow what starts Ray, trains, or needs a server, wherever that shows by itself; the
-    rest of what takes seconds is marked where it stands.
+    rest of what takes seconds is marked where it stands. Sweeps run one at a time.
     """
-    fixtures = set(getattr(item, "fixturenames", ()))
-    if INTEGRATION in item.path.parents or fixtures & SLOW_FIXTURES:
+    is_integration = INTEGRATION in item.path.parents
+    if is_integration or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.slow)
+    if is_integration:
+        item.add_marker(pytest.mark.xdist_group("integration"))
 
 
 @pytest.fixture(scope="session")

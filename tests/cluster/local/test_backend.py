@@ -352,6 +352,7 @@ def test_lines_are_whole_while_a_log_grows(tmp_path):
     assert list(read_lines(tmp_path / "none", None)) == []
 
 
+@pytest.mark.slow
 def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undisturbed_one(
     tmp_path, running
 ):

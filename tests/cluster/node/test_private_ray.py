@@ -1,3 +1,5 @@
+"""A Ray of one's own: what it is given, and that it is closed to others and leaves nothing."""
+
 import json
 import os
 import shutil
@@ -124,6 +126,7 @@ def run_python(code: str, *args: str, **environment: str) -> subprocess.Popen[st
     )
 
 
+@pytest.mark.slow
 def test_two_private_rays_run_side_by_side_closed_to_strangers_and_leave_nothing(tmp_path):
     # What would lead Ray astray: an address in the environment and the note of a cluster that is
     # long gone.
@@ -161,17 +164,18 @@ def test_two_private_rays_run_side_by_side_closed_to_strangers_and_leave_nothing
             "RAY_AUTH_MODE": "token",
             "HOME": str(tmp_path),
         }
-        # Each waits 20 s before it gives up; what the server answered is known at once.
-        for stranger in (
+        # A stranger waits 20 s before it gives up; what the server answered is known at once.
+        strangers = [
             run_python(STRANGER, rays[0]["address"], **loopback | {"RAY_AUTH_MODE": "disabled"}),
             run_python(STRANGER, rays[0]["address"], **loopback, RAY_AUTH_TOKEN=rays[1]["token"]),
-        ):
-            assert "InvalidAuthToken" in first_line_with(stranger, "gcs_client")
-            stranger.kill()
-            assert "square" not in stranger.communicate()[0]
+        ]
         friend = run_python(
             STRANGER, rays[0]["address"], **loopback, RAY_AUTH_TOKEN=rays[0]["token"]
         )
+        for stranger in strangers:
+            assert "InvalidAuthToken" in first_line_with(stranger, "gcs_client")
+            stranger.kill()
+            assert "square" not in stranger.communicate()[0]
         assert "square 144" in friend.communicate(timeout=30)[0]
     finally:
         for driver in drivers:
@@ -186,6 +190,5 @@ def test_two_private_rays_run_side_by_side_closed_to_strangers_and_leave_nothing
 
 
 def first_line_with(process: subprocess.Popen[str], word: str) -> str:
-    """The first line on standard error that holds a word; empty when the process ended without
-    one."""
+    """The first line on standard error that holds a word, or nothing."""
     return next((line for line in process.stderr or () if word in line), "")

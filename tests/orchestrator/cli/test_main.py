@@ -75,6 +75,7 @@ def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):
     assert not (tmp_path / "r").exists(), "planning writes nothing"
 
 
+@pytest.mark.slow
 def test_a_planned_trial_runs_by_itself(capsys, tmp_path):
     sets = (
         "--set",
