@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cluster.backend import BACKENDS
+from cluster import BACKENDS
 from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, SOME_FAILED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator.cli import jobs as cli_jobs
@@ -262,12 +262,12 @@ def schema(args: argparse.Namespace) -> int:
 
         print(describe([*TABLES.values(), AGGREGATES, *ANALYSES.values()]), end="")
         return DONE
-    from cluster.profiles import PROFILES
+    from cluster import profile_type
     from orchestrator.spec.sweep_spec import SweepSpec
 
     print(
         json.dumps(
-            (PROFILES[args.cluster] if args.cluster else SweepSpec).model_json_schema(), indent=2
+            (profile_type(args.cluster) if args.cluster else SweepSpec).model_json_schema(), indent=2
         )
     )
     return DONE
@@ -303,7 +303,8 @@ def doctor(args: argparse.Namespace) -> int:
 def _outlook(asked: "Estimate", name: str, sweep: "SweepSpec") -> "Outlook | None":
     """What an estimate means on a cluster."""
     from cluster.node.raylet import usable_offer
-    from orchestrator.planning.outlook import on_profile
+    from cluster.profile_fields import Hardware
+    from orchestrator.planning.outlook import on_hardware
     from orchestrator.spec.profiles import load_profile
 
     here = usable_offer()

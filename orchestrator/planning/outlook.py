@@ -1,15 +1,15 @@
-"""What an estimate means on a cluster, as its profile describes it, and how both are told. Pure."""
+"""What an estimate means on a cluster's machines, and how both are told. Pure."""
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.capacity import num_fitting, wall_s
 from orchestrator.planning.estimate import Demand, Estimate, Speed
 from orchestrator.wording import counted, duration
 
 if TYPE_CHECKING:
-    from cluster.profiles import Profile
+    from cluster.profile_fields import Hardware
     from orchestrator.spec.sweep_spec import Resources
 
 MAX_DEVICES_SHOWN = 2
@@ -36,23 +36,21 @@ class Outlook:
     warning: str
 
 
-def on_profile(
-    asked: Estimate, profile: "Profile", resources: "Resources", here: tuple[int, int] | None = None
+def on_hardware(
+    asked: Estimate, hardware: "Hardware | None", resources: "Resources"
 ) -> Outlook | None:
     """What an estimate means on a cluster.
 
     Args:
         asked: the estimate.
-        profile: of the cluster.
+        hardware: the cluster's machines; None: not known before.
         resources: of the sweep.
-        here: CPU cores and GPUs of this machine, for the profile of this machine.
 
     Returns:
         None when nothing is left.
     """
     if not asked.num_left:
         return None
-    hardware = machines(profile, here)
     if hardware is None:
         demand = asked.of("CPU" if resources.gpus_per_trial == 0 else "GPU")
         return Outlook(
@@ -110,46 +108,10 @@ def as_json(asked: Estimate, outlook: Outlook | None = None) -> dict[str, Any]:
     }
 
 
-# What there is on a cluster
+# What fits
 
 
-class Hardware(NamedTuple):
-    """Machines that are alike, each with so many cores and GPUs, and how long trials may run there
-    in one job."""
-
-    num_machines: int
-    cpus: int
-    gpus: int
-    gpu_type: str | None = None
-    job_s: float | None = None
-    is_requeued: bool = False
-
-
-def machines(profile: "Profile", here: tuple[int, int] | None = None) -> Hardware | None:
-    """What a profile asks for; None where that is not known before."""
-    if profile.backend == "slurm":
-        from cluster.slurm.time_limit import seconds
-
-        is_elastic = profile.mode == "elastic"
-        gpus = min(1, profile.gpus_per_node) if is_elastic else profile.gpus_per_node
-        return Hardware(
-            num_machines=profile.workers if is_elastic else profile.nodes,
-            cpus=profile.cpus_per_gpu * max(1, gpus),
-            gpus=gpus,
-            gpu_type=profile.gpu_type,
-            job_s=max(1, seconds(profile.time_limit) - profile.stop_before_s),
-            is_requeued=True,
-        )
-    if profile.backend == "kubernetes":
-        return Hardware(
-            profile.workers, profile.worker_cpus, profile.gpus_per_worker, job_s=profile.deadline_s
-        )
-    if profile.backend == "local" and here is not None:
-        return Hardware(1, *here)
-    return None
-
-
-def _num_slots(hardware: Hardware, resources: "Resources") -> int:
+def _num_slots(hardware: "Hardware", resources: "Resources") -> int:
     """Trials at a time; none is on two machines."""
     gpus_per_trial = (
         min(1, hardware.gpus) if resources.gpus_per_trial is None else resources.gpus_per_trial
@@ -160,7 +122,7 @@ def _num_slots(hardware: Hardware, resources: "Resources") -> int:
 
 
 def _warning(
-    hardware: Hardware, resources: "Resources", demand: Demand, wall_s: float | None
+    hardware: "Hardware", resources: "Resources", demand: Demand, wall_s: float | None
 ) -> str:
     if wall_s is None:
         gpus = "" if resources.gpus_per_trial is None else f" and {resources.gpus_per_trial:g} GPUs"
@@ -171,9 +133,9 @@ def _warning(
     if hardware.job_s is None:
         return ""
     longest_s = max(demand.trial_s)
-    if hardware.is_requeued and longest_s > hardware.job_s:
+    if hardware.comes_back and longest_s > hardware.job_s:
         return f"the longest trial takes {duration(longest_s)}: it goes on from its checkpoint in the next job"
-    if not hardware.is_requeued and wall_s > hardware.job_s:
+    if not hardware.comes_back and wall_s > hardware.job_s:
         after = duration(hardware.job_s)
         return f"the job is stopped after {after}: raise deadline_s of the profile, or submit the sweep again then"
     return ""

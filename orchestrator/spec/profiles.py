@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 
-from cluster.profiles import PROFILES, Profile, ProfileSection, backends_with
+from cluster import BACKENDS, profile_type
+from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SpecError
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
 
 
-def make_profile(name: str, fields: Any) -> Profile:
+def make_profile(name: str, fields: Any) -> ClusterProfile:
     """A checked profile.
 
     Args:
@@ -22,31 +23,37 @@ def make_profile(name: str, fields: Any) -> Profile:
     Raises:
         ValueError: a field is wrong; a line a fault, each beginning with the field.
     """
-    if isinstance(fields, ProfileSection):
-        return fields  # type: ignore[return-value]
+    if isinstance(fields, ClusterProfile):
+        return fields
     if not isinstance(fields, dict):
         raise ValueError(
-            f"holds {fields!r}, not a mapping; begin with `backend: {'|'.join(PROFILES)}`"
+            f"holds {fields!r}, not a mapping; begin with `backend: {'|'.join(BACKENDS)}`"
         )
     backend = fields.get("backend", name)
-    model = PROFILES.get(backend) if isinstance(backend, str) else None
-    if model is None:
-        raise ValueError(f"backend: {backend!r} is not known; give one of {', '.join(PROFILES)}")
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise ValueError(f"backend: {backend!r} is not known; give one of {', '.join(BACKENDS)}")
+    model = profile_type(backend)
     try:
-        return model.model_validate({"backend": backend} | fields)  # type: ignore[return-value]
+        return model.model_validate({"backend": backend} | fields)
     except ValidationError as error:
         raise ValueError(
             "\n".join(_describe(fault, model, backend) for fault in error.errors())
         ) from error
 
 
-def _describe(fault: Any, model: type[ProfileSection], backend: str) -> str:
+def _describe(fault: Any, model: type[ClusterProfile], backend: str) -> str:
+    field = str(fault["loc"][0]) if fault["loc"] else ""
     is_unknown = fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
-    if is_unknown and (others := backends_with(str(fault["loc"][0]))):
-        return f"{fault['loc'][0]}: a field of {' and '.join(others)} profiles, and this one is of {backend}; remove it"
+    if is_unknown and (others := _backends_with(field)):
+        whose = f"{' and '.join(others)} profiles, and this one is of {backend}"
+        return f"{field}: a field of {whose}; remove it"
     return describe_fault(fault, model).replace(
         "`sparsweep schema`", f"`sparsweep schema --cluster {backend}`"
     )
+
+
+def _backends_with(field: str) -> list[str]:
+    return [name for name in BACKENDS if field in profile_type(name).model_fields]
 
 
 def _read_named(profiles: Any) -> Any:
@@ -67,7 +74,7 @@ def _read_named(profiles: Any) -> Any:
 _SCHEMA = WithJsonSchema(
     {"type": "object", "description": "A cluster profile; `sparsweep schema --cluster BACKEND`"}
 )
-ProfilesByName = Annotated[dict[str, Annotated[Profile, _SCHEMA]], BeforeValidator(_read_named)]
+ProfilesByName = Annotated[dict[str, Annotated[ClusterProfile, _SCHEMA]], BeforeValidator(_read_named)]
 """Type of a field that holds profiles by name."""
 
 
@@ -80,7 +87,7 @@ def _read(file: Path) -> Any:
         ) from error
     fields = read_yaml(text, str(file))
     if fields is None:
-        raise SpecError(f"{file}: is empty; begin with `backend: {'|'.join(PROFILES)}`")
+        raise SpecError(f"{file}: is empty; begin with `backend: {'|'.join(BACKENDS)}`")
     return fields
 
 
@@ -100,10 +107,10 @@ def profile_files() -> dict[str, Path]:
 
 def known_names(own: Iterable[str] = ()) -> list[str]:
     """What `--on` takes: a sweep's own profiles, those of the user, and backends."""
-    return list(dict.fromkeys([*own, *profile_files(), *PROFILES]))
+    return list(dict.fromkeys([*own, *profile_files(), *BACKENDS]))
 
 
-def load_profile(name: str, own: Mapping[str, Profile] = {}, **changes: Any) -> Profile:
+def load_profile(name: str, own: Mapping[str, ClusterProfile] = {}, **changes: Any) -> ClusterProfile:
     """The profile of that name: the sweep's own, else the user's file, else the defaults of the
     backend of that name.
 
@@ -121,7 +128,7 @@ def load_profile(name: str, own: Mapping[str, Profile] = {}, **changes: Any) -> 
         where, fields = f"clusters.{name}", own[name].model_dump(exclude_unset=True)
     elif file:
         where, fields = str(file), _read(file)
-    elif name in PROFILES:
+    elif name in BACKENDS:
         where, fields = f"--on {name}", {}
     else:
         raise SpecError(

@@ -1,0 +1,139 @@
+"""The profile of a Kubernetes cluster."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StrictInt, field_validator
+
+from cluster.profile_fields import (
+    Hardware,
+    NaturalInt,
+    PositiveInt,
+    ClusterProfile,
+    ProfileSection,
+    Word,
+)
+
+DnsName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+LabelKey = Annotated[
+    str,
+    Field(
+        max_length=317,
+        pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+    ),
+]
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")
+]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+"""An amount as Kubernetes writes it, such as 16Gi."""
+
+
+class Toleration(ProfileSection):
+    """A taint that pods put up with."""
+
+    key: LabelKey | None = None
+    """Key of the taint; null: all."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """Exists: whatever its value."""
+    value: LabelValue | None = None
+    """Value of the taint, for Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Which effect; null: all."""
+
+
+class Volume(ProfileSection):
+    """A persistent volume claim that all pods mount."""
+
+    claim: DnsName
+    """Name of the claim."""
+    mount: Annotated[str, Field(pattern=r"^/[^:\n]+$", max_length=500)]
+    """Where it is mounted; results and corpora below it are seen by all pods."""
+    read_only: bool = False
+    """Whether pods may only read it."""
+
+    @field_validator("mount")
+    @classmethod
+    def _is_plain(cls, mount: str) -> str:
+        if ".." in PurePosixPath(mount).parts:
+            raise ValueError("input should be an absolute path without ..")
+        return mount
+
+
+class KubernetesProfile(ClusterProfile):
+    """A Kubernetes cluster with KubeRay's operator."""
+
+    shares_files: ClassVar[bool] = False
+    data_is_there: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
+
+    backend: Literal["kubernetes"] = "kubernetes"
+    context: Word | None = None
+    """Context of the kubeconfig; null: the current one."""
+    namespace: DnsName | None = None
+    """Where the job is made; null: the context's."""
+    image: Annotated[str, Field(pattern=r"^[^\s'\"\\]+$", max_length=500)]
+    """Container image with sparsweep, for driver and workers; see docker/."""
+    image_pull_secrets: list[DnsName] = []
+    """Names of secrets for the registry."""
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    """When the image is fetched."""
+    service_account: DnsName | None = None
+    """Service account of the pods; null: the namespace's default. The token of Kubernetes is not
+    mounted where Ray does not need it."""
+    submission_mode: Literal["K8sJobMode", "HTTPMode", "SidecarMode"] = "K8sJobMode"
+    """How KubeRay starts the driver. Its InteractiveMode starts none."""
+    workers: PositiveInt = 8
+    """Worker pods at most; there are as many as trials need, down to none."""
+    gpus_per_worker: NaturalInt = 1
+    """GPUs of a worker pod."""
+    gpu_resource: LabelKey = "nvidia.com/gpu"
+    """What the cluster calls a GPU."""
+    worker_cpus: PositiveInt = 4
+    """Cores of a worker pod."""
+    worker_memory: Quantity = "16Gi"
+    """Memory of a worker pod."""
+    head_cpus: PositiveInt = 2
+    """Cores of the head pod, which runs no trials."""
+    head_memory: Quantity = "8Gi"
+    """Memory of the head pod."""
+    node_selector: dict[LabelKey, LabelValue] = {}
+    """Labels of the nodes that workers run on."""
+    head_node_selector: dict[LabelKey, LabelValue] = {}
+    """Labels of the nodes that the head runs on."""
+    tolerations: list[Toleration] = []
+    """Taints that workers put up with."""
+    volumes: list[Volume] = []
+    """Persistent volume claims that all pods mount."""
+    env_from_secrets: list[DnsName] = []
+    """Names of secrets whose entries become environment variables, such as those for an object
+    store."""
+    queue: DnsName | None = None
+    """Kueue's queue: the job waits, suspended, until it is admitted."""
+    priority_class: DnsName | None = None
+    """Priority class of the pods."""
+    labels: dict[LabelKey, LabelValue] = {}
+    """More labels of all objects."""
+    grace_period_s: Annotated[StrictInt, Field(ge=30, le=3600)] = 120
+    """Time that a pod has to save checkpoints when it is told to go."""
+    retries: NaturalInt = 2
+    """How often KubeRay builds the cluster anew when the driver failed."""
+    deadline_s: PositiveInt = 7 * 24 * 3600
+    """The job is stopped after this time."""
+    ttl_s: NaturalInt = 60
+    """How long the pods of a finished job stay to be looked at; the job itself and the driver's log
+    stay longer."""
+
+    def hardware(self, here: Hardware | None = None) -> Hardware | None:
+        """The worker pods, as if the cluster had room for all of them."""
+        return Hardware(
+            num_machines=self.workers,
+            cpus=self.worker_cpus,
+            gpus=self.gpus_per_worker,
+            job_s=self.deadline_s,
+            limit_field="deadline_s",
+        )
+
+
+Profile = KubernetesProfile
+"""What `cluster.BACKENDS` leads to."""
