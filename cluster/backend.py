@@ -12,9 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-BACKENDS = ("local", "slurm", "kubernetes", "ray")
-"""Names of all backends."""
-
 
 class JobState(StrEnum):
     """Where a job is. Each backend has one table from its system's own states to these."""
@@ -118,9 +115,9 @@ class Backend(Protocol):
     def live_jobs(self, job_name: str) -> list[str]:
         """Ids of this user's jobs of that name that are not over."""
 
-    def status(self, job_id: str) -> JobStatus:
-        """How it stands. Jobs that are over stay known for as long as the system keeps them, then
-        are `GONE`."""
+    def status(self, job_id: str, folder: Path) -> JobStatus:
+        """How it stands; `folder` holds the job's files. Jobs that are over stay known for as long
+        as the system keeps them, then are `GONE`."""
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """The driver's lines so far, without line ends; with `follow` also those to come, until the

@@ -17,11 +17,6 @@ from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
 _TAIL_BYTES = 4096
 
 
-def state_folder() -> Path:
-    """Where sparsweep keeps what it remembers for this user."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "sparsweep"
-
-
 def sweep_file(folder: Path) -> Path:
     """Where the sweep of the job in `folder` is."""
     return folder / "sweep.json"

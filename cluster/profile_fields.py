@@ -75,5 +75,5 @@ class ClusterProfile(ProfileSection):
         """
 
     def describe(self) -> dict[str, Any]:
-        """The fields that are set, without those at their default."""
-        return {"backend": self.backend} | self.model_dump(exclude_defaults=True)
+        """The fields that are set, as JSON values, without those at their default."""
+        return {"backend": self.backend} | self.model_dump(mode="json", exclude_defaults=True)

@@ -7,7 +7,7 @@ from kmock import KubernetesError
 
 from cluster.backend import JobSpec
 from cluster.kubernetes.backend import KubernetesBackend
-from cluster.profiles import KubernetesProfile
+from cluster.kubernetes.profile import KubernetesProfile
 
 FOLDER = Path("/home/ada/.sparsweep/jobs/1")
 PROFILES = {

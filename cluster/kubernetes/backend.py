@@ -16,9 +16,9 @@ from cluster.kubernetes.explain import status_of
 from cluster.kubernetes.lint import lint
 from cluster.kubernetes.logs import driver_lines
 from cluster.kubernetes.manifest import USER_LABEL, render_manifests, this_user
+from cluster.kubernetes.profile import KubernetesProfile
 from cluster.kubernetes.server import Object, Server
 from cluster.kubernetes.states import CANCELLED_ANNOTATION, job_status, queue_of
-from cluster.profiles import KubernetesProfile
 
 LONGEST_SUBMISSION = timedelta(seconds=60)
 """A ConfigMap without a RayJob that is older was left behind."""
@@ -91,7 +91,7 @@ class KubernetesBackend:
             return []
         return [job_id]
 
-    def status(self, job_id: str) -> JobStatus:
+    def status(self, job_id: str, folder: Path) -> JobStatus:
         """How it stands; `GONE` once the RayJob was deleted."""
         server, name = self._server_of(job_id)
         found = server.find_job(name)
@@ -246,3 +246,7 @@ def _user_of(found: Object) -> str | None:
 
 def _deployment(found: dict[str, Any]) -> str:
     return str((found.get("status") or {}).get("jobDeploymentStatus") or "")
+
+
+Backend = KubernetesBackend
+"""What `cluster.BACKENDS` leads to."""

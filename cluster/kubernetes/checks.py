@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.explain import status_of
+from cluster.kubernetes.profile import KubernetesProfile
 from cluster.kubernetes.server import Object, Server
-from cluster.profiles import KubernetesProfile
 
 RIGHTS = [
     *[(verb, "ray.io", "rayjobs", "") for verb in ("create", "get", "list", "patch", "delete")],

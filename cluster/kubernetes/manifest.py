@@ -16,7 +16,7 @@ from typing import Any
 from cluster.backend import JobSpec, user_name
 from cluster.errors import ClusterError
 from cluster.job_files import run_options
-from cluster.profiles import KubernetesProfile
+from cluster.kubernetes.profile import KubernetesProfile
 
 TEMPLATE = Path(__file__).with_name("templates") / "rayjob.yaml"
 SWEEP_PATH = "/etc/sparsweep/sweep.json"

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StrictInt, field_validator
 
 from cluster.profile_fields import (
+    ClusterProfile,
     Hardware,
     NaturalInt,
     PositiveInt,
-    ClusterProfile,
     ProfileSection,
     Word,
 )

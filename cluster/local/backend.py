@@ -26,7 +26,7 @@ from cluster.job_files import (
     write_sweep_file,
 )
 from cluster.local import job as local_job
-from cluster.profiles import LocalProfile
+from cluster.local.profile import LocalProfile
 
 POLL_S = 0.2
 
@@ -96,43 +96,35 @@ class LocalBackend:
 
     def live_jobs(self, job_name: str) -> list[str]:
         """Jobs of that name that run on this machine."""
-        ids = [
-            file.stem for file in local_job.state_folder().glob(f"{local_job.this_host()}-*.json")
-        ]
-        live = [
-            job_id
-            for job_id in sorted(ids)
-            if _is_alive(job_id) and _record(job_id).job_name == job_name
-        ]
-        return [job_id for job_id in live if not self.status(job_id).state.is_terminal]
+        live = []
+        for file in sorted(local_job.state_folder().glob(f"{local_job.this_host()}-*.json")):
+            job_id, record = file.stem, _record(file.stem)
+            if not _is_alive(job_id) or record.job_name != job_name:
+                continue
+            if not self.status(job_id, Path(record.folder)).state.is_terminal:
+                live.append(job_id)
+        return live
 
-    def status(self, job_id: str) -> JobStatus:
+    def status(self, job_id: str, folder: Path) -> JobStatus:
         """How it stands; of another machine's job no more is known than the files say, where both
         see them."""
         host = _parse(job_id).host
-        record = local_job.read_record(job_id)
-        if record is not None and (over := _how_it_ended(job_id, Path(record.folder))):
+        if over := _how_it_ended(job_id, folder):
             return over
         if host != local_job.this_host():
+            detail = f"runs on {host}; ask there"
             return JobStatus(
-                job_id=job_id,
-                state=JobState.UNKNOWN,
-                native="elsewhere",
-                detail=f"runs on {host}; ask there",
+                job_id=job_id, state=JobState.UNKNOWN, native="elsewhere", detail=detail
             )
-        if record is None:
-            return JobStatus(
-                job_id=job_id,
-                state=JobState.GONE,
-                native="unknown",
-                detail="nothing is recorded of it",
-            )
+        if local_job.read_record(job_id) is None:
+            detail = "nothing is recorded of it"
+            return JobStatus(job_id=job_id, state=JobState.GONE, native="unknown", detail=detail)
         if _is_alive(job_id):
-            is_stopping = _stopping_file(Path(record.folder), job_id).exists()
+            is_stopping = _stopping_file(folder, job_id).exists()
             state = JobState.STOPPING if is_stopping else JobState.RUNNING
             return JobStatus(job_id=job_id, state=state, native="alive")
         # It may have ended since the first look.
-        return _how_it_ended(job_id, Path(record.folder)) or JobStatus(
+        return _how_it_ended(job_id, folder) or JobStatus(
             job_id=job_id,
             state=JobState.FAILED,
             native="dead",
@@ -151,7 +143,7 @@ class LocalBackend:
             raise ClusterError(f"{log}: does not exist; is {folder} the folder of {job_id}?")
 
         def is_over() -> bool:
-            return self.status(job_id).state.is_terminal
+            return self.status(job_id, folder).state.is_terminal
 
         yield from read_lines(log, is_over if follow else None, POLL_S)
 
@@ -236,3 +228,7 @@ def _lock(job_name: str) -> Iterator[None]:
     with (_make_state_folder() / f".{job_name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+Backend = LocalBackend
+"""What `cluster.BACKENDS` leads to."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster import job_files
+from cluster import user_folders
 from cluster.job_files import write_whole
 from cluster.node.processes import all_pids, kill
 
@@ -84,7 +84,7 @@ def _process_start(pid: int) -> str | None:
 
 def state_folder() -> Path:
     """Where records of this user's jobs are."""
-    return job_files.state_folder() / "local"
+    return user_folders.state_folder() / "local"
 
 
 def record_file(job_id: str) -> Path:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from cluster.profile_fields import Hardware, ClusterProfile
+from cluster.profile_fields import ClusterProfile, Hardware
 
 
 class LocalProfile(ClusterProfile):

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.errors import ClusterError
 from cluster.job_files import exit_state, run_options, sweep_file, write_whole
-from cluster.profiles import RayProfile
+from cluster.rayjobs.profile import RayProfile
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -96,7 +96,7 @@ class RayJobsBackend:
         """This user's jobs of that name that are not over."""
         return _live(self._list(self._client()), job_name)
 
-    def status(self, job_id: str) -> JobStatus:
+    def status(self, job_id: str, folder: Path) -> JobStatus:
         """How it stands, as Ray says and, where the driver ended, as its exit code does."""
         details = self._details(self._client(), job_id)
         if details is None:
@@ -309,3 +309,7 @@ def _without(*names: str) -> Iterator[None]:
         yield
     finally:
         os.environ.update(taken)
+
+
+Backend = RayJobsBackend
+"""What `cluster.BACKENDS` leads to."""

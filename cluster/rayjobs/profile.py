@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from cluster.profile_fields import Hardware, ClusterProfile, Word
+from cluster.profile_fields import ClusterProfile, Hardware, Word
 
 
 class RayProfile(ClusterProfile):

@@ -14,8 +14,8 @@ from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.contract import STOPPED
 from cluster.errors import ClusterError
 from cluster.job_files import read_lines, write_sweep_file, write_whole
-from cluster.profiles import SlurmProfile
 from cluster.slurm import shared_files as files
+from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
 from cluster.slurm.script import make_script, probe, worker_name
 
@@ -76,11 +76,14 @@ class SlurmBackend:
         """See `Backend`."""
         return [*_ids(job_name), *_ids(worker_name(job_name))]
 
-    def status(self, job_id: str) -> JobStatus:
+    def status(self, job_id: str, folder: Path) -> JobStatus:
         """See `Backend`; of an elastic job the state is its head's, and `detail` counts the
         workers."""
         head, _, workers = job_id.partition("+")
         state, native, detail = _status(head)
+        if state is JobState.FAILED and not _was_seen(folder):
+            shared = f"{folder}, which must be on a file system that all nodes share"
+            detail = f"{detail}; its first node did not see {shared}"
         if workers and state.is_terminal and is_live(workers):
             state, detail = JobState.STOPPING, "its workers have not ended yet"
         if workers and not state.is_terminal:
@@ -90,8 +93,11 @@ class SlurmBackend:
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """See `Backend`."""
         head = job_id.partition("+")[0]
-        log, is_over = folder / f"{head}.log", lambda: self.status(job_id).state.is_terminal
-        yield from read_lines(log, is_over if follow else None)
+
+        def is_over() -> bool:
+            return self.status(job_id, folder).state.is_terminal
+
+        yield from read_lines(folder / f"{head}.log", is_over if follow else None)
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
         """See `Backend`: a running job is sent USR1, upon which it stops its trials and ends;
@@ -153,6 +159,11 @@ def _status(job_id: str) -> tuple[JobState, str, str]:
     return _state({"JobState": accounted[0], "ExitCode": accounted[1]})
 
 
+def _was_seen(folder: Path) -> bool:
+    """Whether a node has had the job's folder before it; Slurm itself writes the logs there."""
+    return (folder / files.SEEN).exists() or any(folder.glob("*.log"))
+
+
 def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
     """Our state, Slurm's, and what it says besides."""
     native = fields["JobState"].partition(",")[0]
@@ -197,3 +208,7 @@ def _refuse_foreign(job_id: str, fields: Sequence[Mapping[str, str]], job_name: 
         raise ClusterError(
             f"slurm: job {job_id} is {name} of {owner}, not {job_name} of {user_name()}; left alone"
         )
+
+
+Backend = SlurmBackend
+"""What `cluster.BACKENDS` leads to."""

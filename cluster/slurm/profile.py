@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
-from cluster.profile_fields import Hardware, Line, NaturalInt, PositiveInt, ClusterProfile, Word
+from cluster.profile_fields import ClusterProfile, Hardware, Line, NaturalInt, PositiveInt, Word
 from cluster.slurm.time_limit import seconds
 
 BLOCK_FIELDS = {"nodes", "container"}

@@ -12,7 +12,7 @@ from typing import Literal
 from cluster.backend import JobSpec
 from cluster.errors import ClusterError
 from cluster.job_files import run_words
-from cluster.profiles import SlurmProfile
+from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.time_limit import seconds
 
 TEMPLATE = Path(__file__).parent / "templates" / "job.sbatch"
@@ -86,7 +86,7 @@ def _resources(profile: SlurmProfile, role: Role) -> list[str]:
             f"--cpus-per-task={HEAD_CPUS}",
             f"--mem={HEAD_MEM_GIB}G",
         ]
-    gpus = profile.gpus_per_node if role == "block" else min(1, profile.gpus_per_node)
+    gpus = profile.gpus_of_node()
     gpu_type = f"{profile.gpu_type}:" if profile.gpu_type else ""
     return [
         f"--nodes={profile.nodes}" if role == "block" else "--nodes=1",

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from cluster import BACKENDS, open_backend
 from cluster.contract import DONE, SOME_FAILED
+from cluster.errors import ClusterError
 from orchestrator.cli.shared import (
     count,
     counts_line,
@@ -33,11 +35,8 @@ def submit(args: argparse.Namespace) -> int:
 
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep.clusters, address=args.address)
-    is_for_pods = profile.backend == "kubernetes"
-    jobs, _ = _open_jobs(sweep, is_for_pods, reads_results=not args.dry_run)
+    jobs, _ = _open_jobs(sweep, profile.data_is_there, reads_results=not args.dry_run)
     if args.dry_run:
-        from cluster import open_backend
-
         print(open_backend(profile).render(jobs.draft(profile, args.retry_failed)), end="")
         return DONE
     return _send(jobs, args.on, profile, another=args.another, retry_failed=args.retry_failed)
@@ -123,9 +122,6 @@ def cancel(args: argparse.Namespace) -> int:
 def clusters(args: argparse.Namespace) -> int:
     """List cluster profiles and check them: are they right, and does the cluster know what they
     name?"""
-    from cluster import open_backend
-    from cluster.errors import ClusterError
-    from cluster.profiles import describe_profile
     from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
     from orchestrator.spec.sweep_spec import load_sweep_spec
 
@@ -138,9 +134,7 @@ def clusters(args: argparse.Namespace) -> int:
         try:
             profile = load_profile(name, own)
             problems = open_backend(profile).check()
-            fields = ", ".join(
-                f"{key}: {value}" for key, value in describe_profile(profile).items()
-            )
+            fields = ", ".join(f"{key}: {value}" for key, value in profile.describe().items())
         except (SpecError, ClusterError) as error:
             problems, fields = str(error).splitlines(), "not usable"
         print(f"{name}: {fields}: {'ok' if not problems else ''}".rstrip(": "))
@@ -154,10 +148,10 @@ def clusters(args: argparse.Namespace) -> int:
 
 
 def _open_jobs(
-    sweep: "SweepSpec", is_for_pods: bool = False, reads_results: bool = True
+    sweep: "SweepSpec", data_is_there: bool = False, reads_results: bool = True
 ) -> "tuple[Jobs, ResultStore]":
-    """The jobs of a sweep, and its results; without a plan where the data is on a Kubernetes
-    cluster alone."""
+    """The jobs of a sweep, and its results; without a plan where the data is not here, and may be
+    on the cluster that the sweep goes to or went to."""
     from orchestrator.planning.plan import make_plan
     from orchestrator.submission.jobs import Jobs
 
@@ -175,9 +169,8 @@ def _open_jobs(
         ) from error
     except SpecError:
         jobs = Jobs(sweep, None, {}, store.location)
-        if not is_for_pods and not any(
-            record.profile["backend"] == "kubernetes" for _, record in jobs.records()
-        ):
+        went_there = (record.cluster().data_is_there for _, record in jobs.records())
+        if not data_is_there and not any(went_there):
             raise
         return jobs, store
 
@@ -187,7 +180,7 @@ def _send(jobs: "Jobs", name: str, profile: Any, *, another: bool, retry_failed:
     if left == []:
         print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
         return DONE
-    if profile.backend in ("local", "slurm") or not jobs.results.is_local:
+    if profile.shares_files or not jobs.results.is_local:
         jobs.results.check_writable()
     submission, is_new = jobs.submit(name, profile, another=another, retry_failed=retry_failed)
     number = "its" if left is None else str(len(left))
@@ -215,9 +208,7 @@ def _counts(
 ) -> dict[str, int] | None:
     """None where the results, or the data that the plan needs, are on the cluster alone."""
     is_there = (
-        latest is not None
-        and latest.record.profile.get("backend") == "kubernetes"
-        and jobs.results.is_local
+        latest is not None and latest.record.cluster().data_is_there and jobs.results.is_local
     )
     if jobs.planned is None or (is_there and not store.planned_sweeps()):
         return None
@@ -321,7 +312,7 @@ def add_commands(command: Any) -> None:
     retry = {"action": "store_true", "help": "also run trials again that failed in an earlier run"}
     submitting = command(submit, takes_spec=True)
     submitting.add_argument(
-        "--on", required=True, metavar="CLUSTER", help="a profile, or local, slurm, kubernetes, ray"
+        "--on", required=True, metavar="CLUSTER", help=f"a profile, or {', '.join(BACKENDS)}"
     )
     submitting.add_argument(
         "--dry-run", action="store_true", help="print exactly what would be sent, and send nothing"

@@ -267,7 +267,8 @@ def schema(args: argparse.Namespace) -> int:
 
     print(
         json.dumps(
-            (profile_type(args.cluster) if args.cluster else SweepSpec).model_json_schema(), indent=2
+            (profile_type(args.cluster) if args.cluster else SweepSpec).model_json_schema(),
+            indent=2,
         )
     )
     return DONE
@@ -307,10 +308,10 @@ def _outlook(asked: "Estimate", name: str, sweep: "SweepSpec") -> "Outlook | Non
     from orchestrator.planning.outlook import on_hardware
     from orchestrator.spec.profiles import load_profile
 
-    here = usable_offer()
-    return on_profile(
-        asked, load_profile(name, sweep.clusters), sweep.resources, here=(here.cpus, here.gpus)
-    )
+    offer = usable_offer()
+    here = Hardware(num_machines=1, cpus=offer.cpus, gpus=offer.gpus)
+    hardware = load_profile(name, sweep.clusters).hardware(here)
+    return on_hardware(asked, hardware, sweep.resources)
 
 
 def _run_trials(

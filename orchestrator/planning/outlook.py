@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import SweepError
 from orchestrator.planning.capacity import num_fitting, wall_s
 from orchestrator.planning.estimate import Demand, Estimate, Speed
 from orchestrator.wording import counted, duration
@@ -111,11 +112,42 @@ def as_json(asked: Estimate, outlook: Outlook | None = None) -> dict[str, Any]:
 # What fits
 
 
+def fixed_resources(hardware: "Hardware | None", resources: "Resources") -> dict[str, float]:
+    """What the sweep must say of resources where machines join as they come: nobody can tell at
+    the start what a trial gets and how many may run.
+
+    Args:
+        hardware: the cluster's machines; None: not known, so nothing is fixed.
+        resources: of the sweep.
+
+    Returns:
+        Fields of `resources`.
+
+    Raises:
+        SweepError: a trial fits on no machine.
+    """
+    if hardware is None:
+        return {}
+    gpus_per_trial = float(_gpus_per_trial(hardware, resources))
+    num_slots = _num_slots(hardware, resources)
+    if num_slots == 0:
+        raise SweepError(
+            f"resources: a trial asks for {resources.cpus_per_trial} CPUs and {gpus_per_trial:g} "
+            f"GPUs, a machine of the profile has {hardware.cpus} and {hardware.gpus}; lower "
+            "resources.cpus_per_trial or gpus_per_trial, or change the profile"
+        )
+    return {"gpus_per_trial": gpus_per_trial, "max_concurrent_trials": num_slots}
+
+
+def _gpus_per_trial(hardware: "Hardware", resources: "Resources") -> float:
+    if resources.gpus_per_trial is not None:
+        return resources.gpus_per_trial
+    return min(1, hardware.gpus)
+
+
 def _num_slots(hardware: "Hardware", resources: "Resources") -> int:
     """Trials at a time; none is on two machines."""
-    gpus_per_trial = (
-        min(1, hardware.gpus) if resources.gpus_per_trial is None else resources.gpus_per_trial
-    )
+    gpus_per_trial = _gpus_per_trial(hardware, resources)
     each = num_fitting(hardware.cpus, hardware.gpus, resources.cpus_per_trial, gpus_per_trial)
     num_slots = hardware.num_machines * each
     return min(num_slots, resources.max_concurrent_trials or num_slots)
@@ -127,17 +159,23 @@ def _warning(
     if wall_s is None:
         gpus = "" if resources.gpus_per_trial is None else f" and {resources.gpus_per_trial:g} GPUs"
         return (
-            f"no trial fits: it asks for {resources.cpus_per_trial} CPUs{gpus}, a machine has {hardware.cpus} and "
-            f"{hardware.gpus}; lower resources.cpus_per_trial or gpus_per_trial, or change the profile"
+            f"no trial fits: it asks for {resources.cpus_per_trial} CPUs{gpus}, a machine has "
+            f"{hardware.cpus} and {hardware.gpus}; lower resources.cpus_per_trial or "
+            "gpus_per_trial, or change the profile"
         )
     if hardware.job_s is None:
         return ""
     longest_s = max(demand.trial_s)
     if hardware.comes_back and longest_s > hardware.job_s:
-        return f"the longest trial takes {duration(longest_s)}: it goes on from its checkpoint in the next job"
+        return (
+            f"the longest trial takes {duration(longest_s)}: it goes on from its checkpoint in the "
+            "next job"
+        )
     if not hardware.comes_back and wall_s > hardware.job_s:
-        after = duration(hardware.job_s)
-        return f"the job is stopped after {after}: raise deadline_s of the profile, or submit the sweep again then"
+        return (
+            f"the job is stopped after {duration(hardware.job_s)}: raise {hardware.limit_field} of "
+            "the profile, or submit the sweep again then"
+        )
     return ""
 
 

@@ -1,6 +1,5 @@
 """Finds cluster profiles: in the sweep file, in the user's files, or a backend's defaults."""
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 
 from cluster import BACKENDS, profile_type
 from cluster.profile_fields import ClusterProfile
+from cluster.user_folders import config_folder
 from orchestrator.errors import SpecError
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
 
@@ -74,7 +74,9 @@ def _read_named(profiles: Any) -> Any:
 _SCHEMA = WithJsonSchema(
     {"type": "object", "description": "A cluster profile; `sparsweep schema --cluster BACKEND`"}
 )
-ProfilesByName = Annotated[dict[str, Annotated[ClusterProfile, _SCHEMA]], BeforeValidator(_read_named)]
+ProfilesByName = Annotated[
+    dict[str, Annotated[ClusterProfile, _SCHEMA]], BeforeValidator(_read_named)
+]
 """Type of a field that holds profiles by name."""
 
 
@@ -93,11 +95,7 @@ def _read(file: Path) -> Any:
 
 def profile_folder() -> Path:
     """Where the user's profiles are, a file each: NAME.yaml."""
-    return (
-        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        / "sparsweep"
-        / "clusters"
-    )
+    return config_folder() / "clusters"
 
 
 def profile_files() -> dict[str, Path]:
@@ -110,7 +108,9 @@ def known_names(own: Iterable[str] = ()) -> list[str]:
     return list(dict.fromkeys([*own, *profile_files(), *BACKENDS]))
 
 
-def load_profile(name: str, own: Mapping[str, ClusterProfile] = {}, **changes: Any) -> ClusterProfile:
+def load_profile(
+    name: str, own: Mapping[str, ClusterProfile] = {}, **changes: Any
+) -> ClusterProfile:
     """The profile of that name: the sweep's own, else the user's file, else the defaults of the
     backend of that name.
 

@@ -1,19 +1,18 @@
 """Submitted sweeps: what was sent where, so that it can be followed, stopped and gone on with.
 
 Each submission has a folder of its own, which only its owner can read, with the sweep as it was
-then and a record, `job.json`. The folder is below the results where these are a folder that the job
-shares, otherwise below the user's state folder. There is one live job per sweep unless one asks for
-more.
+then and a record, see `records`. The folder is below the results where these are a folder that the
+job shares, otherwise below the user's state folder. There is one live job per sweep unless one asks
+for more.
 """
 
 import contextlib
 import hashlib
 import json
-import math
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,64 +20,20 @@ from typing import Any
 from cluster import open_backend
 from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name, user_name
 from cluster.errors import ClusterError
-from cluster.job_files import state_folder, write_whole
-from cluster.profiles import KubernetesProfile, Profile, RayProfile, describe_profile
+from cluster.profile_fields import ClusterProfile
+from cluster.user_folders import state_folder
 from orchestrator.errors import SweepError
-from orchestrator.planning.capacity import num_fitting
-from orchestrator.planning.outlook import machines
+from orchestrator.planning.outlook import fixed_resources
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
-from orchestrator.spec.profiles import make_profile
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.submission.records import (
+    JobRecord,
+    read_end,
+    read_records,
+    write_end,
+    write_record,
+)
 from workers.storage import Location
-
-RECORD, END = "job.json", "end.json"
-"""Files of a submission: the record, and how the job ended, once that is known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobRecord:
-    """One submission.
-
-    Attributes:
-        job_id: what the backend calls it; None while it is being sent, and for ever where that
-            process died.
-        job_name: see `JobSpec`.
-        profile_name: what `--on` said.
-        profile: its fields, without defaults.
-        sweep_digest: hash of the sweep as it was sent.
-        plan_digest: hash of its trial ids; None if it was not planned where it was submitted.
-        num_left: trials that were left then; None likewise.
-        submitted_at: UTC, ISO 8601.
-        user: who submitted.
-        host: where.
-    """
-
-    job_id: str | None
-    job_name: str
-    profile_name: str
-    profile: dict[str, Any]
-    sweep_digest: str
-    plan_digest: str | None
-    num_left: int | None
-    submitted_at: str
-    user: str
-    host: str
-
-    def cluster(self) -> Profile:
-        """The profile as it was then.
-
-        Raises:
-            SweepError: this version of sparsweep does not know it.
-        """
-        try:
-            return make_profile(self.profile_name, self.profile)
-        except ValueError as error:
-            where = f"{self.profile_name}, as it was when the sweep was submitted at {self.submitted_at}"
-            raise SweepError(f"{where}: {error}; submit the sweep anew") from error
-
-    def backend(self) -> Backend:
-        """Of that profile."""
-        return open_backend(self.cluster())
 
 
 @dataclass(frozen=True)
@@ -108,26 +63,26 @@ class Jobs:
         results: Location,
     ):
         self.sweep, self.planned, self.statuses, self.results = sweep, planned, statuses, results
-        identity = f"{sweep.name}\n{results}".encode()
-        self.sweep_id = hashlib.sha256(identity).hexdigest()[:8]
+        self.sweep_id = _digest(f"{sweep.name}\n{results}")[:8]
 
     def left(self, retry_failed: bool = False) -> list[PlannedTrial] | None:
         """The trials that would run; None where the sweep is not planned."""
-        return (
-            None if self.planned is None else trials_left(self.planned, self.statuses, retry_failed)
-        )
+        if self.planned is None:
+            return None
+        return trials_left(self.planned, self.statuses, retry_failed)
 
-    def draft(self, profile: Profile, retry_failed: bool = False) -> JobSpec:
+    def draft(self, profile: ClusterProfile, retry_failed: bool = False) -> JobSpec:
         """What would be submitted now.
 
         Raises:
             SweepError: a trial fits on no machine of the profile.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        is_shared = profile.shares_files and self.results.is_local
+        root = self._shared_root() if is_shared else self._own_root()
         return JobSpec(
             name=self.sweep.name,
             sweep_id=self.sweep_id,
-            folder=self._root(profile) / stamp,
+            folder=root / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f"),
             results=str(self.results),
             sweep_json=self._freeze(profile),
             plan_digest=plan_digest(self.planned) if self.planned is not None else None,
@@ -139,7 +94,7 @@ class Jobs:
     def submit(
         self,
         profile_name: str,
-        profile: Profile,
+        profile: ClusterProfile,
         *,
         another: bool = False,
         retry_failed: bool = False,
@@ -160,134 +115,84 @@ class Jobs:
             ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the
                 attempt.
         """
-        job, shared = self.draft(profile, retry_failed), self._root(profile) != self._roots()[-1]
-        # Two locks: of this user, whatever the cluster; and of all who share the results.
-        with (
-            _locked(self._roots()[-1]),
-            _locked(self._root(profile)) if shared else contextlib.nullcontext(),
-        ):
-            if not another and (live := self._live(job, profile_name, profile)):
+        job = self.draft(profile, retry_failed)
+        record = self._record(job, profile_name, profile.describe())
+        backend = open_backend(profile)
+        with _one_at_a_time(job.folder.parent):
+            if not another and (live := self._live(record, backend)):
                 return live, False
-            job.folder.mkdir(mode=0o700)
-            try:
-                record = self._record(job, profile_name, profile)
-                _write(
-                    job.folder, record
-                )  # first: should we die while sending, the job is found by its name
-                record = replace(record, job_id=open_backend(profile).submit(job))
-            except BaseException:
-                shutil.rmtree(job.folder, ignore_errors=True)
-                raise
-            _write(job.folder, record)
-        return self._ask(job.folder, record), True
+            record = _send(job, record, backend)
+        return _ask(job.folder, record), True
 
     def latest(self) -> Submission | None:
         """The newest submission."""
-        return next((self._ask(folder, record) for folder, record in self.records()), None)
+        return next((_ask(folder, record) for folder, record in self.records()), None)
 
     def records(self) -> list[tuple[Path, JobRecord]]:
         """Folder and record of every submission, the newest first; nobody is asked."""
-        found = [
-            (file.parent, _read(file))
-            for root in self._roots()
-            for file in root.glob(f"*/{RECORD}")
-        ]
-        ours = [(folder, record) for folder, record in found if record.job_name == self._job_name]
-        return sorted(ours, key=lambda one: one[1].submitted_at, reverse=True)
+        roots = [self._own_root()]
+        if self.results.is_local:
+            roots.insert(0, self._shared_root())
+        return read_records(roots, job_name(self.sweep.name, self.sweep_id))
 
     def live(self) -> list[Submission]:
         """Jobs that are not over, the newest first; where a new job takes an old one's name, that
         is one job."""
-        found: dict[str, Submission] = {}
-        for one in (self._ask(folder, record) for folder, record in self.records()):
-            if not one.status.state.is_terminal:
-                found.setdefault(one.status.job_id, one)
-        return list(found.values())
+        by_id: dict[str, Submission] = {}
+        for submission in (_ask(folder, record) for folder, record in self.records()):
+            if not submission.status.state.is_terminal:
+                by_id.setdefault(submission.status.job_id, submission)
+        return list(by_id.values())
 
     def has_changed_since(self, record: JobRecord) -> bool:
         """Whether the sweep is another one now than when it was submitted."""
-        return self._digest(record.cluster()) != record.sweep_digest
+        return _sweep_digest(self._freeze(record.cluster())) != record.sweep_digest
 
-    @property
-    def _job_name(self) -> str:
-        return job_name(self.sweep.name, self.sweep_id)
+    def _live(self, wanted: JobRecord, backend: Backend) -> Submission | None:
+        """A live job of the sweep that does what is wanted.
 
-    def _live(self, job: JobSpec, profile_name: str, profile: Profile) -> Submission | None:
-        """A live job of the sweep; one without a record is that of a process that died while it
-        submitted."""
+        Raises:
+            SweepError: a live job does something else; or nothing is recorded of it, as happens
+                where a process died while it submitted.
+        """
         live = self.live()
         if not live:
-            if strays := open_backend(profile).live_jobs(job.job_name):
+            if strays := backend.live_jobs(wanted.job_name):
                 raise SweepError(
-                    f"{self.sweep.name}: job {strays[0]} of this sweep is live, though nothing is recorded of it; "
-                    "wait for its end or cancel it there, or use --another"
+                    f"{self.sweep.name}: job {strays[0]} of this sweep is live, though nothing is "
+                    "recorded of it; wait for its end or cancel it there, or use --another"
                 )
             return None
-        first = live[0]
-        if self.has_changed_since(first.record) or first.record.profile_name != profile_name:
-            what = (
-                "on"
-                if first.record.profile_name != profile_name
-                else "of another version of this sweep on"
-            )
+
+        newest = live[0]
+        is_elsewhere = newest.record.profile_name != wanted.profile_name
+        if is_elsewhere or self.has_changed_since(newest.record):
+            what = "on" if is_elsewhere else "of another version of this sweep on"
             raise SweepError(
-                f"{self.sweep.name}: job {first.status.job_id} {what} {first.record.profile_name} is "
-                f"{first.status.state}; `sparsweep cancel` it first, or submit beside it with --another"
+                f"{self.sweep.name}: job {newest.status.job_id} {what} "
+                f"{newest.record.profile_name} is {newest.status.state}; `sparsweep cancel` it "
+                "first, or submit beside it with --another"
             )
-        return first
+        return newest
 
-    def _ask(self, folder: Path, record: JobRecord) -> Submission:
-        """How it stands; a cluster that does not answer must not keep one from the others."""
-        if (ended := _read_end(folder)) is not None:
-            return Submission(folder, record, ended)
-        try:
-            found = self._ask_backend(folder, record)
-        except ClusterError as error:
-            status = JobStatus(
-                job_id=record.job_id or "?",
-                state=JobState.UNKNOWN,
-                native="no answer",
-                detail=str(error),
-            )
-            return Submission(folder, record, status)
-        if found.status.state.is_terminal and found.status.state is not JobState.GONE:
-            _write_end(folder, found.status)  # batch systems forget
-        return found
-
-    def _ask_backend(self, folder: Path, record: JobRecord) -> Submission:
-        backend = record.backend()
-        job_id = record.job_id
-        if job_id is None:  # whoever submitted died while doing so
-            job_id = next(iter(backend.live_jobs(record.job_name)), None)
-        if job_id is None:
-            return Submission(
-                folder, record, JobStatus(job_id="?", state=JobState.GONE, native="was never sent")
-            )
-        status = backend.status(job_id)
-        if record.profile.get("backend") == "slurm" and status.state is JobState.FAILED:
-            status = _explain_unseen(folder, status)
-        return Submission(folder, record, status)
-
-    def _record(self, job: JobSpec, profile_name: str, profile: Profile) -> JobRecord:
+    def _record(self, job: JobSpec, profile_name: str, fields: dict[str, Any]) -> JobRecord:
+        left = self.left(job.retry_failed)
         return JobRecord(
             job_id=None,
             job_name=job.job_name,
             profile_name=profile_name,
-            profile=describe_profile(profile),
-            sweep_digest=self._digest(profile),
+            profile=fields,
+            sweep_digest=_sweep_digest(job.sweep_json),
             plan_digest=job.plan_digest,
-            num_left=None if (left := self.left(job.retry_failed)) is None else len(left),
+            num_left=None if left is None else len(left),
             submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             user=user_name(),
             host=socket.gethostname(),
         )
 
-    def _digest(self, profile: Profile) -> str:
-        return hashlib.sha256(self._freeze(profile).encode()).hexdigest()[:16]
-
-    def _freeze(self, profile: Profile) -> str:
-        """The sweep as the job reads it: paths absolute, and on a cluster that grows, how far it
-        may."""
+    def _freeze(self, profile: ClusterProfile) -> str:
+        """The sweep as the job reads it: paths absolute, and on a cluster that grows, what a trial
+        gets and how many may run."""
         fields: dict[str, Any] = json.loads(self.sweep.model_dump_json(exclude_unset=True))
         fields["results"] = str(self.results)
         if self.planned:
@@ -295,63 +200,36 @@ class Jobs:
             fields["model"] = fields.get("model", {}) | {"name": spec.model.name}
             if spec.corpus.path is not None:
                 fields["corpus"] = fields.get("corpus", {}) | {"path": spec.corpus.path}
-        fields["resources"] = fields.get("resources", {}) | _growth(self.sweep, profile)
+        fixed = fixed_resources(profile.hardware(), self.sweep.resources) if profile.grows else {}
+        fields["resources"] = fields.get("resources", {}) | fixed
         return json.dumps(fields, ensure_ascii=False, indent=1)
 
-    def _root(self, profile: Profile) -> Path:
-        """Where submissions go: to what the job shares with us, else to the user's own folder."""
-        is_shared = self.results.is_local and not isinstance(
-            profile, KubernetesProfile | RayProfile
-        )
-        return self._roots()[0] if is_shared else self._roots()[-1]
+    def _own_root(self) -> Path:
+        """Where submissions to clusters go that do not share the results."""
+        return state_folder() / "jobs" / f"{self.sweep.name}-{self.sweep_id}"
 
-    def _roots(self) -> list[Path]:
-        own = state_folder() / "jobs" / f"{self.sweep.name}-{self.sweep_id}"
-        return (
-            [Path(self.results.path) / "jobs" / self.sweep.name, own]
-            if self.results.is_local
-            else [own]
-        )
+    def _shared_root(self) -> Path:
+        """Where all submissions to clusters go that share the results, whoever submits."""
+        return Path(self.results.path) / "jobs" / self.sweep.name
 
 
-def _growth(sweep: SweepSpec, profile: Profile) -> dict[str, Any]:
-    """Where machines join as they come, nobody can tell at the start what a trial gets and how many
-    may run."""
-    if profile.backend not in ("slurm", "kubernetes"):
-        return {}
-    there, asked = machines(profile), sweep.resources
-    assert there is not None
-    gpus_per_trial = (
-        asked.gpus_per_trial if asked.gpus_per_trial is not None else float(min(1, there.gpus))
-    )
-    each = num_fitting(there.cpus, there.gpus, asked.cpus_per_trial, gpus_per_trial)
-    if each == 0:
-        raise SweepError(
-            f"resources: a trial asks for {asked.cpus_per_trial} CPUs and {gpus_per_trial:g} GPUs, a "
-            f"machine of the profile has {there.cpus} and {there.gpus}; lower resources.cpus_per_trial or "
-            "gpus_per_trial, or change the profile"
-        )
-    return {
-        "gpus_per_trial": gpus_per_trial,
-        "max_concurrent_trials": min(
-            there.num_machines * each, asked.max_concurrent_trials or math.inf
-        ),
-    }
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _explain_unseen(folder: Path, status: JobStatus) -> JobStatus:
-    """A job whose log Slurm could not even open on the node."""
-    from cluster.slurm.shared_files import SEEN
-
-    if (folder / SEEN).exists() or list(folder.glob("*.log")):
-        return status
-    detail = f"{status.detail}; its first node did not see {folder}, which must be on a file system that all nodes share"
-    return replace(status, detail=detail)
+def _sweep_digest(sweep_json: str) -> str:
+    return _digest(sweep_json)[:16]
 
 
 @contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One submission of a sweep at a time."""
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Hold back other submissions of the sweep to the same place.
+
+    One lock suffices. It lies where the record will: with the results where the cluster shares
+    them, so that it holds for all users and machines, and otherwise in the user's own folder. Two
+    submissions that lie in different places are to clusters of which one does not see the results
+    here, so their drivers write to different folders.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         with Location.parse(str(root)).locked():
@@ -362,30 +240,42 @@ def _locked(root: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_end(folder: Path, status: JobStatus) -> None:
-    with contextlib.suppress(OSError):  # a disk that is full or read-only
-        write_whole(folder / END, json.dumps(asdict(status)))
-
-
-def _read_end(folder: Path) -> JobStatus | None:
+def _send(job: JobSpec, record: JobRecord, backend: Backend) -> JobRecord:
+    """Submit a job and keep its record; returns the record with the job's id."""
+    job.folder.mkdir(mode=0o700)
     try:
-        fields = json.loads((folder / END).read_text())
-        return JobStatus(**fields | {"state": JobState(fields["state"])})
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ):  # not over yet; or not readable, then the system is asked
-        return None
+        # The record comes first: should we die while sending, the job is found by its name.
+        write_record(job.folder, record)
+        record = replace(record, job_id=backend.submit(job))
+    except BaseException:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        raise
+    write_record(job.folder, record)
+    return record
 
 
-def _write(folder: Path, record: JobRecord) -> None:
-    write_whole(folder / RECORD, json.dumps(asdict(record), indent=1))
-
-
-def _read(file: Path) -> JobRecord:
+def _ask(folder: Path, record: JobRecord) -> Submission:
+    """How a submission stands; a cluster that does not answer must not keep one from the others."""
+    status = read_end(folder)
+    if status is not None:
+        return Submission(folder, record, status)
     try:
-        return JobRecord(**json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise SweepError(f"{file}: not a record of a job ({error}); remove it to go on") from error
+        status = _ask_backend(folder, record)
+    except ClusterError as error:
+        job_id = record.job_id or "?"
+        status = JobStatus(
+            job_id=job_id, state=JobState.UNKNOWN, native="no answer", detail=str(error)
+        )
+    if status.state.is_terminal and status.state is not JobState.GONE:
+        write_end(folder, status)
+    return Submission(folder, record, status)
+
+
+def _ask_backend(folder: Path, record: JobRecord) -> JobStatus:
+    backend = record.backend()
+    job_id = record.job_id
+    if job_id is None:  # whoever submitted died while doing so
+        job_id = next(iter(backend.live_jobs(record.job_name)), None)
+    if job_id is None:
+        return JobStatus(job_id="?", state=JobState.GONE, native="was never sent")
+    return backend.status(job_id, folder)

@@ -24,8 +24,8 @@ import yaml
 from cluster.backend import JobSpec, JobState
 from cluster.errors import ClusterError
 from cluster.node.private_ray import private_environment
-from cluster.profiles import RayProfile
 from cluster.rayjobs.backend import STATES, RayJobsBackend
+from cluster.rayjobs.profile import RayProfile
 from tests.factories import make_job
 from tests.integration.conftest import checkpoints, numbers, sparsweep, write_sweep
 
@@ -141,7 +141,7 @@ def sweep_job(folder: Path, **changes: Any) -> JobSpec:
 
 
 def state_of(backend: RayJobsBackend, job_id: str) -> JobState:
-    return backend.status(job_id).state
+    return backend.status(job_id, Path()).state
 
 
 def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undisturbed_one(
@@ -197,7 +197,7 @@ def test_exit_code_of_the_driver_says_how_the_job_ended(backend, tmp_path, code,
     quick = RayJobsBackend(backend.profile.model_copy(update={"python": str(python)}))
     job_id = quick.submit(make_job(tmp_path, sweep_id=f"{code:08x}"))
     wait_until(lambda: state_of(quick, job_id).is_terminal)
-    status = quick.status(job_id)
+    status = quick.status(job_id, Path())
     assert (status.state, status.native, status.detail) == (
         state,
         f"FAILED, exit code {code}",
@@ -209,7 +209,7 @@ def test_python_without_sparsweep_is_no_sweep_with_failed_trials(backend, tmp_pa
     lacking = RayJobsBackend(backend.profile.model_copy(update={"python": "/nowhere/python"}))
     job_id = lacking.submit(make_job(tmp_path, sweep_id="0000aaaa"))
     wait_until(lambda: state_of(lacking, job_id).is_terminal)
-    status = lacking.status(job_id)
+    status = lacking.status(job_id, Path())
     assert status.state is JobState.FAILED
     assert "/nowhere/python" in status.detail
     assert "name a Python that has sparsweep in the profile's `python`" in status.detail
@@ -226,7 +226,7 @@ def test_jobs_that_the_cluster_does_not_have(backend, tmp_path):
     with pytest.raises(
         ClusterError, match=r"'../version' is no id of a job; they are of letters, digits"
     ):
-        backend.status("../version")
+        backend.status("../version", Path())
 
 
 def test_wrong_token_is_refused_without_showing_it(backend, monkeypatch):
@@ -284,7 +284,7 @@ def test_some_other_server_at_the_address():
 def test_rendered_request_is_quoted_and_needs_no_ray(tmp_path):
     code = (
         "import sys; from pathlib import Path; from cluster.backend import JobSpec; from cluster import open_backend;"
-        "from cluster.profiles import RayProfile;"
+        "from cluster.rayjobs.profile import RayProfile;"
         "job = JobSpec(name='a', sweep_id='0123abcd', folder=Path('/j'), results='/r', sweep_json='{\"name\": \"a\"}',"
         "plan_digest='d1', cpus_per_trial=1, gpus_per_trial=None);"
         "print(open_backend(RayProfile(address='http://head:8265', python='/opt/(x)/python')).render(job));"
@@ -311,7 +311,7 @@ def test_table_has_every_state_of_ray():
 def test_installation_without_ray_says_what_to_install():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from cluster.profiles import RayProfile; from cluster.rayjobs.backend import RayJobsBackend\n"
+        "from cluster.rayjobs.profile import RayProfile; from cluster.rayjobs.backend import RayJobsBackend\n"
         "print(*RayJobsBackend(RayProfile(address='http://127.0.0.1:1')).check())"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

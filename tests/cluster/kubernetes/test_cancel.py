@@ -6,7 +6,7 @@ import pytest
 
 from cluster.backend import JobState
 from cluster.errors import ClusterError
-from tests.kubernetes_jobs import ID, JOB, NAME, make_backend, refusal
+from tests.kubernetes_jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 from tests.kubernetes_server import FakeServer
 
 
@@ -20,12 +20,12 @@ def test_cancelling_suspends_and_the_job_then_counts_as_cancelled(server: FakeSe
     job = server.find("rayjobs", NAME)
     assert job is not None
     assert job["spec"]["suspend"] is True
-    assert backend.status(ID).state is JobState.STOPPING
+    assert backend.status(ID, FOLDER).state is JobState.STOPPING
     server.change(NAME, jobDeploymentStatus="Suspended", jobStatus="")
-    assert backend.status(ID).state is JobState.CANCELLED
+    assert backend.status(ID, FOLDER).state is JobState.CANCELLED
     assert backend.live_jobs(NAME) == []
     assert backend.submit(JOB) == ID  # resume
-    assert backend.status(ID).state is JobState.PENDING
+    assert backend.status(ID, FOLDER).state is JobState.PENDING
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_jobs_that_suspending_would_not_stop_are_deleted_with_their_grace(
 
     backend.cancel(ID, NAME, now=False)
 
-    assert backend.status(ID).state is JobState.GONE
+    assert backend.status(ID, FOLDER).state is JobState.GONE
     assert "gracePeriodSeconds" not in server.asked[-2]
     assert "propagationPolicy=Background" in server.asked[-2]
 
@@ -67,7 +67,7 @@ def test_cancelling_now_works_without_rights_on_pods(server: FakeServer) -> None
 
     backend.cancel(ID, NAME, now=True)
 
-    assert backend.status(ID).state is JobState.GONE
+    assert backend.status(ID, FOLDER).state is JobState.GONE
 
 
 def test_a_fault_while_pods_are_deleted_is_said(server: FakeServer) -> None:
@@ -99,4 +99,4 @@ def test_cancelling_what_is_over_changes_nothing(server: FakeServer) -> None:
 
     backend.cancel(ID, NAME, now=True)
 
-    assert backend.status(ID).state is JobState.COMPLETED
+    assert backend.status(ID, FOLDER).state is JobState.COMPLETED

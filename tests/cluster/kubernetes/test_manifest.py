@@ -275,7 +275,7 @@ for name in ("kubernetes", "ray", "torch", "orchestrator", "workers"):
 from pathlib import Path
 from cluster import open_backend
 from cluster.backend import JobSpec
-from cluster.profiles import KubernetesProfile
+from cluster.kubernetes.profile import KubernetesProfile
 job = JobSpec(name="x", sweep_id="0123abcd", folder=Path("/"), results="s3://b/x", sweep_json="{{}}", plan_digest=None,
               cpus_per_trial=1, gpus_per_trial=None)
 sys.stdout.write(open_backend(KubernetesProfile(**{PROFILES["default"]!r})).render(job))

@@ -11,7 +11,7 @@ import yaml
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.server import Server
-from tests.kubernetes_jobs import ID, JOB, make_backend
+from tests.kubernetes_jobs import FOLDER, ID, JOB, make_backend
 from tests.kubernetes_server import TOKEN, FakeServer, write_kubeconfig
 
 
@@ -49,7 +49,7 @@ def test_expired_token(server: FakeServer, tmp_path: Path) -> None:
     with pytest.raises(
         ClusterError, match=r"Unauthorized \(HTTP 401\); .*expired; log in again"
     ) as error:
-        make_backend().status(ID)
+        make_backend().status(ID, FOLDER)
     assert "expired-t0ken" not in str(error.value)
 
 
@@ -59,7 +59,7 @@ def test_server_that_is_not_running(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         use_server(tmp_path, monkeypatch, f"http://127.0.0.1:{unused.getsockname()[1]}")
 
         with pytest.raises(ClusterError, match="the server refuses the connection; is it running"):
-            make_backend().status(ID)
+            make_backend().status(ID, FOLDER)
 
 
 def test_server_whose_name_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_server_whose_name_is_not_known(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(
         ClusterError, match="name is not known here; check the kubeconfig, and whether a VPN"
     ):
-        make_backend().status(ID)
+        make_backend().status(ID, FOLDER)
 
 
 def test_server_that_does_not_speak_tls(server: FakeServer, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_server_that_does_not_speak_tls(server: FakeServer, tmp_path: Path) -> N
     with pytest.raises(
         ClusterError, match="certificate is not accepted; check certificate-authority"
     ):
-        make_backend().status(ID)
+        make_backend().status(ID, FOLDER)
 
 
 def test_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         use_server(tmp_path, monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
 
         with pytest.raises(ClusterError, match="does not answer in time; check the network"):
-            make_backend().status(ID)
+            make_backend().status(ID, FOLDER)
 
 
 def test_server_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_server_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(
             ClusterError, match=r"no connection to the server \(.*aborted.*\); check the kubeconfig"
         ):
-            make_backend().status(ID)
+            make_backend().status(ID, FOLDER)
         thread.join()
 
 
@@ -122,7 +122,7 @@ def test_answer_that_is_no_kubernetes_status(
         thread.start()
 
         with pytest.raises(ClusterError, match=r"Forbidden \(HTTP 403\)"):
-            make_backend().status(ID)
+            make_backend().status(ID, FOLDER)
         thread.join()
 
 

@@ -9,7 +9,7 @@ from kmock import KubernetesError
 
 from cluster.backend import JobState
 from cluster.errors import ClusterError
-from tests.kubernetes_jobs import ID, JOB, NAME, make_backend, refusal
+from tests.kubernetes_jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 from tests.kubernetes_server import FakeServer
 
 
@@ -163,7 +163,7 @@ def test_a_job_that_is_over_stays_when_its_successor_is_refused(server: FakeServ
     with pytest.raises(ClusterError, match="HTTP 422"):
         backend.submit(JOB)
 
-    assert backend.status(ID).state is JobState.COMPLETED
+    assert backend.status(ID, FOLDER).state is JobState.COMPLETED
 
 
 def test_a_job_that_does_not_go_away_is_said(server: FakeServer) -> None:
@@ -212,7 +212,7 @@ def test_a_submission_that_is_under_way_is_not_disturbed(server: FakeServer) -> 
 def test_status_follows_the_operator(server: FakeServer) -> None:
     backend = make_backend()
     backend.submit(JOB)
-    seen = [backend.status(ID).state]
+    seen = [backend.status(ID, FOLDER).state]
     for deployment, job in [
         ("Initializing", ""),
         ("Running", "RUNNING"),
@@ -222,7 +222,7 @@ def test_status_follows_the_operator(server: FakeServer) -> None:
         ("Complete", "SUCCEEDED"),
     ]:
         server.change(NAME, jobDeploymentStatus=deployment, jobStatus=job)
-        seen.append(backend.status(ID).state)
+        seen.append(backend.status(ID, FOLDER).state)
 
     assert seen == [
         *(JobState.PENDING, JobState.PENDING),
@@ -234,7 +234,7 @@ def test_status_follows_the_operator(server: FakeServer) -> None:
 
 def test_a_job_that_was_deleted_is_gone(server: FakeServer) -> None:
     backend = make_backend()
-    assert backend.status(ID).state is JobState.GONE
+    assert backend.status(ID, FOLDER).state is JobState.GONE
     assert backend.live_jobs(NAME) == []
 
 
@@ -257,4 +257,4 @@ def test_ids_of_other_backends_are_refused(server: FakeServer, job_id: str) -> N
     with pytest.raises(
         ClusterError, match=f"job: {job_id} is no id of a job on Kubernetes; give NAMESPACE/NAME"
     ):
-        make_backend().status(job_id)
+        make_backend().status(job_id, FOLDER)

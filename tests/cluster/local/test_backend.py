@@ -16,10 +16,10 @@ import pytest
 
 from cluster.backend import JobSpec, JobState
 from cluster.errors import ClusterError
-from cluster.job_files import read_lines, run_words, write_sweep_file, write_whole
+from cluster.job_files import read_lines, run_words, write_sweep_file
 from cluster.local import job as local_job
 from cluster.local.backend import LocalBackend
-from cluster.profiles import LocalProfile
+from cluster.local.profile import LocalProfile
 from orchestrator.results.store import ResultStore
 from tests import factories
 
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from cluster.backend import JobSpec
 from cluster.local.backend import LocalBackend
-from cluster.profiles import LocalProfile
+from cluster.local.profile import LocalProfile
 job = JobSpec(
     name="tiny", sweep_id="0123abcd", folder=Path(sys.argv[2]), results="results", sweep_json="{}", plan_digest=None,
     cpus_per_trial=1, gpus_per_trial=None,
@@ -88,9 +88,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def wait_for_end(backend: LocalBackend, job_id: str) -> JobState:
-    wait_until(lambda: backend.status(job_id).state.is_terminal)
-    return backend.status(job_id).state
+def wait_for_end(backend: LocalBackend, job_id: str, folder: Path) -> JobState:
+    wait_until(lambda: backend.status(job_id, folder).state.is_terminal)
+    return backend.status(job_id, folder).state
 
 
 def in_session(pid: int) -> list[int]:
@@ -115,7 +115,7 @@ def test_job_runs_the_sweep_in_a_session_of_its_own(tmp_path, running, monkeypat
     lines = list(backend.logs(job_id, job.folder, follow=True))
     assert lines[:2] == [f"run {job.folder}/sweep.json", "address: "]
     assert int(lines[2]) == pid_of(job_id) != os.getsid(0)
-    status = backend.status(job_id)
+    status = backend.status(job_id, job.folder)
     assert (status.state, status.native, status.detail) == (JobState.COMPLETED, "exit code 0", "")
     assert (job.folder / "sweep.json").read_text() == job.sweep_json
 
@@ -125,7 +125,7 @@ def test_files_are_the_owners_alone(tmp_path, running, state):
     job_id = backend.submit(job)
     running.append(job_id)
     backend.cancel(job_id, job.job_name, now=False)
-    wait_for_end(backend, job_id)
+    wait_for_end(backend, job_id, job.folder)
     files = [*job.folder.iterdir(), *state.glob("*.json")]
     assert len(files) == 5
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -143,7 +143,7 @@ def test_job_survives_the_end_of_its_terminal(tmp_path, running):
         os.killpg(terminal.pid, signal.SIGHUP)
     os.kill(pid_of(job_id), signal.SIGHUP)
     time.sleep(0.3)
-    assert shell("").status(job_id).state is JobState.RUNNING
+    assert shell("").status(job_id, job.folder).state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_job_survives_the_end_of_its_terminal(tmp_path, running):
     ],
 )
 def test_exit_code_says_how_it_ended(tmp_path, running, script, state, detail):
-    backend = shell(script)
-    job_id = backend.submit(make_job(tmp_path / "job"))
+    backend, job = shell(script), make_job(tmp_path / "job")
+    job_id = backend.submit(job)
     running.append(job_id)
-    assert wait_for_end(backend, job_id) is state
-    assert backend.status(job_id).detail == detail
+    assert wait_for_end(backend, job_id, job.folder) is state
+    assert backend.status(job_id, job.folder).detail == detail
 
 
 def test_one_job_of_a_sweep_at_a_time(tmp_path, running):
@@ -203,9 +203,9 @@ def test_cancel_stops_cleanly(tmp_path, running):
     running.append(job_id)
     wait_until(lambda: "begun" in backend.logs(job_id, job.folder, follow=False))
     backend.cancel(job_id, job.job_name, now=False)
-    assert backend.status(job_id).state is JobState.STOPPING
+    assert backend.status(job_id, job.folder).state is JobState.STOPPING
     assert list(backend.logs(job_id, job.folder, follow=True)) == ["begun", "saved"]
-    assert backend.status(job_id).state is JobState.CANCELLED
+    assert backend.status(job_id, job.folder).state is JobState.CANCELLED
     assert backend.live_jobs(job.job_name) == []
     backend.cancel(job_id, job.job_name, now=True)  # nothing is left to stop
 
@@ -220,8 +220,11 @@ def test_cancel_now_leaves_no_process_behind(tmp_path, running):
     running.append(job_id)
     wait_until(lambda: len(in_session(pid_of(job_id))) >= 4)
     backend.cancel(job_id, job.job_name, now=True)
-    assert wait_for_end(backend, job_id) is JobState.CANCELLED
-    assert backend.status(job_id).detail == "killed; trials go on from their last checkpoints"
+    assert wait_for_end(backend, job_id, job.folder) is JobState.CANCELLED
+    assert (
+        backend.status(job_id, job.folder).detail
+        == "killed; trials go on from their last checkpoints"
+    )
     wait_until(lambda: in_session(pid_of(job_id)) == [])
 
 
@@ -231,8 +234,8 @@ def test_killed_job_is_seen_as_such(tmp_path, running):
     left = in_session(pid_of(job_id))
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: backend.status(job_id).state.is_terminal)
-    status = backend.status(job_id)
+    wait_until(lambda: backend.status(job_id, job.folder).state.is_terminal)
+    status = backend.status(job_id, job.folder)
     assert (status.state, status.native) == (JobState.FAILED, "dead")
     assert "it was killed, or the machine was started anew; submit again" in status.detail
     assert list(backend.logs(job_id, job.folder, follow=True)) == ["begun"]
@@ -250,12 +253,12 @@ def test_cancel_refuses_what_is_not_the_sweeps_job(tmp_path, running):
     for wrong in (local_job.job_id_of(os.getpid()), f"{local_job.this_host()}-{pid_of(job_id)}-1"):
         with pytest.raises(ClusterError, match=f"{wrong}: is no job of sw-tiny-0123abcd"):
             backend.cancel(wrong, job.job_name, now=True)
-    assert backend.status(job_id).state is JobState.RUNNING
+    assert backend.status(job_id, job.folder).state is JobState.RUNNING
 
 
-def test_job_of_another_machine(tmp_path, state):
+def test_job_of_another_machine(tmp_path):
     backend = shell("")
-    status = backend.status("node-7.example.org-123-456")
+    status = backend.status("node-7.example.org-123-456", tmp_path)
     assert (status.state, status.detail) == (
         JobState.UNKNOWN,
         "runs on node-7.example.org; ask there",
@@ -263,23 +266,18 @@ def test_job_of_another_machine(tmp_path, state):
     with pytest.raises(ClusterError, match="node-7-123-456: runs on node-7; cancel it there"):
         backend.cancel("node-7-123-456", "sw-tiny-0123abcd", now=False)
     # Where both see the files, its end is known here, too.
-    assert backend.check() == []
-    write_whole(
-        state / "node-7-123-456.json",
-        json.dumps({"job_name": "sw-tiny-0123abcd", "folder": str(tmp_path)}),
-    )
     (tmp_path / "node-7-123-456.exit").write_text("75\n")
-    assert backend.status("node-7-123-456").state is JobState.CANCELLED
+    assert backend.status("node-7-123-456", tmp_path).state is JobState.CANCELLED
 
 
 def test_forgotten_and_malformed_ids(tmp_path):
     backend = shell("")
     gone = f"{local_job.this_host()}-1-1"
-    assert backend.status(gone).state is JobState.GONE
+    assert backend.status(gone, tmp_path).state is JobState.GONE
     with pytest.raises(
         ClusterError, match="job id: '../x' is none of this machine; they look like .*-PID-START"
     ):
-        backend.status("../x")
+        backend.status("../x", tmp_path)
     with pytest.raises(
         ClusterError, match=f"{gone}.log: does not exist; is {tmp_path} the folder of {gone}"
     ):
@@ -308,7 +306,7 @@ def test_records_of_removed_folders_are_dropped(tmp_path, running, state):
     wait_until(lambda: local_job.job_id_of(pid_of(first)) is None)
     job.folder.rename(tmp_path / "elsewhere")
     second = backend.submit(make_job(tmp_path / "job2"))
-    wait_for_end(backend, second)
+    wait_for_end(backend, second, tmp_path / "job2")
     assert [file.stem for file in state.glob("*.json")] == [second]
 
 
@@ -359,7 +357,7 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
     backend = LocalBackend(LocalProfile())
     whole = sweep_job(tmp_path / "whole", sweep_id="00000000")
     running.append(backend.submit(whole))
-    assert wait_for_end(backend, running[-1]) is JobState.COMPLETED, last_lines(whole)
+    assert wait_for_end(backend, running[-1], whole.folder) is JobState.COMPLETED, last_lines(whole)
 
     job = sweep_job(tmp_path / "job")
     stopped = backend.submit(job)
@@ -367,18 +365,18 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
     wait_until(
         lambda: (
             any(Path(job.results).glob("checkpoints/*.safetensors"))
-            or backend.status(stopped).state.is_terminal
+            or backend.status(stopped, job.folder).state.is_terminal
         )
     )
     backend.cancel(stopped, job.job_name, now=False)
-    assert wait_for_end(backend, stopped) is JobState.CANCELLED, last_lines(job)
-    assert backend.status(stopped).native == "exit code 75"
+    assert wait_for_end(backend, stopped, job.folder) is JobState.CANCELLED, last_lines(job)
+    assert backend.status(stopped, job.folder).native == "exit code 75"
     assert any(Path(job.results).glob("checkpoints/*.safetensors"))
     wait_until(lambda: in_session(pid_of(stopped)) == [])
 
     again = backend.submit(job)
     running.append(again)
-    assert wait_for_end(backend, again) is JobState.COMPLETED, last_lines(job)
+    assert wait_for_end(backend, again, job.folder) is JobState.COMPLETED, last_lines(job)
     scores = [
         ResultStore(results).read("scores").to_pylist() for results in (whole.results, job.results)
     ]

@@ -10,11 +10,14 @@ import pytest
 
 from cluster.backend import JobState
 from cluster.errors import ClusterError
-from cluster.profiles import SlurmProfile
+from cluster.slurm import shared_files
 from cluster.slurm.backend import SlurmBackend
+from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, is_live, job_fields, time_left_s
 from cluster.slurm.time_limit import seconds
 from tests.cluster.slurm.test_script import JOB
+
+FOLDER = Path("/shared/results/jobs/1")
 
 # The states of squeue's manual page: those of jobs that are over, and the others.
 ENDED = {
@@ -75,9 +78,9 @@ def record(**fields: str) -> str:
     return RECORD.format(**(given | {"code": "0:0", "nodes": "node[1-2]"} | fields))
 
 
-def status(says, **fields: str):
+def status(says, folder: Path = FOLDER, **fields: str):
     says("scontrol", record(**fields))
-    return SlurmBackend(SlurmProfile()).status("12")
+    return SlurmBackend(SlurmProfile()).status("12", folder)
 
 
 def test_every_state_of_slurm_has_one_of_ours():
@@ -110,19 +113,30 @@ def test_running_job_says_where_and_how_long_and_how_often_it_came_back(says):
     assert status(says, restarts="2").detail.endswith("after 2 returns to the queue")
 
 
-def test_stopped_sweep_is_no_failed_job(says):
+def test_stopped_sweep_is_no_failed_job(says, tmp_path):
     assert status(says, state="FAILED", code="75:0").state is JobState.CANCELLED
-    failed = status(says, state="FAILED", code="2:0")
+    (tmp_path / shared_files.SEEN).touch()
+    failed = status(says, tmp_path, state="FAILED", code="2:0")
     assert (failed.state, failed.detail) == (JobState.FAILED, "exit code 2:0")
+
+
+def test_failed_job_whose_nodes_did_not_see_its_folder_says_so(says, tmp_path):
+    unseen = status(says, tmp_path, state="FAILED", code="1:0")
+    assert unseen.detail == (
+        f"exit code 1:0; its first node did not see {tmp_path}, which must be on a file system that "
+        "all nodes share"
+    )
+    (tmp_path / "12.log").touch()
+    assert status(says, tmp_path, state="FAILED", code="1:0").detail == "exit code 1:0"
 
 
 def test_job_that_slurm_has_forgotten_is_gone_unless_there_are_accounts(says):
     says("scontrol", "slurm_load_jobs error: Invalid job id specified", code=1)
     says("sacct", "Slurm accounting storage is disabled", code=1)
     backend = SlurmBackend(SlurmProfile())
-    assert backend.status("12").state is JobState.GONE
+    assert backend.status("12", FOLDER).state is JobState.GONE
     says("sacct", "CANCELLED by 1000|0:0")
-    assert backend.status("12").state is JobState.CANCELLED
+    assert backend.status("12", FOLDER).state is JobState.CANCELLED
 
 
 def test_slurm_that_does_not_answer_is_no_state(says):
@@ -132,7 +146,7 @@ def test_slurm_that_does_not_answer_is_no_state(says):
         code=1,
     )
     with pytest.raises(ClusterError, match="slurm: scontrol: .*Unable to contact slurm controller"):
-        SlurmBackend(SlurmProfile()).status("12")
+        SlurmBackend(SlurmProfile()).status("12", FOLDER)
 
 
 @pytest.mark.parametrize(("name", "user"), [("other", "root"), (JOB.job_name, "ann")])
@@ -252,7 +266,7 @@ def say_head_and_workers(says, head: str) -> None:
 
 def test_workers_that_outlive_their_head_keep_the_job_alive_so_that_it_can_be_cancelled(says):
     say_head_and_workers(says, record(state="FAILED", code="1:0"))
-    found = SlurmBackend(SlurmProfile()).status("12+13")
+    found = SlurmBackend(SlurmProfile()).status("12+13", FOLDER)
     assert (found.state, found.native) == (JobState.STOPPING, "FAILED")
     asked = says("scancel", "")
     SlurmBackend(SlurmProfile()).cancel("12+13", JOB.job_name, now=False)
@@ -273,7 +287,7 @@ def test_elastic_job_counts_its_workers(says):
     say_head_and_workers(says, record())
     assert (
         SlurmBackend(SlurmProfile())
-        .status("12+13")
+        .status("12+13", FOLDER)
         .detail.endswith("; workers: 1 running, 4 waiting")
     )
 

@@ -10,8 +10,8 @@ import pytest
 
 from cluster.backend import JobSpec
 from cluster.errors import ClusterError
-from cluster.profiles import SlurmProfile
 from cluster.slurm.backend import NEXT_SCRIPT, SlurmBackend
+from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.script import make_script
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"

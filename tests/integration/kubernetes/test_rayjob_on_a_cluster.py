@@ -19,7 +19,7 @@ import yaml
 from cluster.backend import JobSpec, JobState
 from cluster.errors import ClusterError
 from cluster.kubernetes.backend import KubernetesBackend
-from cluster.profiles import KubernetesProfile
+from cluster.kubernetes.profile import KubernetesProfile
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 
@@ -97,7 +97,7 @@ def test_sweep_runs_to_its_end_and_its_log_can_be_read(
     job_id = backend.submit(job)
     lines = list(backend.logs(job_id, job.folder, follow=True))
 
-    status = backend.status(job_id)
+    status = backend.status(job_id, Path("/"))
     assert status.state is JobState.COMPLETED, (status, lines[-20:])
     assert backend.live_jobs(job.job_name) == []
 
@@ -121,7 +121,7 @@ def test_cancelled_sweep_can_be_resumed(backend: KubernetesBackend, job: JobSpec
 
 def _wait_for(backend: KubernetesBackend, job_id: str, state: JobState) -> None:
     until = time.monotonic() + WITHIN_S
-    while (status := backend.status(job_id)).state is not state:
+    while (status := backend.status(job_id, Path("/"))).state is not state:
         assert time.monotonic() < until, status
         assert not status.state.is_terminal, status
         time.sleep(2)

@@ -4,10 +4,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.profiles import KubernetesProfile, LocalProfile, RayProfile, SlurmProfile
+from cluster.kubernetes.profile import KubernetesProfile
+from cluster.local.profile import LocalProfile
+from cluster.profile_fields import Hardware
+from cluster.rayjobs.profile import RayProfile
+from cluster.slurm.profile import SlurmProfile
 from orchestrator.planning import assumed_speed
 from orchestrator.planning.estimate import COLUMNS, estimate
-from orchestrator.planning.outlook import as_json, lines, on_profile
+from orchestrator.planning.outlook import as_json, lines, on_hardware
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.schema import TRIALS
 from orchestrator.spec.sweep_spec import Resources
@@ -64,7 +68,7 @@ def profiled(*costs, profile, resources=ONE_GPU, here=None):
     """The outlook for trials left of these costs, at 10 ms a sentence and no time to load."""
     planned = plan(100, *costs)
     rows = [(row if resources.gpus_per_trial != 0 else on_cpu)(planned[0], load_s=0.0)]
-    return on_profile(ask(planned, rows, resources), profile, resources, here)
+    return on_hardware(ask(planned, rows, resources), profile.hardware(here), resources)
 
 
 # What was measured
@@ -285,7 +289,7 @@ def test_nothing_left_needs_nothing():
     planned = plan(100)
     asked = ask(planned, [row(planned[0])])
     assert lines(asked) == ["nothing is left to run"]
-    assert on_profile(asked, SlurmProfile(), ONE_GPU) is None
+    assert on_hardware(asked, SlurmProfile().hardware(), ONE_GPU) is None
     assert as_json(asked) == {"num_left": 0, "devices": [], "outlook": None}
 
 
@@ -333,7 +337,8 @@ def test_the_longest_trials_start_first_over_all_gpus():
     ],
 )
 def test_as_many_trials_run_at_a_time_as_the_profile_has_room_for(profile, resources, num_slots):
-    assert profiled(100, profile=profile, resources=resources, here=(8, 0)).num_slots == num_slots
+    here = Hardware(num_machines=1, cpus=8, gpus=0)
+    assert profiled(100, profile=profile, resources=resources, here=here).num_slots == num_slots
 
 
 def test_what_a_running_ray_cluster_has_is_not_known():
@@ -385,10 +390,15 @@ def test_the_gpu_that_a_profile_names_is_counted_with():
     planned = plan(100, 100)
     asked = ask(planned, [row(planned[0])])
     assert (
-        on_profile(asked, SlurmProfile(gpu_type="h100"), ONE_GPU).demand.speed.device.name == "H100"
+        on_hardware(
+            asked, SlurmProfile(gpu_type="h100").hardware(), ONE_GPU
+        ).demand.speed.device.name
+        == "H100"
     )
-    assert on_profile(asked, SlurmProfile(gpu_type="a100"), ONE_GPU).demand.speed.is_measured
-    assert on_profile(asked, SlurmProfile(), ONE_GPU).demand.speed.is_measured
+    assert on_hardware(
+        asked, SlurmProfile(gpu_type="a100").hardware(), ONE_GPU
+    ).demand.speed.is_measured
+    assert on_hardware(asked, SlurmProfile().hardware(), ONE_GPU).demand.speed.is_measured
 
 
 def test_a_profile_without_gpus_is_counted_in_cores():
@@ -399,7 +409,9 @@ def test_a_profile_without_gpus_is_counted_in_cores():
 def test_all_of_it_is_json():
     planned = plan(100, 100)
     asked = ask(planned, [row(planned[0])])
-    shown = json.loads(json.dumps(as_json(asked, on_profile(asked, SlurmProfile(), ONE_GPU))))
+    shown = json.loads(
+        json.dumps(as_json(asked, on_hardware(asked, SlurmProfile().hardware(), ONE_GPU)))
+    )
     assert shown["num_left"] == 1
     assert shown["devices"][0]["basis"] == "measured"
     assert shown["outlook"]["demand"]["device"] == "NVIDIA A100-SXM4-80GB"

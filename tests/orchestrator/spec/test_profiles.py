@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.profiles import KubernetesProfile, SlurmProfile
+from cluster.kubernetes.profile import KubernetesProfile
+from cluster.slurm.profile import SlurmProfile
 from orchestrator.errors import SpecError
 from orchestrator.spec.profiles import known_names, load_profile, make_profile, profile_files
 from orchestrator.spec.sweep_spec import load_sweep_spec

@@ -1,0 +1,192 @@
+"""The commands that submit and follow: what they print and refuse. The batch system is a toy; real
+ones are met in tests/integration."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def sparsweep(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command; returns its exit code and what it printed to both streams."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def spec(toy_queue: Path, tmp_path: Path) -> str:
+    """A sweep of four trials, which names a toy cluster `mine`."""
+    return write_spec(tmp_path / "tiny.yaml", toy_queue)
+
+
+def write_spec(file: Path, queue: Path, **changes: Any) -> str:
+    fields = {
+        "name": "tiny",
+        "results": str(file.parent / "results"),
+        "corpus": {"kind": "synthetic"},
+        "model": {"name": "builtin:small-bert", "init": "random"},
+        "languages": ["ka", "bn"],
+        "sparsities": [0.0, 0.5],
+        "seeds": [0],
+        "clusters": {"mine": {"backend": "toy", "queue": str(queue)}},
+    }
+    file.write_text(yaml.safe_dump(fields | changes))
+    return str(file)
+
+
+def job(sparsweep: Run, spec: str) -> dict[str, Any]:
+    code, out, _ = sparsweep("status", spec, "--json")
+    assert code == 0
+    return json.loads(out)["job"]
+
+
+def test_dry_run_prints_what_would_be_sent_and_leaves_nothing(sparsweep, spec, toy_queue, tmp_path):
+    code, out, _ = sparsweep("submit", spec, "--on", "mine", "--dry-run")
+    assert code == 0
+    assert out.startswith("sparsweep run ")
+    assert list(toy_queue.iterdir()) == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_sweep_is_sent_followed_stopped_and_sent_again(sparsweep, spec, toy_queue):
+    code, out, _ = sparsweep("submit", spec, "--on", "mine")
+    first = job(sparsweep, spec)
+    assert (code, out.count("\n")) == (0, 1)
+    assert out.startswith(f"tiny: mine job {first['job_id']} runs 4 trials; results in ")
+    assert (first["backend"], first["profile"], first["state"]) == ("toy", "mine", "pending")
+    assert (first["is_over"], first["has_changed"]) == (False, False)
+
+    code, out, _ = sparsweep("submit", spec, "--on", "mine")
+    assert (code, "is pending already; --another sends one beside it" in out) == (0, True)
+
+    (toy_queue / first["job_id"]).write_text("running")
+    code, out, _ = sparsweep("status", spec)
+    assert out.splitlines() == [
+        f"tiny: 4 trials, 0 completed, 0 failed, 4 new; results in {Path(spec).parent}/results",
+        f"mine job {first['job_id']}: running",
+    ]
+    assert sparsweep("logs", spec)[1] == f"{first['job_id']} in {first['folder']}\n"
+
+    code, out, _ = sparsweep("cancel", spec)
+    assert code == 0
+    assert out == (f"mine job {first['job_id']}: stops as soon as the trials that run are saved\n")
+    code, _, err = sparsweep("cancel", spec)
+    assert (code, "tiny: no job of it is live" in err) == (2, True)
+
+    code, out, _ = sparsweep("resume", spec)
+    assert (code, "runs 4 trials" in out) == (0, True)
+    assert job(sparsweep, spec)["job_id"] != first["job_id"]
+
+
+def test_job_that_waits_is_stopped_at_once(sparsweep, spec):
+    sparsweep("submit", spec, "--on", "mine")
+    assert sparsweep("cancel", spec)[1].endswith(
+        "stops at once; what is not saved is computed again\n"
+    )
+
+
+def test_status_is_watched_until_the_job_is_over(sparsweep, spec, toy_queue):
+    sparsweep("submit", spec, "--on", "mine")
+    (toy_queue / job(sparsweep, spec)["job_id"]).write_text("completed")
+    code, out, _ = sparsweep("status", spec, "--watch")
+    assert (code, out.count("completed\n")) == (0, 1)
+
+
+def test_changed_sweep_is_said_to_be_so_and_not_resumed(sparsweep, spec, toy_queue):
+    sparsweep("submit", spec, "--on", "mine")
+    write_spec(Path(spec), toy_queue, seeds=[0, 1])
+    assert "The sweep has changed since; the job has it as it was." in sparsweep("status", spec)[1]
+    assert job(sparsweep, spec)["has_changed"]
+    code, _, err = sparsweep("resume", spec)
+    assert (code, "has changed since it was submitted at" in err) == (2, True)
+
+
+def test_what_was_not_submitted_cannot_be_followed(sparsweep, spec):
+    for command in ("logs", "resume"):
+        code, _, err = sparsweep(command, spec)
+        assert (code, "was not submitted" in err) == (2, True)
+    assert job(sparsweep, spec) is None
+
+
+@pytest.mark.parametrize(
+    ("trial", "message"), [("zz", "--trial zz: no trial of tiny"), ("", "4 trials of tiny")]
+)
+def test_trial_of_logs_is_named_by_the_beginning_of_one_id(sparsweep, spec, trial, message):
+    sparsweep("submit", spec, "--on", "mine")
+    code, _, err = sparsweep("logs", spec, "--trial", trial)
+    assert (code, message in err) == (2, True)
+    assert "give more of an id that `plan --json` lists" in err
+
+
+def test_cluster_that_takes_nothing_is_said_with_the_remedy(sparsweep, toy_queue, tmp_path):
+    spec = write_spec(tmp_path / "tiny.yaml", tmp_path / "elsewhere")
+    code, _, err = sparsweep("submit", spec, "--on", "mine")
+    assert (code, "queue: " in err, "is not there; make it" in err) == (2, True, True)
+    assert job(sparsweep, spec) is None
+
+
+def test_profiles_are_listed_with_what_is_wrong(sparsweep, spec, toy_queue, tmp_path):
+    folder = tmp_path / "config" / "sparsweep" / "clusters"
+    code, out, _ = sparsweep("clusters")
+    assert code == 0
+    assert out == (
+        f"no profiles in {folder}; `--on` also takes: local, slurm, kubernetes, ray, toy\n"
+    )
+    folder.mkdir(parents=True)
+    (folder / "fine.yaml").write_text(f"backend: toy\nqueue: {toy_queue}\n")
+    (folder / "wrong.yaml").write_text("backend: toy\nworkers: 2\n")
+    code, out, _ = sparsweep("clusters", "--sweep", spec)
+    assert code == 1
+    assert out.splitlines()[:3] == [
+        f"mine: backend: toy, queue: {toy_queue}: ok",
+        f"fine: backend: toy, queue: {toy_queue}: ok",
+        "wrong: not usable",
+    ]
+    assert "workers: a field of slurm and kubernetes profiles, and this one is of toy" in out
+
+
+def test_hours_are_told_for_the_machines_of_the_profile(sparsweep, spec):
+    out = sparsweep("plan", spec, "--on", "mine")[1]
+    assert "up to 8 trials at a time" in out
+
+
+def test_fields_of_a_profile_are_described(sparsweep, toy_queue):
+    code, out, _ = sparsweep("schema", "--cluster", "toy")
+    assert (code, json.loads(out)["properties"]["machines"]["default"]) == (0, 2)
+
+
+def test_data_may_be_on_the_cluster_alone_only_where_the_profile_says_so(
+    sparsweep, toy_queue, tmp_path
+):
+    pods = {
+        "backend": "kubernetes",
+        "image": "i",
+        "volumes": [{"claim": "c", "mount": "/data"}],
+        "gpus_per_worker": 0,
+    }
+    spec = write_spec(
+        tmp_path / "tiny.yaml",
+        toy_queue,
+        results="/data/results",
+        corpus={"path": "/data/corpus"},
+        model={"name": "/data/encoder"},
+        clusters={"mine": {"backend": "toy", "queue": str(toy_queue)}, "pods": pods},
+    )
+    code, out, _ = sparsweep("submit", spec, "--on", "pods", "--dry-run")
+    assert (code, "kind: RayJob" in out) == (0, True)
+    code, _, err = sparsweep("submit", spec, "--on", "mine", "--dry-run")
+    assert (code, "/data/corpus" in err) == (2, True)
