@@ -9,16 +9,14 @@ for more.
 import contextlib
 import hashlib
 import json
-import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cluster import open_backend
-from cluster.backend import Backend, JobSpec, JobState, JobStatus, job_name, user_name
+from cluster.backend import Backend, JobSpec, job_name, user_name
 from cluster.errors import ClusterError
 from cluster.profile_fields import ClusterProfile
 from cluster.user_folders import state_folder
@@ -26,23 +24,8 @@ from orchestrator.errors import SweepError
 from orchestrator.planning.outlook import fixed_resources
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.submission.records import (
-    JobRecord,
-    read_end,
-    read_records,
-    write_end,
-    write_record,
-)
+from orchestrator.submission.records import JobRecord, Submission, ask, read_records, send
 from workers.storage import Location
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A record, its folder, and what the backend says of it now."""
-
-    folder: Path
-    record: JobRecord
-    status: JobStatus
 
 
 class Jobs:
@@ -121,12 +104,12 @@ class Jobs:
         with _one_at_a_time(job.folder.parent):
             if not another and (live := self._live(record, backend)):
                 return live, False
-            record = _send(job, record, backend)
-        return _ask(job.folder, record), True
+            record = send(job, record, backend)
+        return ask(job.folder, record), True
 
     def latest(self) -> Submission | None:
         """The newest submission."""
-        return next((_ask(folder, record) for folder, record in self.records()), None)
+        return next((ask(folder, record) for folder, record in self.records()), None)
 
     def records(self) -> list[tuple[Path, JobRecord]]:
         """Folder and record of every submission, the newest first; nobody is asked."""
@@ -139,7 +122,7 @@ class Jobs:
         """Jobs that are not over, the newest first; where a new job takes an old one's name, that
         is one job."""
         by_id: dict[str, Submission] = {}
-        for submission in (_ask(folder, record) for folder, record in self.records()):
+        for submission in (ask(folder, record) for folder, record in self.records()):
             if not submission.status.state.is_terminal:
                 by_id.setdefault(submission.status.job_id, submission)
         return list(by_id.values())
@@ -238,44 +221,3 @@ def _one_at_a_time(root: Path) -> Iterator[None]:
         raise ClusterError(
             f"{error.filename or root}: {error.strerror}; give results where you may write"
         ) from error
-
-
-def _send(job: JobSpec, record: JobRecord, backend: Backend) -> JobRecord:
-    """Submit a job and keep its record; returns the record with the job's id."""
-    job.folder.mkdir(mode=0o700)
-    try:
-        # The record comes first: should we die while sending, the job is found by its name.
-        write_record(job.folder, record)
-        record = replace(record, job_id=backend.submit(job))
-    except BaseException:
-        shutil.rmtree(job.folder, ignore_errors=True)
-        raise
-    write_record(job.folder, record)
-    return record
-
-
-def _ask(folder: Path, record: JobRecord) -> Submission:
-    """How a submission stands; a cluster that does not answer must not keep one from the others."""
-    status = read_end(folder)
-    if status is not None:
-        return Submission(folder, record, status)
-    try:
-        status = _ask_backend(folder, record)
-    except ClusterError as error:
-        job_id = record.job_id or "?"
-        status = JobStatus(
-            job_id=job_id, state=JobState.UNKNOWN, native="no answer", detail=str(error)
-        )
-    if status.state.is_terminal and status.state is not JobState.GONE:
-        write_end(folder, status)
-    return Submission(folder, record, status)
-
-
-def _ask_backend(folder: Path, record: JobRecord) -> JobStatus:
-    backend = record.backend()
-    job_id = record.job_id
-    if job_id is None:  # whoever submitted died while doing so
-        job_id = next(iter(backend.live_jobs(record.job_name)), None)
-    if job_id is None:
-        return JobStatus(job_id="?", state=JobState.GONE, native="was never sent")
-    return backend.status(job_id, folder)

@@ -1,15 +1,19 @@
-"""What is kept of a submission in its folder: the record, `job.json`, and how the job ended,
-`end.json`."""
+"""One submission: it is sent, kept in its folder, and asked how it stands.
+
+The folder holds the record, `job.json`, and how the job ended, `end.json`, once that is known.
+"""
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cluster import open_backend
-from cluster.backend import Backend, JobState, JobStatus
+from cluster.backend import Backend, JobSpec, JobState, JobStatus
+from cluster.errors import ClusterError
 from cluster.job_files import write_whole
 from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SweepError
@@ -66,9 +70,54 @@ class JobRecord:
         return open_backend(self.cluster())
 
 
-def write_record(folder: Path, record: JobRecord) -> None:
-    """Keep a record in the submission's folder."""
-    write_whole(folder / RECORD, json.dumps(asdict(record), indent=1))
+@dataclass(frozen=True)
+class Submission:
+    """A record, its folder, and what the backend says of it now."""
+
+    folder: Path
+    record: JobRecord
+    status: JobStatus
+
+
+def send(job: JobSpec, record: JobRecord, backend: Backend) -> JobRecord:
+    """Submit a job and keep its record; returns the record with the job's id."""
+    job.folder.mkdir(mode=0o700)
+    try:
+        # The record comes first: should we die while sending, the job is found by its name.
+        _write_record(job.folder, record)
+        record = replace(record, job_id=backend.submit(job))
+    except BaseException:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        raise
+    _write_record(job.folder, record)
+    return record
+
+
+def ask(folder: Path, record: JobRecord) -> Submission:
+    """How a submission stands; a cluster that does not answer must not keep one from the others."""
+    status = _read_end(folder)
+    if status is not None:
+        return Submission(folder, record, status)
+    try:
+        status = _ask_backend(folder, record)
+    except ClusterError as error:
+        job_id = record.job_id or "?"
+        status = JobStatus(
+            job_id=job_id, state=JobState.UNKNOWN, native="no answer", detail=str(error)
+        )
+    if status.state.is_terminal and status.state is not JobState.GONE:
+        _write_end(folder, status)
+    return Submission(folder, record, status)
+
+
+def _ask_backend(folder: Path, record: JobRecord) -> JobStatus:
+    backend = record.backend()
+    job_id = record.job_id
+    if job_id is None:  # whoever submitted died while doing so
+        job_id = next(iter(backend.live_jobs(record.job_name)), None)
+    if job_id is None:
+        return JobStatus(job_id="?", state=JobState.GONE, native="was never sent")
+    return backend.status(job_id, folder)
 
 
 def read_records(roots: Iterable[Path], job_name: str) -> list[tuple[Path, JobRecord]]:
@@ -83,6 +132,10 @@ def read_records(roots: Iterable[Path], job_name: str) -> list[tuple[Path, JobRe
     return sorted(ours, key=lambda submission: submission[1].submitted_at, reverse=True)
 
 
+def _write_record(folder: Path, record: JobRecord) -> None:
+    write_whole(folder / RECORD, json.dumps(asdict(record), indent=1))
+
+
 def _read_record(file: Path) -> JobRecord:
     try:
         return JobRecord(**json.loads(file.read_text()))
@@ -90,14 +143,14 @@ def _read_record(file: Path) -> JobRecord:
         raise SweepError(f"{file}: not a record of a job ({error}); remove it to go on") from error
 
 
-def write_end(folder: Path, status: JobStatus) -> None:
+def _write_end(folder: Path, status: JobStatus) -> None:
     """Keep how a job ended, since batch systems forget; a disk that is full or read-only is no
     reason to fail."""
     with contextlib.suppress(OSError):
         write_whole(folder / END, json.dumps(asdict(status)))
 
 
-def read_end(folder: Path) -> JobStatus | None:
+def _read_end(folder: Path) -> JobStatus | None:
     """How the job of a submission ended; None where it has not, or where that cannot be read and
     the batch system is asked again."""
     try:

@@ -189,4 +189,4 @@ def test_data_may_be_on_the_cluster_alone_only_where_the_profile_says_so(
     code, out, _ = sparsweep("submit", spec, "--on", "pods", "--dry-run")
     assert (code, "kind: RayJob" in out) == (0, True)
     code, _, err = sparsweep("submit", spec, "--on", "mine", "--dry-run")
-    assert (code, "/data/corpus" in err) == (2, True)
+    assert (code, "/data/encoder" in err) == (2, True), err
