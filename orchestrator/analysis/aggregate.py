@@ -10,31 +10,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.analysis.comparable import SETTINGS_READ, Row, Series, find_series
+from orchestrator.analysis.comparable import Series, find_series
+from orchestrator.analysis.reading import StoredRows, read_rows
 from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
+from orchestrator.results.rows import Row
 from orchestrator.results.store import ResultStore
 from workers.trial import MICRO
 
 SCORED_SPLITS = ("validation", "test")
-GRID_NAMES = ["regime", "language", "target_sparsity", "embedding_sparsity", "seed"]
-TRIAL_NAMES = [
-    "trial_id",
-    "cell_id",
-    "dense_trial_id",
-    "sweep",
-    *GRID_NAMES,
-    "status",
-    "error_kind",
-    "error_message",
-]
-TRIAL_NAMES += ["started_at", "languages", *SETTINGS_READ]
-SCORE_NAMES = ["trial_id", "language", "split", "subset", "entity_type", "f1"]
+
+F1s = Mapping[tuple[str, str], float | None]
+"""Micro F1 on the split asked for, in [0, 1], by trial id and language; None where it is 0 / 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,28 +45,36 @@ class Hole:
 
 @dataclass(frozen=True)
 class Aggregates:
-    """`table` has the columns of `tables.AGGREGATES`. Both are sorted by regime, language and
-    sparsity."""
+    """What is known of each cell and language, and what is not.
+
+    Attributes:
+        table: rows of `tables.AGGREGATES`, sorted by regime, language and sparsity.
+        holes: in the same order.
+        notes: sentences on what was left out.
+    """
 
     table: pa.Table
     holes: list[Hole]
+    notes: list[str]
 
     def of_cells(self, cell_ids: Iterable[str]) -> "Aggregates":
         """Only these cells and their holes."""
         wanted = set(cell_ids)
-        rows = self.table.filter(
-            pc.is_in(self.table["cell_id"], pa.array(sorted(wanted), pa.string()))
-        )
-        return Aggregates(rows, [hole for hole in self.holes if hole.cell_id in wanted])
+        is_wanted = pc.is_in(self.table["cell_id"], pa.array(sorted(wanted), pa.string()))
+        holes = [hole for hole in self.holes if hole.cell_id in wanted]
+        return Aggregates(self.table.filter(is_wanted), holes, self.notes)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Trials that differ by seed only, those planned and not run included, and the languages that
-    they score.
+    """Trials that differ by seed only, those planned and not run included.
 
-    `languages` has `multilingual` in place of languages where no trial of the cell's sweep has run
-    and named them.
+    Attributes:
+        cell_id: as in the rows.
+        series: what the cell may be compared with.
+        trials: rows of `trials`, or of `plans` where the trial has not run.
+        languages: those that its trials score, sorted; `multilingual` in place of them where no
+            trial of the cell's sweep has run and named them.
     """
 
     cell_id: str
@@ -84,82 +83,90 @@ class Cell:
     languages: list[str]
 
 
-F1s = Mapping[tuple[str, str], float | None]
-"""Micro F1 on the split asked for, by trial and language; None where it is 0 / 0."""
-
-
 def aggregate(store: ResultStore, split: str = "test") -> Aggregates:
     """All cells of a results location, and all holes in what its sweeps planned and tried.
+
+    Args:
+        store: the results.
+        split: validation or test.
 
     Raises:
         StoreError: there is no such split, or a file cannot be read.
     """
-    trials, scores = store.read("trials", TRIAL_NAMES), store.read("scores", SCORE_NAMES)
-    return aggregate_tables(trials, scores, store.read("plans"), split)
+    rows = read_rows(store)
+    f1s = micro_f1s(rows.scores, split)
+    return aggregate_cells(find_cells(rows, f1s), f1s, split, rows.notes)
 
 
-def aggregate_tables(
-    trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str = "test"
+def aggregate_cells(
+    cells: Sequence[Cell], f1s: F1s, split: str, notes: Sequence[str] = ()
 ) -> Aggregates:
-    """`aggregate`, from the tables themselves."""
-    f1s = micro_f1s(scores, split)
-    return aggregate_cells(find_cells(trials, plans, f1s), f1s, split)
+    """Summarize cells over their seeds.
 
-
-def aggregate_cells(cells: Sequence[Cell], f1s: F1s, split: str) -> Aggregates:
-    """`aggregate`, from cells and their F1."""
+    Args:
+        cells: the cells.
+        f1s: of their trials and of the dense ones beside them.
+        split: that of `f1s`.
+        notes: for the outcome.
+    """
     rows = [
         _summarize(cell, language, f1s) | {"split": split}
         for cell in cells
         for language in cell.languages
     ]
-    holes = [_hole(trial, cell, f1s, split) for cell in cells for trial in cell.trials]
     order = [(name, "ascending") for name in AGGREGATES.sort_by]
+    holes = [_find_hole(trial, cell, f1s, split) for cell in cells for trial in cell.trials]
     return Aggregates(
-        AGGREGATES.build(rows).sort_by(order), sorted(filter(None, holes), key=_place)
+        table=AGGREGATES.build(rows).sort_by(order),
+        holes=sorted((hole for hole in holes if hole), key=_order_of),
+        notes=list(notes),
     )
 
 
 def micro_f1s(scores: pa.Table, split: str) -> F1s:
     """F1 of all entities together on all sentences of a split.
 
+    Args:
+        scores: rows of `scores` with the columns `reading.SCORES_READ`.
+        split: validation or test.
+
     Raises:
         StoreError: there is no such split.
     """
     if split not in SCORED_SPLITS:
-        raise StoreError(
-            f"split: {split!r} is never scored; give one of {', '.join(SCORED_SPLITS)}"
-        )
+        accepted = ", ".join(SCORED_SPLITS)
+        raise StoreError(f"split: {split!r} is never scored; give one of {accepted}")
     for name, value in (("split", split), ("subset", "all"), ("entity_type", MICRO)):
         scores = scores.filter(pc.equal(scores[name], value))
     keys = zip(scores["trial_id"].to_pylist(), scores["language"].to_pylist(), strict=True)
     return dict(zip(keys, scores["f1"].to_pylist(), strict=True))
 
 
-def find_cells(trials: pa.Table, plans: pa.Table, f1s: F1s) -> list[Cell]:
-    """The cells that were planned or tried."""
-    planned = plans.to_pylist()
-    rows = {
-        row["trial_id"]: row for row in (*planned, *trials.to_pylist())
-    }  # a trial's row tells more
-    series = find_series(rows, planned)
+def find_cells(rows: StoredRows, f1s: F1s) -> list[Cell]:
+    """The cells that were planned or tried, in the order in which their first trials are stored."""
+    planned = rows.plans.to_pylist()
+    # A trial's own row says more than that of a plan, and takes its place.
+    trials = {row["trial_id"]: row for row in (*planned, *rows.trials.to_pylist())}
+    series = find_series(trials, planned)
+
     members: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows.values():
+    for row in trials.values():
         members[row["cell_id"]].append(row)
-    cell_of = {row["trial_id"]: row["cell_id"] for row in rows.values()}
     scored: defaultdict[str, set[str]] = defaultdict(set)
     for trial_id, language in f1s:
-        scored[cell_of[trial_id]].add(language)
+        scored[trials[trial_id]["cell_id"]].add(language)
+
     cells = []
-    for cell_id, found in members.items():
-        trained = series[cell_id].languages if found[0]["regime"] == "multilingual" else ()
-        languages = scored[cell_id] or trained or (found[0]["language"],)
-        cells.append(Cell(cell_id, series[cell_id], found, sorted(languages)))
+    for cell_id, of_cell in members.items():
+        is_multilingual = of_cell[0]["regime"] == "multilingual"
+        trained = series[cell_id].languages if is_multilingual else ()
+        languages = scored[cell_id] or trained or (of_cell[0]["language"],)
+        cells.append(Cell(cell_id, series[cell_id], of_cell, sorted(languages)))
     return cells
 
 
-def _summarize(cell: Cell, language: str, f1s: F1s) -> dict[str, Any]:
-    """The row of one cell and language."""
+def _summarize(cell: Cell, language: str, f1s: F1s) -> Row:
+    """The row of one cell and language, but for its split."""
     values, deltas, relative = [], [], []
     for trial in cell.trials:
         value = f1s.get((trial["trial_id"], language))
@@ -170,6 +177,7 @@ def _summarize(cell: Cell, language: str, f1s: F1s) -> dict[str, Any]:
                 deltas.append(value - dense)
             if dense:
                 relative.append((value - dense) / dense)
+
     first = cell.trials[0]
     return {name: first[name] for name in ("regime", "target_sparsity", "embedding_sparsity")} | {
         "language": language,
@@ -186,37 +194,34 @@ def _summarize(cell: Cell, language: str, f1s: F1s) -> dict[str, Any]:
     }
 
 
-def _hole(row: Row, cell: Cell, f1s: F1s, split: str) -> Hole | None:
+def _find_hole(trial: Row, cell: Cell, f1s: F1s, split: str) -> Hole | None:
     """What is missing of a trial; None when all its languages have an F1."""
-    missing = [
-        language for language in cell.languages if f1s.get((row["trial_id"], language)) is None
-    ]
+    trial_id = trial["trial_id"]
+    missing = [language for language in cell.languages if f1s.get((trial_id, language)) is None]
     if not missing:
         return None
-    undefined = [language for language in missing if (row["trial_id"], language) in f1s]
-    names = f" for {', '.join(undefined)}" if row["regime"] == "multilingual" else ""
-    if "status" not in row:
+
+    # A score of None was measured and is 0 / 0; what was not measured has no score at all.
+    undefined = [language for language in missing if (trial_id, language) in f1s]
+    if "status" not in trial:
         why = "not run yet"
-    elif row["status"] == "failed":
-        why = f"failed: {row['error_kind']}: {row['error_message']}"
+    elif trial["status"] == "failed":
+        why = f"failed: {trial['error_kind']}: {trial['error_message']}"
     elif undefined:
+        names = f" for {', '.join(undefined)}" if trial["regime"] == "multilingual" else ""
         why = f"no F1 on {split}{names}: nothing predicted and nothing to find"
     elif len(missing) < len(cell.languages):
         why = f"not scored on {split} for {', '.join(missing)}"
     else:
         why = f"not scored on {split}"
-    return Hole(
-        **{name: row[name] for name in (*GRID_NAMES, "cell_id", "trial_id", "sweep")}, why=why
-    )
+
+    place = ("regime", "language", "target_sparsity", "embedding_sparsity", "seed")
+    names_of_hole = (*place, "cell_id", "trial_id", "sweep")
+    return Hole(**{name: trial[name] for name in names_of_hole}, why=why)
 
 
-def _place(hole: Hole | None) -> tuple[str | float | int, ...]:
-    assert hole is not None
+def _order_of(hole: Hole) -> tuple[str | float | int, ...]:
     return (
-        hole.regime,
-        hole.language,
-        hole.target_sparsity,
-        hole.embedding_sparsity,
-        hole.cell_id,
-        hole.seed,
+        *(hole.regime, hole.language, hole.target_sparsity, hole.embedding_sparsity),
+        *(hole.cell_id, hole.seed),
     )

@@ -1,21 +1,17 @@
-"""The whole analysis: reads results once, and gives every table; and writes tables to files."""
+"""The whole analysis: reads results once, gives every table, and writes tables to files."""
 
-import io
 from collections.abc import Sequence
 
-import pyarrow.csv
-
-from orchestrator.analysis.aggregate import SCORE_NAMES
 from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
 from orchestrator.analysis.disagreement import find_disagreement
-from orchestrator.analysis.frames import TRIALS_READ, Results, make_results
+from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages, fit_models
 from orchestrator.analysis.predictions import read_predictions, read_sentences
 from orchestrator.analysis.quality import analyze_quality
+from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.tables import AnalysisTable
-from orchestrator.errors import StoreError
-from orchestrator.results.parquet import encode_compact
+from orchestrator.results.export import write_csv, write_parquet
 from orchestrator.results.store import ResultStore
 from workers.storage import Location
 
@@ -23,8 +19,8 @@ from workers.storage import Location
 def analyze(
     store: ResultStore, split: str = "test", bootstrap: Bootstrap | None = None
 ) -> list[AnalysisTable]:
-    """Every table in `tables.ANALYSES`, in that order; one that has nothing to say has no rows, and
-    a note.
+    """Make every table in `tables.ANALYSES`, in that order. One that has nothing to say has no
+    rows, and a note.
 
     Args:
         store: the results.
@@ -34,10 +30,9 @@ def analyze(
     Raises:
         StoreError: there is no such split, nothing was planned or run, or a file cannot be read.
     """
-    trials, scores = store.read("trials", TRIALS_READ), store.read("scores", SCORE_NAMES)
-    plans = store.read("plans")
-    results = make_results(trials, scores, plans, split)
-    on_test = results if split == "test" else make_results(trials, scores, plans, "test")
+    rows = read_rows(store)
+    results = make_results(rows, split)
+    on_test = results if split == "test" else make_results(rows, "test")
     predicted = read_predictions(store, _with_predictions(results), split)
     return [
         *analyze_quality(results),
@@ -50,34 +45,26 @@ def analyze(
 
 
 def _with_predictions(results: Results) -> list[str]:
+    """The trials that have predictions, each once, in the order of `results.trials`."""
     rows = results.trials[results.trials["num_predictions"] > 0]
     return list(dict.fromkeys(rows["trial_id"]))
 
 
 def write_tables(tables: Sequence[AnalysisTable], folder: str) -> list[Location]:
-    """Each table as `<name>.parquet`, with the meanings of its columns, and `<name>.csv`; returns
-    these files.
+    """Write each table as `<name>.parquet`, with the meanings of its columns, and `<name>.csv`.
+
+    Args:
+        tables: the tables.
+        folder: on this machine or in an object store; it is made where there is none.
+
+    Returns:
+        The files.
 
     Raises:
         StoreError: one cannot be written.
     """
     files = []
     for table in tables:
-        buffer = io.BytesIO()
-        pyarrow.csv.write_csv(table.rows, buffer)
-        files.append(
-            _write(folder, f"{table.name}.parquet", encode_compact(table.table, table.rows))
-        )
-        files.append(_write(folder, f"{table.name}.csv", buffer.getvalue()))
+        files.append(write_parquet(table.table, table.rows, folder, f"{table.name}.parquet"))
+        files.append(write_csv(table.rows, folder, f"{table.name}.csv"))
     return files
-
-
-def _write(folder: str, name: str, data: bytes) -> Location:
-    try:
-        file = Location.parse(folder) / name
-        file.write_atomic(data)
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{folder}/{name}: cannot be written ({error}); give a folder where you may write"
-        ) from error
-    return file

@@ -5,18 +5,20 @@ sentences. So a replicate draws sentences once, for all its seeds and for the sp
 side. F1 comes from sums over sentences, and a sum over sentences drawn with replacement is a
 product of how often each was drawn with what it holds: one matrix product a language serves all its
 trials.
+
+Source: Owen 2007, The pigeonhole bootstrap.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from orchestrator.analysis.frames import CELL, Results, finish, in_order
-from orchestrator.analysis.predictions import PredictedSet
+from orchestrator.analysis.predictions import SetPredictions
 from orchestrator.analysis.tables import ROUNDING, SIGNIFICANCE, AnalysisTable
+from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
 DRAWS_AT_A_TIME = 2_000_000
@@ -29,149 +31,205 @@ F1Draws = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """How it is done: replicates, the seed of the random draws, and the nominal coverage in (0,
-    1)."""
+    """How intervals are made.
+
+    Attributes:
+        num_replicates: how often seeds and sentences are drawn, 1 or more.
+        seed: of the random draws.
+        confidence: nominal coverage of the intervals, in (0, 1).
+    """
 
     num_replicates: int = 1_000
     seed: int = 0
     confidence: float = 0.95
 
 
+@dataclass(frozen=True)
+class _SetDraws:
+    """A set of sentences, resampled."""
+
+    num_sentences: int
+    f1s: F1Draws
+
+
 def find_intervals(
-    results: Results, sets: Sequence[PredictedSet], options: Bootstrap
+    results: Results, sets: Sequence[SetPredictions], options: Bootstrap
 ) -> AnalysisTable:
-    """The table `significance`."""
+    """Make the table `significance`.
+
+    Args:
+        results: F1 of trials; where no predictions are stored, their seeds alone are resampled.
+        sets: what trials predicted, on the same split.
+        options: how intervals are made.
+    """
     generator = np.random.default_rng(options.seed)
-    of_language: dict[str, list[tuple[int, F1Draws]]] = {}
-    for one in sets:
-        draws = resample(one, options.num_replicates, generator)
-        of_language.setdefault(one.language, []).append((len(one.support), draws))
+    of_language: dict[str, list[_SetDraws]] = {}
+    for predictions in sets:
+        f1s = resample(predictions, options.num_replicates, generator)
+        draws = _SetDraws(len(predictions.support), f1s)
+        of_language.setdefault(predictions.language, []).append(draws)
+
     rows = []
     for place, trials in results.sparse.groupby([*CELL, "language", "cell_id"]):
         row = dict(zip([*CELL, "language"], place[:-1], strict=True))
-        rows.append(
-            row | _interval(trials, of_language.get(row["language"], []), options, generator)
-        )
-    frame = pd.DataFrame(rows)
-    return finish(SIGNIFICANCE, in_order(frame) if rows else frame, _notes(frame, options))
+        draws_of_language = of_language.get(row["language"], [])
+        rows.append(row | _find_interval(trials, draws_of_language, options, generator))
+    table = in_order(pd.DataFrame(rows))
+    return finish(SIGNIFICANCE, table, _notes(table, options))
 
 
-def resample(one: PredictedSet, num_replicates: int, generator: np.random.Generator) -> F1Draws:
+def resample(
+    predictions: SetPredictions, num_replicates: int, generator: np.random.Generator
+) -> F1Draws:
     """F1 of each trial on the sentences of a set, and on as many drawn with replacement, the same
-    for all trials."""
-    num_trials = len(one.trial_ids)
-    counts = np.stack([one.support, *one.num_predicted, *one.num_correct], axis=1)
-    drawn = [
-        parts @ counts.astype(np.float32)
-        for parts in draw_sentences(len(counts), num_replicates, generator)
-    ]
-    sums = np.concatenate([counts.sum(axis=0, keepdims=True), *drawn]).astype(np.float64)
-    found = sums[:, :1] + sums[:, 1 : 1 + num_trials]
-    f1s = np.divide(
-        2 * sums[:, 1 + num_trials :], found, out=np.full(found.shape, np.nan), where=found > 0
+    for all trials.
+
+    Args:
+        predictions: what n trials predicted on the set.
+        num_replicates: how often sentences are drawn.
+        generator: of the draws.
+    """
+    num_trials = len(predictions.trial_ids)
+
+    # A row a sentence: entities annotated, then those predicted by each trial, then the right ones.
+    counts = np.stack(
+        [predictions.support, *predictions.num_predicted, *predictions.num_correct], axis=1
     )
-    return dict(zip(one.trial_ids, f1s.T, strict=True))
+    drawn = [
+        times_drawn @ counts.astype(np.float32)
+        for times_drawn in draw_sentences(len(counts), num_replicates, generator)
+    ]
+    # A row a replicate, after that of the sentences as they are: float64 (1 + replicates, 1 + 2 n).
+    sums = np.concatenate([counts.sum(axis=0, keepdims=True), *drawn]).astype(np.float64)
+
+    # F1 is 2 correct / (annotated + predicted).
+    num_entities = sums[:, :1] + sums[:, 1 : 1 + num_trials]
+    f1s = np.full(num_entities.shape, np.nan)
+    np.divide(2 * sums[:, 1 + num_trials :], num_entities, out=f1s, where=num_entities > 0)
+    return dict(zip(predictions.trial_ids, f1s.T, strict=True))
 
 
 def draw_sentences(
     num_sentences: int, num_replicates: int, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """How often each replicate draws each sentence, in parts: float32 (replicates of the part,
-    sentences)."""
+    """Draw as many sentences as there are, with replacement, for each replicate.
+
+    Yields:
+        How often each replicate draws each sentence, float32 (replicates of the part, sentences),
+        in parts that fit into memory.
+    """
     step = max(1, DRAWS_AT_A_TIME // max(1, num_sentences))
     for start in range(0, num_replicates, step):
         size = min(step, num_replicates - start)
         drawn = generator.integers(num_sentences, size=(size, num_sentences))
+
+        # Sentences of each replicate get numbers of their own, so that one count serves all.
         drawn += np.arange(size)[:, None] * num_sentences
-        times = np.bincount(drawn.ravel(), minlength=size * num_sentences)
-        yield times.reshape(size, num_sentences).astype(np.float32)
+        times_drawn = np.bincount(drawn.ravel(), minlength=size * num_sentences)
+        yield times_drawn.reshape(size, num_sentences).astype(np.float32)
 
 
-def _interval(
+def _find_interval(
     trials: pd.DataFrame,
-    sets: list[tuple[int, F1Draws]],
+    draws: Sequence[_SetDraws],
     options: Bootstrap,
     generator: np.random.Generator,
-) -> dict[str, Any]:
-    """The numbers of one cell and language, from its trials."""
-    deltas, num_sentences = _deltas(trials, sets)
+) -> Row:
+    """The numbers of one cell and language, from its trials' rows, one a seed."""
+    # A column a seed with a sparse and a dense side. The first row is what was measured; with
+    # predictions, a row a replicate of the sentences follows.
+    deltas, num_sentences = _pair_draws(trials, draws)
     has_sentences = num_sentences is not None
-    is_measured = trials["delta"].notna()
     if not has_sentences:
-        deltas = trials.loc[is_measured, "delta"].to_numpy()[None, :]
+        deltas = trials.loc[trials["delta"].notna(), "delta"].to_numpy()[None, :]
     num_seeds = deltas.shape[1]
-    row: dict[str, Any] = dict.fromkeys(("delta_mean", "low", "high", "confidence")) | {
+
+    is_odd = has_sentences and not np.allclose(
+        deltas[0].mean(), trials["delta"].mean(), atol=ROUNDING
+    )
+    row: Row = {
+        "delta_mean": deltas[0].mean() if num_seeds else None,
+        "low": None,
+        "high": None,
+        "confidence": None,
         "resampled": "nothing",
         "num_replicates": 0,
         "num_pairs": num_seeds,
         "num_sentences": num_sentences,
         "num_holes": len(trials) - num_seeds,
-        "is_odd": has_sentences
-        and not np.allclose(deltas[0].mean(), trials["delta"].mean(), atol=ROUNDING),
+        "is_odd": is_odd,
     }
-    if num_seeds:
-        row["delta_mean"] = deltas[0].mean()
     if num_seeds < 2 and not has_sentences:
         return row
-    times = generator.multinomial(
+
+    # Each replicate draws seeds, too: a mean over seeds, weighted by how often each was drawn.
+    times_drawn = generator.multinomial(
         num_seeds, np.full(num_seeds, 1 / num_seeds), size=options.num_replicates
     )
-    changes = ((deltas[1:] if has_sentences else deltas) * times).sum(axis=1) / num_seeds
+    changes = ((deltas[1:] if has_sentences else deltas) * times_drawn).sum(axis=1) / num_seeds
     changes = changes[~np.isnan(changes)]
     if not len(changes):
         return row
+
     tail = (1 - options.confidence) / 2
     low, high = np.quantile(changes, [tail, 1 - tail])
-    resampled = (
-        "seeds" if not has_sentences else "sentences" if num_seeds == 1 else "seeds and sentences"
-    )
-    told = {"low": low, "high": high, "confidence": options.confidence}
-    return row | told | {"resampled": resampled, "num_replicates": len(changes)}
+    return row | {
+        "low": low,
+        "high": high,
+        "confidence": options.confidence,
+        "resampled": _what_was_resampled(has_sentences, num_seeds),
+        "num_replicates": len(changes),
+    }
 
 
-def _deltas(trials: pd.DataFrame, sets: list[tuple[int, F1Draws]]) -> tuple[np.ndarray, int | None]:
+def _what_was_resampled(has_sentences: bool, num_seeds: int) -> str:
+    if not has_sentences:
+        return "seeds"
+    return "sentences" if num_seeds == 1 else "seeds and sentences"
+
+
+def _pair_draws(trials: pd.DataFrame, draws: Sequence[_SetDraws]) -> tuple[np.ndarray, int | None]:
     """Sparse minus dense, float64 (1 + replicates, seeds), and the number of sentences; None
     without predictions."""
-    for num_sentences, draws in sets:
+    for of_set in draws:
         pairs = zip(trials["trial_id"], trials["dense_trial_id"], strict=True)
         deltas = [
-            draws[sparse] - draws[dense]
+            of_set.f1s[sparse] - of_set.f1s[dense]
             for sparse, dense in pairs
-            if sparse in draws and dense in draws
+            if sparse in of_set.f1s and dense in of_set.f1s
         ]
         if deltas:
-            return np.stack(deltas, axis=1), num_sentences
+            return np.stack(deltas, axis=1), of_set.num_sentences
     return np.empty((1, 0)), None
 
 
-def _notes(frame: pd.DataFrame, options: Bootstrap) -> list[str]:
-    if frame.empty:
+def _notes(table: pd.DataFrame, options: Bootstrap) -> list[str]:
+    if table.empty:
         return ["No sparse trials: no change to give an interval of."]
-    kinds = frame["resampled"].value_counts()
+    kinds = table["resampled"].value_counts()
     notes = [
-        f"{options.num_replicates:,} replicates from seed {options.seed}; percentile intervals, each of one cell and "
-        "language, not corrected for their number."
+        f"{options.num_replicates:,} replicates from seed {options.seed}; percentile intervals, "
+        "each of one cell and language, not corrected for their number."
     ]
-    for num_seeds in sorted(set(frame.loc[frame["resampled"].str.contains("seeds"), "num_pairs"])):
+    with_seeds = table["resampled"].str.contains("seeds")
+    for num_seeds in sorted(set(table.loc[with_seeds, "num_pairs"])):
+        # The interval misses when all seeds lie on one side of the truth.
         covered = 1 - 2.0 ** (1 - num_seeds)
         notes.append(
-            f"With {num_seeds} seeds the seeds' part of an interval stays within what those seeds gave and covers at "
-            f"most {covered:.0%}, whatever was asked for: intervals are too narrow where seeds matter most."
+            f"With {num_seeds} seeds the seeds' part of an interval stays within what those seeds "
+            f"gave and covers at most {covered:.0%}, whatever was asked for: intervals are too "
+            "narrow where seeds matter most."
         )
     if "seeds" in kinds:
-        notes.append(
-            f"Seeds only are resampled for {counted(kinds['seeds'], 'interval')}, as no predictions are stored."
-        )
+        intervals = counted(kinds["seeds"], "interval")
+        notes.append(f"Seeds only are resampled for {intervals}, as no predictions are stored.")
     if "sentences" in kinds:
-        notes.append(
-            f"One seed is behind {counted(kinds['sentences'], 'interval')}: nothing is said of other seeds."
-        )
+        intervals = counted(kinds["sentences"], "interval")
+        notes.append(f"One seed is behind {intervals}: nothing is said of other seeds.")
     if "nothing" in kinds:
-        notes.append(
-            f"No interval of {counted(kinds['nothing'], 'change')}: no pair, or one seed without predictions."
-        )
-    if num_odd := int(frame["is_odd"].sum()):
-        notes.append(
-            f"Scores and predictions do not agree on {counted(num_odd, 'change')}: see quality."
-        )
+        changes = counted(kinds["nothing"], "change")
+        notes.append(f"No interval of {changes}: no pair, or one seed without predictions.")
+    if num_odd := int(table["is_odd"].sum()):
+        changes = counted(num_odd, "change")
+        notes.append(f"Scores and predictions do not agree on {changes}: see quality.")
     return notes

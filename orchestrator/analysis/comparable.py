@@ -5,6 +5,8 @@ A series is the cells of one regime that differ in language, sparsity and embedd
 location may hold several, of sweeps with other settings; means over languages stay within one. A
 dense trial has no settings of pruning, so dense cells make series of their own, which several
 pruned ones may share as what they are compared with.
+
+All rows here are of one recipe; `reading` sees to that.
 """
 
 from collections import defaultdict
@@ -12,24 +14,31 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.results.rows import Row
 from orchestrator.results.schema import SETTINGS
-
-Row = Mapping[str, Any]
 
 VARIED = ("corpus_path", "pruning_embedding_sparsity")
 """No part of a trial's identity, or of the grid."""
+
 DATA = ("corpus_fingerprint", "robustness_donor_fingerprint")
 """Differ from language to language. Within a language they tell versions of the data apart."""
+
 SETTING_NAMES = [column.name for column in SETTINGS if column.name not in (*VARIED, *DATA)]
-SETTINGS_READ = ["recipe_version", *SETTING_NAMES, *DATA]
+"""Settings that cells of one series share."""
+
+SETTINGS_READ = [*SETTING_NAMES, *DATA]
+"""Columns of `trials` that decide a series, beside those of the grid."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """`number` tells series apart; `label` says how they differ, None where a regime has one.
+    """Cells that may be compared with each other.
 
-    `languages` are those of a multilingual series' trials; () for others, and where none of them
-    has run.
+    Attributes:
+        number: tells series apart.
+        label: how the series differs from others of its regime; None where it is the only one.
+        languages: those that a multilingual series' trials are trained on; () for others, and where
+            none of the trials has run.
     """
 
     number: int
@@ -38,55 +47,52 @@ class Series:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """What decides a series: the first two say within what labels tell it apart."""
+class _SeriesKey:
+    """What decides a series. Labels tell apart those that share `regime` and `is_dense`."""
 
     regime: str
     is_dense: bool
     settings: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class _RunTrial:
+    """A trial that has run: the series that it decides, and all its settings as labels show
+    them."""
+
+    key: _SeriesKey
+    settings: Mapping[str, str]
+
+
 def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Series]:
-    """The series of each cell, by its id.
+    """The series of each cell, by the cell's id.
 
     Args:
         rows: by trial id, rows of `trials`, or of `plans` where the trial has not run.
         planned: all rows of `plans`. A cell of which nothing has run has the settings of its
             sweep's other trials.
     """
-    told = _told(rows.values())
-    places: dict[str, _Place] = {
-        rows[trial_id]["cell_id"]: place for trial_id, (place, _) in told.items()
-    }
-    of_sweeps: dict[tuple[str, str, bool], _Place] = {}
-    for row in planned:
-        if row["trial_id"] in told:
-            place = told[row["trial_id"]][0]
-            of_sweeps.setdefault((row["sweep"], place.regime, place.is_dense), place)
-    for (
-        row
-    ) in planned:  # known from any sweep comes first, so that one that has not run decides nothing
-        if known := of_sweeps.get((row["sweep"], row["regime"], _is_dense(row))):
-            places.setdefault(row["cell_id"], known)
-    for row in planned:
-        unknown = _Place(row["regime"], _is_dense(row), (("sweep", row["sweep"]),))
-        places.setdefault(row["cell_id"], unknown)
-    _part_rivals(places, rows.values())
-    labels = _labels(places.values(), dict(told.values()))
+    run = _read_settings(rows.values())
+    keys: dict[str, _SeriesKey] = {}
+    for trial_id, trial in run.items():
+        keys.setdefault(rows[trial_id]["cell_id"], trial.key)
+    keys = _separate_rivals(_add_planned(keys, run, planned), rows.values())
+
+    labels = _make_labels(keys.values(), {trial.key: trial.settings for trial in run.values()})
     languages = {
-        place: tuple(rows[trial_id]["languages"])
-        for trial_id, (place, _) in told.items()
-        if place.regime == "multilingual"
+        trial.key: tuple(rows[trial_id]["languages"])
+        for trial_id, trial in run.items()
+        if trial.key.regime == "multilingual"
     }
-    numbers = {place: number for number, place in enumerate(dict.fromkeys(places.values()))}
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys.values()))}
     return {
-        cell: Series(numbers[place], labels[place], languages.get(place, ()))
-        for cell, place in places.items()
+        cell_id: Series(numbers[key], labels[key], languages.get(key, ()))
+        for cell_id, key in keys.items()
     }
 
 
-def _told(rows: Iterable[Row]) -> dict[str, tuple[_Place, dict[str, str]]]:
-    """Of each trial that has run: its place, and its settings as they are shown."""
+def _read_settings(rows: Iterable[Row]) -> dict[str, _RunTrial]:
+    """The trials that have run, by id, the newest first."""
     # The newest first: version 1 of the data is then the present one of every language, whether or
     # not it ever changed.
     run = sorted(
@@ -95,62 +101,98 @@ def _told(rows: Iterable[Row]) -> dict[str, tuple[_Place, dict[str, str]]]:
         reverse=True,
     )
     versions: defaultdict[Hashable, dict[Hashable, int]] = defaultdict(dict)
-    told = {}
+    trials = {}
     for row in run:
-        values = {name: _text(row[name]) for name in ("recipe_version", *SETTING_NAMES)}
+        settings = {name: _text(row[name]) for name in SETTING_NAMES}
         if row["regime"] == "multilingual":
-            values["languages"] = _text(row["languages"])
+            settings["languages"] = _text(row["languages"])
+
+        # Versions of a language's data are numbered within settings other than those of pruning,
+        # so that a dense trial and the sparse ones beside it have the same number.
         unpruned = tuple(
-            (name, value) for name, value in values.items() if not name.startswith("pruning_")
+            (name, value) for name, value in settings.items() if not name.startswith("pruning_")
         )
         seen = versions[row["regime"], row["language"], unpruned]
-        values["data"] = str(seen.setdefault(tuple(row[name] for name in DATA), 1 + len(seen)))
+        data = tuple(row[name] for name in DATA)
+        settings["data"] = str(seen.setdefault(data, 1 + len(seen)))
+
         # A folder's fingerprint identifies a model, wherever the folder lies.
         ignored = {"model_name"} if row["model_fingerprint"] else set()
-        identity = tuple((name, value) for name, value in values.items() if name not in ignored)
-        told[row["trial_id"]] = _Place(row["regime"], _is_dense(row), identity), values
-    return told
+        deciding = tuple((name, value) for name, value in settings.items() if name not in ignored)
+        key = _SeriesKey(row["regime"], _is_dense(row), deciding)
+        trials[row["trial_id"]] = _RunTrial(key, settings)
+    return trials
 
 
-def _part_rivals(places: dict[str, _Place], rows: Iterable[Row]) -> None:
-    """Cells that share all that is known of them and still are not one: each becomes a series of
-    its own."""
+def _add_planned(
+    keys: Mapping[str, _SeriesKey], run: Mapping[str, _RunTrial], planned: Sequence[Row]
+) -> dict[str, _SeriesKey]:
+    """The keys of cells, with those added of which nothing has run."""
+    keys = dict(keys)
+
+    # What is known from any trial of the sweep comes first, so that a cell that has not run decides
+    # nothing.
+    of_sweeps: dict[tuple[str, str, bool], _SeriesKey] = {}
+    for row in planned:
+        if row["trial_id"] in run:
+            key = run[row["trial_id"]].key
+            of_sweeps.setdefault((row["sweep"], key.regime, key.is_dense), key)
+    for row in planned:
+        if known := of_sweeps.get((row["sweep"], row["regime"], _is_dense(row))):
+            keys.setdefault(row["cell_id"], known)
+
+    # Of the rest no settings are known: the sweep's name stands for them.
+    for row in planned:
+        unknown = _SeriesKey(row["regime"], _is_dense(row), (("sweep", row["sweep"]),))
+        keys.setdefault(row["cell_id"], unknown)
+    return keys
+
+
+def _separate_rivals(keys: Mapping[str, _SeriesKey], rows: Iterable[Row]) -> dict[str, _SeriesKey]:
+    """The keys of cells, where those that share all that is known of them and still are not one
+    cell each become a series of their own."""
     rivals: defaultdict[Hashable, dict[str, None]] = defaultdict(dict)
     for row in rows:
         grid = (row["language"], row["target_sparsity"], row["embedding_sparsity"])
-        rivals[places[row["cell_id"]], grid][row["cell_id"]] = None
-    for cells in rivals.values():
-        for cell in cells if len(cells) > 1 else ():
-            old = places[cell]
-            places[cell] = _Place(old.regime, old.is_dense, (*old.settings, ("cell", cell)))
+        rivals[keys[row["cell_id"]], grid][row["cell_id"]] = None
+
+    separated = dict(keys)
+    for cell_ids in rivals.values():
+        for cell_id in cell_ids if len(cell_ids) > 1 else ():
+            old = keys[cell_id]
+            settings = (*old.settings, ("cell", cell_id))
+            separated[cell_id] = _SeriesKey(old.regime, old.is_dense, settings)
+    return separated
 
 
-def _labels(
-    places: Iterable[_Place], shown: Mapping[_Place, Mapping[str, str]]
-) -> dict[_Place, str | None]:
+def _make_labels(
+    keys: Iterable[_SeriesKey], shown: Mapping[_SeriesKey, Mapping[str, str]]
+) -> dict[_SeriesKey, str | None]:
     """For series of one regime: the settings that they differ in, as in `pruning.scope=layer`.
 
-    One of which no settings are known is told apart by its sweep or its cell.
+    A series of which no settings are known is told apart by its sweep or its cell.
     """
-    rivals: defaultdict[tuple[str, bool], list[_Place]] = defaultdict(list)
-    for place in dict.fromkeys(places):
-        rivals[place.regime, place.is_dense].append(place)
-    labels: dict[_Place, str | None] = {}
-    for group in rivals.values():
-        known = [shown[place] for place in group if place in shown]
-        names = list(dict.fromkeys(name for values in known for name in values))
-        differing = [name for name in names if len({values.get(name) for values in known}) > 1]
-        for place in group:
-            if place in shown:
-                label = ", ".join(f"{_dotted(name)}={shown[place][name]}" for name in differing)
+    groups: defaultdict[tuple[str, bool], list[_SeriesKey]] = defaultdict(list)
+    for key in dict.fromkeys(keys):
+        groups[key.regime, key.is_dense].append(key)
+
+    labels: dict[_SeriesKey, str | None] = {}
+    for group in groups.values():
+        known = [shown[key] for key in group if key in shown]
+        names = list(dict.fromkeys(name for settings in known for name in settings))
+        differing = [name for name in names if len({settings.get(name) for settings in known}) > 1]
+        for key in group:
+            if key in shown:
+                label = ", ".join(f"{_dotted(name)}={shown[key][name]}" for name in differing)
             else:
-                label = " ".join(place.settings[-1])
-            labels[place] = label if label and len(group) > 1 else None
+                label = " ".join(key.settings[-1])
+            labels[key] = label if label and len(group) > 1 else None
     return labels
 
 
 def _dotted(name: str) -> str:
-    return name if name in ("recipe_version", "languages", "data") else name.replace("_", ".", 1)
+    """`training.lr` of `training_lr`; what is no field of a sweep stays as it is."""
+    return name if name in ("languages", "data") else name.replace("_", ".", 1)
 
 
 def _text(value: Any) -> str:
@@ -162,9 +204,17 @@ def _is_dense(row: Row) -> bool:
 
 
 def embeddings_name(target_sparsity: float, embedding_sparsity: float) -> str:
-    """How tables name what was done to the word embeddings."""
+    """How tables name what was done to the word embeddings.
+
+    Args:
+        target_sparsity: of the other weights, in [0, 1).
+        embedding_sparsity: of the word embeddings, in [0, 1).
+
+    Returns:
+        `dense`; `pruned`, where both are equal; or, as in `pruned to 0.5`, another value.
+    """
     if not embedding_sparsity:
         return "dense"
-    return (
-        "pruned" if embedding_sparsity == target_sparsity else f"pruned to {embedding_sparsity:g}"
-    )
+    if embedding_sparsity == target_sparsity:
+        return "pruned"
+    return f"pruned to {embedding_sparsity:g}"

@@ -7,108 +7,117 @@ Neural Networks Forget?, definition of Pruning Identified Exemplars.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from orchestrator.analysis.frames import CELL, Results, finish, in_order
-from orchestrator.analysis.predictions import PredictedSet
+from orchestrator.analysis.predictions import SetPredictions
 from orchestrator.analysis.tables import DISAGREEMENT, PIES_PROFILE, AnalysisTable
+from orchestrator.results.rows import Row
 
 PROPERTIES = ("words", "entities", "unseen_entities", "subwords_per_word")
-Row = dict[str, Any]
+"""What sentences are described by."""
 
 
 def find_disagreement(
-    results: Results, sets: Sequence[PredictedSet], sentences_of: Callable[[str], pa.Table]
+    results: Results,
+    sets: Sequence[SetPredictions],
+    sentences_of: Callable[[str], pa.Table],
 ) -> list[AnalysisTable]:
-    """The tables `disagreement` and `pies_profile`.
+    """Make the tables `disagreement` and `pies_profile`.
 
     Args:
         results: what was run.
-        sets: what was predicted.
+        sets: what was predicted, on the same split.
         sentences_of: gives a set's rows of `sentences` by its id, in the order of sentences.
+
+    Raises:
+        StoreError: `sentences_of` has no such set.
     """
-    of_language: dict[str, list[PredictedSet]] = {}
-    for one in sets:
-        of_language.setdefault(one.language, []).append(one)
+    of_language: dict[str, list[SetPredictions]] = {}
+    for predictions in sets:
+        of_language.setdefault(predictions.language, []).append(predictions)
+
     shares: list[Row] = []
     profiles: list[Row] = []
-    properties: dict[str, Mapping[str, np.ndarray]] = {}
+    properties: dict[str, Mapping[str, np.ndarray]] = {}  # by set, as several cells share one
     for place, trials in results.sparse.groupby([*CELL, "language", "cell_id"]):
         row = dict(zip([*CELL, "language"], place[:-1], strict=True))
-        predicted, pairs = _find_pairs(trials, of_language.get(row["language"], []))
-        share, is_pie = _compare(predicted, pairs)
-        shares.append(
-            row | share | {"num_pairs": len(pairs), "num_holes": len(trials) - len(pairs)}
-        )
-        if predicted is not None and is_pie is not None:
-            set_id = predicted.set_id
-            if set_id not in properties:
-                properties[set_id] = _properties(predicted, sentences_of(set_id))
-            behind = row | {"num_trials": len(pairs)}
-            profiles += [behind | profile for profile in _profiles(is_pie, properties[set_id])]
+        num_seeds = len(trials)
+        pairing = _find_pairs(trials, of_language.get(row["language"], []))
+        if pairing is None:
+            shares.append(row | _no_share() | {"num_pairs": 0, "num_holes": num_seeds})
+            continue
+
+        predictions, pairs = pairing
+        share, is_pie = _compare(predictions, pairs)
+        num_pairs = len(pairs)
+        shares.append(row | share | {"num_pairs": num_pairs, "num_holes": num_seeds - num_pairs})
+
+        set_id = predictions.set_id
+        if set_id not in properties:
+            properties[set_id] = _properties(predictions, sentences_of(set_id))
+        for profile in _profiles(is_pie, properties[set_id]):
+            profiles.append(row | profile | {"num_trials": num_pairs})
     return [
-        finish(
-            DISAGREEMENT,
-            in_order(pd.DataFrame(shares)) if shares else pd.DataFrame(),
-            _notes(shares),
-        ),
-        finish(
-            PIES_PROFILE,
-            in_order(pd.DataFrame(profiles)) if profiles else pd.DataFrame(),
-            _profile_notes(profiles),
-        ),
+        finish(DISAGREEMENT, in_order(pd.DataFrame(shares)), _notes(shares)),
+        finish(PIES_PROFILE, in_order(pd.DataFrame(profiles)), _profile_notes(profiles)),
     ]
 
 
 def _find_pairs(
-    trials: pd.DataFrame, sets: list[PredictedSet]
-) -> tuple[PredictedSet | None, list[tuple[int, int]]]:
+    trials: pd.DataFrame, sets: Sequence[SetPredictions]
+) -> tuple[SetPredictions, list[tuple[int, int]]] | None:
     """The set that was predicted, and in it the places of each seed's sparse and dense trial, in
-    the seeds' order."""
-    pairs = list(zip(trials["trial_id"], trials["dense_trial_id"], strict=True))
-    for one in sets:
-        places = {trial_id: place for place, trial_id in enumerate(one.trial_ids)}
-        found = [
+    the seeds' order; None without predictions."""
+    ids = list(zip(trials["trial_id"], trials["dense_trial_id"], strict=True))
+    for predictions in sets:
+        places = {trial_id: place for place, trial_id in enumerate(predictions.trial_ids)}
+        pairs = [
             (places[sparse], places[dense])
-            for sparse, dense in pairs
+            for sparse, dense in ids
             if sparse in places and dense in places
         ]
-        if found:
-            return one, found
-    return None, []
+        if pairs:
+            return predictions, pairs
+    return None
+
+
+def _no_share() -> Row:
+    """The numbers of a cell and language without predictions."""
+    names = ("num_pies", "num_sentences", "pie_share", "num_undecided", "seed_share")
+    return dict.fromkeys(names)
 
 
 def _compare(
-    one: PredictedSet | None, pairs: list[tuple[int, int]]
-) -> tuple[Row, np.ndarray | None]:
+    predictions: SetPredictions, pairs: Sequence[tuple[int, int]]
+) -> tuple[Row, np.ndarray]:
     """The numbers of one cell and language, and bool (n,), whether each sentence's mode changes."""
-    names = ("num_pies", "num_sentences", "pie_share", "num_undecided", "seed_share")
-    if one is None:
-        return dict.fromkeys(names), None
+    # The tag sequences, int32 (seeds, n), of the sparse trials and of the dense ones beside them.
     sparse, dense = (
-        np.stack([one.sequences[place] for place in side]) for side in zip(*pairs, strict=True)
+        np.stack([predictions.sequences[place] for place in side])
+        for side in zip(*pairs, strict=True)
     )
-    (sparse_mode, is_sparse_tied), (dense_mode, is_dense_tied) = (
-        find_modes(sparse),
-        find_modes(dense),
-    )
+    sparse_mode, is_sparse_tied = find_modes(sparse)
+    dense_mode, is_dense_tied = find_modes(dense)
     is_pie = sparse_mode != dense_mode
+    num_sentences = len(is_pie)
+
+    # What chance alone changes: the share of sentences on which two dense seeds differ.
     between = [
         np.mean(dense[first] != dense[second])
         for first, second in combinations(range(len(dense)), 2)
     ]
-    values = (
-        int(is_pie.sum()),
-        len(is_pie),
-        is_pie.mean() if len(is_pie) else None,
-        int((is_sparse_tied | is_dense_tied).sum()),
-        float(np.mean(between)) if between and len(is_pie) else None,
-    )
-    return dict(zip(names, values, strict=True)), is_pie
+    share = {
+        "num_pies": int(is_pie.sum()),
+        "num_sentences": num_sentences,
+        "pie_share": is_pie.mean() if num_sentences else None,
+        "num_undecided": int((is_sparse_tied | is_dense_tied).sum()),
+        "seed_share": float(np.mean(between)) if between and num_sentences else None,
+    }
+    return share, is_pie
 
 
 def find_modes(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,63 +130,72 @@ def find_modes(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The modes, int32 (sentences,), and bool (sentences,), whether another number is as frequent.
     """
-    equal = sequences[:, None, :] == sequences[None, :, :]
-    frequencies = equal.sum(axis=1)
+    # How many seeds gave the same number as each seed: int (seeds, sentences).
+    frequencies = (sequences[:, None, :] == sequences[None, :, :]).sum(axis=1)
     best = frequencies.argmax(axis=0)  # the first of equals
     modes = np.take_along_axis(sequences, best[None, :], axis=0)[0]
     is_tied = ((frequencies == frequencies.max(axis=0)) & (sequences != modes)).any(axis=0)
     return modes, is_tied
 
 
-def _properties(one: PredictedSet, sentences: pa.Table) -> Mapping[str, np.ndarray]:
-    """Of each sentence, float64 (n,); NaN where it is not defined."""
-    words = one.num_words.astype(np.float64)
+def _properties(predictions: SetPredictions, sentences: pa.Table) -> Mapping[str, np.ndarray]:
+    """Each of `PROPERTIES` of each sentence, float64 (n,); NaN where it is not defined."""
+    words = predictions.num_words.astype(np.float64)
+    entities = predictions.support.astype(np.float64)
+    unseen = sentences["num_unseen_entities"].to_numpy().astype(np.float64)
     subwords = sentences["num_subwords"].to_numpy().astype(np.float64)
     per_word = np.divide(subwords, words, out=np.full(len(words), np.nan), where=words > 0)
-    unseen = sentences["num_unseen_entities"].to_numpy().astype(np.float64)
-    return dict(
-        zip(PROPERTIES, (words, one.support.astype(np.float64), unseen, per_word), strict=True)
-    )
+    return dict(zip(PROPERTIES, (words, entities, unseen, per_word), strict=True))
 
 
 def _profiles(is_pie: np.ndarray, properties: Mapping[str, np.ndarray]) -> Iterator[Row]:
+    """For each property, its mean over the sentences that change and over the others."""
     for name, values in properties.items():
-        parts = [values[is_pie & ~np.isnan(values)], values[~is_pie & ~np.isnan(values)]]
-        pies, others = (float(part.mean()) if len(part) else None for part in parts)
+        is_defined = ~np.isnan(values)
+        pies, others = values[is_pie & is_defined], values[~is_pie & is_defined]
+        pies_mean = float(pies.mean()) if len(pies) else None
+        others_mean = float(others.mean()) if len(others) else None
         yield {
             "property": name,
-            "pies_mean": pies,
-            "others_mean": others,
-            "difference": None if pies is None or others is None else pies - others,
-            "num_pies": len(parts[0]),
-            "num_others": len(parts[1]),
+            "pies_mean": pies_mean,
+            "others_mean": others_mean,
+            "difference": _difference(pies_mean, others_mean),
+            "num_pies": len(pies),
+            "num_others": len(others),
         }
 
 
-def _notes(shares: list[Row]) -> list[str]:
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _notes(shares: Sequence[Row]) -> list[str]:
     if not shares:
         return ["No sparse trials: nothing to compare with dense."]
     notes = []
     without = sum(row["num_pies"] is None for row in shares)
     if without:
         notes.append(
-            f"{without:,} of {len(shares):,} cells and languages have no predictions of a sparse and its dense trial: "
-            "null. evaluation.predictions in the sweep stores them."
+            f"{without:,} of {len(shares):,} cells and languages have no predictions of a sparse "
+            "and its dense trial: null. evaluation.predictions in the sweep stores them."
         )
     if any(row["num_pairs"] == 1 for row in shares):
         notes.append(
-            "Where num_pairs is 1 the mode is that seed's own prediction: training noise counts as a change."
+            "Where num_pairs is 1 the mode is that seed's own prediction: training noise counts as "
+            "a change."
         )
     if without < len(shares):
         notes.append(
-            "Compare pie_share with seed_share, which is what chance alone changes between two dense trials."
+            "Compare pie_share with seed_share, which is what chance alone changes between two "
+            "dense trials."
         )
     return notes
 
 
-def _profile_notes(profiles: list[Row]) -> list[str]:
+def _profile_notes(profiles: Sequence[Row]) -> list[str]:
     if not profiles:
         return ["No predictions of a sparse and its dense trial are stored: nothing to describe."]
     return [
-        "A difference is of sentences' means, without a test: sentences differ in more than one property."
+        "A difference is of sentences' means, without a test: sentences differ in more than one "
+        "property."
     ]

@@ -12,39 +12,49 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.analysis.aggregate import (
-    TRIAL_NAMES,
-    Cell,
-    F1s,
-    Hole,
-    aggregate_cells,
-    find_cells,
-    micro_f1s,
-)
-from orchestrator.analysis.comparable import Row, embeddings_name
+from orchestrator.analysis.aggregate import Cell, F1s, Hole, aggregate_cells, find_cells, micro_f1s
+from orchestrator.analysis.comparable import embeddings_name
+from orchestrator.analysis.reading import StoredRows
 from orchestrator.analysis.tables import TIERS, AnalysisTable
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import TEXT, Table
+from orchestrator.results.rows import Row
 from orchestrator.spec.languages import LANGUAGES
 from orchestrator.wording import counted
 
-TRIALS_READ = [*TRIAL_NAMES, "num_train_sentences", "num_predictions"]
-
 SERIES = ["series", "regime", "settings"]
+"""Columns that say which series a row belongs to: what is not comparable differs in them."""
+
 LEVEL = ["target_sparsity", "embedding_sparsity", "embeddings"]
+"""Columns that say how much was pruned."""
+
 CELL = [*SERIES, *LEVEL]
+"""Columns that place a row in the grid, but for language and seed."""
+
 ORDER = {"sparse - dense": 0, **{name: place for place, (_, name) in enumerate(TIERS)}}
 """What is not in the order of the alphabet, but before the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What was read of results, on one split. `trials` and `cells` are described in the module."""
+    """What was read of results, on one split.
+
+    Attributes:
+        split: validation or test.
+        trials: a row a trial and language scored. F1 and its differences are fractions, NaN where
+            they were not measured: `f1`, `dense_f1` (of the same seed's dense trial) and `delta`
+            (`f1` - `dense_f1`). `num_train_sentences`, `tier`, `script` and `family` are facts of
+            the language.
+        cells: a row a cell and language, with the columns of `tables.AGGREGATES` and these facts.
+        holes: the trials without an F1, or without one in all their languages.
+        notes: sentences on what was left out of the comparison.
+    """
 
     split: str
     trials: pd.DataFrame
     cells: pd.DataFrame
     holes: list[Hole]
+    notes: list[str]
 
     @property
     def sparse(self) -> pd.DataFrame:
@@ -57,65 +67,78 @@ class Results:
         return self.cells[self.cells["target_sparsity"] > 0]
 
 
-def make_results(trials: pa.Table, scores: pa.Table, plans: pa.Table, split: str) -> Results:
-    """Results from their tables: of trials the columns `TRIALS_READ`, of scores
-    `aggregate.SCORE_NAMES`.
+def make_results(rows: StoredRows, split: str) -> Results:
+    """Make the frames that all analyses of a split start from.
+
+    Args:
+        rows: the stored rows that are compared.
+        split: validation or test.
 
     Raises:
         StoreError: there is no such split, or nothing has been run or planned.
     """
-    f1s = micro_f1s(scores, split)
-    cells = find_cells(trials, plans, f1s)
+    f1s = micro_f1s(rows.scores, split)
+    cells = find_cells(rows, f1s)
     if not cells:
         raise StoreError(
             "results: no trials, run or planned; give the results of a sweep that has been run"
         )
-    found = aggregate_cells(cells, f1s, split)
-    by_trial = pd.DataFrame(row for cell in cells for row in _rows(cell, f1s))
+    aggregates = aggregate_cells(cells, f1s, split, rows.notes)
+
+    # A row a trial and language.
+    by_trial = pd.DataFrame(row for cell in cells for row in _trial_rows(cell, f1s))
     by_trial["delta"] = by_trial["f1"] - by_trial["dense_f1"]
     _name_fixed_embeddings(by_trial)
-    series = by_trial[["cell_id", "series", "settings", "embeddings"]].drop_duplicates()
-    by_cell = found.table.drop_columns("settings").to_pandas().merge(series, on="cell_id")
-    by_trial = by_trial.merge(_facts(by_trial), on=["series", "language"])
-    by_cell = by_cell.merge(_facts(by_trial), on=["series", "language"])
+    facts = _find_facts(by_trial)
+    by_trial = by_trial.merge(facts, on=["series", "language"])
+
+    # A row a cell and language. All trials of a cell are of one series and prune alike.
+    of_cells = by_trial[["cell_id", "series", "settings", "embeddings"]].drop_duplicates()
+    by_cell = aggregates.table.drop_columns("settings").to_pandas().merge(of_cells, on="cell_id")
+    by_cell = by_cell.merge(facts, on=["series", "language"])
     return Results(
-        split=split, trials=in_order(by_trial), cells=in_order(by_cell), holes=found.holes
+        split=split,
+        trials=in_order(by_trial),
+        cells=in_order(by_cell),
+        holes=aggregates.holes,
+        notes=aggregates.notes,
     )
 
 
-def _rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
+def _trial_rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
+    """A row for each trial and language of a cell, without the facts of the language."""
     for trial in cell.trials:
+        is_monolingual = trial["regime"] == "monolingual"
+        of_trial = {
+            "trial_id": trial["trial_id"],
+            "cell_id": trial["cell_id"],
+            "dense_trial_id": trial.get("dense_trial_id"),
+            "series": cell.series.number,
+            "settings": cell.series.label or "",
+            "regime": trial["regime"],
+            "target_sparsity": trial["target_sparsity"],
+            "embedding_sparsity": trial["embedding_sparsity"],
+            "seed": trial["seed"],
+            "embeddings": embeddings_name(trial["target_sparsity"], trial["embedding_sparsity"]),
+            "num_used": trial.get("num_train_sentences") if is_monolingual else None,
+            "max_train_sentences": trial.get("corpus_max_train_sentences"),
+            "num_predictions": trial.get("num_predictions") or 0,
+            "perturbations": tuple(trial.get("robustness_perturbations") or ()),
+        }
         for language in cell.languages:
-            yield {name: trial.get(name) for name in ("trial_id", "cell_id", "dense_trial_id")} | {
-                "series": cell.series.number,
-                "settings": cell.series.label or "",
+            yield of_trial | {
                 "language": language,
-                **{
-                    name: trial[name]
-                    for name in ("regime", "target_sparsity", "embedding_sparsity", "seed")
-                },
-                "embeddings": embeddings_name(
-                    trial["target_sparsity"], trial["embedding_sparsity"]
-                ),
                 "f1": _number(f1s.get((trial["trial_id"], language))),
                 "dense_f1": _number(f1s.get((trial.get("dense_trial_id") or "", language))),
-                "num_used": trial.get("num_train_sentences")
-                if trial["regime"] == "monolingual"
-                else None,
-                "max_train_sentences": trial.get("corpus_max_train_sentences"),
-                "num_predictions": trial.get("num_predictions") or 0,
-                "perturbations": tuple(trial.get("robustness_perturbations") or ()),
             }
 
 
 def _name_fixed_embeddings(trials: pd.DataFrame) -> None:
-    """A target of the embeddings that comes with several of the rest is a fixed one, also where
-    both are equal."""
+    """Name a target of the embeddings that comes with several of the rest as a fixed one, also
+    where both are equal."""
     pruned = trials[trials["embedding_sparsity"] > 0]
-    num_targets = pruned.groupby(["series", "embedding_sparsity"])["target_sparsity"].transform(
-        "nunique"
-    )
-    fixed = pruned.loc[num_targets > 1, "embedding_sparsity"]
+    targets = pruned.groupby(["series", "embedding_sparsity"])["target_sparsity"]
+    fixed = pruned.loc[targets.transform("nunique") > 1, "embedding_sparsity"]
     trials.loc[fixed.index, "embeddings"] = [f"pruned to {value:g}" for value in fixed]
 
 
@@ -123,19 +146,23 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _facts(trials: pd.DataFrame) -> pd.DataFrame:
-    """What is known of each language of a series: train sentences, tier, script, family."""
+def _find_facts(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row a series and language: its number of train sentences, tier, script and family."""
     grouped = trials.groupby(["series", "language"])[["num_used", "max_train_sentences"]]
     facts = grouped.max().astype(float).reset_index()
     known = [LANGUAGES.get(code) for code in facts["language"]]
-    published = pd.Series([float(one.num_train) if one else float("nan") for one in known])
-    limited = published.where(
-        facts["max_train_sentences"].isna(), published.clip(upper=facts["max_train_sentences"])
+
+    # Where the number used is not known, it is the published one up to the sweep's limit.
+    published = pd.Series(
+        [float(language.num_train) if language else float("nan") for language in known]
     )
+    limit = facts["max_train_sentences"]
+    limited = published.where(limit.isna(), published.clip(upper=limit))
     facts["num_train_sentences"] = facts["num_used"].fillna(limited)
-    facts["tier"] = [tier(one.num_train) if one else "" for one in known]
-    facts["script"] = [one.script if one else "" for one in known]
-    facts["family"] = [one.family if one else "" for one in known]
+
+    facts["tier"] = [tier(language.num_train) if language else "" for language in known]
+    facts["script"] = [language.script if language else "" for language in known]
+    facts["family"] = [language.family if language else "" for language in known]
     return facts.drop(columns=["num_used", "max_train_sentences"])
 
 
@@ -145,8 +172,10 @@ def tier(num_train: int) -> str:
 
 
 def in_order(frame: pd.DataFrame, by: Sequence[str] = ("language",)) -> pd.DataFrame:
-    """By regime and settings, then `by`, embeddings, sparsity, and seed where there is one; tiers
-    by size."""
+    """Sort rows by regime and settings, then `by`, then embeddings, sparsity, and seed where there
+    is one; tiers by size."""
+    if frame.empty:
+        return frame
     names = ["regime", "settings", *by, "embeddings", *LEVEL[:2], "seed"]
     names = [name for name in dict.fromkeys(names) if name in frame]
 
@@ -159,17 +188,28 @@ def in_order(frame: pd.DataFrame, by: Sequence[str] = ("language",)) -> pd.DataF
 
 
 def count_trials(rows: pd.DataFrame, by: Sequence[str], is_counted: pd.Series) -> pd.Series:
-    """Trials of the rows that count, in each group: one with a row for each of several languages
-    counts once."""
-    return (
-        rows.assign(counted=rows["trial_id"].where(is_counted))
-        .groupby(list(by))["counted"]
-        .nunique()
-    )
+    """Count the trials behind the rows of each group.
+
+    Args:
+        rows: with the columns `trial_id` and `by`. A trial with a row for each of several languages
+            counts once.
+        by: the columns that make a group.
+        is_counted: bool, by the index of `rows`: the rows that count.
+
+    Returns:
+        The number of trials by group, those of groups without any included.
+    """
+    marked = rows.assign(counted=rows["trial_id"].where(is_counted))
+    return marked.groupby(list(by))["counted"].nunique()
 
 
 def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> AnalysisTable:
-    """A frame as the table that it was computed for.
+    """Turn a frame into the table that it was computed for.
+
+    Args:
+        table: the table.
+        frame: with at least the table's columns; no rows where there is nothing to say.
+        notes: sentences to be shown below the table.
 
     Raises:
         StoreError: a column is missing, or a value is null or infinite where it must not be.
@@ -177,6 +217,8 @@ def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Anal
     names = table.arrow_schema.names
     if frame.empty:
         return AnalysisTable(table=table, rows=table.arrow_schema.empty_table(), notes=tuple(notes))
+
+    # An empty text stands for null in frames, see the module.
     texts = [column.name for column in table.columns if column.type == TEXT and column.is_nullable]
     frame = frame[names].assign(**{name: frame[name].replace("", None) for name in texts})
     rows = pa.Table.from_pandas(frame, schema=table.arrow_schema, preserve_index=False)
@@ -184,13 +226,13 @@ def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Anal
 
 
 def hole_notes(results: Results) -> list[str]:
-    """How many trials have no F1, and why."""
+    """A sentence on how many trials have no F1, and why; none where all have one."""
     if not results.holes:
         return []
     kinds = [hole.why.partition(":")[0].partition(" for ")[0] for hole in results.holes]
-    told = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in sorted(set(kinds)))
+    reasons = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in sorted(set(kinds)))
     total = results.trials["trial_id"].nunique()
     return [
-        f"{len(results.holes):,} of {counted(total, 'trial')} lack an F1 ({told}): null where nothing else is there, "
-        "and counted in num_holes."
+        f"{len(results.holes):,} of {counted(total, 'trial')} lack an F1 ({reasons}): null where "
+        "nothing else is there, and counted in num_holes."
     ]

@@ -2,7 +2,7 @@
 on."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,49 +15,60 @@ from statsmodels.stats.multitest import multipletests
 from orchestrator.analysis.frames import CELL, SERIES, Results, finish, in_order
 from orchestrator.analysis.quality import pair_embeddings
 from orchestrator.analysis.tables import MODEL, TESTS, AnalysisTable
+from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
 OPTIMIZERS = ("bfgs", "cg", "powell", "nm")
 """Tried in turn: where languages hardly differ, the first ones may not converge."""
+
 DIGITS = 12
 """Differences of decimal fractions are rounded, so that what is tied or 0 is seen to be."""
+
 AT_BOUND = 1e-4
 """A variance of languages below this part of the residual one stopped at its bound, 0."""
+
 MIN_LANGUAGES = 3
 """With two, an intercept a language and the slope of the train size say the same."""
-Row = dict[str, Any]
+
+
+# Signed-rank tests
 
 
 def compare_languages(results: Results) -> AnalysisTable:
-    """The table `tests`."""
-    sparse = results.sparse.rename(columns={"delta": "change"})
-    embeddings = pair_embeddings(results)
-    rows = [*_tests(sparse, "sparse - dense")]
-    if not embeddings.empty:
-        embeddings["change"] = embeddings["f1"] - embeddings["f1_dense"]
-        rows += _tests(embeddings, "pruned - dense embeddings")
+    """Make the table `tests`.
+
+    Source: Wilcoxon 1945; corrections of Holm 1979 and of Benjamini and Hochberg 1995.
+    """
+    changes = results.sparse.rename(columns={"delta": "change"})
+    rows = [*_test_levels(changes, "sparse - dense")]
+    pairs = pair_embeddings(results)
+    if not pairs.empty:
+        pairs["change"] = pairs["f1"] - pairs["f1_dense"]
+        rows += _test_levels(pairs, "pruned - dense embeddings")
     if not rows:
         return finish(TESTS, pd.DataFrame(), ["No sparse trials: nothing to test."])
-    family = ["series", "comparison"]
+
     table = pd.DataFrame(rows)
-    table["num_tests"] = table.groupby(family)["p"].transform("count")
-    table["p_holm"] = table.groupby(family)["p"].transform(corrected, method="holm")
-    table["p_bh"] = table.groupby(family)["p"].transform(corrected, method="fdr_bh")
+    p_of_family = table.groupby(["series", "comparison"])["p"]
+    table["num_tests"] = p_of_family.transform("count")
+    table["p_holm"] = p_of_family.transform(corrected, method="holm")
+    table["p_bh"] = p_of_family.transform(corrected, method="fdr_bh")
     return finish(TESTS, in_order(table, ["comparison"]), _test_notes(table, results))
 
 
-def _tests(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
-    """One row a level, from the changes of trials and languages."""
+def _test_levels(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
+    """The row of each level, from the `change` of trials and languages."""
     for place, rows in trials.groupby(CELL):
         means = rows.groupby("language")["change"].mean()
         changes = means.dropna().to_numpy()
         statistic, p = signed_rank(changes)
+        num_changed = int(np.count_nonzero(np.round(changes, DIGITS)))
         yield dict(zip(CELL, place, strict=True)) | {
             "comparison": comparison,
             "median_change": float(np.median(changes)) if len(changes) else None,
             "statistic": statistic,
             "p": p,
-            "p_least": _least(int(np.count_nonzero(np.round(changes, DIGITS)))),
+            "p_least": _least_p(num_changed),
             "num_languages": len(changes),
             "num_languages_missing": len(means) - len(changes),
             "num_trials": rows.loc[rows["change"].notna(), "trial_id"].nunique(),
@@ -65,21 +76,31 @@ def _tests(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
 
 
 def signed_rank(changes: np.ndarray) -> tuple[float | None, float | None]:
-    """Wilcoxon's statistic and two-sided p of changes, those of 0 left out; None where no change is
-    left.
+    """Test whether changes are centred on 0, those of 0 left out.
 
-    p is exact up to 50 languages without ties, else from the normal distribution.
+    Args:
+        changes: float64 (languages,), without NaN.
+
+    Returns:
+        Wilcoxon's statistic, the smaller sum of ranks, and the two-sided p, in (0, 1]: exact up to
+        50 languages without ties, else from the normal distribution. None where no change is left.
+
+    Source: Wilcoxon 1945, Individual comparisons by ranking methods.
     """
     changes = np.round(changes, DIGITS)
     if not np.any(changes):
         return None, None
-    changes = changes[changes != 0]
-    found = stats.wilcoxon(changes)
-    return float(found.statistic), float(found.pvalue)
+    test = stats.wilcoxon(changes[changes != 0])
+    return float(test.statistic), float(test.pvalue)
 
 
 def corrected(p: pd.Series, method: str) -> pd.Series:
-    """p-values corrected over all that are there; NaN stays NaN."""
+    """Correct p-values over all that are there.
+
+    Args:
+        p: in [0, 1]; NaN stays NaN and is not counted.
+        method: `holm` or `fdr_bh` (Benjamini and Hochberg).
+    """
     is_there = p.notna()
     out = p.copy()
     if is_there.any():
@@ -88,68 +109,75 @@ def corrected(p: pd.Series, method: str) -> pd.Series:
 
 
 def _test_notes(table: pd.DataFrame, results: Results) -> list[str]:
-    num_seeds = int(results.cells["num_seeds"].max())
     notes = []
+    num_seeds = int(results.cells["num_seeds"].max())
     if num_seeds:
         notes.append(
-            f"Languages are what is counted: a test within one language cannot go below p = {_least(num_seeds):g} with "
-            f"{counted(num_seeds, 'seed')}, so none is made."
+            "Languages are what is counted: a test within one language cannot go below "
+            f"p = {_least_p(num_seeds):g} with {counted(num_seeds, 'seed')}, so none is made."
         )
-    few = int(((table["p_least"] > 0.05) & table["p"].notna()).sum())
-    if few:
+    out_of_reach = int(((table["p_least"] > 0.05) & table["p"].notna()).sum())
+    if out_of_reach:
         notes.append(
-            f"Out of reach of p = 0.05 with the languages there are: {counted(few, 'test')}, see p_least."
+            "Out of reach of p = 0.05 with the languages there are: "
+            f"{counted(out_of_reach, 'test')}, see p_least."
         )
     if (table["regime"] == "multilingual").any():
         notes.append(
-            "Languages of a multilingual trial share its model and are not independent: p is too small there."
+            "Languages of a multilingual trial share its model and are not independent: p is too "
+            "small there."
         )
-    undone = int(table["p"].isna().sum())
-    if undone:
+    untested = int(table["p"].isna().sum())
+    if untested:
         notes.append(
-            f"No test of {counted(undone, 'level')}: no language with a change other than 0."
+            f"No test of {counted(untested, 'level')}: no language with a change other than 0."
         )
     return notes
 
 
-def _least(number: int) -> float | None:
-    """The lowest two-sided p that so many differences from 0 can give."""
-    return 2.0 ** (1 - number) if number else None
+def _least_p(num_changed: int) -> float | None:
+    """The lowest two-sided p that so many differences other than 0 can give."""
+    return 2.0 ** (1 - num_changed) if num_changed else None
+
+
+# The mixed model
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The rows of one model, or the reason why there are none."""
+    """The rows of one model, or none where there is no model; notes say why."""
 
     rows: list[Row]
     notes: list[str]
 
 
 def fit_models(results: Results) -> AnalysisTable:
-    """The table `model`: one model a series of sparse trials."""
-    fits = []
+    """Make the table `model`: one model a series of sparse trials."""
+    rows: list[Row] = []
+    notes: list[str] = []
     for place, cells in results.sparse_cells.groupby(SERIES):
         _, regime, settings = place
+        fit = _fit_series(cells, results.trials)
+        rows += [dict(zip(SERIES, place, strict=True)) | row for row in fit.rows]
         where = f"{regime}, {settings}" if settings else regime
-        fit = _fit(cells, results.trials, where)
-        place_columns = dict(zip(SERIES, place, strict=True))
-        fits.append(_Fit([place_columns | row for row in fit.rows], fit.notes))
-    rows = [row for fit in fits for row in fit.rows]
-    notes = list(dict.fromkeys(note for fit in fits for note in fit.notes))
+        notes += [f"{where}: {note}" for note in fit.notes]
+    if results.sparse_cells.empty:
+        notes.append("No sparse trials: nothing to model.")
+    notes = list(dict.fromkeys(notes))
+
     if rows:
         notes += [
             "The mean over seeds is modelled: seeds of a cell share their language's dense trials.",
-            "It is linear in sparsity, which losses are not: read signs and order, not sizes. p is of Wald's test, too "
-            "small with few languages.",
+            "It is linear in sparsity, which losses are not: read signs and order, not sizes. p is "
+            "of Wald's test, too small with few languages.",
         ]
-        if any(row["regime"] == "multilingual" for row in rows):
-            notes.append("Languages of a multilingual trial share its model: p is too small there.")
-    if not fits:
-        notes.append("No sparse trials: nothing to model.")
+    if any(row["regime"] == "multilingual" for row in rows):
+        notes.append("Languages of a multilingual trial share its model: p is too small there.")
     return finish(MODEL, pd.DataFrame(rows), notes)
 
 
-def _fit(cells: pd.DataFrame, trials: pd.DataFrame, where: str) -> _Fit:
+def _fit_series(cells: pd.DataFrame, trials: pd.DataFrame) -> _Fit:
+    """The model of one series, from its sparse cells, a row a cell and language."""
     is_usable = cells["delta_dense_mean"].notna() & cells["num_train_sentences"].gt(0)
     data = pd.DataFrame(
         {
@@ -162,80 +190,97 @@ def _fit(cells: pd.DataFrame, trials: pd.DataFrame, where: str) -> _Fit:
     )[is_usable]
     num_languages = data["language"].nunique()
     if num_languages < MIN_LANGUAGES:
-        return _Fit(
-            [],
-            [
-                f"{where}: no model of {counted(num_languages, 'language')}; it takes {MIN_LANGUAGES} or more."
-            ],
-        )
-    varied = [
-        name
-        for name in ("sparsity", "log10_train", "embeddings_pruned")
-        if data[name].nunique() > 1
-    ]
-    constant = sorted({"sparsity", "log10_train", "embeddings_pruned"} - set(varied))
+        languages = counted(num_languages, "language")
+        return _Fit([], [f"no model of {languages}; it takes {MIN_LANGUAGES} or more."])
+
+    # What does not vary has no effect that could be told from the intercept.
+    effects = ("sparsity", "log10_train", "embeddings_pruned")
+    varied = [name for name in effects if data[name].nunique() > 1]
     if not varied:
-        return _Fit([], [f"{where}: no model: neither sparsity, train size nor embeddings vary."])
+        return _Fit([], ["no model: neither sparsity, train size nor embeddings vary."])
+    notes = []
+    if constant := sorted(set(effects) - set(varied)):
+        notes.append(f"{', '.join(constant)} does not vary and is left out of the model.")
+
+    # Centred, so that the effect of one is that at the mean of the other.
     for name in set(varied) - {"embeddings_pruned"}:
         data[name] -= data[name].mean()
+    terms, why = estimate(data, f"delta_f1 ~ {' * '.join(varied)}")
+
+    is_behind = trials["cell_id"].isin(cells.loc[is_usable, "cell_id"]) & trials["delta"].notna()
     counts = {
         "num_observations": len(data),
         "num_languages": num_languages,
-        "num_trials": trials.loc[
-            trials["cell_id"].isin(cells.loc[is_usable, "cell_id"]) & trials["delta"].notna(),
-            "trial_id",
-        ].nunique(),
+        "num_trials": trials.loc[is_behind, "trial_id"].nunique(),
         "num_missing": int((~is_usable).sum()),
     }
-    notes = (
-        [f"{where}: {', '.join(constant)} does not vary and is left out of the model."]
-        if constant
-        else []
-    )
-    rows, why = estimate(data, f"delta_f1 ~ {' * '.join(varied)}")
-    return _Fit([row | counts for row in rows], [*notes, *(f"{where}: {reason}" for reason in why)])
+    return _Fit([term | counts for term in terms], [*notes, *why])
 
 
 def estimate(data: pd.DataFrame, formula: str) -> tuple[list[Row], list[str]]:
-    """Terms with estimate, standard error and p, and notes; no terms when the model cannot be
-    fitted.
+    """Fit a linear mixed model with a random intercept a language.
 
     Args:
         data: the columns of the formula, and `language`.
         formula: fixed effects, as in `delta_f1 ~ sparsity * log10_train`.
+
+    Returns:
+        A row a term with `estimate`, `std_error`, `p` of Wald's test and `p_holm`, then the
+        standard deviations `sd_language` and `sd_residual`; no rows when the model cannot be
+        fitted. And notes.
+
+    Source: Laird and Ware 1982, Random-effects models for longitudinal data.
     """
     model = MixedLM.from_formula(formula, data, groups="language")
-    reasons: dict[str, None] = {}
+    fitted, reasons = _fit_model(model)
+    if fitted is None:
+        return [], [f"the model cannot be fitted ({'; '.join(reasons)}): no numbers."]
+
+    std_errors = fitted.bse_fe.to_numpy()
+    p = pd.Series(fitted.pvalues[: len(std_errors)].to_numpy())
+    # The first term is the intercept, which nobody tests.
+    p_holm = pd.concat([pd.Series([np.nan]), corrected(p[1:], "holm")])
+    columns = (fitted.fe_params.index, fitted.fe_params, std_errors, p, p_holm)
+    names = ("term", "estimate", "std_error", "p", "p_holm")
+    rows: list[Row] = [
+        dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)
+    ]
+
+    variance_of_languages = float(fitted.cov_re.iloc[0, 0])
+    variance_of_residuals = float(fitted.scale)
+    for term, variance in (
+        ("sd_language", variance_of_languages),
+        ("sd_residual", variance_of_residuals),
+    ):
+        rows.append(dict.fromkeys(names) | {"term": term, "estimate": variance**0.5})
+
+    notes = []
+    if variance_of_languages < AT_BOUND * variance_of_residuals:
+        notes.append(
+            "sd_language is estimated at its bound, 0: languages differ no more than by chance."
+        )
+    return rows, notes
+
+
+def _fit_model(model: MixedLM) -> tuple[Any, Sequence[str]]:
+    """The first fit of `OPTIMIZERS` that converged and has standard errors, or None; and why the
+    others are none."""
+    reasons: dict[str, None] = {}  # each once, in the order in which they came
     for optimizer in OPTIMIZERS:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 fitted = model.fit(method=optimizer)
-                errors = fitted.bse_fe.to_numpy()
+                std_errors = fitted.bse_fe.to_numpy()
             except (np.linalg.LinAlgError, ValueError) as error:
-                reasons[" ".join(str(error).split())] = None
+                reasons[_in_one_line(error)] = None
                 continue
-        said = [" ".join(str(one.message).split()) for one in caught]
-        if fitted.converged and np.isfinite(errors).all() and (errors > 0).all():
-            break
+        if fitted.converged and np.isfinite(std_errors).all() and (std_errors > 0).all():
+            return fitted, list(reasons)
+        said = [_in_one_line(warning.message) for warning in caught]
         reasons |= dict.fromkeys(said or ["no standard errors"])
-    else:
-        return [], [f"the model cannot be fitted ({'; '.join(reasons)}): no numbers."]
-    terms, p = list(fitted.fe_params.index), pd.Series(fitted.pvalues[: len(errors)].to_numpy())
-    p_holm = pd.concat([pd.Series([np.nan]), corrected(p[1:], "holm")])
-    rows: list[Row] = [
-        {"term": term, "estimate": value, "std_error": error, "p": one, "p_holm": holm}
-        for term, value, error, one, holm in zip(
-            terms, fitted.fe_params, errors, p, p_holm, strict=True
-        )
-    ]
-    variances = (
-        ("sd_language", float(fitted.cov_re.iloc[0, 0])),
-        ("sd_residual", float(fitted.scale)),
-    )
-    none = dict.fromkeys(("std_error", "p", "p_holm"))
-    rows += [{"term": term, "estimate": variance**0.5, **none} for term, variance in variances]
-    is_bound = variances[0][1] < AT_BOUND * variances[1][1]
-    return rows, [
-        "sd_language is estimated at its bound, 0: languages differ no more than by chance."
-    ] * is_bound
+    return None, list(reasons)
+
+
+def _in_one_line(error: object) -> str:
+    return " ".join(str(error).split())

@@ -18,18 +18,30 @@ from orchestrator.results.table_files import TableFiles
 from workers.tags import TAGS
 from workers.trial import CLEAN
 
-COLUMNS = ["set_id", "language", "split", "perturbation", "sentence", "predicted"]
-COUNTS = ["support", "num_predicted", "num_correct"]
-PREDICTIONS_READ = [*COLUMNS, *COUNTS]
+PREDICTIONS_READ = [
+    *("set_id", "language", "split", "perturbation", "sentence", "predicted"),
+    *("support", "num_predicted", "num_correct"),
+]
+"""Columns of `predictions` that analyses need."""
+
 SENTENCES_READ = ["sentence", "num_subwords", "num_unseen_entities"]
+"""Columns of `sentences` that analyses need."""
 
 
 @dataclass
-class PredictedSet:
-    """A set of n sentences. The lists have an entry, int32 (n,), for each of `trial_ids`.
+class SetPredictions:
+    """What several trials predicted for a set of n sentences.
 
-    `sequences` numbers the tag sequences predicted; `support`, `num_words`: int32 (n,), entities
-    and words a sentence.
+    Attributes:
+        set_id: the set's id.
+        language: WikiANN code.
+        support: int32 (n,), entities annotated in each sentence.
+        num_words: int32 (n,), words of each sentence.
+        trial_ids: the trials. The lists that follow have an entry for each of them.
+        num_predicted: int32 (n,) each, entities predicted in each sentence.
+        num_correct: int32 (n,) each, those of them that are right.
+        sequences: int32 (n,) each, the number of the tag sequence predicted for each sentence.
+        known: binary (sequences,), the sequences themselves by their numbers.
     """
 
     set_id: str
@@ -43,16 +55,23 @@ class PredictedSet:
     known: pa.Array = field(default_factory=lambda: pa.array([], pa.binary()))
 
     def add(self, trial_id: str, rows: pa.Table) -> None:
-        """Take in a trial's rows of this set, in the order of sentences."""
-        predicted, correct = (_ints(rows[name]) for name in COUNTS[1:])
+        """Take in a trial's rows of this set.
+
+        Args:
+            trial_id: the trial.
+            rows: with the columns `PREDICTIONS_READ`, in the order of sentences.
+
+        Raises:
+            StoreError: a tag is none of `workers.tags.TAGS`.
+        """
+        sequences = _as_bytes(rows["predicted"].combine_chunks(), self.set_id)
         self.trial_ids.append(trial_id)
-        self.num_predicted.append(predicted)
-        self.num_correct.append(correct)
-        self.sequences.append(
-            self._numbered(_as_bytes(rows["predicted"].combine_chunks(), self.set_id))
-        )
+        self.num_predicted.append(_ints(rows["num_predicted"]))
+        self.num_correct.append(_ints(rows["num_correct"]))
+        self.sequences.append(self._numbered(sequences))
 
     def _numbered(self, sequences: pa.Array) -> np.ndarray:
+        """The numbers of sequences; those not known so far get the next ones."""
         numbers = pc.index_in(sequences, value_set=self.known)
         if numbers.null_count:
             new = sequences.filter(pc.is_null(numbers)).unique()
@@ -63,56 +82,74 @@ class PredictedSet:
 
 def read_predictions(
     store: ResultStore, trial_ids: Iterable[str], split: str
-) -> list[PredictedSet]:
-    """What these trials predicted on a split as published.
+) -> list[SetPredictions]:
+    """Read what trials predicted on the sentences of a split as published.
+
+    Args:
+        store: the results.
+        trial_ids: trials that have predictions.
+        split: validation or test.
+
+    Returns:
+        The sets, by language.
 
     Raises:
         StoreError: a file is missing, damaged or of another version.
     """
-    return collect_predictions(
-        TableFiles(store.location).read_each("predictions", trial_ids, PREDICTIONS_READ), split
-    )
+    files = TableFiles(store.location)
+    return collect_predictions(files.read_each("predictions", trial_ids, PREDICTIONS_READ), split)
 
 
-def collect_predictions(tables: Iterable[tuple[str, pa.Table]], split: str) -> list[PredictedSet]:
-    """`read_predictions`, from each trial's rows of `predictions` with the columns
-    `PREDICTIONS_READ`."""
-    sets: dict[str, PredictedSet] = {}
+def collect_predictions(tables: Iterable[tuple[str, pa.Table]], split: str) -> list[SetPredictions]:
+    """Collect predictions by the set of sentences that they are of.
+
+    Args:
+        tables: each trial's id and its rows of `predictions`, with the columns `PREDICTIONS_READ`.
+        split: validation or test. Rows of other splits and of perturbed sentences are left out.
+
+    Raises:
+        StoreError: a tag is none of `workers.tags.TAGS`.
+    """
+    sets: dict[str, SetPredictions] = {}
     for trial_id, rows in tables:
         is_wanted = pc.and_(pc.equal(rows["split"], split), pc.equal(rows["perturbation"], CLEAN))
-        for set_id, of_set in _parts(rows.filter(is_wanted)):
+        for set_id, of_set in _split_by_set(rows.filter(is_wanted)):
             if set_id not in sets:
-                support, words = (
-                    _ints(of_set["support"]),
-                    _ints(pc.list_value_length(of_set["predicted"])),
+                sets[set_id] = SetPredictions(
+                    set_id=set_id,
+                    language=of_set["language"][0].as_py(),
+                    support=_ints(of_set["support"]),
+                    num_words=_ints(pc.list_value_length(of_set["predicted"])),
                 )
-                sets[set_id] = PredictedSet(set_id, of_set["language"][0].as_py(), support, words)
             sets[set_id].add(trial_id, of_set)
-    return sorted(sets.values(), key=lambda one: (one.language, one.set_id))
+    return sorted(sets.values(), key=lambda of_set: (of_set.language, of_set.set_id))
 
 
 def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
-    """The columns `SENTENCES_READ` of a set, in the order of sentences. Raises as
-    `read_predictions`."""
+    """Read the columns `SENTENCES_READ` of a set, in the order of sentences.
+
+    Raises:
+        StoreError: the set is missing, or its file is damaged or of another version.
+    """
+    files = TableFiles(store.location)
     try:
-        return (
-            TableFiles(store.location)
-            .read_one("sentences", set_id, SENTENCES_READ)
-            .sort_by("sentence")
-        )
+        return files.read_one("sentences", set_id, SENTENCES_READ).sort_by("sentence")
     except FileNotFoundError:
         raise StoreError(
             f"sentences: the set {set_id} is missing; `sparsweep verify` names the trials"
         ) from None
 
 
-def _parts(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each set, in the order of sentences."""
+def _split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Each set's id and rows, in the order of sentences."""
     encoded = rows["set_id"].combine_chunks().dictionary_encode()
     numbers = encoded.indices.to_numpy()
+
+    # Rows are stored in this order, as a rule: then nothing is copied.
     order = np.lexsort((rows["sentence"].to_numpy(), numbers))
     if not np.array_equal(order, np.arange(len(order))):
         rows, numbers = rows.take(order), numbers[order]
+
     ends = np.flatnonzero(np.diff(numbers)) + 1
     for start, end in zip([0, *ends], [*ends, len(numbers)], strict=True):
         if end > start:
@@ -120,7 +157,7 @@ def _parts(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _as_bytes(predicted: pa.ListArray, set_id: str) -> pa.Array:
-    """Each list of tags as a string of bytes, one a tag: what lists share with strings is their
+    """Each list of tags as a string of bytes, one byte a tag: lists and strings have equal
     offsets."""
     codes = pc.index_in(predicted.flatten(), value_set=pa.array(TAGS))
     if codes.null_count:
@@ -129,12 +166,9 @@ def _as_bytes(predicted: pa.ListArray, set_id: str) -> pa.Array:
             f"predictions: {odd!r} of set {set_id} is no tag; tags are {', '.join(TAGS)}"
         )
     offsets = predicted.offsets.to_numpy()
+    starts = pa.py_buffer((offsets - offsets[0]).astype(np.int32).tobytes())
     content = pa.py_buffer(codes.to_numpy().astype(np.uint8).tobytes())
-    return pa.Array.from_buffers(
-        pa.binary(),
-        len(predicted),
-        [None, pa.py_buffer((offsets - offsets[0]).astype(np.int32).tobytes()), content],
-    )
+    return pa.Array.from_buffers(pa.binary(), len(predicted), [None, starts, content])
 
 
 def _ints(column: pa.ChunkedArray) -> np.ndarray:

@@ -27,40 +27,40 @@ from orchestrator.analysis.tables import (
     WORST,
     AnalysisTable,
 )
+from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
 GROUP = [*SERIES, "grouping", "group", *LEVEL]
+"""Columns that place a group of languages."""
 
 
 def analyze_quality(results: Results) -> list[AnalysisTable]:
-    """The tables quality, groups, worst, tally, tolerance, embeddings and embeddings_overall."""
+    """Make the tables quality, groups, worst, tally, tolerance, embeddings and
+    embeddings_overall."""
     groups = group_changes(results)
-    pruned, overall = prune_embeddings(results)
-    empty = (
-        [] if len(results.sparse_cells) else ["No sparse trials: nothing to compare with dense."]
-    )
+    pruned, overall = compare_embeddings(results)
+    passed_over = ["A sparsity without a change to dense is passed over."]
+    nothing = ["No sparse trials: nothing to compare with dense."]
+    has_sparse = len(results.sparse_cells) > 0
     return [
-        finish(QUALITY, results.cells, [*hole_notes(results), *_pair_notes(results)]),
+        finish(QUALITY, results.cells, _quality_notes(results)),
         finish(GROUPS, groups, _group_notes(results)),
-        finish(WORST, find_worst(results, groups), empty or _worst_notes(groups)),
-        finish(TALLY, tally(results), empty),
-        finish(
-            TOLERANCE,
-            find_tolerated(results),
-            empty or ["A sparsity without a change to dense is passed over."],
-        ),
+        finish(WORST, find_worst(results, groups), _worst_notes(groups) if has_sparse else nothing),
+        finish(TALLY, tally(results), [] if has_sparse else nothing),
+        finish(TOLERANCE, find_tolerated(results), passed_over if has_sparse else nothing),
         pruned,
         overall,
     ]
 
 
-def _pair_notes(results: Results) -> list[str]:
+def _quality_notes(results: Results) -> list[str]:
+    notes = [*results.notes, *hole_notes(results)]
     sparse = results.sparse
     alone = sparse[sparse["f1"].notna() & sparse["dense_f1"].isna()]["trial_id"].nunique()
-    notes = []
     if alone:
         notes.append(
-            f"No change to dense of {counted(alone, 'sparse trial')}: the same seed's dense trial has no F1."
+            f"No change to dense of {counted(alone, 'sparse trial')}: the same seed's dense trial "
+            "has no F1."
         )
     if results.cells["num_seeds"].max() < 2:
         notes.append("No cell has two seeds: there is no spread over seeds.")
@@ -68,7 +68,11 @@ def _pair_notes(results: Results) -> list[str]:
 
 
 def by_group(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows once for each grouping, with the columns `grouping` and `group`."""
+    """The rows once for each grouping, with the columns `grouping` and `group`.
+
+    Args:
+        frame: with a column for each of `tables.GROUPINGS` but `all`.
+    """
     parts = [
         frame.assign(grouping=name, group="all" if name == "all" else frame[name])
         for name in GROUPINGS
@@ -77,18 +81,23 @@ def by_group(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def group_changes(results: Results) -> pd.DataFrame:
-    """The table `groups`."""
-    cells = by_group(results.cells).groupby(GROUP)
+    """The rows of the table `groups`."""
     trials = by_group(results.trials)
-    groups = cells.agg(
-        f1_mean=("f1_mean", "mean"),
-        f1_std=("f1_mean", "std"),
-        num_languages=("f1_mean", "count"),
-        num_rows=("language", "size"),
-        delta_dense_mean=("delta_dense_mean", "mean"),
-        delta_dense_std=("delta_dense_mean", "std"),
-        relative_dense_mean=("relative_dense_mean", "mean"),
-        num_languages_compared=("delta_dense_mean", "count"),
+
+    # A row of cells is one language, so that means are over languages, each of which counts once.
+    groups = (
+        by_group(results.cells)
+        .groupby(GROUP)
+        .agg(
+            f1_mean=("f1_mean", "mean"),
+            f1_std=("f1_mean", "std"),
+            num_languages=("f1_mean", "count"),
+            num_rows=("language", "size"),
+            delta_dense_mean=("delta_dense_mean", "mean"),
+            delta_dense_std=("delta_dense_mean", "std"),
+            relative_dense_mean=("relative_dense_mean", "mean"),
+            num_languages_compared=("delta_dense_mean", "count"),
+        )
     )
     groups["num_languages_missing"] = groups["num_rows"] - groups["num_languages"]
     groups["num_trials"] = count_trials(trials, GROUP, trials["f1"].notna())
@@ -101,7 +110,8 @@ def _group_notes(results: Results) -> list[str]:
     notes = ["Each language counts once, whatever the number of its sentences or seeds."]
     if results.cells["f1_mean"].isna().any():
         notes.append(
-            "Where num_languages differs between sparsities, compare changes: they are paired, F1 is not."
+            "Where num_languages differs between sparsities, compare changes: they are paired, F1 "
+            "is not."
         )
     unknown = sorted(set(results.cells.loc[results.cells["tier"] == "", "language"]))
     if unknown:
@@ -112,11 +122,22 @@ def _group_notes(results: Results) -> list[str]:
 
 
 def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
-    """The table `worst`."""
-    languages = results.sparse_cells.assign(kind="language", name=results.sparse_cells["language"])
-    languages = languages.assign(num_languages=1, num_trials=languages["num_pairs"])
-    sparse = groups[(groups["target_sparsity"] > 0) & (groups["grouping"] != "all")]
-    sparse = sparse.drop(columns=["num_languages", "num_trials"]).rename(
+    """The rows of the table `worst`.
+
+    Args:
+        results: what was run.
+        groups: the rows of the table `groups`.
+    """
+    # A row a candidate: a language, or a group of languages, at one sparsity.
+    of_languages = results.sparse_cells.assign(
+        kind="language",
+        name=results.sparse_cells["language"],
+        num_languages=1,
+        num_trials=results.sparse_cells["num_pairs"],
+    )
+    is_candidate = (groups["target_sparsity"] > 0) & (groups["grouping"] != "all")
+    of_groups = groups[is_candidate & (groups["group"] != "")]
+    of_groups = of_groups.drop(columns=["num_languages", "num_trials"]).rename(
         columns={
             "grouping": "kind",
             "group": "name",
@@ -124,148 +145,159 @@ def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
             "num_trials_compared": "num_trials",
         }
     )
-    names = [
-        *CELL,
-        "kind",
-        "name",
-        "delta_dense_mean",
-        "relative_dense_mean",
-        "num_languages",
-        "num_trials",
-    ]
-    every = pd.concat(
-        [languages[names], sparse.loc[sparse["name"] != "", names]], ignore_index=True
+    values = ["delta_dense_mean", "relative_dense_mean", "num_languages", "num_trials"]
+    names = [*CELL, "kind", "name", *values]
+    candidates = pd.concat([of_languages[names], of_groups[names]], ignore_index=True)
+
+    # The first of each kind loses most; of equals, it is the first in the alphabet.
+    candidates = candidates.sort_values(
+        ["delta_dense_mean", "name"], na_position="last", kind="stable"
     )
-    every = every.sort_values(["delta_dense_mean", "name"], na_position="last", kind="stable")
-    grouped = every.groupby([*CELL, "kind"])
-    worst = grouped.head(1).set_index([*CELL, "kind"])
-    worst["num_compared"] = grouped["delta_dense_mean"].count()
-    worst["num_missing"] = grouped.size() - worst["num_compared"]
+    of_kind = candidates.groupby([*CELL, "kind"])
+    worst = of_kind.head(1).set_index([*CELL, "kind"])
+    worst["num_compared"] = of_kind["delta_dense_mean"].count()
+    worst["num_missing"] = of_kind.size() - worst["num_compared"]
     worst.loc[worst["num_compared"] == 0, "name"] = ""
     return in_order(worst.reset_index(), ["embeddings", "target_sparsity", "kind"])
 
 
 def _worst_notes(groups: pd.DataFrame) -> list[str]:
-    alone = groups[(groups["grouping"] != "all") & (groups["num_languages"] == 1)][
-        "group"
-    ].nunique()
-    return (
-        [f"A single language makes up {counted(alone, 'group')}: there the group is that language."]
-        if alone
-        else []
-    )
+    is_alone = (groups["grouping"] != "all") & (groups["num_languages"] == 1)
+    num_alone = groups[is_alone]["group"].nunique()
+    if not num_alone:
+        return []
+    return [
+        f"A single language makes up {counted(num_alone, 'group')}: there the group is that "
+        "language."
+    ]
 
 
 def tally(results: Results) -> pd.DataFrame:
-    """The table `tally`."""
+    """The rows of the table `tally`."""
     cells = results.sparse_cells
     delta = cells["delta_dense_mean"]
     limit = HELD + ROUNDING
-    counted_cells = cells.assign(
-        num_improved=delta > limit,
-        num_held=delta.abs() <= limit,
-        num_dropped=delta < -limit,
-        num_missing=delta.isna(),
-        num_languages=delta.notna(),
-    )
-    names = ["num_improved", "num_held", "num_dropped", "num_missing", "num_languages"]
-    table = counted_cells.groupby(CELL)[names].sum()
+    kinds = {
+        "num_improved": delta > limit,
+        "num_held": delta.abs() <= limit,
+        "num_dropped": delta < -limit,
+        "num_missing": delta.isna(),
+        "num_languages": delta.notna(),
+    }
+    # A row of cells is one language, so that the sum of a kind is the number of its languages.
+    table = cells.assign(**kinds).groupby(CELL)[list(kinds)].sum()
     table["num_trials"] = count_trials(results.sparse, CELL, results.sparse["delta"].notna())
     return in_order(table.reset_index())
 
 
 def find_tolerated(results: Results) -> pd.DataFrame:
-    """The table `tolerance`."""
+    """The rows of the table `tolerance`."""
     keys = [*SERIES, "language", "embeddings"]
-    rows = []
-    for place, cells in results.sparse_cells.groupby(keys):
-        measured = cells[cells["relative_dense_mean"].notna()].sort_values("target_sparsity")
-        kept = measured["relative_dense_mean"] >= -TOLERATED_LOSS - ROUNDING
-        tolerated = measured[kept.cummin().astype(bool)]
-        exceeded = measured[~kept]
-        rows.append(
-            dict(zip(keys, place, strict=True))
-            | {
-                "tolerated_sparsity": tolerated["target_sparsity"].max() if len(tolerated) else 0.0,
-                "relative_at_tolerated": tolerated["relative_dense_mean"].iloc[-1]
-                if len(tolerated)
-                else None,
-                "exceeded_at": exceeded["target_sparsity"].min() if len(exceeded) else None,
-                "num_sparsities": len(measured),
-                "num_sparsities_missing": len(cells) - len(measured),
-                "num_trials": measured["num_pairs"].sum(),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    if not frame.empty:
-        frame.loc[frame["num_sparsities"] == 0, "tolerated_sparsity"] = None
-    return in_order(frame) if len(frame) else frame
+    rows = [
+        dict(zip(keys, place, strict=True)) | _find_tolerated(cells)
+        for place, cells in results.sparse_cells.groupby(keys)
+    ]
+    return in_order(pd.DataFrame(rows))
+
+
+def _find_tolerated(cells: pd.DataFrame) -> Row:
+    """What one language tolerates, from its cells, one a sparsity."""
+    relative = cells["relative_dense_mean"]
+    measured = cells[relative.notna()].sort_values("target_sparsity")
+    is_kept = measured["relative_dense_mean"] >= -TOLERATED_LOSS - ROUNDING
+
+    # A sparsity is tolerated if all lower ones are, too.
+    tolerated = measured[is_kept.cummin().astype(bool)]
+    exceeded = measured[~is_kept]
+    highest = tolerated["target_sparsity"].max() if len(tolerated) else 0.0
+    return {
+        "tolerated_sparsity": highest if len(measured) else None,
+        "relative_at_tolerated": (
+            tolerated["relative_dense_mean"].iloc[-1] if len(tolerated) else None
+        ),
+        "exceeded_at": exceeded["target_sparsity"].min() if len(exceeded) else None,
+        "num_sparsities": len(measured),
+        "num_sparsities_missing": len(cells) - len(measured),
+        "num_trials": measured["num_pairs"].sum(),
+    }
 
 
 def pair_embeddings(results: Results) -> pd.DataFrame:
-    """A row a language, sparsity and seed of which pruned and dense embeddings were planned: `f1`
-    and `f1_dense`.
+    """Pair trials with pruned embeddings with those with dense ones, at equal sparsity of the rest.
 
-    The rows have the place, and the id, of the trial with pruned embeddings; NaN where one of the
-    two has no F1.
+    Returns:
+        A row a language, sparsity and seed of which both were planned, with the place and id of the
+        trial with pruned embeddings, its F1 as `f1` and that of the other trial as `f1_dense`; NaN
+        where a trial has none.
     """
     sparse = results.sparse
-    pruned, dense = sparse[sparse["embeddings"] != "dense"], sparse[sparse["embeddings"] == "dense"]
+    is_dense = sparse["embeddings"] == "dense"
+
+    # A row a pair of cells: `cell_id` has pruned embeddings, `cell_id_dense` dense ones.
     shared = ["series", "language", "target_sparsity"]
-    cells = pruned[[*CELL, "language", "cell_id"]].drop_duplicates()
-    cells = cells.merge(
-        dense[[*shared, "cell_id"]].drop_duplicates(), on=shared, suffixes=("", "_dense")
-    )
+    pruned_cells = sparse[~is_dense][[*CELL, "language", "cell_id"]].drop_duplicates()
+    dense_cells = sparse[is_dense][[*shared, "cell_id"]].drop_duplicates()
+    cells = pruned_cells.merge(dense_cells, on=shared, suffixes=("", "_dense"))
+
+    # A row a pair of cells and seed, first from either side alone, then from both together.
     values = results.trials[["cell_id", "language", "seed", "trial_id", "f1"]]
-    left = cells.merge(values, on=["cell_id", "language"])
-    right = cells.merge(
-        values.drop(columns="trial_id"),
-        left_on=["cell_id_dense", "language"],
-        right_on=["cell_id", "language"],
-        suffixes=("", "_right"),
-    ).drop(columns="cell_id_right")
-    names = [*cells.columns, "seed"]
-    return left.merge(right.rename(columns={"f1": "f1_dense"}), on=names, how="outer")
+    pruned = cells.merge(values, on=["cell_id", "language"])
+    dense = cells.merge(
+        values.drop(columns="trial_id").rename(
+            columns={"cell_id": "cell_id_dense", "f1": "f1_dense"}
+        ),
+        on=["cell_id_dense", "language"],
+    )
+    return pruned.merge(dense, on=[*cells.columns, "seed"], how="outer")
 
 
-def prune_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
-    """The tables `embeddings` and `embeddings_overall`."""
+def compare_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
+    """Make the tables `embeddings` and `embeddings_overall`."""
     pairs = pair_embeddings(results)
     if pairs.empty:
         notes = [
             "No sparsity was planned with both pruned and dense embeddings: nothing to compare."
         ]
         return finish(EMBEDDINGS, pairs, notes), finish(EMBEDDINGS_OVERALL, pairs, notes)
+
+    # A row a cell and language: means over the seeds that have both.
     pairs["delta"] = pairs["f1"] - pairs["f1_dense"]
     has_both = pairs["delta"].notna()
-    pairs["f1_both"], pairs["f1_dense_both"] = (
-        pairs["f1"].where(has_both),
-        pairs["f1_dense"].where(has_both),
+    pairs["f1_both"] = pairs["f1"].where(has_both)
+    pairs["f1_dense_both"] = pairs["f1_dense"].where(has_both)
+    by_language = (
+        pairs.groupby([*CELL, "language"])
+        .agg(
+            f1_pruned_mean=("f1_both", "mean"),
+            f1_dense_mean=("f1_dense_both", "mean"),
+            delta_embeddings_mean=("delta", "mean"),
+            delta_embeddings_std=("delta", "std"),
+            num_pairs=("delta", "count"),
+            num_rows=("seed", "size"),
+        )
+        .reset_index()
     )
-    grouped = pairs.groupby([*CELL, "language"])
-    table = grouped.agg(
-        f1_pruned_mean=("f1_both", "mean"),
-        f1_dense_mean=("f1_dense_both", "mean"),
-        delta_embeddings_mean=("delta", "mean"),
-        delta_embeddings_std=("delta", "std"),
-        num_pairs=("delta", "count"),
-        num_rows=("seed", "size"),
-    ).reset_index()
-    table["num_holes"] = table["num_rows"] - table["num_pairs"]
-    grouped = table.groupby(CELL)["delta_embeddings_mean"]
-    overall = grouped.agg(
+    by_language["num_holes"] = by_language["num_rows"] - by_language["num_pairs"]
+
+    # A row a cell: means over the languages' means.
+    means = by_language.groupby(CELL)["delta_embeddings_mean"]
+    overall = means.agg(
         delta_embeddings_mean="mean", delta_embeddings_std="std", num_languages="count", size="size"
     )
     overall["num_languages_missing"] = overall["size"] - overall["num_languages"]
     overall["num_trials"] = count_trials(pairs, CELL, has_both)
-    holes = int(table["num_holes"].sum())
-    notes = (
-        [
-            f"An F1 is missing of {counted(holes, 'pair')} of a language and seed: counted in num_holes."
-        ]
-        if holes
-        else []
+
+    return (
+        finish(EMBEDDINGS, in_order(by_language), _embeddings_notes(by_language)),
+        finish(EMBEDDINGS_OVERALL, in_order(overall.reset_index())),
     )
-    return finish(EMBEDDINGS, in_order(table), notes), finish(
-        EMBEDDINGS_OVERALL, in_order(overall.reset_index())
-    )
+
+
+def _embeddings_notes(by_language: pd.DataFrame) -> list[str]:
+    num_holes = int(by_language["num_holes"].sum())
+    if not num_holes:
+        return []
+    return [
+        f"An F1 is missing of {counted(num_holes, 'pair')} of a language and seed: counted in "
+        "num_holes."
+    ]

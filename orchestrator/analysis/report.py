@@ -1,16 +1,25 @@
-"""Aggregates for people: a table on the terminal, and CSV or Parquet files."""
+"""Aggregates on a terminal."""
 
-import io
-
-import pyarrow.csv
 from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.analysis.aggregate import Aggregates
-from orchestrator.analysis.tables import AGGREGATES
-from orchestrator.errors import StoreError
-from orchestrator.results.parquet import encode_compact
-from workers.storage import Location
+
+CAPTION = (
+    "F1: mean ± sample standard deviation over seeds\n"
+    "Δ dense: difference to the same seed's dense trial"
+)
+
+
+def render(aggregates: Aggregates) -> RenderableType:
+    """All that aggregates say: F1, what is missing, and what was left out."""
+    parts: list[RenderableType] = [f1_table(aggregates)]
+    if aggregates.holes:
+        parts.append(hole_table(aggregates))
+    parts += [Text(note, overflow="fold") for note in aggregates.notes]
+    return Group(*parts)
 
 
 def f1_table(aggregates: Aggregates) -> Table:
@@ -20,8 +29,8 @@ def f1_table(aggregates: Aggregates) -> Table:
     has_regimes = len({row["regime"] for row in rows}) > 1
     has_embeddings = any(row["embedding_sparsity"] for row in rows)
     has_settings = any(row["settings"] for row in rows)
-    caption = "F1: mean ± sample standard deviation over seeds\nΔ dense: difference to the same seed's dense trial"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=CAPTION, caption_justify="left")
     if has_regimes:
         table.add_column("regime", no_wrap=True)
     table.add_column("language", no_wrap=True)
@@ -30,14 +39,10 @@ def f1_table(aggregates: Aggregates) -> Table:
         table.add_column("embeddings", justify="right", no_wrap=True)
     if has_settings:
         table.add_column("settings", overflow="fold")
-    for title in (
-        f"{rows[0]['split'] if rows else 'test'} F1",
-        "seeds",
-        "Δ dense",
-        "pairs",
-        "missing",
-    ):
+    split = rows[0]["split"] if rows else "test"
+    for title in (f"{split} F1", "seeds", "Δ dense", "pairs", "missing"):
         table.add_column(title, justify="right", no_wrap=True)
+
     last = None
     for row in rows:
         place = (row["regime"], row["language"])
@@ -58,46 +63,23 @@ def f1_table(aggregates: Aggregates) -> Table:
 
 
 def hole_table(aggregates: Aggregates) -> Table:
-    """One line a hole."""
+    """A table with one row for each hole: the trial's place in the grid, and why it has no F1."""
     title = f"{len(aggregates.holes)} trials without F1"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for title in ("language", "sparsity", "embeddings", "seed", "sweep", "trial"):
-        table.add_column(title, no_wrap=True)
+    for heading in ("language", "sparsity", "embeddings", "seed", "sweep", "trial"):
+        table.add_column(heading, no_wrap=True)
     table.add_column("why", overflow="fold")
     for hole in aggregates.holes:
-        place = (
+        table.add_row(
             hole.language,
             f"{hole.target_sparsity:g}",
             f"{hole.embedding_sparsity:g}",
             str(hole.seed),
+            hole.sweep,
+            hole.trial_id,
+            hole.why,
         )
-        table.add_row(*place, hole.sweep, hole.trial_id, hole.why)
     return table
-
-
-def write_csv(aggregates: Aggregates, path: str) -> None:
-    """The aggregates with all digits; null is an empty field.
-
-    Raises:
-        StoreError: it cannot be written there.
-    """
-    buffer = io.BytesIO()
-    pyarrow.csv.write_csv(aggregates.table, buffer)
-    _write(path, buffer.getvalue())
-
-
-def write_parquet(aggregates: Aggregates, path: str) -> None:
-    """The aggregates with the meaning of each column in the file. Raises as `write_csv`."""
-    _write(path, encode_compact(AGGREGATES, aggregates.table))
-
-
-def _write(path: str, data: bytes) -> None:
-    try:
-        Location.parse(path).write_atomic(data)
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error}); give a path where you may write"
-        ) from error
 
 
 def _mean_and_std(mean: float | None, std: float | None, sign: str) -> str:

@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 
 from orchestrator.analysis.frames import (
     CELL,
-    SERIES,
     Results,
     count_trials,
     finish,
@@ -18,84 +17,89 @@ from orchestrator.wording import counted
 from workers.trial import MICRO
 
 ROBUSTNESS_READ = [
-    "trial_id",
-    "language",
-    "perturbation",
-    "draw",
-    "entity_type",
-    "status",
-    "reason",
-    "f1",
+    *("trial_id", "language", "perturbation", "draw", "entity_type"),
+    *("status", "reason", "f1"),
 ]
+"""Columns of the stored table `robustness` that are needed."""
+
 VALUES = ["clean", "perturbed", "drop", "relative_drop", "delta_dense", "delta_drop"]
+"""What is measured of a trial, language and perturbation, and averaged over seeds."""
 
 
 def analyze_robustness(results: Results, robustness: pa.Table) -> list[AnalysisTable]:
-    """The tables `robustness` and `robustness_overall`; `results` are of split test, which is what
-    is perturbed."""
-    robustness = robustness.filter(pc.equal(robustness["entity_type"], MICRO))
-    trials = _expected(results, robustness.to_pandas())
+    """Make the tables `robustness` and `robustness_overall`.
+
+    Args:
+        results: of split test, which is what is perturbed.
+        robustness: rows of the stored table `robustness`, with the columns `ROBUSTNESS_READ`.
+    """
+    scores = robustness.filter(pc.equal(robustness["entity_type"], MICRO)).to_pandas()
+    trials = _measure(results, scores)
     if trials.empty:
         notes = [
-            "No perturbed sentences were scored: robustness.perturbations in the sweep names perturbations."
+            "No perturbed sentences were scored: robustness.perturbations in the sweep names "
+            "perturbations."
         ]
         return [finish(ROBUSTNESS, trials, notes), finish(ROBUSTNESS_OVERALL, trials, notes)]
-    table = _by_cell(trials)
+
+    by_cell = _average_seeds(trials)
+    notes = ["Perturbed sets differ in difficulty between languages."]
     return [
-        finish(ROBUSTNESS, table, _notes(table)),
-        finish(
-            ROBUSTNESS_OVERALL,
-            _overall(table, trials),
-            ["Perturbed sets differ in difficulty between languages."],
-        ),
+        finish(ROBUSTNESS, by_cell, _notes(by_cell)),
+        finish(ROBUSTNESS_OVERALL, _average_languages(by_cell, trials), notes),
     ]
 
 
-def _expected(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial, language and perturbation that its series scores: what was measured, or
-    NaN."""
-    asked = (
-        results.trials[["series", "perturbations"]]
-        .explode("perturbations")
-        .dropna()
-        .drop_duplicates()
-    )
-    asked = asked.rename(columns={"perturbations": "perturbation"})
-    scored = scores[scores["status"] == "scored"].groupby(["trial_id", "language", "perturbation"])[
-        "f1"
-    ]
+def _measure(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a trial, language and perturbation that its series scores: `VALUES`, NaN where nothing
+    was measured, and why a perturbation does not apply."""
+    keys = ["language", "perturbation"]
+
+    # A row a series and perturbation that any of its trials was asked for.
+    asked = results.trials[["series", "perturbations"]].explode("perturbations")
+    asked = asked.dropna().drop_duplicates().rename(columns={"perturbations": "perturbation"})
+
+    # A row a trial, language and perturbation: the mean F1 over draws.
+    scored = scores[scores["status"] == "scored"].groupby(["trial_id", *keys])["f1"]
     means = scored.agg(perturbed="mean", num_draws="count").reset_index()
-    trials = results.trials.merge(asked, on="series").merge(
-        means, "left", ["trial_id", "language", "perturbation"]
-    )
+
+    # The same rows as those asked for: what was measured beside the F1 on published sentences.
+    trials = results.trials.merge(asked, on="series").merge(means, "left", ["trial_id", *keys])
     trials["clean"] = trials["f1"]
     trials["drop"] = trials["clean"] - trials["perturbed"]
     trials["relative_drop"] = trials["drop"] / trials["clean"].where(trials["clean"] != 0)
-    dense = trials[["trial_id", "language", "perturbation", "perturbed", "drop"]]
-    dense = dense.rename(
+
+    # Beside each trial that of the same seed's dense trial.
+    dense = trials[["trial_id", *keys, "perturbed", "drop"]].rename(
         columns={"trial_id": "dense_trial_id", "perturbed": "dense_perturbed", "drop": "dense_drop"}
     )
-    trials = trials.merge(dense, "left", ["dense_trial_id", "language", "perturbation"])
+    trials = trials.merge(dense, "left", ["dense_trial_id", *keys])
     trials["delta_dense"] = trials["perturbed"] - trials["dense_perturbed"]
     trials["delta_drop"] = trials["drop"] - trials["dense_drop"]
+
+    # A trial counts with all values or none, so that means are over the same seeds.
     is_whole = trials["drop"].notna()
-    trials[[*VALUES]] = trials[VALUES].where(is_whole)
+    trials[VALUES] = trials[VALUES].where(is_whole)
     trials["num_draws"] = trials["num_draws"].where(is_whole, 0)
-    # Pools follow from settings, so what one trial of a series says of a language holds for all.
+    return trials.merge(_find_excused(results, scores), "left")
+
+
+def _find_excused(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a series, language and perturbation that does not apply, with the reason."""
     excused = scores[scores["status"] == "not_applicable"].merge(
         results.trials[["trial_id", "language", "series"]], on=["trial_id", "language"]
     )
-    reasons = excused.drop_duplicates(["series", "language", "perturbation"])
-    return trials.merge(
-        reasons[["series", "language", "perturbation", "reason"]].assign(is_excused=True), "left"
-    )
+    # Pools follow from settings, so what one trial of a series says of a language holds for all.
+    keys = ["series", "language", "perturbation"]
+    return excused.drop_duplicates(keys)[[*keys, "reason"]].assign(is_excused=True)
 
 
-def _by_cell(trials: pd.DataFrame) -> pd.DataFrame:
+def _average_seeds(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the table `robustness`."""
     grouped = trials.groupby([*CELL, "language", "cell_id", "perturbation"])
-    table = grouped.agg(
+    by_cell = grouped.agg(
         **{f"{name}_mean": (name, "mean") for name in VALUES},
-        perturbed_std=("perturbed", "std"),
+        f1_perturbed_std=("perturbed", "std"),
         num_draws=("num_draws", "sum"),
         num_seeds=("drop", "count"),
         num_pairs=("delta_drop", "count"),
@@ -103,27 +107,31 @@ def _by_cell(trials: pd.DataFrame) -> pd.DataFrame:
         reason=("reason", "first"),
         is_excused=("is_excused", "any"),
     ).reset_index()
-    table = table.rename(
-        columns={f"{side}_mean": f"f1_{side}_mean" for side in ("clean", "perturbed")}
+    by_cell = by_cell.rename(
+        columns={"clean_mean": "f1_clean_mean", "perturbed_mean": "f1_perturbed_mean"}
     )
-    table = table.rename(columns={"perturbed_std": "f1_perturbed_std"})
-    is_excused = table["is_excused"].astype(bool) & (table["num_seeds"] == 0)
-    table["status"] = "scored"
-    table.loc[table["num_seeds"] == 0, "status"] = "missing"
-    table.loc[is_excused, "status"] = "not_applicable"
-    table["reason"] = table["reason"].where(is_excused)
-    table["num_holes"] = (table["num_trials"] - table["num_seeds"]).where(~is_excused, 0)
-    return in_order(table, ["language", "perturbation"])
+
+    # A score that is there counts, whatever another trial said.
+    is_excused = by_cell["is_excused"].astype(bool) & (by_cell["num_seeds"] == 0)
+    by_cell["status"] = "scored"
+    by_cell.loc[by_cell["num_seeds"] == 0, "status"] = "missing"
+    by_cell.loc[is_excused, "status"] = "not_applicable"
+    by_cell["reason"] = by_cell["reason"].where(is_excused)
+    num_missing = by_cell["num_trials"] - by_cell["num_seeds"]
+    by_cell["num_holes"] = num_missing.where(~is_excused, 0)
+    return in_order(by_cell, ["language", "perturbation"])
 
 
-def _overall(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+def _average_languages(by_cell: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the table `robustness_overall`."""
     names = ["f1_clean", "f1_perturbed", "drop", "relative_drop", "delta_dense", "delta_drop"]
-    counts = table.assign(
-        num_not_applicable=table["status"] == "not_applicable",
-        num_languages_missing=table["status"] == "missing",
+    by_cell = by_cell.assign(
+        num_not_applicable=by_cell["status"] == "not_applicable",
+        num_languages_missing=by_cell["status"] == "missing",
     )
+    # A row of `by_cell` is one language, so that counts are of languages.
     keys = [*CELL, "perturbation"]
-    overall = counts.groupby(keys).agg(
+    overall = by_cell.groupby(keys).agg(
         **{f"{name}_mean": (f"{name}_mean", "mean") for name in names},
         num_languages=("drop_mean", "count"),
         num_languages_compared=("delta_drop_mean", "count"),
@@ -135,18 +143,19 @@ def _overall(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return in_order(overall.reset_index(), ["perturbation"])
 
 
-def _notes(table: pd.DataFrame) -> list[str]:
+def _notes(by_cell: pd.DataFrame) -> list[str]:
     notes = []
-    excused = table[table["status"] == "not_applicable"].drop_duplicates(
-        [*SERIES[:1], "language", "perturbation"]
-    )
-    if len(excused):
+    excused = by_cell[by_cell["status"] == "not_applicable"]
+    num_excused = len(excused.drop_duplicates(["series", "language", "perturbation"]))
+    if num_excused:
         notes.append(
-            f"Not applicable, with the reason beside: {counted(len(excused), 'pair')} of a language and perturbation."
+            f"Not applicable, with the reason beside: {counted(num_excused, 'pair')} of a language "
+            "and perturbation."
         )
-    holes = int(table["num_holes"].sum())
-    if holes:
+    num_holes = int(by_cell["num_holes"].sum())
+    if num_holes:
         notes.append(
-            f"A score is missing of {counted(holes, 'seed')} of a cell, language and perturbation: in num_holes."
+            f"A score is missing of {counted(num_holes, 'seed')} of a cell, language and "
+            "perturbation: in num_holes."
         )
     return notes

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.tables import AnalysisTable
+from orchestrator.results.rows import Row
 
-Row = Mapping[str, Any]
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 ABSENT = "–"
 HEADINGS = {"language": "lang", "embeddings": "embed"}
@@ -26,11 +26,19 @@ HEADINGS = {"language": "lang", "embeddings": "embed"}
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """One number a sparsity: rows are told apart by `index`, columns by `across`.
+    """A table with one number for each sparsity.
 
-    `count` is what stands behind a number; in the last column what it is in most of the row,
-    elsewhere above a number. `trials`, where that is something else: how many trials stand behind a
-    number, at most in the row.
+    Attributes:
+        title: what the numbers are.
+        index: columns that tell rows apart.
+        text: a number as it is shown, from its row.
+        count: column that says how much stands behind a number. Most of a row's numbers have the
+            same count, which is shown in the last column; any other count is shown above its
+            number.
+        counted: heading of the last column.
+        across: column that tells the table's columns apart.
+        trials: column with the number of trials behind a number, where `count` is of something
+            else; the highest one of the row is shown.
     """
 
     title: str
@@ -44,13 +52,21 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Lines:
-    """A line a row: columns and their headings."""
+    """A table with one line for each row.
+
+    Attributes:
+        headings: of the columns shown, by the columns' names.
+    """
 
     headings: Mapping[str, str]
 
 
 def show(tables: Sequence[AnalysisTable]) -> RenderableType:
-    """All tables, each with its title and notes."""
+    """All tables, each with its title and notes.
+
+    Args:
+        tables: some or all of `tables.ANALYSES`.
+    """
     return Group(*(part for table in tables for part in show_table(table)))
 
 
@@ -58,15 +74,19 @@ def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
     """One table: title, numbers by regime and settings, notes."""
     yield Text(f"{table.name}: {table.title}", style="bold", overflow="fold")
     rows = table.rows.to_pylist()
-    for (regime, settings), block in groupby(
-        rows, key=lambda row: (row["regime"], row["settings"])
-    ):
-        place = ", ".join(filter(None, (regime, settings)))
-        of_block = list(block)
+
+    # Rows of one series follow one another.
+    for series, members in groupby(rows, key=lambda row: (row["regime"], row["settings"])):
+        place = ", ".join(filter(None, series))
+        of_series = list(members)
         for view in VIEWS[table.name]:
-            title = f"{place}: {view.title}" if isinstance(view, Matrix) else place
-            yield Text(title, overflow="fold")
-            yield _matrix(view, of_block) if isinstance(view, Matrix) else _lines(view, of_block)
+            if isinstance(view, Matrix):
+                yield Text(f"{place}: {view.title}", overflow="fold")
+                yield _matrix(view, of_series)
+            else:
+                yield Text(place, overflow="fold")
+                yield _lines(view, of_series)
+
     if table.name == "robustness":
         yield from _reasons(rows)
     for note in table.notes:
@@ -75,6 +95,7 @@ def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
 
 
 def _matrix(view: Matrix, rows: Sequence[Row]) -> Table:
+    """Rows of one series as a table with one number for each sparsity."""
     across = sorted({row[view.across] for row in rows})
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for name in view.index:
@@ -84,11 +105,12 @@ def _matrix(view: Matrix, rows: Sequence[Row]) -> Table:
     table.add_column(view.counted, justify="right", overflow="fold")
     if view.trials:
         table.add_column("trials", justify="right")
+
     last: tuple[str, ...] = ()
     for index, members in _by(rows, view.index):
         cells = {row[view.across]: row for row in members}
         counts = Counter(row[view.count] for row in members if row[view.count])
-        usual = counts.most_common(1)[0][0] if counts else 0
+        usual = counts.most_common(1)[0][0] if counts else 0  # what the last column shows
         texts = [_cell(view, cells[value], usual) if value in cells else "" for value in across]
         trials = [str(max(row[view.trials] for row in members))] if view.trials else []
         table.add_row(*_unlike(index, last), *texts, str(usual), *trials)
@@ -98,7 +120,8 @@ def _matrix(view: Matrix, rows: Sequence[Row]) -> Table:
 
 def _cell(view: Matrix, row: Row, usual: int) -> str:
     count = row[view.count]
-    return view.text(row) + (str(count).translate(SUPERSCRIPTS) if count and count != usual else "")
+    is_unusual = count and count != usual
+    return view.text(row) + (str(count).translate(SUPERSCRIPTS) if is_unusual else "")
 
 
 def _by(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
@@ -113,17 +136,19 @@ def _lines(view: Lines, rows: Sequence[Row]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for name, heading in view.headings.items():
         is_number = any(isinstance(row[name], float | int) for row in rows)
-        table.add_column(
-            heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
-        )
+        justify: Any = "right" if is_number else "left"
+        table.add_column(heading, justify=justify, no_wrap=is_number, overflow="fold")
     for row in rows:
         table.add_row(*(ROUNDED.get(name, _text)(row[name]) for name in view.headings))
     return table
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[Text]:
-    told = {(row["language"], row["perturbation"]): row["reason"] for row in rows if row["reason"]}
-    for (language, perturbation), reason in told.items():
+    """Why perturbations do not apply, once for each language and perturbation."""
+    reasons = {
+        (row["language"], row["perturbation"]): row["reason"] for row in rows if row["reason"]
+    }
+    for (language, perturbation), reason in reasons.items():
         yield Text(f"n/a: {language} {perturbation}: {reason}", overflow="fold")
 
 
@@ -140,24 +165,18 @@ def _unlike(index: tuple[str, ...], last: tuple[str, ...]) -> list[str]:
 def _text(value: Any) -> str:
     if value is None:
         return ABSENT
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _number(value: float | None, sign: str = "") -> str:
     """Three digits, without the zero before the point."""
-    return (
-        ABSENT
-        if value is None
-        else f"{value:{sign}z.3f}".replace("0.", ".", 1)
-        if abs(value) < 1
-        else f"{value:.3g}"
-    )
+    if value is None:
+        return ABSENT
+    if abs(value) < 1:
+        return f"{value:{sign}z.3f}".replace("0.", ".", 1)
+    return f"{value:.3g}"
 
 
 def _plain(name: str, sign: str = "") -> Callable[[Row], str]:
@@ -178,9 +197,9 @@ def _perturbed(row: Row) -> str:
 
 
 def _interval(row: Row) -> str:
-    return (
-        ABSENT if row["low"] is None else f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
-    )
+    if row["low"] is None:
+        return ABSENT
+    return f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
 
 
 def _change(
@@ -189,11 +208,10 @@ def _change(
     count: str = "num_pairs",
     trials: str | None = None,
 ) -> Matrix:
-    text = _plain("delta_dense_mean", "+")
     return Matrix(
         title="change of F1 to dense",
         index=index,
-        text=text,
+        text=_plain("delta_dense_mean", "+"),
         count=count,
         counted=counted,
         trials=trials,
@@ -203,7 +221,7 @@ def _change(
 BY_LANGUAGE = ("language", "embeddings")
 BY_GROUP = ("grouping", "group", "embeddings")
 BY_PERTURBATION = ("perturbation", "embeddings")
-LEVEL = {"embeddings": "embeddings", "target_sparsity": "sparsity"}
+LEVEL_HEADINGS = {"embeddings": "embeddings", "target_sparsity": "sparsity"}
 SIGNED = (
     "delta_dense_mean",
     "relative_dense_mean",
@@ -242,7 +260,7 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     ),
     "worst": (
         Lines(
-            LEVEL
+            LEVEL_HEADINGS
             | {
                 "kind": "kind",
                 "name": "loses most",
@@ -259,7 +277,7 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     ),
     "tally": (
         Lines(
-            LEVEL
+            LEVEL_HEADINGS
             | {
                 "num_improved": "improve",
                 "num_held": "hold",
@@ -291,7 +309,7 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     ),
     "embeddings_overall": (
         Lines(
-            LEVEL
+            LEVEL_HEADINGS
             | {
                 "delta_embeddings_mean": "change",
                 "delta_embeddings_std": "std",
@@ -353,7 +371,7 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     "tests": (
         Lines(
             {"comparison": "comparison"}
-            | LEVEL
+            | LEVEL_HEADINGS
             | {
                 "median_change": "median",
                 "p": "p",

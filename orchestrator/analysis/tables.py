@@ -16,8 +16,10 @@ from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED, R
 
 HELD = 0.01
 """A language holds where its F1 changes by at most this much."""
+
 TOLERATED_LOSS = 0.01
 """A sparsity is tolerated where F1 falls by at most this part of the dense one."""
+
 ROUNDING = 1e-9
 """Differences of decimal fractions, such as 0.81 - 0.80, are compared with a threshold up to
 this."""
@@ -30,13 +32,20 @@ TIERS = (
 )
 """Resource tiers: the largest published train split of each, in sentences (WikiANN: 100; 1,000;
 5,000 and 10,000; 15,000 and 20,000), whatever part of it a trial used."""
+
 GROUPINGS = ("all", "tier", "script", "family")
+"""What languages are grouped by; `all` is one group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisTable:
-    """One finished table: what it is and what its columns mean (`table`), the rows, and what must
-    be said of them."""
+    """One finished table.
+
+    Attributes:
+        table: what it is, and what its columns mean.
+        rows: its rows, in the order in which they are shown.
+        notes: sentences that must be said of them.
+    """
 
     table: Table
     rows: pa.Table
@@ -54,7 +63,12 @@ class AnalysisTable:
 
 
 def _table(name: str, meaning: str, *columns: Column) -> Table:
+    """A computed table: its rows are not stored by key, and come in the order of the analysis."""
     return Table(name, meaning, key="regime", sort_by=(), columns=columns)
+
+
+def _text(name: str, meaning: str, is_nullable: bool = False) -> Column:
+    return Column(name, TEXT, meaning, is_nullable)
 
 
 def _count(name: str, meaning: str, is_nullable: bool = False) -> Column:
@@ -67,73 +81,45 @@ def _fraction(name: str, meaning: str) -> Column:
 
 AGGREGATES = Table(
     "aggregates",
-    "One row a cell (the trials that differ by seed only) and language scored. Computed by `sparsweep aggregate`, from "
-    "the tables above.",
+    "One row a cell (the trials that differ by seed only) and language scored. Computed by "
+    "`sparsweep aggregate`, from the tables above.",
     key="cell_id",
     sort_by=("regime", "language", "target_sparsity", "embedding_sparsity", "cell_id"),
     columns=(
         *GRID_SCORED[:-1],
         CELL_ID,
-        Column(
+        _text(
             "settings",
-            TEXT,
             "What tells the cell from others of this language and sparsity; null if alone.",
-            True,
+            is_nullable=True,
         ),
-        Column("split", TEXT, "Split that was scored."),
-        Column(
-            "f1_mean",
-            REAL,
-            "Mean micro F1 over seeds; null when no seed has one.",
-            True,
-            "fraction",
-        ),
-        Column(
-            "f1_std", REAL, "Its sample standard deviation; null below two seeds.", True, "fraction"
-        ),
-        Column("num_seeds", WHOLE, "Seeds with an F1.", unit="count"),
-        Column(
-            "delta_dense_mean",
-            REAL,
-            "Mean of F1 minus that of the same seed's dense trial.",
-            True,
-            "fraction",
-        ),
-        Column(
-            "delta_dense_std",
-            REAL,
-            "Its sample standard deviation; null below two pairs.",
-            True,
-            "fraction",
-        ),
-        Column(
-            "relative_dense_mean",
-            REAL,
-            "Mean of that difference as a part of the dense F1.",
-            True,
-            "fraction",
-        ),
-        Column("num_pairs", WHOLE, "Seeds where both have an F1.", unit="count"),
-        Column(
-            "num_holes", WHOLE, "Seeds that were planned or tried and have no F1.", unit="count"
-        ),
+        _text("split", "Split that was scored."),
+        _fraction("f1_mean", "Mean micro F1 over seeds; null when no seed has one."),
+        _fraction("f1_std", "Its sample standard deviation; null below two seeds."),
+        _count("num_seeds", "Seeds with an F1."),
+        _fraction("delta_dense_mean", "Mean of F1 minus that of the same seed's dense trial."),
+        _fraction("delta_dense_std", "Its sample standard deviation; null below two pairs."),
+        _fraction("relative_dense_mean", "Mean of that difference as a part of the dense F1."),
+        _count("num_pairs", "Seeds where both have an F1."),
+        _count("num_holes", "Seeds that were planned or tried and have no F1."),
     ),
 )
+"""The table of `sparsweep aggregate`; those of `sparsweep analyze` are in `ANALYSES`."""
+
+# Columns that several tables share
 
 OF_CELL = {column.name: column for column in AGGREGATES.columns}
 TARGET, EMBEDDING = GRID_SCORED[2:4]
 SERIES_COLUMNS = (
     REGIME,
-    Column(
+    _text(
         "settings",
-        TEXT,
         "What tells these settings from others in the results; null where all have one.",
         True,
     ),
 )
-EMBEDDINGS_COLUMN = Column(
+EMBEDDINGS_COLUMN = _text(
     "embeddings",
-    TEXT,
     "Word embeddings: dense; pruned: to the sparsity of the rest; or pruned to another value.",
 )
 LEVEL_COLUMNS = (TARGET, EMBEDDING, EMBEDDINGS_COLUMN)
@@ -143,22 +129,21 @@ FACT_COLUMNS = (
         "Train sentences used; of a multilingual trial WikiANN's, up to the limit.",
         True,
     ),
-    Column(
+    _text(
         "tier",
-        TEXT,
         "Resource tier, by the published train split; null for a language not in the list.",
         True,
     ),
-    Column("script", TEXT, "ISO 15924 script; null for a language not in the list.", True),
-    Column("family", TEXT, "Language family; null for a language not in the list.", True),
+    _text("script", "ISO 15924 script; null for a language not in the list.", True),
+    _text("family", "Language family; null for a language not in the list.", True),
 )
 TRIALS_BEHIND = _count("num_trials", "Trials behind these numbers.")
 LANGUAGES_BEHIND = _count("num_languages", "Languages behind these numbers.")
 
 QUALITY = _table(
     "quality",
-    "F1 by language, sparsity and embeddings, and its change to the same seed's dense trial. One row a cell and "
-    "language scored.",
+    "F1 by language, sparsity and embeddings, and its change to the same seed's dense trial. One "
+    "row a cell and language scored.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
@@ -175,14 +160,14 @@ QUALITY = _table(
 
 GROUPS = _table(
     "groups",
-    "F1 and its change by resource tier, script and family: means over languages of each language's mean over seeds.",
+    "F1 and its change by resource tier, script and family: means over languages of each "
+    "language's mean over seeds.",
     *SERIES_COLUMNS,
-    Column(
+    _text(
         "grouping",
-        TEXT,
         f"What languages are grouped by: {', '.join(GROUPINGS)}; all: in one group.",
     ),
-    Column("group", TEXT, "The tier, script or family; null for languages not in the list.", True),
+    _text("group", "The tier, script or family; null for languages not in the list.", True),
     *LEVEL_COLUMNS,
     _fraction("f1_mean", "Mean over the group's languages of their mean F1."),
     _fraction(
@@ -206,13 +191,13 @@ GROUPS = _table(
 
 WORST = _table(
     "worst",
-    "The language, and the group of each kind, that loses most at each sparsity. Of equals the first in the alphabet.",
+    "The language, and the group of each kind, that loses most at each sparsity. Of equals the "
+    "first in the alphabet.",
     *SERIES_COLUMNS,
     *LEVEL_COLUMNS,
-    Column("kind", TEXT, "language, tier, script or family."),
-    Column(
+    _text("kind", "language, tier, script or family."),
+    _text(
         "name",
-        TEXT,
         "The language or group that loses most; null where none can be compared.",
         True,
     ),
@@ -239,14 +224,15 @@ TALLY = _table(
 
 TOLERANCE = _table(
     "tolerance",
-    f"The highest sparsity up to which each language keeps F1 within {TOLERATED_LOSS:.0%} of dense, relatively.",
+    f"The highest sparsity up to which each language keeps F1 within {TOLERATED_LOSS:.0%} of "
+    "dense, relatively.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     EMBEDDINGS_COLUMN,
     _fraction(
         "tolerated_sparsity",
-        "Highest measured sparsity that keeps it, as all lower measured ones do; 0 when the lowest does not; null when "
-        "none was measured.",
+        "Highest measured sparsity that keeps it, as all lower measured ones do; 0 when the lowest "
+        "does not; null when none was measured.",
     ),
     _fraction("relative_at_tolerated", "Change there as a part of the dense F1; null at 0."),
     _fraction("exceeded_at", "Lowest measured sparsity that loses more; null where none does."),
@@ -257,7 +243,8 @@ TOLERANCE = _table(
 
 EMBEDDINGS = _table(
     "embeddings",
-    "F1 with pruned minus F1 with dense word embeddings, at equal sparsity of the rest, paired by seed.",
+    "F1 with pruned minus F1 with dense word embeddings, at equal sparsity of the rest, paired by "
+    "seed.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
@@ -288,14 +275,14 @@ PERTURBATION_COLUMN = next(
 )
 ROBUSTNESS = _table(
     "robustness",
-    "F1 on sentences whose entities were replaced, against the sentences as published. One row a cell, language and "
-    "perturbation.",
+    "F1 on sentences whose entities were replaced, against the sentences as published. One row a "
+    "cell, language and perturbation.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
     PERTURBATION_COLUMN,
-    Column("status", TEXT, "scored; not_applicable; or missing: no trial has a score."),
-    Column("reason", TEXT, "Why it is not applicable.", True),
+    _text("status", "scored; not_applicable; or missing: no trial has a score."),
+    _text("reason", "Why it is not applicable.", True),
     _fraction("f1_clean_mean", "Mean F1 on test as published, over the same seeds."),
     _fraction("f1_perturbed_mean", "Mean over seeds of the mean F1 over draws."),
     _fraction("f1_perturbed_std", "Its sample standard deviation over seeds; null below two."),
@@ -338,9 +325,9 @@ ROBUSTNESS_OVERALL = _table(
 
 DISAGREEMENT = _table(
     "disagreement",
-    "Sentences whose modal prediction changes between dense and sparse trials (PIEs). The mode is the most frequent "
-    "tag sequence over the seeds that both have; of equally frequent ones that of the lowest seed. "
-    "Source: Hooker et al. 2019.",
+    "Sentences whose modal prediction changes between dense and sparse trials (PIEs). The mode is "
+    "the most frequent tag sequence over the seeds that both have; of equally frequent ones that "
+    "of the lowest seed. Source: Hooker et al. 2019.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
@@ -370,9 +357,8 @@ PIES_PROFILE = _table(
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
-    Column(
+    _text(
         "property",
-        TEXT,
         "words; entities: annotated; unseen_entities: not in the train split; subwords_per_word.",
     ),
     Column("pies_mean", REAL, "Mean over the sentences that change; null where none does.", True),
@@ -385,9 +371,9 @@ PIES_PROFILE = _table(
 
 SIGNIFICANCE = _table(
     "significance",
-    "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the seeds again, and the "
-    "sentences once for all its seeds and for both sides, as all were scored on the same ones. "
-    "Source: Owen 2007, The pigeonhole bootstrap.",
+    "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the "
+    "seeds again, and the sentences once for all its seeds and for both sides, as all were scored "
+    "on the same ones. Source: Owen 2007, The pigeonhole bootstrap.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
@@ -395,9 +381,8 @@ SIGNIFICANCE = _table(
     _fraction("low", "Lower end of the interval; null where nothing could be resampled."),
     _fraction("high", "Upper end of the interval."),
     _fraction("confidence", "Nominal coverage of the interval."),
-    Column(
+    _text(
         "resampled",
-        TEXT,
         "seeds and sentences; seeds: no predictions; sentences: one seed; nothing.",
     ),
     _count("num_replicates", "Replicates; 0 where nothing could be resampled."),
@@ -408,10 +393,10 @@ SIGNIFICANCE = _table(
 
 TESTS = _table(
     "tests",
-    "Wilcoxon's signed-rank test across languages: whether their mean changes are centred on 0. Source: Wilcoxon 1945; "
-    "corrections of Holm 1979 and of Benjamini and Hochberg 1995.",
+    "Wilcoxon's signed-rank test across languages: whether their mean changes are centred on 0. "
+    "Source: Wilcoxon 1945; corrections of Holm 1979 and of Benjamini and Hochberg 1995.",
     *SERIES_COLUMNS,
-    Column("comparison", TEXT, "sparse - dense; or pruned - dense embeddings, at equal sparsity."),
+    _text("comparison", "sparse - dense; or pruned - dense embeddings, at equal sparsity."),
     *LEVEL_COLUMNS,
     _fraction("median_change", "Median over languages of the mean change."),
     Column("statistic", REAL, "The smaller sum of ranks; null where no language changes.", True),
@@ -429,10 +414,10 @@ TESTS = _table(
 
 MODEL = _table(
     "model",
-    "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences) x embeddings, the "
-    "first two centred, with a random intercept a language.",
+    "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences) "
+    "x embeddings, the first two centred, with a random intercept a language.",
     *SERIES_COLUMNS,
-    Column("term", TEXT, "Term of the model; sd_language and sd_residual are standard deviations."),
+    _text("term", "Term of the model; sd_language and sd_residual are standard deviations."),
     Column("estimate", REAL, "Its coefficient, or the standard deviation.", True),
     Column("std_error", REAL, "Standard error; null for standard deviations.", True),
     _fraction("p", "Two-sided p-value of Wald's test; null for standard deviations."),
@@ -465,3 +450,4 @@ ANALYSES = {
         MODEL,
     )
 }
+"""The tables of `sparsweep analyze`, in the order in which they are shown."""

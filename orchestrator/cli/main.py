@@ -163,18 +163,17 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> int:
 def aggregate(args: argparse.Namespace) -> int:
     """Mean, spread and difference to dense of F1, by language and sparsity; what is missing is
     named."""
-    from orchestrator.analysis import report
     from orchestrator.analysis.aggregate import aggregate as aggregate_results
+    from orchestrator.analysis.report import render
+    from orchestrator.analysis.tables import AGGREGATES
+    from orchestrator.results.export import write_csv, write_parquet
 
     result = aggregate_results(open_store(args.results), args.split)
     if args.csv is not None:
-        report.write_csv(result, args.csv)
+        write_csv(result.table, args.csv)
     if args.parquet is not None:
-        report.write_parquet(result, args.parquet)
-    console = open_console()
-    console.print(report.f1_table(result))
-    if result.holes:
-        console.print(report.hole_table(result))
+        write_parquet(AGGREGATES, result.table, args.parquet)
+    open_console().print(render(result))
     return DONE
 
 

@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from orchestrator.analysis.aggregate import aggregate
-from orchestrator.analysis.report import f1_table, hole_table, write_csv, write_parquet
+from orchestrator.analysis.report import f1_table, hole_table
+from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
+from orchestrator.results.export import write_csv, write_parquet
 from orchestrator.results.store import ResultStore
 from tests.factories import (
     PRUNING,
@@ -387,8 +389,8 @@ def test_the_table_on_the_terminal(store):
 def test_files_hold_all_digits_and_empty_fields_for_null(store, tmp_path):
     commit(store, "sw", 0.5, 0, 1 / 3)
     found = aggregate(store)
-    write_csv(found, str(tmp_path / "new" / "f1.csv"))
-    write_parquet(found, str(tmp_path / "f1.parquet"))
+    write_csv(found.table, str(tmp_path / "new" / "f1.csv"))
+    write_parquet(AGGREGATES, found.table, str(tmp_path / "f1.parquet"))
     row = polars.read_csv(tmp_path / "new" / "f1.csv").row(0, named=True)
     assert (row["language"], row["f1_mean"], row["f1_std"]) == ("sw", 1 / 3, None)
     assert polars.read_parquet(tmp_path / "f1.parquet")["f1_mean"].to_list() == [1 / 3]
@@ -403,4 +405,4 @@ def test_a_file_that_cannot_be_written_is_refused(store, tmp_path):
     with pytest.raises(
         StoreError, match=r"file/f1\.csv: cannot be written .*give a path where you may write"
     ):
-        write_csv(aggregate(store), str(tmp_path / "file" / "f1.csv"))
+        write_csv(aggregate(store).table, str(tmp_path / "file" / "f1.csv"))

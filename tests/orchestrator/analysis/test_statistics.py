@@ -12,7 +12,7 @@ from orchestrator.analysis.bootstrap import Bootstrap, draw_sentences, find_inte
 from orchestrator.analysis.disagreement import find_modes
 from orchestrator.analysis.frames import Results, embeddings_name, tier
 from orchestrator.analysis.inference import corrected, estimate, signed_rank
-from orchestrator.analysis.predictions import PredictedSet, collect_predictions
+from orchestrator.analysis.predictions import SetPredictions, collect_predictions
 from orchestrator.errors import StoreError
 
 PLACE = {
@@ -33,7 +33,7 @@ def make_set(counts):
         name: [np.array(values[at], np.int32) for values in counts.values()]
         for at, name in enumerate("pc")
     }
-    return PredictedSet(
+    return SetPredictions(
         set_id="s",
         language="sw",
         support=np.full(num_sentences, 2, np.int32),
@@ -50,7 +50,9 @@ def make_results(pairs):
         PLACE | {"trial_id": sparse, "dense_trial_id": dense, "delta": delta, "seed": seed}
         for seed, (sparse, dense, delta) in enumerate(pairs)
     ]
-    return Results(split="test", trials=pd.DataFrame(rows), cells=pd.DataFrame(), holes=[])
+    return Results(
+        split="test", trials=pd.DataFrame(rows), cells=pd.DataFrame(), holes=[], notes=[]
+    )
 
 
 # Bootstrap
