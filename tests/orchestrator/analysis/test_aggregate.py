@@ -22,7 +22,6 @@ from tests.factories import (
     make_trial_result,
     make_trial_spec,
 )
-from workers.trial import DonorPool, RobustnessSpec
 
 
 @pytest.fixture
@@ -256,16 +255,17 @@ def test_a_model_folder_that_was_moved_is_no_other_setting(store):
 
 
 def test_cells_that_nothing_known_tells_apart_are_told_apart_by_their_ids(store):
-    pool = DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None)
-    robustness = RobustnessSpec(
-        perturbations=("within_script",), draws=1, seed=0, donor_fingerprint=None, pools=(pool,)
-    )
-    other = replace(robustness, pools=(replace(pool, donors=("jv",)),))
-    ids = [
-        commit(store, "sw", 0.5, 0, 0.5, robustness=one).cell_id() for one in (robustness, other)
-    ]
-    assert aggregate(store).table["settings"].to_pylist() == [
-        f"cell {cell}" for cell in sorted(ids)
+    """The data of sw changed after its trial; of the trial that is planned for it since, nothing is
+    known but that its sweep's other trials have the same settings."""
+    corpus = make_trial_spec().corpus
+    old = commit(store, "sw", 0.5, 0, 0.5)
+    other = commit(store, "yo", 0.5, 0, 0.5)
+    new = make_trial_spec(language="sw", corpus=replace(corpus, fingerprint="newer files"))
+    store.write_plan("demo", [other, new])
+    rows = aggregate(store).table.select(["language", "settings"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        *(("sw", f"cell {cell_id}") for cell_id in sorted([old.cell_id(), new.cell_id()])),
+        ("yo", None),
     ]
 
 
