@@ -1,8 +1,15 @@
-"""What a cluster and the driver that runs on it agree on: exit codes of `sparsweep`, and variables
-of the environment.
+"""What a cluster and the driver that runs on it agree on: how the driver is started, its exit codes,
+what its workers are called, and variables of the environment.
 
 A cluster sets the variables; all of them may be missing, as they are on a laptop.
 """
+
+COMMAND, PROGRAM = "sparsweep", "orchestrator.cli"
+"""The driver's command, and the module that `python -m` runs as this command."""
+
+TRIAL_TITLE = "Trainable"
+"""Part of the title of a process that runs trials, or is about to: Ray puts the name of the class
+there that a worker was started for."""
 
 DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
 """Exit codes: all trials completed; some failed; bad input; a fault of ours; stopped with trials

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cluster.backend import JobSpec, JobState
@@ -55,6 +55,16 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
+def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a text that comes in parts, without line ends; its end is that of a line, too."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+    if rest:
+        yield rest.decode(errors="replace")
+
+
 def read_lines(log: Path, is_over: Callable[[], bool] | None, poll_s: float = 2.0) -> Iterator[str]:
     """The lines of a log, without line ends; none while it does not exist.
 
@@ -64,20 +74,20 @@ def read_lines(log: Path, is_over: Callable[[], bool] | None, poll_s: float = 2.
             None: not waited for.
         poll_s: how long to wait before looking again, in seconds.
     """
-    num_read, rest = 0, b""
+    return lines_of(_growth(log, is_over, poll_s))
+
+
+def _growth(log: Path, is_over: Callable[[], bool] | None, poll_s: float) -> Iterator[bytes]:
+    num_read = 0
     while True:
-        is_last = (
-            is_over is None or is_over()
-        )  # asked before reading, so that nothing comes after the last look
+        # Asked before reading, so that nothing comes after the last look.
+        is_last = is_over is None or is_over()
         text = _read_from(log, num_read)
         num_read += len(text)
-        *lines, rest = (rest + text).split(b"\n")
-        yield from (line.decode(errors="replace") for line in lines)
+        yield text
         if is_last:
-            break
+            return
         time.sleep(poll_s)
-    if rest:
-        yield rest.decode(errors="replace")
 
 
 def _read_from(file: Path, start: int) -> bytes:

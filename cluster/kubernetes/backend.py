@@ -13,7 +13,6 @@ from typing import Any
 from cluster.backend import JobSpec, JobState, JobStatus
 from cluster.errors import ClusterError
 from cluster.kubernetes.explain import status_of
-from cluster.kubernetes.lint import lint
 from cluster.kubernetes.logs import driver_lines
 from cluster.kubernetes.manifest import USER_LABEL, render_manifests, this_user
 from cluster.kubernetes.profile import KubernetesProfile
@@ -55,11 +54,7 @@ class KubernetesBackend:
         Raises:
             ClusterError: KubeRay would refuse them, or the job does not fit the profile.
         """
-        text = render_manifests(job, self._profile)
-        _, ray_job = _parse(text)
-        if faults := lint(ray_job):
-            raise ClusterError("\n".join(faults))
-        return text
+        return render_manifests(job, self._profile)
 
     def submit(self, job: JobSpec) -> str:
         """Create the ConfigMap and the RayJob, after the server has checked both, and return the

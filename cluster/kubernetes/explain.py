@@ -36,10 +36,10 @@ def in_words(doing: str) -> Iterator[None]:
         yield
     except ApiException as error:
         # The client makes an answer of its own, without a status, when TLS fails.
-        why = _answer(error) if error.status else _silence(str(error.reason))
+        why = _answer(error) if error.status else _no_answer(str(error.reason))
         raise ClusterError(f"kubernetes: {doing}: {why}") from error
     except HTTPError as error:
-        raise ClusterError(f"kubernetes: {doing}: {_silence(str(error))}") from error
+        raise ClusterError(f"kubernetes: {doing}: {_no_answer(str(error))}") from error
 
 
 def status_of(error: BaseException) -> int | None:
@@ -68,7 +68,7 @@ def _message(body: Any) -> str:
     return " ".join(str(message).split())
 
 
-def _silence(text: str) -> str:
+def _no_answer(text: str) -> str:
     """No answer: what stands between us and the server."""
     if "CERTIFICATE_VERIFY_FAILED" in text or "SSL" in text:
         return (

@@ -30,7 +30,7 @@ def driver_lines(
         if pod is not None:
             yield from _new_lines(server, pod, follow, shown)
         elif not shown and (is_over or not has_waited):
-            yield _silence(job_id, ray_job)
+            yield _no_output(job_id, ray_job)
             has_waited = True
         if is_over or not follow:
             return
@@ -67,12 +67,12 @@ def _has_started(pod: Object) -> bool:
     )
 
 
-def _silence(job_id: str, ray_job: Object | None) -> str:
+def _no_output(job_id: str, ray_job: Object | None) -> str:
     if ray_job is None:
         return f"{job_id}: the job is gone, and its log with it"
     status = job_status(job_id, ray_job)
-    if ray_job["spec"].get("submissionMode") in ("HTTPMode", "InteractiveMode"):
-        return f"{job_id}: {ray_job['spec']['submissionMode']} keeps the driver's log on the head; use K8sJobMode"
+    if ray_job["spec"].get("submissionMode") == "HTTPMode":
+        return f"{job_id}: HTTPMode keeps the driver's log on the head; use K8sJobMode"
     return f"{job_id}: no output yet, the job is {status.state} ({status.native}{_because(status.detail)})"
 
 

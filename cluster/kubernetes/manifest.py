@@ -1,8 +1,7 @@
 """Renders a job as Kubernetes manifests: pure text work, with nothing but the profile, the job and
 the user's name.
 
-What the manifests look like stands in `templates/rayjob.yaml`. What Kubernetes and KubeRay say
-about it is not known here, see `lint`.
+What the manifests look like stands in `templates/rayjob.yaml`.
 """
 
 import importlib.metadata
@@ -14,6 +13,7 @@ from string import Template
 from typing import Any
 
 from cluster.backend import JobSpec, user_name
+from cluster.contract import COMMAND
 from cluster.errors import ClusterError
 from cluster.job_files import run_options
 from cluster.kubernetes.profile import KubernetesProfile
@@ -26,6 +26,8 @@ MOST_SWEEP_BYTES = 2**20
 USER_LABEL = "sparsweep/user"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 OUR_LABEL_PREFIXES = ("sparsweep/", "app.kubernetes.io/", "ray.io/", "kueue.x-k8s.io/")
+
+FIRST_RAY_WITH_TOKENS = (2, 52)
 
 # Paths of the pods that something else is mounted at or below.
 TAKEN_PATHS = (
@@ -54,11 +56,16 @@ def render_manifests(job: JobSpec, profile: KubernetesProfile) -> str:
     Raises:
         ClusterError: the job does not fit the profile, so that it would wait or fail in vain.
     """
-    faults = [*_sweep_faults(job, profile), *_profile_faults(profile)]
+    ray_version = importlib.metadata.version("ray")
+    faults = [
+        *_sweep_faults(job, profile),
+        *_profile_faults(profile),
+        *token_faults(ray_version),
+    ]
     if faults:
         raise ClusterError("\n".join(faults))
     _, _, text = TEMPLATE.read_text(encoding="utf-8").partition("---\n")
-    return fill_in(text, _values(job, profile))
+    return fill_in(text, _values(job, profile) | {"ray_version": ray_version})
 
 
 def fill_in(text: str, values: dict[str, Any]) -> str:
@@ -119,12 +126,11 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "job_labels": labels | ({QUEUE_LABEL: profile.queue} if is_queued else {}),
         "annotations": {"sparsweep/results": job.results},
         "sweep_json": job.sweep_json,
-        "entrypoint": " ".join(["sparsweep", "run", SWEEP_PATH, "--as-job", *run_options(job)]),
+        "entrypoint": " ".join([COMMAND, "run", SWEEP_PATH, "--as-job", *run_options(job)]),
         "submission_mode": profile.submission_mode,
         "has_submitter": profile.submission_mode == "K8sJobMode",
         "is_queued": is_queued,
         "is_autoscaled": not is_queued,
-        "ray_version": importlib.metadata.version("ray"),
         "image": profile.image,
         "image_pull_policy": profile.image_pull_policy,
         "image_pull_secrets": [{"name": name} for name in profile.image_pull_secrets],
@@ -185,6 +191,18 @@ def _sweep_faults(job: JobSpec, profile: KubernetesProfile) -> Iterator[str]:
         yield (
             f"resources.gpus_per_trial: {job.gpus_per_trial:g} GPUs, and a worker pod has {profile.gpus_per_worker}; "
             "raise gpus_per_worker in the profile or lower it"
+        )
+
+
+def token_faults(ray_version: str) -> Iterator[str]:
+    """What is wrong with the version of Ray here, which that of the pods must equal: the cluster
+    that KubeRay makes asks for a token."""
+    numbers = re.match(r"(\d+)\.(\d+)", ray_version)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < FIRST_RAY_WITH_TOKENS:
+        first = ".".join(str(number) for number in FIRST_RAY_WITH_TOKENS)
+        yield (
+            f"rayVersion: {ray_version} is older than tokens, which came with {first}; install a "
+            "newer ray"
         )
 
 

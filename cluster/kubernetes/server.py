@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
+from cluster.job_files import lines_of
 from cluster.kubernetes.explain import MISSING_PACKAGE, in_words, status_of
 
 Object = dict[str, Any]
@@ -168,7 +169,8 @@ class Server:
                 _request_timeout=timeout,
             )
             try:
-                yield from _lines(answer.stream(decode_content=True))
+                lines = lines_of(answer.stream(decode_content=True))
+                yield from (line.rstrip("\r") for line in lines)
             finally:
                 answer.close()
 
@@ -266,12 +268,3 @@ def _read(answer: Any) -> Object:
 
 def _dry(is_dry_run: bool) -> dict[str, Any]:
     return {"dry_run": "All"} if is_dry_run else {}
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace").rstrip("\r") for line in lines)
-    if rest:
-        yield rest.decode(errors="replace")

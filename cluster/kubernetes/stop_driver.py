@@ -5,54 +5,56 @@ driver at once. So the driver is told first, and has the pod's grace period to l
 their checkpoints.
 """
 
-import os
-import signal
+import contextlib
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+
+import psutil
+
+from cluster.contract import COMMAND
+from cluster.node.processes import command_line
 
 POLL_S = 0.2
 
 
-def stop_drivers(proc: Path = Path("/proc"), poll_s: float = POLL_S) -> int:
+def stop_drivers(
+    processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter, poll_s: float = POLL_S
+) -> int:
     """Tell the drivers to stop and wait until they have; Kubernetes ends the wait with the grace
     period.
 
     Args:
-        proc: the folder in which processes are looked for.
-        poll_s: time between two looks.
+        processes: lists the processes among which drivers are looked for.
+        poll_s: time between two looks, in seconds.
 
     Returns:
         0, the exit code.
     """
-    for pid in driver_pids(proc):
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:  # it has just ended
-            continue
-    while driver_pids(proc):
+    for driver in _drivers(processes()):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            driver.terminate()
+    while _drivers(processes()):
         time.sleep(poll_s)
     return 0
 
 
-def driver_pids(proc: Path = Path("/proc")) -> list[int]:
-    """Processes that are a `sparsweep run`."""
-    return [
-        int(entry.name) for entry in proc.iterdir() if entry.name.isdigit() and _is_driver(entry)
-    ]
+def _drivers(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if is_driver(command_line(process))]
 
 
-def _is_driver(entry: Path) -> bool:
-    try:
-        words = (entry / "cmdline").read_bytes().split(b"\0")
-    except OSError:  # it has just ended
+def is_driver(words: Sequence[str]) -> bool:
+    """Whether a command line is that of a `sparsweep run`.
+
+    It is `python /opt/venv/bin/sparsweep run …` or, where a system starts scripts directly,
+    `sparsweep run …`.
+    """
+    names = [PurePath(word).name for word in words[:2]]
+    if COMMAND not in names:
         return False
-    # Either `python /opt/venv/bin/sparsweep run …` or, where a system starts scripts directly,
-    # `sparsweep run …`.
-    names = [os.path.basename(word) for word in words[:2]]  # noqa: PTH119
-    return b"sparsweep" in names and words[
-        names.index(b"sparsweep") + 1 : names.index(b"sparsweep") + 2
-    ] == [b"run"]
+    following = names.index(COMMAND) + 1
+    return list(words[following : following + 1]) == ["run"]
 
 
 if __name__ == "__main__":

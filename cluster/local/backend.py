@@ -4,18 +4,17 @@ The job is a process that `cluster.local.job` describes. Its output and exit cod
 job's folder; a small record in the user's state folder says which job that was.
 """
 
-import fcntl
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.contract import PROGRAM
 from cluster.errors import ClusterError
 from cluster.job_files import (
     exit_state,
@@ -27,6 +26,9 @@ from cluster.job_files import (
 )
 from cluster.local import job as local_job
 from cluster.local.profile import LocalProfile
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 POLL_S = 0.2
 
@@ -43,7 +45,7 @@ class LocalBackend:
     def __init__(
         self,
         profile: LocalProfile,
-        program: Sequence[str] = (sys.executable, "-P", "-m", "orchestrator.cli"),
+        program: Sequence[str] = (sys.executable, "-P", "-m", PROGRAM),
     ) -> None:
         self.profile, self.program = profile, program
 
@@ -205,8 +207,8 @@ def _stopping_file(folder: Path, job_id: str) -> Path:
     return folder / f"{job_id}.stopping"
 
 
-def _record(job_id: str) -> local_job.JobRecord:
-    return local_job.read_record(job_id) or local_job.JobRecord(job_name="", folder="")
+def _record(job_id: str) -> local_job.LocalRecord:
+    return local_job.read_record(job_id) or local_job.LocalRecord(job_name="", folder="")
 
 
 def _make_state_folder() -> Path:
@@ -222,12 +224,11 @@ def _forget_removed() -> None:
             file.unlink(missing_ok=True)
 
 
-@contextmanager
-def _lock(job_name: str) -> Iterator[None]:
-    """One submission of a sweep at a time."""
-    with (_make_state_folder() / f".{job_name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _lock(job_name: str) -> "FileLock":
+    """One submission of a sweep at a time; whoever holds it and dies lets go of it."""
+    from filelock import FileLock
+
+    return FileLock(_make_state_folder() / f".{job_name}.lock")
 
 
 Backend = LocalBackend

@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from cluster import user_folders
 from cluster.job_files import write_whole
-from cluster.node.processes import all_pids, kill
 
 STOP, KILL = signal.SIGUSR2, signal.SIGQUIT
 """What the process is told: let trials save their checkpoints first, or end at once."""
@@ -34,7 +35,7 @@ CLEANING_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRecord:
+class LocalRecord:
     """What this user's state folder keeps of a job.
 
     Attributes:
@@ -63,20 +64,22 @@ def job_id_of(pid: int) -> str | None:
 
 
 def _process_start(pid: int) -> str | None:
-    """When a process began, as the system counts; None: it has ended."""
-    if Path("/proc/self/stat").exists():
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
+    """When a process began, in words that stay the same for as long as it runs; None: it has ended.
+
+    Linux counts from the start of the machine. psutil makes a time of day of that, which would move
+    whenever the clock is set, and with it the names of jobs that run.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
-        state, *fields = text.rpartition(")")[
-            2
-        ].split()  # what is before is the program's name, whatever is in it
-        return None if state in "ZX" else fields[18]
-    words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    shown = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
-    state, _, began = shown.stdout.strip().partition(" ")
-    return None if not began or state.startswith("Z") else re.sub(r"[^A-Za-z0-9]", "", began)
+        if sys.platform != "linux":
+            return f"{process.create_time() * 1e6:.0f}"
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (psutil.NoSuchProcess, OSError):
+        return None
+    # What is before the last bracket is the program's name, whatever is in it.
+    return stat.rpartition(")")[2].split()[19]
 
 
 # Files
@@ -92,10 +95,10 @@ def record_file(job_id: str) -> Path:
     return state_folder() / f"{job_id}.json"
 
 
-def read_record(job_id: str) -> JobRecord | None:
+def read_record(job_id: str) -> LocalRecord | None:
     """What is known of a job; None: nothing is."""
     try:
-        return JobRecord(**json.loads(record_file(job_id).read_text(encoding="utf-8")))
+        return LocalRecord(**json.loads(record_file(job_id).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
 
@@ -117,9 +120,8 @@ def main() -> None:
     """Go to the background and run the command."""
     job_name, folder, *command = sys.argv[1:]
     if os.fork() > 0:
-        os._exit(
-            0
-        )  # whoever started us need not wait for the job; it reads until we let go of its pipes
+        # Whoever started us need not wait for the job; it reads until we let go of its pipes.
+        os._exit(0)
     os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     supervise(job_name, Path(folder), command)
@@ -131,7 +133,7 @@ def supervise(job_name: str, folder: Path, command: Sequence[str]) -> None:
     job_id = job_id_of(os.getpid())
     assert job_id is not None
     write_whole(
-        record_file(job_id), json.dumps(asdict(JobRecord(job_name=job_name, folder=str(folder))))
+        record_file(job_id), json.dumps(asdict(LocalRecord(job_name=job_name, folder=str(folder))))
     )
     # Ray's folder survives a driver that is killed, so it is put where it will be removed.
     with tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True) as temp:
@@ -168,12 +170,13 @@ def _end_session() -> None:
     until = time.monotonic() + CLEANING_S
     while (left := list(_others_of_session())) and time.monotonic() < until:
         for pid in left:
-            kill(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
 
 
 def _others_of_session() -> Iterator[int]:
-    for pid in all_pids():
+    for pid in psutil.pids():
         with contextlib.suppress(OSError):  # it ended meanwhile
             if (
                 pid != os.getpid()

@@ -1,48 +1,30 @@
-"""Processes of this machine, as the system lists them."""
+"""Processes of this machine, any of which may end while it is looked at."""
 
 import contextlib
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+
+import psutil
 
 
-def all_pids() -> list[int]:
-    """Ids of all processes that this user can see."""
-    if Path("/proc/self/stat").exists():
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    shown = subprocess.run(["ps", "-axo", "pid="], capture_output=True, text=True)  # macOS
-    return [int(word) for word in shown.stdout.split()]
-
-
-def descendants(root_pid: int) -> Iterator[int]:
-    """Ids of the processes below one, parents first. Linux only, like all that has Ray on several
-    machines."""
-    children: dict[int, list[int]] = {}
-    for pid in all_pids():
-        try:
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):  # it has just ended
-            continue
-        children.setdefault(parent, []).append(pid)
-    waiting = children.get(root_pid, [])
-    while waiting:
-        yield from waiting
-        waiting = [child for pid in waiting for child in children.get(pid, [])]
-
-
-def command_line(pid: int) -> bytes:
-    """Words of a process, a null character after each; empty when it has ended."""
+def descendants(root_pid: int) -> list[psutil.Process]:
+    """The processes below one, parents first; none when it has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+        below: list[psutil.Process] = psutil.Process(root_pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return below
 
 
-def kill(pid: int) -> None:
-    """End a process at once, if it is there and ours."""
-    with contextlib.suppress(
-        ProcessLookupError, PermissionError
-    ):  # it has ended, and its number may be another's
-        os.kill(pid, signal.SIGKILL)
+def command_line(process: psutil.Process) -> list[str]:
+    """Words of a process; none when it has ended, or where it may not be looked at."""
+    try:
+        words: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return words
+
+
+def kill(process: psutil.Process) -> None:
+    """End a process at once, if it is there and ours; never another one that has its number
+    now."""
+    with contextlib.suppress(psutil.Error):
+        process.kill()

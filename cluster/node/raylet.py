@@ -18,7 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.contract import DRAIN_FILE
+import psutil
+
+from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes
 from cluster.node.private_ray import OBJECT_STORE_BYTES
 from cluster.node.processes import command_line, descendants, kill
@@ -191,7 +193,7 @@ class Raylet:
     ):
         self.temp_dir = Path(tempfile.mkdtemp(prefix="ray-", dir=temp_root))
         self.drain_file = self.temp_dir / "leaving"
-        self._raylet_pid: int | None = None
+        self._raylet: psutil.Process | None = None
         place = (
             ["--head", f"--port={ports.gcs}", "--include-dashboard=false"]
             if is_head
@@ -239,12 +241,11 @@ class Raylet:
         when it is drained."""
         if self.process.poll() is not None:
             return False
-        if self._raylet_pid is None:
-            self._raylet_pid = next(
-                (pid for pid in descendants(self.process.pid) if _is_raylet(pid)), None
-            )
+        if self._raylet is None:
+            children = descendants(self.process.pid)
+            self._raylet = next(filter(_is_raylet, children), None)
             return True
-        return _is_raylet(self._raylet_pid)
+        return _is_raylet(self._raylet)
 
     def leave(self, within_s: float) -> None:
         """Tell the trials on this node to save their checkpoints, and wait until they have, or the
@@ -257,7 +258,7 @@ class Raylet:
     def close(self) -> None:
         """End it and all that it started, and remove its files. Ray's own `ray stop` would end
         other jobs' Rays."""
-        children = list(descendants(self.process.pid))
+        children = descendants(self.process.pid)
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -272,13 +273,14 @@ class Raylet:
 
 def has_trials(root_pid: int) -> bool:
     """Whether a worker below this process runs trials or is about to."""
-    return any(_is_trial_worker(pid) for pid in descendants(root_pid))
+    return any(_is_trial_worker(process) for process in descendants(root_pid))
 
 
-def _is_trial_worker(pid: int) -> bool:
-    title = command_line(pid)
-    return title.startswith(b"ray::") and b"Trainable" in title
+def _is_trial_worker(process: psutil.Process) -> bool:
+    title = " ".join(command_line(process))
+    return title.startswith("ray::") and TRIAL_TITLE in title
 
 
-def _is_raylet(pid: int) -> bool:
-    return command_line(pid).partition(b"\0")[0].endswith(b"/raylet")
+def _is_raylet(process: psutil.Process) -> bool:
+    words = command_line(process)
+    return bool(words) and words[0].endswith("/raylet")

@@ -18,8 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.backend import JobSpec, JobState, JobStatus, user_name
+from cluster.contract import PROGRAM
 from cluster.errors import ClusterError
-from cluster.job_files import exit_state, run_options, sweep_file, write_whole
+from cluster.job_files import exit_state, lines_of, run_options, sweep_file, write_whole
 from cluster.rayjobs.profile import RayProfile
 
 STATES = {
@@ -114,6 +115,9 @@ class RayJobsBackend:
         Raises:
             ClusterError: the cluster has no such job.
         """
+        return lines_of(self._log(job_id, follow))
+
+    def _log(self, job_id: str, follow: bool) -> Iterator[bytes]:
         client = self._client()
         num_given = 0
         while True:
@@ -124,14 +128,14 @@ class RayJobsBackend:
                 )
             is_last = not follow or details.status.is_terminal()
             with self._in_words():
-                *lines, rest = client.get_job_logs(job_id).split("\n")
-            yield from lines[num_given:]
-            num_given = max(num_given, len(lines))
+                text = client.get_job_logs(job_id)
+            # A line that is still being written comes when it is whole.
+            end = len(text) if is_last else text.rfind("\n") + 1
+            yield text[num_given:end].encode()
+            num_given = max(num_given, end)
             if is_last:
-                break
+                return
             time.sleep(POLL_S)
-        if rest:
-            yield rest
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
         """Stop it: Ray sends SIGTERM, upon which trials save their checkpoints, and kills after
@@ -162,9 +166,9 @@ class RayJobsBackend:
         words = shlex.join(["run", sweep_file(job.folder).name, *run_options(job)])
         # Python's exit code for a missing module is 1, which is also that of a sweep in which
         # trials failed.
-        entrypoint = f"{python} -P -c 'import orchestrator.cli.main' || exit {NOT_INSTALLED}; "
+        check = f"{python} -P -c 'import {PROGRAM}.main' || exit {NOT_INSTALLED}"
         return {
-            "entrypoint": f"{entrypoint}exec {python} -P -m orchestrator.cli {words}",
+            "entrypoint": f"{check}; exec {python} -P -m {PROGRAM} {words}",
             "submission_id": job_id,
             "metadata": {USER: user_name(), SWEEP: job.job_name},
             "runtime_env": {

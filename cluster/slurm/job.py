@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.contract import BAD_INPUT, DEADLINE, ELASTIC, JOB_LENGTH_S, NUM_NODES, STOPPED
+from cluster.contract import BAD_INPUT, DEADLINE, ELASTIC, JOB_LENGTH_S, NUM_NODES, PROGRAM, STOPPED
 from cluster.job_files import write_whole
 from cluster.node.raylet import Offer, Ports, Raylet, own_address, wait_until_reachable
 from cluster.slurm import nodes
@@ -175,7 +175,7 @@ def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
     if left_s is not None:
         environment[DEADLINE] = str(time.time() + left_s - args.stop_before_s)
         environment[JOB_LENGTH_S] = str(args.time_limit_s - args.stop_before_s - SHORTEST_RUN_S)
-    words = [args.python, "-P", "-m", "orchestrator.cli", *args.words]
+    words = [args.python, "-P", "-m", PROGRAM, *args.words]
     if args.container and args.role == "block":
         words = [*_srun(args, 1), f"--nodelist={os.environ['SLURMD_NODENAME']}", *words]
     # A session of its own: only what we pass on reaches it.

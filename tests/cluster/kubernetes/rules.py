@@ -1,4 +1,4 @@
-"""What KubeRay's operator and Kueue refuse, said before anything is sent.
+"""What KubeRay's operator and Kueue refuse, of which nothing may be in a manifest that we render.
 
 The API server accepts most of this; the operator then marks the job `ValidationFailed`, which is
 the end of it, or does nothing at all. The rules are those of KubeRay 1.7 (ray-operator,
@@ -14,14 +14,13 @@ from cluster.kubernetes.manifest import QUEUE_LABEL
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 LONGEST_NAME = 47
-FIRST_RAY_WITH_TOKENS = (2, 52)
 
 Rule = Callable[[dict[str, Any]], Iterator[str]]
 """From a RayJob to what is wrong with it, with the remedy."""
 
 
-def lint(ray_job: dict[str, Any]) -> list[str]:
-    """All rules that a RayJob breaks, one line each; empty when the operator will take it."""
+def broken_rules(ray_job: dict[str, Any]) -> list[str]:
+    """The rules that a RayJob breaks, one line each; none when the operator will take it."""
     return [fault for rule in RULES for fault in rule(ray_job)]
 
 
@@ -94,14 +93,6 @@ def _pods(ray_job: dict[str, Any]) -> Iterator[str]:
             yield f"{group}: restartPolicy {policy} is refused with autoscaler v2 and SidecarMode; use Never"
 
 
-def _token(ray_job: dict[str, Any]) -> Iterator[str]:
-    cluster = ray_job["spec"].get("rayClusterSpec") or {}
-    version = str(cluster.get("rayVersion", ""))
-    if (cluster.get("authOptions") or {}).get("mode") == "token" and not _has_tokens(version):
-        first = ".".join(str(number) for number in FIRST_RAY_WITH_TOKENS)
-        yield f"rayVersion: {version or 'none'} is older than tokens, which came with {first}; install a newer ray"
-
-
 def _queue(ray_job: dict[str, Any]) -> Iterator[str]:
     queue = ray_job["metadata"].get("labels", {}).get(QUEUE_LABEL)
     if queue is None:
@@ -122,11 +113,6 @@ def _groups(cluster: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"workerGroupSpecs {group.get('groupName')}", group.get("template", {})
 
 
-def _has_tokens(version: str) -> bool:
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= FIRST_RAY_WITH_TOKENS
-
-
 RULES: tuple[Rule, ...] = (
     _name,
     _submission_mode,
@@ -134,6 +120,5 @@ RULES: tuple[Rule, ...] = (
     _suspension,
     _cluster,
     _pods,
-    _token,
     _queue,
 )

@@ -1,13 +1,14 @@
-"""The operator's and Kueue's rules: each is broken by one change of a manifest that breaks none."""
+"""The template breaks no rule of the operator or of Kueue, and each rule can be broken by one change
+of what is rendered."""
 
 from typing import Any
 
 import pytest
 import yaml
 
-from cluster.kubernetes.lint import lint
-from cluster.kubernetes.manifest import render_manifests
-from tests.kubernetes_jobs import make_job, make_profile
+from cluster.kubernetes.manifest import render_manifests, token_faults
+from tests.cluster.kubernetes.rules import broken_rules
+from tests.kubernetes_jobs import PROFILES, make_job, make_profile
 
 REMOVED = object()
 RULES = [
@@ -64,11 +65,6 @@ RULES = [
         {"spec.rayClusterSpec.headGroupSpec.template.spec.restartPolicy": "Always"},
         "headGroupSpec: restartPolicy Always is refused",
     ),
-    (
-        {"spec.rayClusterSpec.rayVersion": "2.51.1"},
-        "rayVersion: 2.51.1 is older than tokens, which came with 2.52",
-    ),
-    ({"spec.rayClusterSpec.rayVersion": REMOVED}, "rayVersion: none is older than tokens"),
 ]
 QUEUE_RULES = [
     ({"spec.suspend": False}, "queue: gpus without suspend: true"),
@@ -85,7 +81,7 @@ QUEUE_RULES = [
 
 @pytest.mark.parametrize(("changes", "message"), RULES)
 def test_a_broken_rule_is_named_with_its_value(changes: dict[str, Any], message: str) -> None:
-    (fault,) = lint(_changed(_ray_job(), changes))
+    (fault,) = broken_rules(_changed(_ray_job(), changes))
 
     assert message in fault
 
@@ -94,18 +90,45 @@ def test_a_broken_rule_is_named_with_its_value(changes: dict[str, Any], message:
 def test_a_broken_rule_of_kueue_is_named_with_the_queue(
     changes: dict[str, Any], message: str
 ) -> None:
-    (fault,) = lint(_changed(_ray_job(queue="gpus"), changes))
+    (fault,) = broken_rules(_changed(_ray_job(queue="gpus"), changes))
 
     assert message in fault
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("mode", ["K8sJobMode", "HTTPMode", "SidecarMode"])
+@pytest.mark.parametrize("queue", [None, "gpus"])
+@pytest.mark.parametrize("ends", [{"ttl_s": 0, "retries": 0}, {"ttl_s": 60, "retries": 5}])
+def test_what_is_rendered_breaks_no_rule(
+    profile: str, mode: str, queue: str | None, ends: dict[str, int]
+) -> None:
+    fields = PROFILES[profile] | {"submission_mode": mode, "queue": queue} | ends
+    if "volumes" in fields:
+        fields |= {"volumes": [{"claim": "sweeps", "mount": "/data"}]}
+    assert broken_rules(_ray_job(**fields)) == []
+
+
+def test_longest_name_of_a_sweep_is_one_that_the_operator_takes() -> None:
+    job = make_job(name="a" + "-b" * 23)
+    _, ray_job = yaml.safe_load_all(render_manifests(job, make_profile()))
+    assert broken_rules(ray_job) == []
+
+
 @pytest.mark.parametrize("version", ["2.52.0", "2.60.0", "3.0.0rc1", "10.1"])
 def test_versions_of_ray_that_have_tokens_pass(version: str) -> None:
-    assert lint(_changed(_ray_job(), {"spec.rayClusterSpec.rayVersion": version})) == []
+    assert list(token_faults(version)) == []
+
+
+@pytest.mark.parametrize("version", ["2.51.1", "1.13.0", "none"])
+def test_ray_without_tokens_is_refused(version: str) -> None:
+    (fault,) = token_faults(version)
+    assert f"rayVersion: {version} is older than tokens, which came with 2.52; install" in fault
 
 
 def test_all_faults_are_named_at_once() -> None:
-    faults = lint(_changed(_ray_job(), {"metadata.name": "A" * 48, "spec.backoffLimit": -1}))
+    faults = broken_rules(
+        _changed(_ray_job(), {"metadata.name": "A" * 48, "spec.backoffLimit": -1})
+    )
 
     assert len(faults) == 3
 
