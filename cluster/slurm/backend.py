@@ -14,7 +14,7 @@ from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.contract import STOPPED
 from cluster.errors import ClusterError
 from cluster.job_files import read_lines, write_sweep_file, write_whole
-from cluster.slurm import shared_files as files
+from cluster.slurm import shared_files
 from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
 from cluster.slurm.script import make_script, probe, worker_name
@@ -58,15 +58,15 @@ class SlurmBackend:
         for script in scripts:
             _sbatch(script, "--test-only")
         write_sweep_file(job)
-        write_whole(job.folder / files.PROBE, probe(job))
+        write_whole(job.folder / shared_files.PROBE, probe(job))
         head = _sbatch(scripts[0], "--parsable")
         if len(scripts) == 1:
             return head
         workers = None
         try:
-            write_whole(job.folder / files.HEAD, head)
+            write_whole(job.folder / shared_files.HEAD, head)
             workers = _sbatch(scripts[1], "--parsable", f"--dependency=after:{head}")
-            write_whole(job.folder / files.WORKERS, workers)
+            write_whole(job.folder / shared_files.WORKERS, workers)
         except BaseException:  # Ctrl-C, too
             scancel(head, *([workers] if workers else []))
             raise
@@ -161,7 +161,7 @@ def _status(job_id: str) -> tuple[JobState, str, str]:
 
 def _was_seen(folder: Path) -> bool:
     """Whether a node has had the job's folder before it; Slurm itself writes the logs there."""
-    return (folder / files.SEEN).exists() or any(folder.glob("*.log"))
+    return (folder / shared_files.SEEN).exists() or any(folder.glob("*.log"))
 
 
 def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:

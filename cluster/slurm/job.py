@@ -1,15 +1,16 @@
 """What runs inside a Slurm job: starts Ray on its nodes, the driver on the first, and brings both
 to a good end.
 
-    python -m cluster.slurm.job block …     a whole allocation: a raylet a node (by srun), the
-    driver beside the first python -m cluster.slurm.job head …      elastic: a raylet without
-    trials, the driver, and the address for workers python -m cluster.slurm.job worker …    elastic:
-    one raylet that joins, leaves, and comes back python -m cluster.slurm.job node …      one node
-    of a block; started by `block`
+    python -m cluster.slurm.job ROLE …
+
+    block   a whole allocation: a raylet a node (by srun), the driver beside the first
+    node    one node of a block; started by `block`
+    head    elastic: a raylet without trials, the driver, and the address for workers
+    worker  elastic: one raylet that joins, leaves, and comes back
 
 Signals, as Slurm sends them: USR2 before the time limit and TERM on preemption make trials save
 their checkpoints and the job go back to the queue; USR1, which `sparsweep cancel` sends, does the
-same but the job does not come back. Only the standard library is needed here.
+same but the job does not come back.
 """
 
 import argparse
@@ -25,33 +26,44 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.contract import BAD_INPUT, DEADLINE, ELASTIC, JOB_LENGTH_S, NUM_NODES, PROGRAM, STOPPED
+from cluster.contract import BAD_INPUT, STOPPED
 from cluster.job_files import write_whole
 from cluster.node.raylet import Offer, Ports, Raylet, own_address, wait_until_reachable
-from cluster.slurm import nodes
-from cluster.slurm import shared_files as files
-from cluster.slurm.queue import is_live, requeue_myself, scancel, time_left_s
-from cluster.slurm.signals import Signals, Wish, say
+from cluster.slurm import nodes, shared_files
+from cluster.slurm.driver import SHORTEST_RUN_S, run_driver, srun_words
+from cluster.slurm.queue import requeue_myself, scancel
+from cluster.slurm.signals import Signals, StopRequest, log_line
 
 RAY_READY_S = 120.0
 NODES_END_S = 30.0
-RESERVE_S = 20.0
-"""Of the time before the time limit, what it takes to end Ray and to go back to the queue."""
-LOOKS_FOR_WORKERS_EVERY_S = 30.0
-SHORTEST_RUN_S = 60.0
-"""A driver that stops by itself sooner than this would only do it again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one role; the exit code is the job's."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    end = given.index("--") if "--" in given else len(given)
-    args = _parser().parse_args(given[:end])
-    args.words = given[
-        end + 1 :
-    ]  # the command line of sparsweep; argparse would take its options for ours
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     roles = {"block": drive, "head": drive, "worker": nodes.run_worker, "node": nodes.run_node}
     return roles[args.role](args)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; `words`, what follows a `--`, are those of `sparsweep`, whose options
+    argparse would take for ours."""
+    given = list(arguments)
+    end = given.index("--") if "--" in given else len(given)
+    parser = argparse.ArgumentParser(prog="cluster.slurm.job", allow_abbrev=False)
+    parser.add_argument("role", choices=["block", "head", "worker", "node"])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--probe")
+    parser.add_argument("--temp-root", required=True)
+    parser.add_argument("--stop-before-s", type=int)
+    parser.add_argument("--time-limit-s", type=int)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--container")
+    parser.add_argument("--container-mount", action="append", default=[])
+    parser.add_argument("--head-name")
+    args = parser.parse_args(given[:end])
+    args.words = given[end + 1 :]
+    return args
 
 
 def drive(args: argparse.Namespace) -> int:
@@ -60,19 +72,20 @@ def drive(args: argparse.Namespace) -> int:
     signals, started_s = Signals(), time.monotonic()
     try:
         code = _drive(args, signals)
-        if _goes_back(code, signals.wish, time.monotonic() - started_s):
+        if goes_back(code, signals.request, time.monotonic() - started_s) and requeue_myself():
+            log_line("trials are left; back to the queue")
             return code
     except BaseException:
-        _let_workers_go(args)
+        let_workers_go(args)
         raise
-    _let_workers_go(args)
-    if code == STOPPED and signals.wish and not signals.wish.comes_back:
+    let_workers_go(args)
+    if code == STOPPED and signals.request and not signals.request.comes_back:
         scancel(os.environ["SLURM_JOB_ID"])  # so that Slurm calls it cancelled, not failed
     return code
 
 
 def _drive(args: argparse.Namespace, signals: Signals) -> int:
-    _check_folder(args)
+    check_folder(args)
     offer = nodes.offer() if args.role == "block" else replace(nodes.offer(), cpus=0, gpus=0)
     ports, own = nodes.free_ports(offer), own_address(os.environ.get("SLURMD_NODENAME"))
     address = f"{own}:{ports.gcs}"
@@ -82,21 +95,21 @@ def _drive(args: argparse.Namespace, signals: Signals) -> int:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
     cluster = _Block(args) if args.role == "block" else _Head(args, address, own, ports, offer)
-    code = STOPPED
     try:
         if wait_until_reachable(
-            address, RAY_READY_S, lambda: cluster.is_running() and not signals.wish
+            address, RAY_READY_S, lambda: cluster.is_running() and not signals.request
         ):
             cluster.announce()
-            code = _run_driver(args, signals)
-        elif not signals.wish:
-            say(
-                f"Ray did not start within {RAY_READY_S:g} s on {address}; see the other logs in {args.folder}"
-            )
-            code = BAD_INPUT
+            return run_driver(args, signals)
+        if signals.request:
+            return STOPPED
+        log_line(
+            f"Ray did not start within {RAY_READY_S:g} s on {address}; see the other logs in "
+            f"{args.folder}"
+        )
+        return BAD_INPUT
     finally:
         cluster.close()
-    return code
 
 
 class _Block:
@@ -104,20 +117,14 @@ class _Block:
 
     def __init__(self, args: argparse.Namespace):
         words = [
-            args.python,
-            "-P",
-            "-m",
-            "cluster.slurm.job",
-            "node",
-            "--head-name",
-            os.environ["SLURMD_NODENAME"],
+            *(args.python, "-P", "-m", "cluster.slurm.job", "node"),
+            *("--head-name", os.environ["SLURMD_NODENAME"]),
+            *("--folder", str(args.folder), "--temp-root", args.temp_root),
         ]
-        words += ["--folder", str(args.folder), "--temp-root", args.temp_root]
         log = f"--output={str(args.folder).replace('%', '%%')}/%j.%N.log"
-        environment = os.environ | {nodes.BATCH_PID: str(os.getpid())}
         self._step = subprocess.Popen(
-            [*_srun(args, int(os.environ["SLURM_JOB_NUM_NODES"])), log, *words],
-            env=environment,
+            [*srun_words(args, int(os.environ["SLURM_JOB_NUM_NODES"])), log, *words],
+            env=os.environ | {nodes.BATCH_PID: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -145,7 +152,7 @@ class _Head:
     def __init__(
         self, args: argparse.Namespace, address: str, own: str, ports: Ports, offer: Offer
     ):
-        self._file, self._address = args.folder / files.ADDRESS, address
+        self._file, self._address = args.folder / shared_files.ADDRESS, address
         log = args.folder / f"{os.environ['SLURM_JOB_ID']}.ray.log"
         self._raylet = Raylet(address, own, ports, offer, args.temp_root, is_head=True, log=log)
 
@@ -164,139 +171,46 @@ class _Head:
         self._raylet.close()
 
 
-def _run_driver(args: argparse.Namespace, signals: Signals) -> int:
-    """The same command as on a laptop; returns its exit code."""
-    environment = dict(os.environ)
-    if args.role == "head":
-        environment[ELASTIC] = "1"
-    else:
-        environment[NUM_NODES] = os.environ["SLURM_JOB_NUM_NODES"]
-    left_s = time_left_s(os.environ["SLURM_JOB_ID"])
-    if left_s is not None:
-        environment[DEADLINE] = str(time.time() + left_s - args.stop_before_s)
-        environment[JOB_LENGTH_S] = str(args.time_limit_s - args.stop_before_s - SHORTEST_RUN_S)
-    words = [args.python, "-P", "-m", PROGRAM, *args.words]
-    if args.container and args.role == "block":
-        words = [*_srun(args, 1), f"--nodelist={os.environ['SLURMD_NODENAME']}", *words]
-    # A session of its own: only what we pass on reaches it.
-    driver = subprocess.Popen(
-        words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    signals.watch(driver)
-    code = _wait_for_driver(args, driver, signals)
-    # A signal that comes in its very last moment, or its first, ends it without a word; its results
-    # are as they were.
-    return STOPPED if code in (-signal.SIGUSR2, -signal.SIGTERM) else code
+def goes_back(code: int, request: StopRequest | None, ran_s: float) -> bool:
+    """Whether a job goes back to the queue: while trials are left, unless it was cancelled.
+
+    Args:
+        code: of the driver.
+        request: to stop, if there was one.
+        ran_s: how long the job ran, in seconds.
+    """
+    if code != STOPPED:
+        return False
+    return request.comes_back if request else ran_s >= SHORTEST_RUN_S
 
 
-def _wait_for_driver(
-    args: argparse.Namespace, driver: "subprocess.Popen[bytes]", signals: Signals
-) -> int:
-    """Its exit code. One that has not stopped when the time limit is at hand is killed, so that the
-    job can go back."""
-    looked_s = time.monotonic()
-    while (code := driver.poll()) is None:
-        time.sleep(0.2)
-        if (
-            signals.wish
-            and signals.wish.comes_back
-            and signals.waited_s() > args.stop_before_s - RESERVE_S
-        ):
-            say("the driver does not stop; its trials go on from their last checkpoints")
-            driver.kill()
-            driver.wait()
-            return STOPPED
-        if args.role == "head" and time.monotonic() - looked_s > LOOKS_FOR_WORKERS_EVERY_S:
-            looked_s = time.monotonic()
-            workers = _read(args.folder / files.WORKERS)
-            if workers and not signals.wish and not is_live(workers):
-                say(
-                    "no worker is left, and none will come; look at the workers' logs, and submit again"
-                )
-                signals.stop(Wish("no worker is left", comes_back=False))
-    return code
-
-
-def _goes_back(code: int, wish: Wish | None, ran_s: float) -> bool:
-    """Back to the queue while trials are left, unless it was cancelled."""
-    if (
-        code == STOPPED
-        and (wish.comes_back if wish else ran_s >= SHORTEST_RUN_S)
-        and requeue_myself()
-    ):
-        say("trials are left; back to the queue")
-        return True
-    return False
-
-
-def _let_workers_go(args: argparse.Namespace) -> None:
-    """However a head ends: workers that nobody needs must not hold GPUs, nor ask for them again."""
+def let_workers_go(args: argparse.Namespace) -> None:
+    """End the workers of a head that ends, however it does: those that nobody needs must not hold
+    GPUs, nor ask for them again."""
     if args.role != "head":
         return
-    with contextlib.suppress(
-        OSError
-    ):  # where the folder is not to be seen, workers do not see it either
-        (args.folder / files.OVER).touch()
-    if workers := _read(args.folder / files.WORKERS):
+    # Where the folder is not to be seen, workers do not see it either.
+    with contextlib.suppress(OSError):
+        (args.folder / shared_files.OVER).touch()
+    if workers := shared_files.read(args.folder / shared_files.WORKERS):
         scancel(workers)
 
 
-def _read(file: Path) -> str:
-    """What `submit` wrote there; nothing where it could not, or has not yet."""
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""
-
-
-def _check_folder(args: argparse.Namespace) -> None:
+def check_folder(args: argparse.Namespace) -> None:
     """Read back what `submit` wrote, and answer: the results folder must be one that all machines
-    share."""
+    share. Exits where it is not."""
     try:
-        found = (args.folder / files.PROBE).read_text()
+        content = (args.folder / shared_files.PROBE).read_text()
     except OSError as error:
-        found = error.strerror
+        content = str(error.strerror)
     node = os.environ.get("SLURMD_NODENAME", "this node")
-    if found != args.probe:
-        say(
-            f"results: {args.folder} on {node} is not the folder of the submission ({found}); all nodes must see it"
+    if content != args.probe:
+        log_line(
+            f"results: {args.folder} on {node} is not the folder of the submission ({content}); "
+            "all nodes must see it"
         )
         sys.exit(BAD_INPUT)
-    (args.folder / files.SEEN).write_text(node)
-
-
-def _srun(args: argparse.Namespace, num_nodes: int) -> list[str]:
-    """srun for one task a node, in the profile's container if it names one."""
-    options = [
-        f"--nodes={num_nodes}",
-        f"--ntasks={num_nodes}",
-        "--ntasks-per-node=1",
-        "--overlap",
-        "--no-kill",
-    ]
-    options += [
-        "--kill-on-bad-exit=0",
-        f"--cpus-per-task={os.environ.get('SLURM_CPUS_PER_TASK', '1')}",
-    ]
-    if args.container:
-        mounts = [f"{args.folder}:{args.folder}", *args.container_mount]
-        options += [f"--container-image={args.container}", f"--container-mounts={','.join(mounts)}"]
-    return ["srun", *options]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cluster.slurm.job", allow_abbrev=False)
-    parser.add_argument("role", choices=["block", "head", "worker", "node"])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--probe")
-    parser.add_argument("--temp-root", required=True)
-    parser.add_argument("--stop-before-s", type=int)
-    parser.add_argument("--time-limit-s", type=int)
-    parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--container")
-    parser.add_argument("--container-mount", action="append", default=[])
-    parser.add_argument("--head-name")
-    return parser
+    (args.folder / shared_files.SEEN).write_text(node)
 
 
 if __name__ == "__main__":

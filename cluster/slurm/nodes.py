@@ -18,9 +18,9 @@ from cluster.node.raylet import (
     usable_offer,
     wait_until_reachable,
 )
-from cluster.slurm import shared_files as files
+from cluster.slurm import shared_files
 from cluster.slurm.queue import is_live, requeue_myself
-from cluster.slurm.signals import NodeSignals, Signals, Wish, say
+from cluster.slurm.signals import NodeSignals, Signals, StopRequest, log_line
 
 BATCH_PID = "SPARSWEEP_BATCH_PID"
 """Environment variable of a block's nodes: the process of the batch script, on the first node."""
@@ -49,9 +49,7 @@ def offer() -> Offer:
     memory_mib = os.environ.get("SLURM_MEM_PER_NODE")
     return usable_offer(
         cpus=int(cpus) if cpus else None,
-        memory_bytes=int(memory_mib) * 2**20
-        if memory_mib and int(memory_mib)
-        else None,  # 0: the whole node
+        memory_bytes=int(memory_mib or 0) * 2**20 or None,  # 0: the whole node
     )
 
 
@@ -69,7 +67,7 @@ def run_node(args: argparse.Namespace) -> int:
     if is_head:
         ports = Ports(int(address.rpartition(":")[2]), ports.number)
     elif not wait_until_reachable(address, HEAD_PATIENCE_S):
-        say(f"{name}: no head at {address} within {HEAD_PATIENCE_S:g} s")
+        log_line(f"{name}: no head at {address} within {HEAD_PATIENCE_S:g} s")
         return 1
 
     def start() -> Raylet:
@@ -82,20 +80,23 @@ def run_node(args: argparse.Namespace) -> int:
             if not raylet.is_running():
                 if restarts_left == 0 or signals.must_save or not is_reachable(address):
                     break
-                say(f"{name}: its raylet ended, and is started anew")
+                log_line(f"{name}: its raylet ended, and is started anew")
                 restarts_left -= 1
                 raylet.close()
                 raylet = start()
             if signals.must_save and not raylet.drain_file.exists():
                 raylet.drain_file.touch()
-                if is_head:  # Slurm tells the steps of a preemption, and the batch script only where it is so set
+                # Slurm tells the steps of a preemption, and the batch script only where it is so
+                # set.
+                if is_head:
                     os.kill(int(os.environ[BATCH_PID]), signal.SIGTERM)
             if not is_head and not signals.must_save:
                 if is_reachable(address):
                     head_seen_s = time.monotonic()
                 elif time.monotonic() - head_seen_s > HEAD_LOST_S:
-                    say(f"{name}: the head at {address} is gone")
-                    requeue_myself()  # with --no-kill Slurm keeps a job whose first node died, though nothing runs it
+                    log_line(f"{name}: the head at {address} is gone")
+                    # With --no-kill Slurm keeps a job whose first node died, though nothing runs it.
+                    requeue_myself()
                     break
             time.sleep(LOOKS_EVERY_S)
     finally:
@@ -107,22 +108,22 @@ def run_worker(args: argparse.Namespace) -> int:
     """One raylet that joins the sweep's head; leaves when told, and when the sweep needs it no
     longer."""
     signals = Signals()
-    while not signals.wish:
-        head = _find_head(args.folder, signals)
+    while not signals.request:
+        head = find_head(args.folder, signals)
         if head is None:
             break
         if _serve(head, args, signals):
-            say("no trial waits for this worker")
+            log_line("no trial waits for this worker")
             return DONE
-    if (args.folder / files.OVER).exists():
-        say("the sweep is over")
+    if (args.folder / shared_files.OVER).exists():
+        log_line("the sweep is over")
         return DONE
-    if signals.wish:
-        return _come_back(signals.wish)
+    if signals.request:
+        return _come_back(signals.request)
     if not _is_head_live(args.folder):
-        say("the head's job is over, and so is this one")
+        log_line("the head's job is over, and so is this one")
         return DONE
-    say(f"no head within {HEAD_PATIENCE_S:g} s; asks again in {RETRY_AFTER_S} s")
+    log_line(f"no head within {HEAD_PATIENCE_S:g} s; asks again in {RETRY_AFTER_S} s")
     return STOPPED if requeue_myself(delay_s=RETRY_AFTER_S) else DONE
 
 
@@ -131,53 +132,42 @@ def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> 
     a head again."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head["token"]}
     offered, name = offer(), os.environ.get("SLURMD_NODENAME")
-    say(f"joins {head['address']} with {offered.cpus} CPUs and {offered.gpus} GPUs")
-    raylet = Raylet(
-        head["address"],
-        own_address(name),
-        free_ports(offered),
-        offered,
-        args.temp_root,
-        is_head=False,
-    )
+    log_line(f"joins {head['address']} with {offered.cpus} CPUs and {offered.gpus} GPUs")
+    own, ports = own_address(name), free_ports(offered)
+    raylet = Raylet(head["address"], own, ports, offered, args.temp_root, is_head=False)
     try:
-        while raylet.is_running() and not signals.wish:
+        while raylet.is_running() and not signals.request:
             time.sleep(0.2)
-        if signals.wish:
+        if signals.request:
             raylet.leave(within_s=max(10.0, args.stop_before_s - LEAVING_RESERVE_S))
             return False
     finally:
         raylet.close()
-    return is_reachable(
-        head["address"]
-    )  # the raylet ended and the head is there: so the head sent it away
+    # The raylet ended and the head is there: so the head sent it away.
+    return is_reachable(head["address"])
 
 
-def _come_back(wish: Wish) -> int:
-    if wish.comes_back and requeue_myself():
-        say("back to the queue")
+def _come_back(request: StopRequest) -> int:
+    if request.comes_back and requeue_myself():
+        log_line("back to the queue")
         return STOPPED
     return DONE
 
 
 def _is_head_live(folder: Path) -> bool:
-    try:
-        return is_live((folder / files.HEAD).read_text().strip())
-    except OSError:  # no folder, no sweep
-        return False
+    head = shared_files.read(folder / shared_files.HEAD)
+    return bool(head) and is_live(head)  # without a folder there is no sweep
 
 
-def _find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
+def find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
     """Where the head is, as soon as it answers; None when it does not in time, or its job or the
     sweep is over."""
     started_s = asked_s = time.monotonic()
-    while (
-        time.monotonic() - started_s < HEAD_PATIENCE_S
-        and not signals.wish
-        and not (folder / files.OVER).exists()
-    ):
+    while time.monotonic() - started_s < HEAD_PATIENCE_S:
+        if signals.request or (folder / shared_files.OVER).exists():
+            return None
         try:
-            head: dict[str, str] = json.loads((folder / files.ADDRESS).read_text())
+            head: dict[str, str] = json.loads((folder / shared_files.ADDRESS).read_text())
         except FileNotFoundError:
             head = {}
         if head and is_reachable(head["address"]):

@@ -1,5 +1,6 @@
-"""Names of the files that `submit` and the parts of a Slurm job leave for one another in the job's
-folder."""
+"""The files that `submit` and the parts of a Slurm job leave for one another in the job's folder."""
+
+from pathlib import Path
 
 PROBE = "probe"
 """Written at submission, read back by the first node."""
@@ -13,3 +14,11 @@ WORKERS = "workers"
 """Elastic: number of the workers' job."""
 OVER = "over"
 """Elastic: the sweep needs no worker any more."""
+
+
+def read(file: Path) -> str:
+    """What somebody wrote there; nothing where they could not, or have not yet."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

@@ -8,54 +8,53 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a signal asked for, and whether the job comes back to the queue afterwards."""
+class StopRequest:
+    """Why a job is to stop, and whether it comes back to the queue afterwards."""
 
     reason: str
     comes_back: bool
 
 
-WISHES = {
-    signal.SIGUSR2: Wish("the time limit is near", comes_back=True),
-    signal.SIGTERM: Wish("the job is preempted or cancelled", comes_back=True),
-    signal.SIGUSR1: Wish("sparsweep cancel", comes_back=False),
+STOP_REQUESTS = {
+    signal.SIGUSR2: StopRequest("the time limit is near", comes_back=True),
+    signal.SIGTERM: StopRequest("the job is preempted or cancelled", comes_back=True),
+    signal.SIGUSR1: StopRequest("sparsweep cancel", comes_back=False),
 }
 
 
 class Signals:
-    """Remembers what was wished, and passes it to the driver as the signal that stops it
+    """Remembers the request to stop, and passes it to the driver as the signal that stops it
     cleanly."""
 
     def __init__(self) -> None:
-        self.wish: Wish | None = None
-        self._wished_s = 0.0
+        self.request: StopRequest | None = None
+        self._requested_s = 0.0
         self._driver: subprocess.Popen[bytes] | None = None
-        for number in WISHES:
+        for number in STOP_REQUESTS:
             signal.signal(number, self._receive)
 
     def watch(self, driver: "subprocess.Popen[bytes]") -> None:
-        """From now on stop this process, and at once if something was wished before."""
+        """From now on stop this process, and at once if there was a request before."""
         self._driver = driver
-        if self.wish:
+        if self.request:
             self._stop_driver()
 
-    def stop(self, wish: Wish) -> None:
-        """As if somebody had sent a signal."""
-        if self.wish is None:
-            say(f"{wish.reason}; trials save their checkpoints")
-            self._wished_s = time.monotonic()
-        if (
-            self.wish is None or not wish.comes_back
-        ):  # a cancelled job does not come back, whatever else it was told
-            self.wish = wish
+    def stop(self, request: StopRequest) -> None:
+        """Do as if somebody had sent a signal."""
+        if self.request is None:
+            log_line(f"{request.reason}; trials save their checkpoints")
+            self._requested_s = time.monotonic()
+        # A cancelled job does not come back, whatever else it was told.
+        if self.request is None or not request.comes_back:
+            self.request = request
         self._stop_driver()
 
     def waited_s(self) -> float:
-        """Seconds since the first wish."""
-        return time.monotonic() - self._wished_s if self.wish else 0.0
+        """Seconds since the first request; 0 where there is none."""
+        return time.monotonic() - self._requested_s if self.request else 0.0
 
     def _receive(self, number: int, frame: object) -> None:
-        self.stop(WISHES[signal.Signals(number)])
+        self.stop(STOP_REQUESTS[signal.Signals(number)])
 
     def _stop_driver(self) -> None:
         if self._driver and self._driver.poll() is None:
@@ -63,8 +62,8 @@ class Signals:
 
 
 class NodeSignals:
-    """For one node of a block: TERM means that Slurm takes the job back, USR1 that the job is
-    over."""
+    """What a node of a block is told: by TERM that Slurm takes the job back, by USR1 that the job
+    is over."""
 
     def __init__(self) -> None:
         self.is_over = self.must_save = False
@@ -77,6 +76,6 @@ class NodeSignals:
         self.must_save |= number == signal.SIGTERM
 
 
-def say(text: str) -> None:
-    """A line in the job's log."""
+def log_line(text: str) -> None:
+    """Write a line into the job's log."""
     print(f"[job {os.environ.get('SLURM_JOB_ID', '?')}] {text}", flush=True)
