@@ -50,22 +50,6 @@ RECORD = (
 )
 
 
-@pytest.fixture
-def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Makes a command of Slurm that prints a text (to stderr if it fails), and keeps what it was
-    asked."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-
-    def make(command: str, text: str, code: int = 0) -> Path:
-        asked = tmp_path / f"{command}.asked"
-        script = f'#!/bin/bash\necho "$@" >>{asked}\necho {shlex.quote(text)} >&{2 if code else 1}\nexit {code}\n'
-        (tmp_path / command).write_text(script)
-        (tmp_path / command).chmod(0o755)
-        return asked
-
-    return make
-
-
 def record(**fields: str) -> str:
     given = {
         "id": "12",
