@@ -12,7 +12,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("sparsweep", "torch", "transformers", "tokenizers", "ray", "numpy")
+PACKAGES: tuple[str, ...] = ("sparsweep", "torch", "transformers", "tokenizers", "ray", "numpy")
+"""Those whose versions are stored with each result."""
 
 
 @cache
@@ -50,8 +51,8 @@ def git_state(source: Path) -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What a git command prints; None when it fails, is missing, or takes over 10 s (a slow shared
-    disk)."""
+    """What a git command prints; None when it fails, is missing, or takes over 10 s, as on a slow
+    shared disk."""
     # GIT_DIR and the like, which a git hook sets, would speak of another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

@@ -78,7 +78,6 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
 
 # Imports that break a rule above, each with what removes it. None is meant to stay.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("orchestrator.running.events", "orchestrator.running.driver"): "outcomes in a file apart",
     ("workers.data.align", "workers.model.encoder"): "the tokenizer is handed in",
 }
 

@@ -5,6 +5,7 @@ It only looks; nothing is started, downloaded or written. Every check is a funct
 findings and does not fail, so that a half-installed environment gets a full report.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -20,12 +21,16 @@ from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
+from cluster.contract import DONE, SOME_FAILED
 from cluster.node.machine import usable_cpus, usable_memory_bytes
+from orchestrator.cli.shared import open_console
+from orchestrator.provenance import PACKAGES as COMPUTING
 from workers.data.fingerprints import cache_folder
 
 GIB = 2**30
 
-PACKAGES = ("ray", "torch", "transformers", "datasets", "seqeval", "pyarrow")
+PACKAGES = (*(name for name in COMPUTING if name != "sparsweep"), "datasets", "seqeval", "pyarrow")
+"""Those that are looked at: the ones that results name, and the ones that read and write."""
 
 # Fine-tuning mBERT in float32 peaked at 4.2 GiB; a checkpoint of it takes 2.1 GB on disk, beside
 # the one that it replaces.
@@ -37,13 +42,20 @@ _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFF
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what it is, what was found, whether a sweep can run with it,
-    else what to do."""
+    """Something that was looked at, what was found, and whether a sweep can run with it; else what
+    to do."""
 
     name: str
     value: str
     is_ok: bool = True
     remedy: str = ""
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Show the findings; the exit code says whether all is well."""
+    findings = examine()
+    open_console().print(render(findings))
+    return DONE if all(finding.is_ok for finding in findings) else SOME_FAILED
 
 
 def examine() -> list[Finding]:
@@ -118,18 +130,10 @@ def examine_devices() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a shared library is missing
-        return [
-            Finding(
-                "devices",
-                f"torch cannot be imported: {error}",
-                False,
-                "install torch anew, see above",
-            )
-        ]
+        value = f"torch cannot be imported: {error}"
+        return [Finding("devices", value, False, "install torch anew, see above")]
     if torch.cuda.is_available():
-        gpus = [
-            torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())
-        ]
+        gpus = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         return [
             Finding(f"gpu {index}", f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB")
             for index, gpu in enumerate(gpus)
@@ -137,14 +141,12 @@ def examine_devices() -> list[Finding]:
     if shutil.which("nvidia-smi") is None:
         return [Finding("gpus", "none: trials run on CPU workers")]
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    return [
-        Finding(
-            "gpus",
-            f"none for torch {torch.__version__} ({build}), though this machine has nvidia-smi",
-            False,
-            "install a torch built for the driver's CUDA, see pytorch.org; without it trials run on CPU workers",
-        )
-    ]
+    value = f"none for torch {torch.__version__} ({build}), though this machine has nvidia-smi"
+    remedy = (
+        "install a torch built for the driver's CUDA, see pytorch.org; without it trials run on "
+        "CPU workers"
+    )
+    return [Finding("gpus", value, False, remedy)]
 
 
 def examine_kernels() -> Finding:
@@ -157,12 +159,8 @@ def examine_kernels() -> Finding:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return Finding("kernels", make_kernels(AUTO, device).name)
     except (ImportError, OSError, ValueError) as error:
-        return Finding(
-            "kernels",
-            str(error),
-            False,
-            "install what is missing, or set pruning.kernels=reference",
-        )
+        remedy = "install what is missing, or set pruning.kernels=reference"
+        return Finding("kernels", str(error), False, remedy)
 
 
 def examine_machine() -> list[Finding]:
@@ -175,7 +173,10 @@ def examine_machine() -> list[Finding]:
     memory = f"{memory_gib:.1f} GiB"
     if memory_gib >= NEEDED_MEMORY_GIB:
         return [Finding("cpu cores", f"{cores}{of_all}"), Finding("memory", memory)]
-    remedy = f"training mBERT takes {NEEDED_MEMORY_GIB} GiB; give the job more memory, or use a smaller model"
+    remedy = (
+        f"training mBERT takes {NEEDED_MEMORY_GIB} GiB; give the job more memory, or use a smaller "
+        "model"
+    )
     return [Finding("cpu cores", f"{cores}{of_all}"), Finding("memory", memory, False, remedy)]
 
 
@@ -185,19 +186,11 @@ def examine_disk(name: str, folder: Path) -> Finding:
     free_gib = shutil.disk_usage(existing).free / GIB
     value = f"{free_gib:.1f} GiB free at {folder}"
     if not os.access(existing, os.W_OK):
-        return Finding(
-            name,
-            f"{folder} cannot be written",
-            False,
-            "choose another folder, or ask for rights to this one",
-        )
+        remedy = "choose another folder, or ask for rights to this one"
+        return Finding(name, f"{folder} cannot be written", False, remedy)
     if free_gib < NEEDED_DISK_GIB:
-        return Finding(
-            name,
-            value,
-            False,
-            f"free at least {NEEDED_DISK_GIB} GiB; a checkpoint of mBERT takes 2",
-        )
+        remedy = f"free at least {NEEDED_DISK_GIB} GiB; a checkpoint of mBERT takes 2"
+        return Finding(name, value, False, remedy)
     return Finding(name, value)
 
 
@@ -210,22 +203,20 @@ def examine_ray(address: str | None) -> Finding:
     if not address or address == "local":
         return Finding("ray", "a private local Ray would be started")
     if address == "auto":
-        return Finding(
-            "ray", "RAY_ADDRESS=auto: the cluster that runs on this machine would be used"
-        )
+        value = "RAY_ADDRESS=auto: the cluster that runs on this machine would be used"
+        return Finding("ray", value)
     value = f"the cluster at RAY_ADDRESS={address} would be used"
     matched = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
     if matched is None:
-        return Finding(
-            "ray",
-            f"RAY_ADDRESS={address} is no address",
-            False,
-            "give host:port, or unset RAY_ADDRESS",
-        )
+        value = f"RAY_ADDRESS={address} is no address"
+        return Finding("ray", value, False, "give host:port, or unset RAY_ADDRESS")
     try:
         socket.create_connection((matched[1].strip("[]"), int(matched[2])), timeout=3).close()
     except (OSError, OverflowError) as error:  # OverflowError: the port is above 65535
-        remedy = "start that cluster or correct the address; with RAY_ADDRESS unset a private Ray is started"
+        remedy = (
+            "start that cluster or correct the address; with RAY_ADDRESS unset a private Ray is "
+            "started"
+        )
         return Finding("ray", f"{value}, but does not answer: {error}", False, remedy)
     return Finding("ray", value)
 
@@ -233,31 +224,25 @@ def examine_ray(address: str | None) -> Finding:
 def examine_git() -> Finding:
     """With git, results name the commit that made them."""
     git = shutil.which("git")
+    consequence = "results will not name the commit that made them"
     if git is None:
-        return Finding("git", "not found: results will not name the commit that made them")
+        return Finding("git", f"not found: {consequence}")
     try:
         answer = subprocess.run(
             [git, "--version"], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(
-            "git", f"does not work ({error}): results will not name the commit that made them"
-        )
+        return Finding("git", f"does not work ({error}): {consequence}")
     return Finding("git", answer.stdout.strip().removeprefix("git version "))
 
 
 def examine_hub() -> Finding:
     """Where the Hugging Face hub's files are kept, and whether it may be asked."""
-    home = (
-        os.environ.get("HF_HOME")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    )
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    offline = [
-        f"{name}={value}"
-        for name in _OFFLINE_VARIABLES
-        if _is_set(value := os.environ.get(name, ""))
-    ]
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("HF_HOME") or user_cache / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    values = {name: os.environ.get(name, "") for name in _OFFLINE_VARIABLES}
+    offline = [f"{name}={value}" for name, value in values.items() if _is_set(value)]
     access = f"offline ({', '.join(offline)})" if offline else "online"
     content = "" if cache.is_dir() else ", which does not exist yet"
     if offline and not cache.is_dir():

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
-from workers.trial import MULTILINGUAL, describe_place
+from workers.trial import describe_place
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from orchestrator.planning.plan import PlannedTrial
     from orchestrator.results.store import ResultStore
@@ -52,57 +50,14 @@ def open_store(location: str, must_exist: bool = True) -> "ResultStore":
 
 def count(planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> dict[str, int]:
     """Trials by status."""
-    found = Counter(statuses.get(trial.trial_id, "new") for trial in planned)
-    return {state: found[state] for state in ("completed", "failed", "new")}
+    numbers = Counter(statuses.get(trial.trial_id, "new") for trial in planned)
+    return {status: numbers[status] for status in ("completed", "failed", "new")}
 
 
 def counts_line(sweep: "SweepSpec", store: "ResultStore", counts: Mapping[str, int]) -> str:
     """The state of a sweep in one line."""
     shown = ", ".join(f"{number} {state}" for state, number in counts.items())
     return f"{sweep.name}: {sum(counts.values())} trials, {shown}; results in {store.location}"
-
-
-def plan_table(
-    sweep: "SweepSpec", planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]
-) -> "Table":
-    """Languages down, sparsities across, in each cell the trials that are done of all seeds."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from orchestrator.analysis.comparable import embeddings_name
-
-    cells: dict[tuple[str, str], dict[float, list[str]]] = {}
-    for trial in planned:
-        spec, state = trial.spec, statuses.get(trial.trial_id, "new")
-        row = cells.setdefault(
-            (spec.language, embeddings_name(spec.target_sparsity, spec.embedding_sparsity)), {}
-        )
-        row.setdefault(spec.target_sparsity, []).append(state)
-    has_embeddings = any(embeddings != "dense" for _, embeddings in cells)
-    caption = f"completed trials of {len(sweep.seeds)} seeds, by sparsity"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
-    table.add_column("language", no_wrap=True)
-    if has_embeddings:
-        table.add_column("embeddings", no_wrap=True)
-    for sparsity in sweep.sparsities:
-        table.add_column(f"{sparsity:g}", justify="right")
-    order: list[str] = [MULTILINGUAL] if sweep.regime == MULTILINGUAL else sweep.languages
-    last = None
-    for language, embeddings in sorted(cells, key=lambda place: (order.index(place[0]), place[1])):
-        row = cells[language, embeddings]
-        names = [language if language != last else "", *([embeddings] if has_embeddings else [])]
-        table.add_row(*names, *(_cell(row.get(sparsity, [])) for sparsity in sweep.sparsities))
-        last = language
-    return table
-
-
-def _cell(states: list[str]) -> "Text":
-    from rich.text import Text
-
-    if not states:
-        return Text("")
-    failed = f" {states.count('failed')} failed" if "failed" in states else ""
-    return Text.assemble(f"{states.count('completed')}/{len(states)}", (failed, "red"))
 
 
 def find_failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[dict[str, Any]]:
@@ -116,12 +71,11 @@ def find_failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> li
 
 
 def print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
-    """A line each."""
+    """Print a line for each trial that failed."""
+    columns = ("language", "target_sparsity", "embedding_sparsity", "seed")
     for row in failures:
-        place = (
-            row[name] for name in ("language", "target_sparsity", "embedding_sparsity", "seed")
-        )
-        text = f"failed: {describe_place(*place)}: {row['error_kind']}: {row['error_message']}"
+        place = describe_place(*(row[name] for name in columns))
+        text = f"failed: {place}: {row['error_kind']}: {row['error_message']}"
         console.print(text, soft_wrap=True)
 
 

@@ -69,17 +69,13 @@ class Gpu:
 
     def s_per_sentence(self, model_name: str, precision: str, batch_size: int) -> float:
         """Seconds to train on one sentence."""
-        size, peak = (
-            encoder(model_name),
-            self.bfloat16_flops if precision == "bfloat16" else self.float32_flops,
-        )
-        arithmetic_s = (
-            FLOPS_PER_WEIGHT * size.num_weights * SUBWORDS_PER_SENTENCE / (UTILISATION * peak)
-        )
+        size = encoder(model_name)
+        peak = self.bfloat16_flops if precision == "bfloat16" else self.float32_flops
+        flops = FLOPS_PER_WEIGHT * size.num_weights * SUBWORDS_PER_SENTENCE
+        arithmetic_s = flops / (UTILISATION * peak)
         launching_s = size.num_layers * LAUNCHES_PER_LAYER * LAUNCH_S / batch_size
-        return max(
-            arithmetic_s, launching_s
-        )  # the GPU computes while the next kernel is being started
+        # The GPU computes while the next kernel is being started.
+        return max(arithmetic_s, launching_s)
 
 
 GPUS = (

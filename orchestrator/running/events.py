@@ -1,42 +1,67 @@
-"""What Ray Tune tells of trials, passed on to the sweep: progress, outcomes, workers that died and
-nodes that left."""
+"""Ray Tune's events, told to the sweep in its own words: progress, and how attempts ended.
+
+Tune knows trials by ids of its own, a new one each time a trial is handed out, and tells of a dead
+worker, a lost node and a fault of ours in the same way. What that means for the trial is decided by
+`orchestrator.running.outcomes`.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 from ray import cloudpickle, tune
 
-from orchestrator.running.nodes import ClusterWatch, is_node_loss
+from orchestrator.running.messages import (
+    Assignment,
+    Completed,
+    Failed,
+    Report,
+    Stopped,
+    TooLate,
+)
+from orchestrator.running.nodes import is_node_loss
+from orchestrator.running.outcomes import Attempt, Outcomes
+from orchestrator.running.progress import SweepProgress
 from orchestrator.running.searcher import OrderedSearcher
-from workers.result import Progress
-from workers.trial import ErrorKind
-
-if TYPE_CHECKING:
-    from orchestrator.running.driver import Sweep
+from orchestrator.running.stopping import StopSwitch
 
 PATIENCE_S = 60.0
 
 
-class SweepCallback(tune.Callback):
-    """Tells the sweep's progress what happens, and hands failures to the sweep.
+class NodeWatch(Protocol):
+    """What events need of `orchestrator.running.nodes.ClusterWatch`."""
 
-    Trials are known here by Tune's ids, a new one each time a trial is handed out.
+    def leaves(self, node_id: str) -> None:
+        """A worker found out that its node is about to leave."""
+
+    def is_lost(self, node_id: str) -> bool:
+        """Whether a node is gone or about to go."""
+
+
+class SweepCallback(tune.Callback):
+    """Keeps the attempts that run now, shows their progress, and hands their endings on.
 
     Args:
-        sweep: the sweep.
-        searcher: takes trials that come back.
+        outcomes: decides what becomes of attempts that end.
+        progress: shows what happens.
+        searcher: knows which trials are left.
+        switch: tells why the sweep stops, if it does.
 
     `watch` is set once there is one.
     """
 
-    def __init__(self, sweep: "Sweep", searcher: OrderedSearcher):
-        self.sweep, self.searcher = sweep, searcher
-        self.watch: ClusterWatch | None = None
-        self.started_at: dict[str, datetime] = {}
-        self.nodes: dict[str, tuple[str, str]] = {}
-        self.leaving: set[str] = set()
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        progress: SweepProgress,
+        searcher: OrderedSearcher,
+        switch: StopSwitch,
+    ):
+        self.outcomes, self.progress = outcomes, progress
+        self.searcher, self.switch = searcher, switch
+        self.watch: NodeWatch | None = None
+        self.attempts: dict[str, Attempt] = {}  # by Tune's id of the trial
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts to restore them one day; a sweep is not restored but planned
@@ -46,66 +71,64 @@ class SweepCallback(tune.Callback):
     def busy_nodes(self) -> set[str] | None:
         """Ids of the nodes on which trials run; None while a trial is left, waits for a worker or
         is just arriving."""
-        if self.searcher.num_left or not self.searcher.num_handed_out == len(
-            self.started_at
-        ) == len(self.nodes):
+        nodes = [attempt.node_id for attempt in list(self.attempts.values())]
+        if self.searcher.num_left or self.searcher.num_handed_out != len(nodes) or None in nodes:
             return None
-        return {node_id for node_id, _ in list(self.nodes.values())}
+        return {node_id for node_id in nodes if node_id is not None}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A worker has it."""
-        self.started_at[trial.trial_id] = datetime.now(UTC)
-        self.sweep.progress.started(trial.config["trial_id"])
+        """A worker was given the trial."""
+        attempt = self._attempt(trial)
+        self.attempts[trial.trial_id] = attempt
+        self.progress.started(attempt.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
     ) -> None:
-        """It told where it is; its last report comes as `on_trial_complete`."""
-        if "node_id" in result:
-            self.nodes[trial.trial_id] = (result["node_id"], result["hostname"])
-        if "progress" in result:
-            progress = Progress(**result["progress"])
-            self.sweep.progress.updated(trial.config["trial_id"], progress, result["hostname"])
-        if result.get("is_leaving"):
-            self.leaving.add(trial.trial_id)
+        """The worker reported, for example how far the trial is; its last report comes as
+        `on_trial_complete`.
+
+        Raises:
+            SweepError: the worker runs another version of sparsweep, which ends the sweep.
+        """
+        report, attempt = Report.from_result(result), self._attempt(trial)
+        attempt.node_id, attempt.host = report.node_id, report.host
+        if report.progress is not None:
+            self.progress.updated(attempt.trial_id, report.progress, report.host)
+        if report.is_leaving:
+            attempt.is_leaving = True
             if self.watch:
-                self.watch.leaves(result["node_id"])
+                self.watch.leaves(report.node_id)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """It came to an end that the worker could report, or was stopped."""
-        result, trial_id = trial.last_result, trial.config["trial_id"]
-        if result["outcome"] == "failed":
-            self._failed(trial, result["kind"], result["message"], result["traceback"])
-        elif result["outcome"] == "stopped":
-            self._failed(trial, "stopped", f"stopped by {self.sweep.stop_reason}", None)
-        elif result["outcome"] == "too_late":
-            self.sweep.progress.put_back(trial_id)
-            self.searcher.retry(trial.config)
-        elif self.sweep.store.is_completed(trial_id):
-            self.sweep.handle_completed(trial_id, result["f1"], result["seconds"])
-        else:
-            where = f"the worker on {result['hostname']} wrote its results where the driver does not see them"
-            self._failed(
-                trial, "bad_data", f"{where}; give a results location that all machines share", None
-            )
+        """The attempt came to an end that the worker could report.
+
+        Raises:
+            SweepError: the worker runs another version of sparsweep, which ends the sweep.
+        """
+        report, attempt = Report.from_result(trial.last_result), self._attempt(trial)
+        attempt.host = report.host
+        match report.ending:
+            case Completed():
+                self.outcomes.completed(attempt, report.ending)
+            case Failed():
+                self.outcomes.failed(attempt, report.ending)
+            case Stopped():
+                self.outcomes.stopped(attempt, self.switch.reason)
+            case TooLate():
+                self.outcomes.too_late(attempt)
         self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Its worker left or died, or could not even start the trial."""
-        node_id, host = self.nodes.get(trial.trial_id, (None, None))
+        """The worker left or died, or could not even start the trial."""
+        attempt = self._attempt(trial)
         error, details = _read_error(trial)
-        if trial.trial_id in self.leaving:
-            message = f"its node {host} leaves"
-            self.sweep.handle_departure(
-                self.searcher, trial.config, self._started_at(trial), message
-            )
-        elif self._is_node_loss(error, node_id):
-            message = f"the node {host} was lost" if host else "the node of its worker was lost"
-            self.sweep.handle_node_loss(
-                self.searcher, trial.config, self._started_at(trial), message, details
-            )
+        if attempt.is_leaving:
+            self.outcomes.departed(attempt)
+        elif self._is_node_loss(error, attempt.node_id):
+            self.outcomes.node_lost(attempt, details)
         else:
-            self._failed(trial, *_describe_error(error, details), details)
+            self.outcomes.failed(attempt, describe_error(error, details))
         self._forget(trial)
 
     def _is_node_loss(self, error: Exception | None, node_id: str | None) -> bool:
@@ -119,18 +142,14 @@ class SweepCallback(tune.Callback):
             and self.watch.is_lost(node_id)
         )
 
-    def _failed(self, trial: Any, kind: ErrorKind, message: str, details: str | None) -> None:
-        self.sweep.handle_failure(
-            self.searcher, trial.config, self._started_at(trial), kind, message, details
-        )
-
-    def _started_at(self, trial: Any) -> datetime:
-        return self.started_at.get(trial.trial_id, datetime.now(UTC))
+    def _attempt(self, trial: Any) -> Attempt:
+        """The attempt that Tune speaks of; one that no worker was given begins and ends now."""
+        known = self.attempts.get(trial.trial_id)
+        return known or Attempt(Assignment.from_config(trial.config), datetime.now(UTC))
 
     def _forget(self, trial: Any) -> None:
-        self.started_at.pop(trial.trial_id, None)
-        self.nodes.pop(trial.trial_id, None)
-        self.leaving.discard(trial.trial_id)
+        """The last thing: until the trial was given back, its node must not look idle."""
+        self.attempts.pop(trial.trial_id, None)
 
 
 class StopWhenNoneRuns(tune.Stopper):
@@ -142,8 +161,8 @@ class StopWhenNoneRuns(tune.Stopper):
     checkpoint when the sweep is run again.
     """
 
-    def __init__(self, sweep: "Sweep", callback: SweepCallback):
-        self.sweep, self.callback = sweep, callback
+    def __init__(self, switch: StopSwitch, callback: SweepCallback):
+        self.switch, self.callback = switch, callback
 
     def __getstate__(self) -> dict[str, Any]:
         """See `SweepCallback`."""
@@ -155,30 +174,41 @@ class StopWhenNoneRuns(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to end all."""
-        return self.sweep.is_stopping and (
-            not self.callback.started_at or self.sweep.stopping_s > PATIENCE_S
-        )
+        has_waited = self.switch.seconds_on > PATIENCE_S
+        return self.switch.is_on and (not self.callback.attempts or has_waited)
+
+
+def describe_error(error: Exception | None, details: str) -> Failed:
+    """The cause that ended a worker which could not report it: the worker could not start, it died,
+    or it met a fault outside the trial itself.
+
+    Args:
+        error: what Tune caught, if it kept it.
+        details: its text.
+    """
+    if getattr(error, "actor_init_failed", False):
+        message = f"the worker could not start: {_last_line(str(error))}"
+        return Failed(kind="worker_died", message=message, traceback=details)
+    if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.OutOfMemoryError):
+        message = f"the worker process died: {_cause_of_death(str(error))}"
+        return Failed(kind="worker_died", message=message, traceback=details)
+    return Failed(kind="unexpected", message=_last_line(details), traceback=details)
 
 
 def _read_error(trial: Any) -> tuple[Exception | None, str]:
     """What Tune caught, and its text."""
     details = Path(trial.error_file).read_text()
-    error = (
-        cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-        if trial.pickled_error_file
-        else None
-    )
-    return error, details
+    if not trial.pickled_error_file:
+        return None, details
+    return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()), details
 
 
-def _describe_error(error: Exception | None, details: str) -> tuple[ErrorKind, str]:
-    """Kind and message: a dead worker, or a fault outside the trial itself."""
-    if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.OutOfMemoryError):
-        return "worker_died", f"the worker process died: {_reason_of_death(str(error))}"
-    return "unexpected", details.strip().splitlines()[-1]
+def _last_line(text: str) -> str:
+    """Of a traceback: the error itself."""
+    return text.strip().splitlines()[-1]
 
 
-def _reason_of_death(text: str) -> str:
-    """What Ray found out, without its ids and its guesses at causes."""
+def _cause_of_death(text: str) -> str:
+    """What Ray found out, without its ids and its guesses."""
     detail = text.partition("Worker exit detail: ")[2] or text
     return " ".join(detail.partition(" Some common causes")[0].split())

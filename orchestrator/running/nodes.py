@@ -1,5 +1,5 @@
-"""Nodes of a Ray cluster that leave: told to take no more trials, let go when idle, and told apart
-from dead workers.
+"""Nodes of a Ray cluster that leave: they are given no more trials, are let go when idle, and are
+told apart from dead workers.
 
 Ray's word for "about to leave" is draining: a node that drains gets nothing new. One that is
 drained as idle ends by itself, and with it the job that brought it; Ray refuses that for a node on
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -26,7 +26,7 @@ RELEASE_EVERY_S = 10.0
 DRAIN_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 1.0
 LEAVES_WITHIN_S = 60
-"""Told to Ray as the time in which a node that was announced to leave will be gone."""
+"""Seconds in which, as Ray is told, a node that announced its leaving will be gone."""
 
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to a cluster's first node alone."""
@@ -102,18 +102,11 @@ class ClusterWatch:
                     self._drain(
                         node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S
                     )
-                elif (
-                    self._busy_nodes is not None
-                    and time.monotonic() - released_s >= RELEASE_EVERY_S
-                ):
+                elif self._busy_nodes and time.monotonic() - released_s >= RELEASE_EVERY_S:
                     self._release_idle(self._busy_nodes)
                     released_s = time.monotonic()
-            except (
-                ray.exceptions.RayError,
-                RuntimeError,
-                ValueError,
-                OSError,
-            ) as error:  # Ray is busy, or goes away
+            except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
+                # Ray is busy, or goes away.
                 log.warning("nodes are not watched for a moment: %s", error)
 
     def _next_announced(self) -> str | None:
@@ -124,8 +117,7 @@ class ClusterWatch:
 
     def _release_idle(self, busy_nodes: Callable[[], set[str] | None]) -> None:
         """Let nodes go that nothing needs, as long as that is so."""
-        nodes = [node for node in ray.nodes() if node["Alive"] and HEAD not in node["Resources"]]
-        for node_id in (node["NodeID"] for node in nodes):
+        for node_id in removable_nodes(ray.nodes()):
             busy = busy_nodes()
             if busy is None or self._closing.is_set():
                 return
@@ -149,25 +141,12 @@ class ClusterWatch:
         )
 
         for group in placement_group_table().values():
-            is_ours = group["placement_group_id"].endswith(
-                self._job_id
-            )  # other drivers may use the cluster
-            if is_ours and set(group["bundles_to_node_id"].values()) == {node_id}:
-                remove_placement_group(
-                    PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group["placement_group_id"])))
-                )
+            if is_reserved_by(self._job_id, node_id, group):
+                group_id = ray.PlacementGroupID(bytes.fromhex(group["placement_group_id"]))
+                remove_placement_group(PlacementGroup(group_id))
 
     def _drain(self, node_id: str, reason: Reason, message: str, within_s: int | None) -> None:
-        words = [
-            sys.executable,
-            "-P",
-            "-m",
-            "ray.scripts.scripts",
-            "drain-node",
-            f"--address={self._address}",
-        ]
-        words += [f"--node-id={node_id}", f"--reason={reason}", f"--reason-message={message}"]
-        words += [] if within_s is None else [f"--deadline-remaining-seconds={within_s}"]
+        words = drain_words(self._address, node_id, reason, message, within_s)
         try:
             subprocess.run(
                 words,
@@ -179,18 +158,62 @@ class ClusterWatch:
             )
         except subprocess.SubprocessError as error:
             # It may be busy after all, or gone by now; what is still there is asked again.
-            said = (
-                (error.stderr or error.stdout or "")
-                if isinstance(error, subprocess.CalledProcessError)
-                else error
-            )
+            said: object = error
+            if isinstance(error, subprocess.CalledProcessError):
+                said = error.stderr or error.stdout or ""
             log.info("node %s: not drained: %s", node_id, said)
         else:
             self._draining.add(node_id)
 
 
+def removable_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Ids of the nodes that may be let go: all that are alive but the head.
+
+    Args:
+        nodes: as `ray.nodes` describes them.
+    """
+    return [node["NodeID"] for node in nodes if node["Alive"] and HEAD not in node["Resources"]]
+
+
+def is_reserved_by(job_id: str, node_id: str, group: Mapping[str, Any]) -> bool:
+    """Whether a placement group was made by this driver and lies on this node alone.
+
+    Args:
+        job_id: of the driver in Ray, with which the ids of its groups end; other drivers may use
+            the cluster.
+        node_id: of the node.
+        group: as Ray's table of placement groups describes it.
+    """
+    is_ours = group["placement_group_id"].endswith(job_id)
+    return is_ours and set(group["bundles_to_node_id"].values()) == {node_id}
+
+
+def drain_words(
+    address: str, node_id: str, reason: Reason, message: str, within_s: int | None
+) -> list[str]:
+    """The command that drains a node, for which Ray has no function.
+
+    Args:
+        address: of the cluster.
+        node_id: of the node.
+        reason: Ray's name of one of its two.
+        message: what Ray's log says of it.
+        within_s: seconds until the node will be gone; None: when it is idle.
+    """
+    ray_command = [sys.executable, "-P", "-m", "ray.scripts.scripts"]
+    options = {
+        "address": address,
+        "node-id": node_id,
+        "reason": reason,
+        "reason-message": message,
+        "deadline-remaining-seconds": within_s,
+    }
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    return [*ray_command, "drain-node", *given]
+
+
 def is_node_loss(error: BaseException) -> bool:
-    """Whether what Ray raised says by itself that a node is gone, or that a worker was let go with
+    """Whether an error of Ray tells by itself that a node is gone, or that a worker was let go with
     its node."""
     if getattr(error, "preempted", False) or isinstance(error, ray.exceptions.NodeDiedError):
         return True

@@ -1,15 +1,12 @@
-"""Whether a trial can still end before its job's time limit, from how long others took. Pure: no
-clock, no Ray.
+"""Whether a trial can still end before its job's time limit. Pure: no clock, no Ray.
 
-A trial's cost is known when it is planned (`PlannedTrial.cost`); how many seconds a unit of cost
-takes here is learned from trials that are done. A trial that cannot end in time is left to the next
-job if it can end there; one that is longer than any job has to go from checkpoint to checkpoint
-anyway, so it may start whenever a worker is free.
+How long a trial takes is said by `orchestrator.planning.speed`. A trial that cannot end in time is
+left to the next job if it can end there; one that is longer than any job has to go from checkpoint
+to checkpoint anyway, so it may start whenever a worker is free.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from statistics import median
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from cluster.contract import DEADLINE, JOB_LENGTH_S
 
@@ -35,10 +32,10 @@ class TimeLimit:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], now: float) -> "TimeLimit | None":
-        """As the variables say that `cluster.contract` names; None where there is no limit.
+        """The limit that a cluster has set for this job; None where there is none.
 
         Args:
-            environment: of the driver.
+            environment: of the driver, with the variables that `cluster.contract` names.
             now: the present time, in seconds since 1970. A new job has no more time than this one
                 has in its beginning.
 
@@ -49,9 +46,8 @@ class TimeLimit:
         if deadline is None:
             return None
         length_s = _number(environment, JOB_LENGTH_S)
-        return cls(
-            deadline=deadline, fresh_s=None if length_s is None else min(length_s, deadline - now)
-        )
+        fresh_s = None if length_s is None else min(length_s, deadline - now)
+        return cls(deadline=deadline, fresh_s=fresh_s)
 
     @property
     def stop_at(self) -> float:
@@ -66,32 +62,9 @@ class TimeLimit:
         """
         if expected_s is None or self.fresh_s is None:
             return None
-        if expected_s > self.fresh_s * (1 - STARTING_SHARE) - SAVING_S:  # no job is long enough
-            return None
+        if expected_s > self.fresh_s * (1 - STARTING_SHARE) - SAVING_S:
+            return None  # no job is long enough
         return self.stop_at - expected_s
-
-
-@dataclass
-class Pace:
-    """Seconds a unit of cost, learned from trials: their median, since a few may have shared a
-    machine with others."""
-
-    _ratios: list[float] = field(default_factory=list)
-    _median: float | None = None
-
-    def learn(self, cost: float, seconds: float) -> None:
-        """A trial of this cost took so long."""
-        if cost > 0 and seconds > 0:
-            self._ratios.append(seconds / cost)
-            self._median = None
-
-    def expected_s(self, cost: float) -> float | None:
-        """How long a trial of this cost takes; None while nothing is known."""
-        if not self._ratios:
-            return None
-        if self._median is None:
-            self._median = median(self._ratios)
-        return cost * self._median
 
 
 class Timetable:
@@ -99,28 +72,23 @@ class Timetable:
 
     Args:
         limit: until when the job may run; None: for ever.
-        costs: of the trials that are left.
+        expected_s: how long a trial takes, by its id; None while that is not known.
     """
 
-    def __init__(self, limit: TimeLimit | None, costs: Mapping[str, float]):
-        self.limit, self.pace = limit, Pace()
-        self._costs = costs
-        self._has_started_one = False
-
-    def has_ended(self, trial_id: str, seconds: float) -> None:
-        """One of the trials was completed, after so long."""
-        self.pace.learn(self._costs[trial_id], seconds)
+    def __init__(self, limit: TimeLimit | None, expected_s: Callable[[str], float | None]):
+        self.limit, self._expected_s = limit, expected_s
+        self._has_started_any = False
 
     def has_started(self) -> None:
         """A trial was given to a worker. The first may always start, or a sweep might for ever
         start jobs in vain."""
-        self._has_started_one = True
+        self._has_started_any = True
 
     def latest_start(self, trial_id: str) -> float | None:
-        """When this trial must have started, in seconds since 1970; None: whenever it likes."""
-        if self.limit is None or not self._has_started_one:
+        """When this trial must have started, in seconds since 1970; None: at any time."""
+        if self.limit is None or not self._has_started_any:
             return None
-        return self.limit.latest_start(self.pace.expected_s(self._costs[trial_id]))
+        return self.limit.latest_start(self._expected_s(trial_id))
 
     def is_over(self, now: float) -> bool:
         """Whether running trials have to stop now."""

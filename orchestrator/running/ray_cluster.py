@@ -27,8 +27,8 @@ PASSED_ON = (
     "HF_HUB_OFFLINE",
     "SPARSWEEP_CACHE",
 )
-"""Variables that workers of a given cluster get from the driver. No secrets: Ray shows these to
-whoever uses it."""
+"""Variables that workers of a given cluster get from the driver. None is a secret, since Ray shows
+them to all its users."""
 
 
 def is_given_cluster() -> bool:
@@ -90,8 +90,8 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
 def wait_for_nodes(ray: ModuleType, is_stopping: Callable[[], bool]) -> None:
     """Wait until as many machines are there as `NUM_NODES` says, if it does, or for two minutes.
 
-    How many trials run at a time is settled by what is there at the start. What does not come is
-    done without.
+    The machines that are there at the start settle how many trials run at a time. The sweep runs
+    without those that do not come.
     """
     wanted, until = int(os.environ.get(NUM_NODES) or 0), time.monotonic() + NODES_WITHIN_S
     while (

@@ -11,18 +11,18 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-Config = dict[str, Any]
+from orchestrator.running.messages import Assignment
 
 
 class OrderedSearcher(Searcher):
-    """Suggests the given configurations in their order.
+    """Suggests the given trials in their order.
 
     Args:
-        configs: one a trial.
+        assignments: one a trial.
         is_wanted: asked just before a trial is handed out; False skips it (another driver has
             finished it).
         is_stopping: True ends the search.
-        admit: gives the configuration as it shall be handed out now, or None: not now, a later one
+        admit: gives the assignment as it shall be handed out now, or None: not now, a later one
             may go first.
         on_none_admitted: called when nothing runs and none of those left is admitted, which ends
             the search.
@@ -30,14 +30,14 @@ class OrderedSearcher(Searcher):
 
     def __init__(
         self,
-        configs: Iterable[Config],
-        is_wanted: Callable[[Config], bool],
+        assignments: Iterable[Assignment],
+        is_wanted: Callable[[Assignment], bool],
         is_stopping: Callable[[], bool],
-        admit: Callable[[Config], Config | None] = lambda config: config,
+        admit: Callable[[Assignment], Assignment | None] = lambda assignment: assignment,
         on_none_admitted: Callable[[], None] = lambda: None,
     ):
         super().__init__()
-        self._left = deque(configs)
+        self._left = deque(assignments)
         self._running: set[str] = set()
         self._is_wanted, self._is_stopping = is_wanted, is_stopping
         self._admit, self._on_none_admitted = admit, on_none_admitted
@@ -49,7 +49,7 @@ class OrderedSearcher(Searcher):
 
     @property
     def num_left(self) -> int:
-        """Configurations that have not been handed out, or came back."""
+        """Trials that have not been handed out, or came back."""
         return len(self._left)
 
     @property
@@ -57,26 +57,26 @@ class OrderedSearcher(Searcher):
         """Trials that run, or wait for a worker."""
         return len(self._running)
 
-    def suggest(self, trial_id: str) -> Config | str | None:
-        """The next configuration; None while one that runs may still come back; else
-        `Searcher.FINISHED`."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The configuration of the next trial; None while one that runs may still come back; else
+        `Searcher.FINISHED`. `trial_id` is Tune's."""
         finished: str = Searcher.FINISHED
-        while not self._is_stopping() and (config := self._next()) is not None:
-            if self._is_wanted(config):
+        while not self._is_stopping() and (assignment := self._next()) is not None:
+            if self._is_wanted(assignment):
                 self._running.add(trial_id)
-                return config
+                return assignment.to_config()
         if self._running and not self._is_stopping():
             return None
         if self._left and not self._is_stopping():
             self._on_none_admitted()
         return finished
 
-    def retry(self, config: Config) -> None:
-        """Hand this configuration out next."""
-        self._left.appendleft(config)
+    def retry(self, assignment: Assignment) -> None:
+        """Hand this trial out next."""
+        self._left.appendleft(assignment)
 
     def on_trial_complete(
-        self, trial_id: str, result: Config | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """One trial less that may come back."""
         self._running.discard(trial_id)
@@ -87,10 +87,10 @@ class OrderedSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Not restored, see `__getstate__`."""
 
-    def _next(self) -> Config | None:
+    def _next(self) -> Assignment | None:
         """Take the first that is admitted."""
-        for index, config in enumerate(self._left):
-            admitted = self._admit(config)
+        for index, assignment in enumerate(self._left):
+            admitted = self._admit(assignment)
             if admitted is not None:
                 del self._left[index]
                 return admitted

@@ -1,4 +1,4 @@
-"""The signals that ask a sweep to stop, from the moment the process starts to its end.
+"""How a sweep is stopped: the signals that ask for it, and the switch that all its parts look at.
 
 Python's own answer to SIGTERM and SIGUSR2 is to die at once. `StopSignals` remembers them instead,
 so that whoever runs the sweep can end it cleanly, also when they come while it is still being
@@ -7,6 +7,7 @@ planned or while Ray is starting.
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Self
@@ -75,3 +76,45 @@ class StopSignals:
         self.received = self.received or signal.Signals(number).name
         if self._stop is not None:
             self._stop(self.received)
+
+
+class StopSwitch:
+    """Stops a sweep once, for one reason: running trials save their checkpoints, no more start.
+
+    Attributes:
+        reason: why the sweep stops; None as long as it does not.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._stopped_s: float | None = None
+        self._listeners: list[Callable[[str], None]] = []
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the sweep stops."""
+        return self.reason is not None
+
+    @property
+    def seconds_on(self) -> float:
+        """Seconds since the sweep was stopped; 0 while it is not."""
+        return 0.0 if self._stopped_s is None else time.monotonic() - self._stopped_s
+
+    def stop(self, reason: str) -> None:
+        """Stop the sweep; does nothing if it is stopped already."""
+        if not self.is_on:
+            self.reason, self._stopped_s = reason, time.monotonic()
+            for listener in list(self._listeners):
+                listener(reason)
+
+    @contextlib.contextmanager
+    def telling(self, listener: Callable[[str], None]) -> Iterator[None]:
+        """Inside the block the listener is called with the reason when the sweep stops, at once if
+        it is stopped already."""
+        self._listeners.append(listener)
+        if self.reason is not None:
+            listener(self.reason)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)

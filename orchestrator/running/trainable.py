@@ -1,9 +1,9 @@
 """The class that Ray starts once a worker and uses for trial after trial.
 
-The first `step` of a trial says on which node it is; each further one runs it for half a second and
-reports how far it is; the last one commits the result. Whatever goes wrong inside a trial ends
-here, as a report of what it was; the driver decides whether it is tried again. Only the death of
-the process itself is left for the driver to notice.
+The first `step` of a trial reports on which node it is; each further one runs the trial for half a
+second and reports how far it is; the last one commits the result. Whatever goes wrong inside a
+trial ends here, as a report of the cause; the driver decides whether the trial is tried again. Only
+the death of the process itself is left for the driver to notice.
 
 On a node that is about to leave (see `DRAIN_FILE`) a worker saves its trial's checkpoint, reports
 that it leaves, and ends with its next step. It must end: Ray Tune would otherwise hand it the next
@@ -12,10 +12,10 @@ trial.
 
 import logging
 import os
+import socket
 import time
 import traceback
-from collections.abc import Generator
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -27,6 +27,16 @@ from ray import tune
 from cluster.contract import DRAIN_FILE
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
+from orchestrator.running.messages import (
+    Assignment,
+    Completed,
+    Ending,
+    Failed,
+    Report,
+    Stopped,
+    TooLate,
+    WorkerSetup,
+)
 from workers.checkpoint import Checkpoint
 from workers.result import Progress, TrialResult
 from workers.run import prepare_process, run_trial
@@ -36,15 +46,15 @@ REPORT_EVERY_S = 0.5
 
 
 class TrialTrainable(tune.Trainable):
-    """Runs trials as `config` describes them, see `orchestrator.running.driver`."""
+    """Runs the trials that it is given, see `orchestrator.running.messages`."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Once a worker, before its first trial."""
+    def setup(self, config: dict[str, Any], setup: Mapping[str, Any]) -> None:
+        """Once a worker, before its first trial: `setup` is a `WorkerSetup`."""
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")  # into the worker's log
         logging.getLogger("workers").setLevel(logging.INFO)
-        self.resources = (config["num_threads"], config["use_gpu"])
-        self.stop_signal = ray.get_actor(config["stop_signal"])
-        self.node_id = ray.get_runtime_context().get_node_id()
+        self.sweep = WorkerSetup.from_parameter(setup)
+        self.store = ResultStore(self.sweep.results)
+        self.node_id, self.shall_stop = self.connect(self.sweep.stop_signal)
         self.drain_file = os.environ.get(DRAIN_FILE)
         self.is_leaving = False
         self._begin(config)
@@ -57,17 +67,16 @@ class TrialTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run for half a second, or to the end of the trial."""
         if self.is_leaving:
-            ray.actor.exit_actor()  # to Tune a worker that died, so that it forgets it; the driver knows better
+            # For Tune a worker that died, so that it forgets it; the driver was told the reason.
+            ray.actor.exit_actor()
         try:
-            return self._advance()
+            return self._advance().to_result()
         except TrialError as error:
             return self._fail(error.kind, error)
         except OSError as error:  # files, object stores, the hub
             return self._fail("storage", error)
-        except (
-            Exception
-        ) as error:  # the one broad except: a trial's failure must not stop the sweep
-            if self.resources[1]:
+        except Exception as error:  # the only broad one: a trial must not end the sweep
+            if self.sweep.use_gpu:
                 raise  # a fault on a GPU may stay with the process, so Tune shall end it
             return self._fail("unexpected", error)
 
@@ -80,28 +89,39 @@ class TrialTrainable(tune.Trainable):
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         """The work of a trial; what benchmarks of the driver replace."""
-        return (
-            yield from run_trial(
-                spec, prepare_process(*self.resources), self.checkpoint, self.kernels
-            )
-        )
+        device = prepare_process(self.sweep.num_threads, self.sweep.use_gpu)
+        return (yield from run_trial(spec, device, self.checkpoint, self.sweep.kernels))
+
+    def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
+        """The id of this node, and what tells whether the sweep stops; what tests without a Ray
+        that runs replace.
+
+        Args:
+            stop_signal: name of the actor that knows it.
+        """
+        actor = ray.get_actor(stop_signal)
+
+        def shall_stop() -> bool:
+            try:
+                return bool(ray.get(actor.is_set.remote()))
+            except ray.exceptions.RayActorError:  # it went with the driver's node
+                return True
+
+        return ray.get_runtime_context().get_node_id(), shall_stop
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.spec = TrialSpec.from_json(config["trial"])
-        self.store = ResultStore(config["results"])
-        self.sweep, self.asked_json = config["sweep"], config["asked_json"]
-        self.kernels = config["kernels"]
+        assignment = Assignment.from_config(config)
+        self.spec, self.start_by = assignment.spec(), assignment.start_by
         self.checkpoint = Checkpoint(
-            self.store.checkpoint(self.spec.trial_id()),
-            self.spec.trial_id(),
-            config["checkpoint_every_s"],
+            self.store.checkpoint(assignment.trial_id),
+            assignment.trial_id,
+            self.sweep.checkpoint_every_s,
         )
-        self.start_by = config["start_by"]
         self.started_at = datetime.now(UTC)
         self.has_arrived = False
         self.running = self.make_run(self.spec)
 
-    def _advance(self) -> dict[str, Any]:
+    def _advance(self) -> Report:
         if self._shall_leave():
             return self._leave(None)
         if not self.has_arrived:
@@ -113,65 +133,81 @@ class TrialTrainable(tune.Trainable):
             except StopIteration as finished:
                 return self._commit(finished.value)
             if time.monotonic() >= until:
-                if self._shall_stop():
+                if self.shall_stop():
                     self.running.close()  # saves its checkpoint
-                    return {"done": True, "outcome": "stopped"}
+                    return self._report(ending=Stopped())
                 if self._shall_leave():
                     return self._leave(progress)
-                return {"done": False, "progress": asdict(progress)}
+                return self._report(progress)
 
-    def _arrive(self) -> dict[str, Any]:
-        """Say where the trial runs; not at all where it waited for a worker until it could not end
-        in time any more."""
+    def _arrive(self) -> Report:
+        """The first report, which says where the trial runs; the only one of a trial that waited
+        for a worker until it could not end in time any more."""
         self.has_arrived = True
         if self.start_by is not None and time.time() > self.start_by:
-            return {"done": True, "outcome": "too_late"}
-        return {"done": False, "node_id": self.node_id}
+            return self._report(ending=TooLate())
+        return self._report()
+
+    def _report(
+        self,
+        progress: Progress | None = None,
+        ending: Ending | None = None,
+        is_leaving: bool = False,
+    ) -> Report:
+        return Report(
+            node_id=self.node_id,
+            host=socket.gethostname(),
+            progress=progress,
+            is_leaving=is_leaving,
+            ending=ending,
+        )
 
     def _shall_leave(self) -> bool:
         return self.drain_file is not None and Path(self.drain_file).exists()
 
-    def _leave(self, progress: Progress | None) -> dict[str, Any]:
+    def _leave(self, progress: Progress | None) -> Report:
         """The last report from this node, before the worker ends with its next step."""
         self.running.close()  # saves its checkpoint
         self.is_leaving = True
-        where = {} if progress is None else {"progress": asdict(progress)}
-        return {"done": False, "node_id": self.node_id, "is_leaving": True, **where}
+        return self._report(progress, is_leaving=True)
 
-    def _shall_stop(self) -> bool:
-        try:
-            return bool(ray.get(self.stop_signal.is_set.remote()))
-        except ray.exceptions.RayActorError:  # it went with the driver's node
-            return True
-
-    def _commit(self, result: TrialResult) -> dict[str, Any]:
-        is_first = self.store.commit_completed(self.spec, result, **self._circumstances())
+    def _commit(self, result: TrialResult) -> Report:
+        self.store.commit_completed(self.spec, result, **self._circumstances())
         self.checkpoint.delete()
-        return {
-            "done": True,
-            "outcome": "completed" if is_first else "duplicate",
-            "f1": _overall_f1(result),
-            "seconds": result.load_s + result.train_s + result.evaluate_s,
-        }
+        completed = Completed(
+            f1=_overall_f1(result),
+            device=result.device,
+            device_name=result.device_name,
+            num_threads=result.num_threads,
+            load_s=result.load_s,
+            work_s=result.train_s + result.evaluate_s,
+        )
+        return self._report(ending=completed)
 
     def _fail(self, kind: ErrorKind, error: Exception) -> dict[str, Any]:
         self.running.close()
-        return {
-            "done": True,
-            "outcome": "failed",
-            "kind": kind,
-            "message": " ".join(str(error).split()) or type(error).__name__,
-            "traceback": "".join(traceback.format_exception(error)),
-        }
+        failed = Failed(
+            kind=kind,
+            message=" ".join(str(error).split()) or type(error).__name__,
+            traceback="".join(traceback.format_exception(error)),
+        )
+        return self._report(ending=failed).to_result()
 
     def _circumstances(self) -> dict[str, Any]:
         return {
-            "sweep": self.sweep,
-            "asked_json": self.asked_json,
+            "sweep": self.sweep.sweep_name,
+            "asked_json": self.sweep.asked_json,
             "provenance": collect_provenance(),
             "started_at": self.started_at,
             "ended_at": datetime.now(UTC),
         }
+
+
+def with_setup(trainable: type[tune.Trainable], setup: WorkerSetup) -> type[tune.Trainable]:
+    """The class with what is the same for all of its trials, which Ray sends once to each worker
+    and Tune would otherwise send with each trial."""
+    worker: type[tune.Trainable] = tune.with_parameters(trainable, setup=setup.to_parameter())
+    return worker
 
 
 def _overall_f1(result: TrialResult) -> float | None:

@@ -57,13 +57,18 @@ def queue() -> Iterator[Measurement]:
     from ray.tune.experiment import Experiment
     from ray.tune.search import SearchGenerator
 
+    from orchestrator.running.messages import Assignment
     from orchestrator.running.searcher import OrderedSearcher
     from orchestrator.running.trainable import TrialTrainable
 
     started = time.perf_counter()
     planned = make_plan(many_trials(834))
-    configs = [{"trial_id": trial.trial_id, "trial": trial.spec.to_json()} for trial in planned]
-    searcher = OrderedSearcher(configs, is_wanted=lambda config: True, is_stopping=lambda: False)
+    assignments = [
+        Assignment(trial_id=trial.trial_id, spec_json=trial.spec.to_json()) for trial in planned
+    ]
+    searcher = OrderedSearcher(
+        assignments, is_wanted=lambda assignment: True, is_stopping=lambda: False
+    )
     with tempfile.TemporaryDirectory() as folder, logged_at(logging.CRITICAL):
         generator = SearchGenerator(searcher)
         experiment = Experiment(
@@ -161,14 +166,14 @@ def smoke() -> Iterator[Measurement]:
 def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
     """Seconds from the first trial's start to the last one's end."""
     from orchestrator.results.store import ResultStore
-    from orchestrator.running.driver import Sweep
+    from orchestrator.running.driver import Driver
     from orchestrator.running.progress import SweepProgress
 
     spec = many_trials(num_trials // 12)
     planned = make_plan(spec)
     with tempfile.TemporaryDirectory() as folder:
         progress = SweepProgress(spec.name, folder, planned)
-        Sweep(spec, planned, ResultStore(folder), progress, trainable, reuse_workers).run()
+        Driver(spec, planned, ResultStore(folder), progress, trainable, reuse_workers).run()
         assert progress.snapshot().num_done == num_trials
         ended = sorted(row["ended_at"] for row in ResultStore(folder).read("trials").to_pylist())
     # The first trials wait for their workers to import torch, which is paid once a worker, not once

@@ -15,7 +15,7 @@ from pathlib import Path
 from cluster.node.private_ray import private_environment
 from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
-from orchestrator.running.driver import Sweep
+from orchestrator.running.driver import Driver
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.trainable import TrialTrainable
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -67,9 +67,9 @@ def drive(folder: str) -> None:
         "SPARSWEEP_JOB_LENGTH_S": "100000",
     }
     progress = SweepProgress(spec.name, folder, planned)
-    sweep = Sweep(spec, planned, ResultStore(folder), progress, trainable=TimedTrainable)
-    sweep.run()
-    print(f"stopped by {sweep.stop_reason} after {[str(event) for event in progress.events()]}")
+    driver = Driver(spec, planned, ResultStore(folder), progress, trainable=TimedTrainable)
+    driver.run()
+    print(f"stopped by {driver.stop_reason} after {[str(event) for event in progress.events()]}")
 
 
 def test_what_cannot_end_in_time_is_left_and_shorter_trials_run_instead(tmp_path: Path):

@@ -10,9 +10,10 @@ from cluster.profile_fields import Hardware
 from cluster.rayjobs.profile import RayProfile
 from cluster.slurm.profile import SlurmProfile
 from orchestrator.planning import assumed_speed
-from orchestrator.planning.estimate import COLUMNS, estimate
+from orchestrator.planning.estimate import estimate
 from orchestrator.planning.outlook import as_json, lines, on_hardware
 from orchestrator.planning.plan import PlannedTrial
+from orchestrator.planning.speed import COLUMNS, Speeds
 from orchestrator.results.schema import TRIALS
 from orchestrator.spec.sweep_spec import Resources
 from tests.factories import make_trial_spec
@@ -61,7 +62,7 @@ def on_cpu(trial, **changes):
 
 
 def ask(planned, rows, resources=ONE_GPU, num_done=1):
-    return estimate(planned[num_done:], planned, rows, resources)
+    return estimate(planned[num_done:], Speeds.from_rows(planned, rows, resources), resources)
 
 
 def profiled(*costs, profile, resources=ONE_GPU, here=None):
@@ -154,7 +155,7 @@ def test_a_language_takes_as_long_as_it_did_and_an_unknown_one_as_the_median_lan
         *plan(100, 100, language="my")[1:],
         *plan(100, language="ka"),
     ]
-    (demand, *_) = estimate(left, [*done, *left], rows, ONE_GPU).demands
+    (demand, *_) = estimate(left, Speeds.from_rows([*done, *left], rows), ONE_GPU).demands
     assert demand.trial_s == pytest.approx((1, 3, 2))
 
 
@@ -214,7 +215,8 @@ def test_real_trials_are_estimated_from_the_others_to_within_a_fifth():
         "training_precision": "float32",
     }
     left = [PlannedTrial(spec, "left", 80 * 32)]
-    (demand, *_) = estimate(left, left, [one | settings for one in rows], ONE_CORE).demands
+    speeds = Speeds.from_rows(left, [one | settings for one in rows])
+    (demand, *_) = estimate(left, speeds, ONE_CORE).demands
     took_s = sorted(one["load_s"] + one["train_s"] for one in rows)[len(rows) // 2]
     assert demand.trial_s[0] == pytest.approx(took_s, rel=0.2)
 

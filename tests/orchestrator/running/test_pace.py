@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.running.pace import SAVING_S, Pace, TimeLimit, Timetable
+from orchestrator.running.pace import SAVING_S, TimeLimit, Timetable
 
 
 def limit(**environment: str) -> TimeLimit | None:
@@ -50,31 +50,21 @@ def test_only_what_a_new_job_can_finish_is_left_to_it(length, expected_s, may_wa
     assert (found.latest_start(expected_s) is not None) == may_wait
 
 
-def test_pace_is_the_median_of_what_was_seen():
-    pace = Pace()
-    assert pace.expected_s(10.0) is None
-    for cost, seconds in ((10, 20), (100, 300), (1, 50), (0, 5), (5, 0)):
-        pace.learn(cost, seconds)
-    assert pace.expected_s(10.0) == 30.0
-    pace.learn(1.0, 1.0)
-    assert pace.expected_s(10.0) == 25.0
-
-
 def test_only_the_first_trial_starts_whatever_the_time():
-    table = Timetable(limit(DEADLINE="5600", JOB_LENGTH_S="4600"), {"long": 100.0, "short": 1.0})
-    table.pace.learn(1.0, 20.0)
+    seconds = {"long": 2000.0, "short": 20.0}
+    table = Timetable(limit(DEADLINE="5600", JOB_LENGTH_S="4600"), seconds.get)
     assert table.latest_start("long") is None
     table.has_started()
     assert table.latest_start("long") == 5600 - SAVING_S - 2000
     assert table.latest_start("short") == 5600 - SAVING_S - 20
-    table.has_ended("short", 10.0)
+    seconds["short"] = 15.0
     assert table.latest_start("short") == 5600 - SAVING_S - 15
+    assert table.latest_start("of unknown length") is None
     assert [table.is_over(now) for now in (5589.9, 5590.0)] == [False, True]
 
 
 def test_without_a_limit_everything_starts():
-    table = Timetable(None, {"long": 100.0})
+    table = Timetable(None, {"long": 1e9}.get)
     table.has_started()
-    table.has_ended("long", 1e9)
     assert table.latest_start("long") is None
     assert not table.is_over(1e12)

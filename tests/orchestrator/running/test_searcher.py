@@ -1,19 +1,30 @@
 """In which order trials are handed out, and when there are no more."""
 
+from dataclasses import replace
+
 from ray.tune.search import Searcher
 
+from orchestrator.running.messages import Assignment
 from orchestrator.running.searcher import OrderedSearcher
+
+
+def assignment(number: int) -> Assignment:
+    return Assignment(trial_id=str(number), spec_json="{}")
+
+
+def numbered(config: dict) -> int:
+    return int(Assignment.from_config(config).trial_id)
 
 
 def suggest_all(searcher: OrderedSearcher) -> list[int]:
     found = []
     while (config := searcher.suggest(str(len(found)))) not in (Searcher.FINISHED, None):
-        found.append(config["n"])
+        found.append(numbered(config))
     return found
 
 
-def make_searcher(is_wanted=lambda config: True, is_stopping=lambda: False) -> OrderedSearcher:
-    return OrderedSearcher([{"n": n} for n in range(5)], is_wanted, is_stopping)
+def make_searcher(is_wanted=lambda assignment: True, is_stopping=lambda: False) -> OrderedSearcher:
+    return OrderedSearcher(map(assignment, range(5)), is_wanted, is_stopping)
 
 
 def test_trials_are_handed_out_in_order():
@@ -21,15 +32,19 @@ def test_trials_are_handed_out_in_order():
 
 
 def test_trials_that_another_driver_finished_are_skipped():
-    assert suggest_all(make_searcher(is_wanted=lambda config: config["n"] % 2 == 0)) == [0, 2, 4]
+    assert suggest_all(make_searcher(is_wanted=lambda each: int(each.trial_id) % 2 == 0)) == [
+        0,
+        2,
+        4,
+    ]
 
 
 def test_search_waits_for_running_trials_that_may_come_back():
     searcher = make_searcher()
     suggest_all(searcher)
     assert searcher.suggest("x") is None
-    searcher.retry({"n": 9})
-    assert searcher.suggest("again") == {"n": 9}
+    searcher.retry(assignment(9))
+    assert numbered(searcher.suggest("again")) == 9
     for trial_id in ("0", "1", "2", "3", "4", "again"):
         searcher.on_trial_complete(trial_id)
     assert searcher.suggest("x") == Searcher.FINISHED
@@ -38,7 +53,7 @@ def test_search_waits_for_running_trials_that_may_come_back():
 def test_stopping_hands_out_no_more():
     stopping = False
     searcher = make_searcher(is_stopping=lambda: stopping)
-    assert searcher.suggest("0") == {"n": 0}
+    assert numbered(searcher.suggest("0")) == 0
     stopping = True
     assert searcher.suggest("1") == Searcher.FINISHED
 
@@ -47,17 +62,17 @@ def test_one_that_is_not_admitted_waits_and_a_later_one_goes_first():
     late: set[int] = {0, 1}
     ended = []
     searcher = OrderedSearcher(
-        [{"n": n} for n in range(3)],
-        is_wanted=lambda config: True,
+        map(assignment, range(3)),
+        is_wanted=lambda assignment: True,
         is_stopping=lambda: False,
-        admit=lambda config: None if config["n"] in late else config | {"start_by": 7},
+        admit=lambda each: None if int(each.trial_id) in late else replace(each, start_by=7.0),
         on_none_admitted=lambda: ended.append(searcher.num_left),
     )
-    assert searcher.suggest("a") == {"n": 2, "start_by": 7}
+    assert searcher.suggest("a") == replace(assignment(2), start_by=7.0).to_config()
     assert searcher.suggest("b") is None
     assert (searcher.num_left, searcher.num_handed_out, ended) == (2, 1, [])
     late.remove(1)
-    assert searcher.suggest("b") == {"n": 1, "start_by": 7}
+    assert searcher.suggest("b") == replace(assignment(1), start_by=7.0).to_config()
     for trial_id in ("a", "b"):
         searcher.on_trial_complete(trial_id)
     assert searcher.suggest("c") == Searcher.FINISHED
@@ -66,7 +81,7 @@ def test_one_that_is_not_admitted_waits_and_a_later_one_goes_first():
 
 def test_a_trial_that_comes_back_goes_first():
     searcher = make_searcher()
-    assert searcher.suggest("0") == {"n": 0}
+    assert numbered(searcher.suggest("0")) == 0
     searcher.on_trial_complete("0")
-    searcher.retry({"n": 0})
+    searcher.retry(assignment(0))
     assert suggest_all(searcher) == [0, 1, 2, 3, 4]

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from orchestrator.running.stopping import STOPPING_SIGNALS, StopSignals
+from orchestrator.running.stopping import STOPPING_SIGNALS, StopSignals, StopSwitch
 
 
 def send(number: int) -> None:
@@ -45,3 +45,27 @@ def test_signals_that_a_library_took_are_taken_again():
         signals.take()
         send(signal.SIGTERM)
         assert signals.received == "SIGTERM"
+
+
+def test_a_switch_stops_once_and_tells_who_listens():
+    told: list[str] = []
+    switch = StopSwitch()
+    assert (switch.is_on, switch.reason, switch.seconds_on) == (False, None, 0.0)
+    with switch.telling(told.append):
+        switch.stop("SIGTERM")
+        switch.stop("SIGINT")
+    assert told == ["SIGTERM"]
+    assert (switch.is_on, switch.reason) == (True, "SIGTERM")
+    assert switch.seconds_on >= 0
+
+
+def test_who_listens_late_is_told_at_once_and_who_has_left_is_not_told():
+    late: list[str] = []
+    early: list[str] = []
+    switch = StopSwitch()
+    with switch.telling(early.append):
+        pass
+    switch.stop("time limit")
+    with switch.telling(late.append):
+        assert late == ["time limit"]
+    assert early == []

@@ -1,0 +1,245 @@
+"""The commands that plan a sweep, run it, and check that it is whole."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
+from cluster.node.raylet import usable_offer
+from cluster.profile_fields import Hardware
+from orchestrator.analysis.aggregate import aggregate
+from orchestrator.analysis.comparable import embeddings_name
+from orchestrator.analysis.report import f1_table
+from orchestrator.cli.shared import (
+    count,
+    counts_line,
+    find_failures,
+    load,
+    open_console,
+    open_store,
+    print_failures,
+)
+from orchestrator.errors import SweepError
+from orchestrator.planning.estimate import Estimate, estimate
+from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
+from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
+from orchestrator.planning.speed import COLUMNS, Speeds
+from orchestrator.planning.work import Work
+from orchestrator.results.store import ResultStore
+from orchestrator.running.driver import Driver
+from orchestrator.running.progress import SweepProgress
+from orchestrator.running.stopping import StopSignals
+from orchestrator.running.views import open_view
+from orchestrator.spec.profiles import load_profile
+from orchestrator.spec.sweep_spec import SweepSpec
+from workers.trial import MULTILINGUAL, TrialError
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Show what a sweep consists of, what of it is done, what would run, and how long that
+    takes."""
+    sweep, planned, store = load(args)
+    statuses, speeds = _read_rows(sweep, planned, store)
+    asked = estimate(trials_left(planned, statuses), speeds, sweep.resources)
+    outlook = _outlook(asked, args.on, sweep) if args.on else None
+    if args.json:
+        trials = [
+            {
+                "trial_id": t.trial_id,
+                "status": statuses.get(t.trial_id, "new"),
+                "cost": t.cost,
+                "spec": asdict(t.spec),
+            }
+            for t in planned
+        ]
+        values = {
+            "sweep": sweep.name,
+            "results": str(store.location),
+            "estimate": as_json(asked, outlook),
+        }
+        print(json.dumps(values | {"trials": trials}))
+        return DONE
+    console = open_console()
+    console.print(_plan_table(sweep, planned, statuses))
+    if args.weights or sweep.pruning.include or sweep.pruning.exclude:
+        _print_weights(planned, console)
+    console.print("\n".join(lines(asked, outlook)))
+    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    return DONE
+
+
+def run(args: argparse.Namespace, signals: StopSignals) -> int:
+    """Run what is missing of a sweep, until it is done or a signal stops it."""
+    sweep, planned, store = load(args)
+    _refuse_other_plan(args.expect_plan, planned)
+    store.check_writable()
+    statuses, speeds = _read_rows(sweep, planned, store)
+    work = Work.of(planned, statuses, args.retry_failed)
+    store.write_plan(sweep.name, [trial.spec for trial in planned])
+    console = open_console()
+    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+
+    stop_reason = None
+    if work.left:
+        progress = SweepProgress(
+            sweep.name,
+            str(store.location),
+            work.left,
+            num_done_before=len(work.completed),
+            num_failed_before=len(work.failed),
+            speeds=speeds,
+        )
+        driver = Driver(sweep, work.left, store, progress, signals=signals)
+        with open_view(progress, console):
+            driver.run()
+        console.print(str(progress.snapshot()), soft_wrap=True)
+        stop_reason = driver.stop_reason
+    if stop_reason in (None, "SIGINT"):  # who stops us otherwise may not have the time for it
+        store.compact()
+    if stop_reason is not None:
+        console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
+        console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)
+        return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
+
+    code = _conclude(sweep, planned, store, console)
+    # A job that exits with a failure may be run again, and what failed would fail again.
+    return DONE if code == SOME_FAILED and args.as_job else code
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Check that every planned trial has exactly one valid completed row; say which have not."""
+    _, planned, _ = load(args)
+    store = open_store(args.results)
+    console = open_console()
+    specs = {trial.trial_id: trial.spec for trial in planned}
+    problems = store.verify(specs)
+    for problem in problems:
+        spec = specs[problem.trial_id]
+        name = f"{problem.trial_id} ({spec.describe()})"
+        console.print(f"{name}: {problem.what}", soft_wrap=True)
+    console.print(
+        f"{len(specs) - len(problems)} of {len(specs)} trials are valid in {store.location}",
+        soft_wrap=True,
+    )
+    return SOME_FAILED if problems else DONE
+
+
+# What these commands are made of
+
+
+def _read_rows(
+    sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
+) -> tuple[dict[str, str], Speeds]:
+    """What the stored trials tell: the status of each, and how long trials take."""
+    rows = store.read("trials", COLUMNS).to_pylist()
+    statuses = {row["trial_id"]: row["status"] for row in rows}
+    return statuses, Speeds.from_rows(planned, rows, sweep.resources)
+
+
+def _plan_table(
+    sweep: SweepSpec, planned: Sequence[PlannedTrial], statuses: Mapping[str, str]
+) -> Table:
+    """Languages down, sparsities across, in each cell the trials that are done of all seeds."""
+    cells: dict[tuple[str, str], dict[float, list[str]]] = {}
+    for trial in planned:
+        spec, status = trial.spec, statuses.get(trial.trial_id, "new")
+        embeddings = embeddings_name(spec.target_sparsity, spec.embedding_sparsity)
+        row = cells.setdefault((spec.language, embeddings), {})
+        row.setdefault(spec.target_sparsity, []).append(status)
+    has_embeddings = any(embeddings != "dense" for _, embeddings in cells)
+
+    caption = f"completed trials of {len(sweep.seeds)} seeds, by sparsity"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+    table.add_column("language", no_wrap=True)
+    if has_embeddings:
+        table.add_column("embeddings", no_wrap=True)
+    for sparsity in sweep.sparsities:
+        table.add_column(f"{sparsity:g}", justify="right")
+
+    order: list[str] = [MULTILINGUAL] if sweep.regime == MULTILINGUAL else sweep.languages
+    last = None
+    for language, embeddings in sorted(cells, key=lambda place: (order.index(place[0]), place[1])):
+        row = cells[language, embeddings]
+        names = [language if language != last else "", *([embeddings] if has_embeddings else [])]
+        table.add_row(*names, *(_cell(row.get(sparsity, [])) for sparsity in sweep.sparsities))
+        last = language
+    return table
+
+
+def _cell(statuses: Sequence[str]) -> Text:
+    """For example `3/5 1 failed`; nothing where no trial is planned."""
+    if not statuses:
+        return Text("")
+    failed = f" {statuses.count('failed')} failed" if "failed" in statuses else ""
+    return Text.assemble(f"{statuses.count('completed')}/{len(statuses)}", (failed, "red"))
+
+
+def _outlook(asked: Estimate, name: str, sweep: SweepSpec) -> Outlook | None:
+    """What an estimate means on a cluster."""
+    offer = usable_offer()
+    here = Hardware(num_machines=1, cpus=offer.cpus, gpus=offer.gpus)
+    hardware = load_profile(name, sweep.clusters).hardware(here)
+    return on_hardware(asked, hardware, sweep.resources)
+
+
+def _refuse_other_plan(expected: str | None, planned: Sequence[PlannedTrial]) -> None:
+    """A job must run the trials that were planned where it was submitted."""
+    if expected is not None and plan_digest(planned) != expected:
+        raise SweepError(
+            f"--expect-plan {expected}: the trials planned here are others, "
+            f"{plan_digest(planned)}; data, model or package versions differ between this machine "
+            "and the one that submitted: make them equal, submit again"
+        )
+
+
+def _conclude(
+    sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore, console: Console
+) -> int:
+    """After the last trial: the table, the failures, where the files are, and the exit code."""
+    split = "test" if "test" in sweep.evaluation.splits else "validation"
+    cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
+    console.print(f1_table(aggregate(store, split).of_cells(cells)))
+    counts = count(planned, store.statuses())
+    print_failures(find_failures(planned, store) if counts["failed"] else [], console)
+    console.print(
+        f"Results: {store.location}, all trials of a table in compact/<table>.parquet",
+        soft_wrap=True,
+    )
+    if counts["failed"]:
+        failed = f"{counts['failed']} of {len(planned)} trials failed"
+        console.print(f"{failed}; try them again with --retry-failed")
+        return SOME_FAILED
+    return STOPPED if counts["new"] else DONE
+
+
+def _print_weights(planned: Sequence[PlannedTrial], console: Console) -> None:
+    """The names of the weights that would be pruned, once for each choice of them."""
+    try:
+        from workers.model.encoder import describe_prunable
+    except ImportError as error:
+        console.print(
+            f"weights: not shown, since {error.name} is not installed here", soft_wrap=True
+        )
+        return
+    choices = {
+        trial.spec.pruning: trial.spec for trial in planned if trial.spec.pruning is not None
+    }
+    shown = set()
+    for spec in choices.values():
+        try:
+            lines = tuple(describe_prunable(spec.model, spec.pruning))
+        except TrialError as error:
+            if error.kind != "storage":
+                raise SweepError(str(error)) from error
+            console.print(f"weights: not shown; {error}", soft_wrap=True)
+            return
+        if lines not in shown:
+            shown.add(lines)
+            console.print("\n".join(["weights that are pruned:", *lines]), soft_wrap=True)

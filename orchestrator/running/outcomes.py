@@ -1,0 +1,153 @@
+"""What becomes of an attempt at a trial: its result counts, it is tried again, or it failed.
+
+The results keep every attempt that did not end with a result. A trial that shall run again is given
+back to whoever hands trials out.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.provenance import collect_provenance
+from orchestrator.results.store import ResultStore
+from orchestrator.running.messages import Assignment, Completed, Failed
+from orchestrator.running.progress import SweepProgress
+from orchestrator.spec.sweep_spec import SweepSpec
+from workers.trial import ErrorKind
+
+RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
+"""Kinds of failure that a second try may not meet again; the others would only fail again."""
+
+MAX_NODE_LOSSES = 10
+"""Nodes that may be lost under one trial in one run without counting as its attempts. A node that
+announces that it leaves never counts, so ten that vanish under the same trial are rather its doing:
+it may take its node down with it."""
+
+
+@dataclass
+class Attempt:
+    """A try at a trial, from the moment when a worker is given it.
+
+    `node_id` and `host` are None until the worker has told them.
+    """
+
+    assignment: Assignment
+    started_at: datetime
+    node_id: str | None = None
+    host: str | None = None
+    is_leaving: bool = False
+
+    @property
+    def trial_id(self) -> str:
+        """Of the trial."""
+        return self.assignment.trial_id
+
+
+class Outcomes:
+    """Records how attempts end, and decides whether their trials are tried again.
+
+    Args:
+        sweep: the sweep.
+        trials: those that are run.
+        store: where results are.
+        progress: shows what happens.
+        give_back: takes trials that shall be handed out again.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        trials: Iterable[PlannedTrial],
+        store: ResultStore,
+        progress: SweepProgress,
+        give_back: Callable[[Assignment], None],
+    ):
+        self.sweep, self.store, self.progress = sweep, store, progress
+        self._asked_json = sweep.model_dump_json()
+        self._specs = {trial.trial_id: trial.spec for trial in trials}
+        self._give_back = give_back
+
+    def completed(self, attempt: Attempt, completed: Completed) -> None:
+        """The worker stored the trial's result, which must then be among those that the driver
+        sees."""
+        if self.store.is_completed(attempt.trial_id):
+            self.progress.completed(attempt.trial_id, completed.f1, completed.timing)
+            return
+        message = (
+            f"the worker on {attempt.host} wrote its results where the driver does not see them; "
+            "give a results location that all machines share"
+        )
+        self.failed(attempt, Failed(kind="bad_data", message=message, traceback=None))
+
+    def stopped(self, attempt: Attempt, reason: str | None) -> None:
+        """The trial saved its state because the sweep stops; it is left for the next run."""
+        self._record(
+            attempt, Failed(kind="stopped", message=f"stopped by {reason}", traceback=None)
+        )
+        self.progress.stopped(attempt.trial_id)
+
+    def too_late(self, attempt: Attempt) -> None:
+        """The trial was not begun, since it could not have ended in time; a later one may go
+        first."""
+        self.progress.put_back(attempt.trial_id)
+        self._give_back(attempt.assignment)
+
+    def departed(self, attempt: Attempt) -> None:
+        """The trial saved its state because its node leaves. It goes on elsewhere as soon as there
+        is a worker, and this does not count as an attempt."""
+        message = f"its node {attempt.host} leaves"
+        self._record(attempt, Failed(kind="stopped", message=message, traceback=None))
+        self.progress.moved(attempt.trial_id, message)
+        self._give_back(attempt.assignment)
+
+    def node_lost(self, attempt: Attempt, details: str) -> None:
+        """The worker was lost with its node, which does not count as an attempt of its trial, up to
+        `MAX_NODE_LOSSES`.
+
+        Args:
+            attempt: that ended so.
+            details: what Ray says of it.
+        """
+        num_losses = attempt.assignment.num_node_losses + 1
+        message = f"the node {attempt.host or 'of its worker'} was lost"
+        if num_losses > MAX_NODE_LOSSES:
+            message = f"{message}, the {num_losses}th under this trial in this run"
+            self.failed(attempt, Failed(kind="worker_died", message=message, traceback=details))
+            return
+        lost = Failed(kind="worker_died", message=message, traceback=details)
+        self._retry(attempt, lost, replace(attempt.assignment, num_node_losses=num_losses))
+
+    def failed(self, attempt: Attempt, failed: Failed) -> None:
+        """Try again if that may help and the sweep allows it; else commit the trial as failed."""
+        tried = attempt.assignment.attempt
+        if failed.kind in RETRIED_KINDS and tried <= self.sweep.resources.max_retries:
+            self._retry(attempt, failed, replace(attempt.assignment, attempt=tried + 1))
+            return
+        spec = self._specs[attempt.trial_id]
+        self.store.commit_failed(spec, **self._columns(attempt, failed))
+        self.store.checkpoint(attempt.trial_id).delete()
+        self.progress.failed(attempt.trial_id, failed.kind, failed.message)
+
+    def _retry(self, attempt: Attempt, failed: Failed, again: Assignment) -> None:
+        self._record(attempt, failed)
+        self.progress.retried(attempt.trial_id, failed.kind, failed.message)
+        self._give_back(again)
+
+    def _record(self, attempt: Attempt, failed: Failed) -> None:
+        spec = self._specs[attempt.trial_id]
+        self.store.record_attempt(spec, **self._columns(attempt, failed))
+
+    def _columns(self, attempt: Attempt, failed: Failed) -> dict[str, Any]:
+        """What the store keeps of an attempt that ends now."""
+        return {
+            "kind": failed.kind,
+            "message": failed.message,
+            "traceback": failed.traceback,
+            "sweep": self.sweep.name,
+            "asked_json": self._asked_json,
+            "provenance": collect_provenance(),
+            "started_at": attempt.started_at,
+            "ended_at": datetime.now(UTC),
+        }

@@ -1,0 +1,85 @@
+"""The commands that read results, schemas, sweeps and test sets."""
+
+import json
+
+import pytest
+
+from tests.orchestrator.cli.command import run
+
+
+def test_schema_is_json_with_descriptions(capsys):
+    schema = json.loads(run(capsys, "schema")[1])
+    assert schema["$defs"]["Training"]["properties"]["lr"]["description"] == "Peak learning rate."
+    assert schema["required"] == ["name", "results", "languages", "sparsities", "seeds"]
+
+
+def test_schema_of_results_names_every_table(capsys):
+    out = run(capsys, "schema", "--results")[1]
+    for table in (
+        "trials",
+        "scores",
+        "predictions",
+        "sentences",
+        "attempts",
+        "quality",
+        "significance",
+    ):
+        assert f"## {table}" in out
+
+
+def test_builtin_sweeps_are_listed_and_printed(capsys):
+    assert "smoke" in run(capsys, "sweeps")[1]
+    assert "name: smoke" in run(capsys, "sweeps", "smoke")[1]
+    code, _, err = run(capsys, "sweeps", "smok")
+    assert (code, err) == (
+        2,
+        "sparsweep: smok: no such built-in sweep; there are: low-resource, paper-mini-mono, "
+        "paper-mini-multi, paper-mono, paper-multi, smoke, xtreme-dense\n",
+    )
+
+
+def test_perturb_writes_a_test_set_to_look_at(capsys, tmp_path):
+    file = tmp_path / "perturbed.tsv"
+    code, out, _ = run(capsys, "perturb", "smoke", "hi", "within_language", str(file))
+    assert code == 0
+    assert "entities replaced, from" in out
+    assert "\tB-PER\n" in file.read_text()
+    draws = ("--set", "robustness.draws=2", "--draw", "1")
+    run(capsys, "perturb", "smoke", "hi", "within_language", str(tmp_path / "other.tsv"), *draws)
+    assert (tmp_path / "other.tsv").read_text() != file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("ka", "within_script", "x.tsv"),
+            "ka within_script: not applicable, no other language of the corpus shares its",
+        ),
+        (
+            ("hi", "within_language", "x.docx"),
+            "x.docx: suffix '.docx' is not known; give a name that ends in .tsv or",
+        ),
+        (
+            ("hi", "within_language", "x.tsv", "--draw", "1"),
+            "draw: 1 is outside 0 to 0; robustness.draws says how many",
+        ),
+        (("xx", "within_language", "x.tsv"), "'xx' is not in the synthetic corpus"),
+    ],
+)
+def test_perturbed_sets_that_cannot_be_made_are_refused(
+    capsys, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "perturb", "smoke", *words)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_analysis_of_a_folder_without_results_is_refused(capsys, tmp_path):
+    code, _, err = run(capsys, "analyze", str(tmp_path))
+    assert (code, "holds no results; give the results of a sweep that has been run" in err) == (
+        2,
+        True,
+    )

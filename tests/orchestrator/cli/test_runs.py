@@ -1,0 +1,116 @@
+"""The commands that plan and run; whole runs are in tests/integration."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.orchestrator.cli.command import run
+
+
+def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):
+    code, out, _ = run(capsys, "plan", "smoke", "--set", f"results={tmp_path}/r")
+    assert code == 0
+    assert "smoke: 24 trials, 0 completed, 0 failed, 24 new" in out
+    assert out.count("0/2") == 12
+    assert not (tmp_path / "r").exists(), "planning writes nothing"
+
+
+@pytest.mark.slow
+def test_a_planned_trial_runs_by_itself(capsys, tmp_path):
+    sets = (
+        "--set",
+        "languages=[ka]",
+        "--set",
+        "sparsities=[0.5]",
+        "--set",
+        "seeds=[3]",
+        "--set",
+        "training.num_steps=2",
+    )
+    trial = json.loads(run(capsys, "plan", "smoke", *sets, "--json")[1])["trials"][0]
+    (tmp_path / "trial.json").write_text(json.dumps(trial["spec"]))
+    command = [sys.executable, "-m", "workers.run", str(tmp_path / "trial.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["achieved_sparsity"] == 0.5
+
+
+def test_a_path_with_brackets_is_shown_as_it_is(capsys, tmp_path):
+    code, out, err = run(capsys, "plan", "smoke", "--set", f"results={tmp_path}/a[sw]/b[/b]")
+    assert (code, err) == (0, "")
+    assert f"results in {tmp_path}/a[sw]/b[/b]" in out
+
+
+def test_plan_has_a_row_for_pruned_embeddings(capsys, tmp_path):
+    words = (
+        "plan",
+        "smoke",
+        "--set",
+        f"results={tmp_path}/r",
+        "--set",
+        "pruning.embedding_sparsity=[off, same, 0.3]",
+    )
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert ["language", "embeddings", "0", "0.5", "0.9"] in rows
+    at = rows.index(["en", "dense", "0/2", "0/2", "0/2"])
+    assert rows[at + 1 : at + 3] == [
+        ["pruned", "0/2", "0/2"],
+        ["pruned", "to", "0.3", "0/2", "0/2"],
+    ]
+
+
+def test_plan_of_the_paper_fits_a_terminal(capsys, tmp_path):
+    code, out, _ = run(capsys, "plan", "paper-mono", "--set", f"results={tmp_path}/r")
+    assert code == 0
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+
+
+def test_plan_of_several_languages_together_has_one_row(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "plan", "smoke", "--set", f"results={tmp_path}/r", "--set", "regime=multilingual"
+    )
+    assert code == 0
+    assert "multilingual" in out
+    assert "smoke: 6 trials" in out
+
+
+def test_plan_names_the_weights_that_a_pattern_finds(capsys, tmp_path):
+    settings = (
+        "--set",
+        f"results={tmp_path}/r",
+        "--set",
+        "pruning={include: [attention], exclude: [key]}",
+    )
+    code, out, _ = run(capsys, "plan", "smoke", *settings)
+    assert code == 0
+    lines = [line.strip() for line in out.splitlines() if line.startswith("  encoder")]
+    assert lines == [
+        "encoder.layer.{0-1}.attention.self.query.weight 128x128 x2",
+        "encoder.layer.{0-1}.attention.self.value.weight 128x128 x2",
+        "encoder.layer.{0-1}.attention.output.dense.weight 128x128 x2",
+    ]
+    with_head = run(capsys, "plan", "smoke", "--weights", "--set", "pruning.prune_head=true")[1]
+    assert "classifier.weight 7x128 x1" in with_head
+
+
+def test_patterns_that_find_nothing_are_refused(capsys, tmp_path):
+    settings = ("--set", f"results={tmp_path}/r", "--set", "pruning.include=[decoder]")
+    code, _, err = run(capsys, "plan", "smoke", *settings)
+    assert code == 2
+    assert "pruning.include: ['decoder']" in err
+    assert "leave none of the encoder's 12 linear layers; names are like encoder.layer.0" in err
+
+
+def test_a_job_refuses_to_run_other_trials_than_were_planned(capsys, tmp_path):
+    sets = ("--set", f"results={tmp_path}/r")
+    code, _, err = run(capsys, "run", "smoke", *sets, "--expect-plan", "0123456789abcdef")
+    assert code == 2
+    assert err.startswith(
+        "sparsweep: --expect-plan 0123456789abcdef: the trials planned here are others, "
+    )
+    assert err.endswith("make them equal, submit again\n")
+    assert not (tmp_path / "r").exists()

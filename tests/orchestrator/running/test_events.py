@@ -1,0 +1,192 @@
+"""Ray Tune's events, as Tune gives them, without a Ray that runs."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray import cloudpickle
+
+from orchestrator.errors import SweepError
+from orchestrator.running.events import (
+    PATIENCE_S,
+    StopWhenNoneRuns,
+    SweepCallback,
+    describe_error,
+)
+from orchestrator.running.messages import Assignment, Failed, Report, Stopped, TooLate
+from orchestrator.running.searcher import OrderedSearcher
+from orchestrator.running.stopping import StopSwitch
+from tests.orchestrator.running.test_outcomes import SPEC, TRIAL, Run
+from workers.result import Progress
+
+ASSIGNMENT = Assignment(trial_id=TRIAL.trial_id, spec_json=SPEC.to_json())
+REPORT = Report(node_id="n1", host="node7")
+
+
+class Watch:
+    """Nodes that are lost, and those that were announced to leave."""
+
+    def __init__(self, *lost: str):
+        self.lost, self.announced = lost, []
+
+    def leaves(self, node_id: str) -> None:
+        self.announced.append(node_id)
+
+    def is_lost(self, node_id: str) -> bool:
+        return node_id in self.lost
+
+
+class Events:
+    """A callback on a sweep with one trial, and Tune's view of that trial."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.run = Run(folder / "results")
+        self.switch = StopSwitch()
+        self.searcher = OrderedSearcher([ASSIGNMENT], lambda each: True, lambda: self.switch.is_on)
+        outcomes, progress = self.run.outcomes, self.run.progress
+        self.callback = SweepCallback(outcomes, progress, self.searcher, self.switch)
+        self.callback.watch = self.watch = Watch()
+        self.trial = SimpleNamespace(trial_id="tune-1", config=self.searcher.suggest("tune-1"))
+
+    def start(self) -> None:
+        self.callback.on_trial_start(1, [], self.trial)
+
+    def report(self, report: Report) -> None:
+        """An interim one, or the last."""
+        result = report.to_result() | {"training_iteration": 1}
+        if report.ending is None:
+            self.callback.on_trial_result(1, [], self.trial, result)
+        else:
+            self.trial.last_result = result
+            self.callback.on_trial_complete(1, [], self.trial)
+
+    def fail(self, error: Exception | None, details: str = "Traceback\nValueError: broken") -> None:
+        """The actor of the trial ends with an error."""
+        self.trial.error_file, self.trial.pickled_error_file = self.folder / "error.txt", None
+        self.trial.error_file.write_text(details)
+        if error is not None:
+            self.trial.pickled_error_file = self.folder / "error.pkl"
+            self.trial.pickled_error_file.write_bytes(cloudpickle.dumps(error))
+        self.callback.on_trial_error(1, [], self.trial)
+
+
+@pytest.fixture
+def events(tmp_path) -> Events:
+    return Events(tmp_path)
+
+
+def test_reports_are_shown_with_the_machine(events):
+    events.start()
+    events.report(REPORT)
+    progress = Progress(
+        step=3, num_steps=9, loss=0.5, sparsity=0.0, subwords_per_s=1.0, phase="training"
+    )
+    events.report(replace(REPORT, progress=progress))
+    (running,) = events.run.progress.snapshot().running
+    assert (running.host, running.progress.step) == ("node7", 3)
+
+
+def test_nodes_are_busy_when_every_trial_has_arrived_on_one(events):
+    assert events.callback.busy_nodes() is None, "it was handed out and not given to a worker"
+    events.start()
+    assert events.callback.busy_nodes() is None, "it has not told where it is"
+    events.report(REPORT)
+    assert events.callback.busy_nodes() == {"n1"}
+    events.searcher.retry(ASSIGNMENT)
+    assert events.callback.busy_nodes() is None, "a trial is left"
+
+
+def test_a_failure_that_the_worker_reports_is_recorded_from_its_start_on(events):
+    events.start()
+    events.report(REPORT)
+    events.report(
+        replace(REPORT, ending=Failed(kind="bad_data", message="no rows", traceback=None))
+    )
+    assert events.run.attempts() == [("failed", "bad_data", "no rows")]
+    assert events.callback.attempts == {}
+
+
+def test_a_stopped_trial_names_the_reason(events):
+    events.start()
+    events.switch.stop("SIGUSR2")
+    events.report(replace(REPORT, ending=Stopped()))
+    assert events.run.attempts() == [("stopped", "stopped", "stopped by SIGUSR2")]
+
+
+def test_a_trial_that_came_too_late_is_given_back(events):
+    events.start()
+    events.report(replace(REPORT, ending=TooLate()))
+    assert events.run.given_back == [ASSIGNMENT]
+
+
+def test_a_worker_that_left_gives_its_trial_back_and_its_node_is_announced(events):
+    events.start()
+    events.report(replace(REPORT, is_leaving=True))
+    assert events.watch.announced == ["n1"]
+    events.fail(ray.exceptions.RayActorError())
+    assert events.run.attempts() == [("stopped", "stopped", "its node node7 leaves")]
+    assert events.run.given_back == [ASSIGNMENT]
+
+
+def test_a_worker_that_died_on_a_node_that_is_gone_is_a_lost_node(events):
+    events.start()
+    events.report(REPORT)
+    events.watch.lost = ("n1",)
+    events.fail(ray.exceptions.RayActorError())
+    assert events.run.given_back == [replace(ASSIGNMENT, num_node_losses=1)]
+
+
+def test_a_worker_that_died_on_a_node_that_is_there_is_an_attempt(events):
+    events.start()
+    events.report(REPORT)
+    events.fail(ray.exceptions.RayActorError())
+    assert events.run.given_back == [replace(ASSIGNMENT, attempt=2)]
+
+
+def test_a_trial_that_could_not_even_start_is_a_failure(events):
+    events.fail(None)
+    assert events.run.attempts() == [("failed", "unexpected", "ValueError: broken")]
+
+
+def test_a_report_of_another_version_ends_the_sweep_with_one_line(events):
+    events.start()
+    with pytest.raises(SweepError, match="result: missing key 'report'; .* different versions"):
+        events.callback.on_trial_result(1, [], events.trial, {"progress": {}})
+
+
+def test_a_dead_worker_is_described_without_the_guesses_of_ray():
+    text = "The actor died. Worker exit detail: exit code\n137. Some common causes include: (1) ..."
+    error = ray.exceptions.OutOfMemoryError(text)
+    assert describe_error(error, "Traceback") == Failed(
+        kind="worker_died",
+        message="the worker process died: exit code 137.",
+        traceback="Traceback",
+    )
+
+
+def test_a_worker_that_could_not_start_is_described_by_its_error():
+    text = "The actor died because of an error raised in its creation task, ray::X()\n  File x\n"
+    error = ray.exceptions.RayActorError(
+        error_msg=f"{text}SweepError: assignment: unknown key 'colour'", actor_init_failed=True
+    )
+    failed = describe_error(error, "Traceback")
+    assert failed.message == (
+        "the worker could not start: SweepError: assignment: unknown key 'colour'"
+    )
+
+
+def test_a_stopping_sweep_waits_for_running_trials_but_not_for_ever(events, monkeypatch):
+    stopper = StopWhenNoneRuns(events.switch, events.callback)
+    events.start()
+    assert not stopper.stop_all()
+    events.switch.stop("SIGTERM")
+    assert not stopper.stop_all()
+    events.report(replace(REPORT, ending=Stopped()))
+    assert stopper.stop_all()
+    events.start()
+    monkeypatch.setattr("orchestrator.running.events.PATIENCE_S", 0.0)
+    assert stopper.stop_all(), f"it is given up after {PATIENCE_S} s"
+    assert stopper("tune-1", {}) is False

@@ -1,0 +1,159 @@
+"""What becomes of an attempt, with real results and no Ray."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.results.store import ResultStore
+from orchestrator.running.messages import Assignment, Completed, Failed
+from orchestrator.running.outcomes import MAX_NODE_LOSSES, Attempt, Outcomes
+from orchestrator.running.progress import SweepProgress
+from orchestrator.spec.sweep_spec import SweepSpec
+from tests.factories import (
+    STARTED_AT,
+    make_circumstances,
+    make_trial_result,
+    make_trial_spec,
+)
+
+SPEC = make_trial_spec()
+TRIAL = PlannedTrial(SPEC, SPEC.trial_id(), 10.0)
+COMPLETED = Completed(
+    f1=0.5, device="cpu", device_name="AMD EPYC", num_threads=1, load_s=1.0, work_s=20.0
+)
+DIED = Failed(kind="worker_died", message="exit code 137", traceback="Traceback")
+
+
+class Run:
+    """Outcomes of a sweep with one trial, which has been started."""
+
+    def __init__(self, folder: Path):
+        self.store = ResultStore(str(folder))
+        self.progress = SweepProgress("tiny", str(folder), [TRIAL])
+        self.given_back: list[Assignment] = []
+        sweep = SweepSpec(
+            name="tiny",
+            results=str(folder),
+            languages=["sw"],
+            sparsities=[0.5],
+            seeds=[0],
+            resources={"max_retries": 1},
+        )
+        self.outcomes = Outcomes(
+            sweep, [TRIAL], self.store, self.progress, give_back=self.given_back.append
+        )
+        self.progress.started(TRIAL.trial_id)
+
+    def attempts(self) -> list[tuple[str, str | None, str | None]]:
+        """Status, kind and message of those that the results keep, in order."""
+        rows = self.store.read("attempts").to_pylist()
+        rows.sort(key=lambda row: row["attempt"])
+        return [(row["status"], row["error_kind"], row["error_message"]) for row in rows]
+
+    def last_event(self) -> str:
+        return str(self.progress.events()[-1])
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run(tmp_path / "results")
+
+
+def attempt(**changes) -> Attempt:
+    """By a worker on node7."""
+    assignment = Assignment(trial_id=TRIAL.trial_id, spec_json=SPEC.to_json())
+    return Attempt(replace(assignment, **changes), STARTED_AT, node_id="n1", host="node7")
+
+
+def test_a_stored_result_is_shown_and_teaches_how_long_trials_take(run):
+    run.store.commit_completed(SPEC, make_trial_result(), **make_circumstances())
+    run.outcomes.completed(attempt(), COMPLETED)
+    assert run.last_event().startswith("done     sw sparsity 0.5 seed 0: F1 0.500")
+    assert run.progress.expected_s(TRIAL.trial_id) == pytest.approx(21)
+    assert run.given_back == []
+
+
+def test_a_result_that_the_driver_does_not_see_is_a_failure_with_the_remedy(run):
+    run.outcomes.completed(attempt(), COMPLETED)
+    message = (
+        "the worker on node7 wrote its results where the driver does not see them; "
+        "give a results location that all machines share"
+    )
+    assert run.attempts() == [("failed", "bad_data", message)]
+    assert run.store.statuses() == {TRIAL.trial_id: "failed"}
+
+
+def test_a_stopped_trial_is_left_for_the_next_run(run):
+    run.outcomes.stopped(attempt(), "SIGTERM")
+    assert run.attempts() == [("stopped", "stopped", "stopped by SIGTERM")]
+    assert run.store.statuses() == {}
+    assert run.given_back == []
+    assert run.last_event().startswith("stopped  sw")
+
+
+def test_a_trial_that_came_too_late_waits_and_leaves_no_record(run):
+    run.outcomes.too_late(attempt(start_by=5.0))
+    assert run.given_back == [attempt(start_by=5.0).assignment]
+    assert run.attempts() == []
+    assert run.progress.snapshot().num_left == 1
+
+
+def test_a_departure_counts_neither_as_an_attempt_nor_as_a_loss(run):
+    run.outcomes.departed(attempt())
+    assert run.given_back == [attempt().assignment]
+    assert run.attempts() == [("stopped", "stopped", "its node node7 leaves")]
+    assert run.last_event().startswith("moved    sw")
+
+
+def test_a_lost_node_counts_as_a_loss_and_not_as_an_attempt(run):
+    run.outcomes.node_lost(attempt(), "details")
+    assert run.given_back == [attempt(num_node_losses=1).assignment]
+    assert run.attempts() == [("failed", "worker_died", "the node node7 was lost")]
+    nowhere = replace(attempt(), node_id=None, host=None)
+    run.outcomes.node_lost(nowhere, "details")
+    assert run.attempts()[-1][2] == "the node of its worker was lost"
+
+
+def test_too_many_lost_nodes_are_the_trials_doing(run):
+    run.outcomes.node_lost(attempt(num_node_losses=MAX_NODE_LOSSES - 1), "details")
+    assert run.given_back[-1].attempt == 1
+    run.outcomes.node_lost(attempt(num_node_losses=MAX_NODE_LOSSES), "details")
+    assert run.given_back[-1].attempt == 2, "now it counts as an attempt"
+    assert run.attempts()[-1][2] == "the node node7 was lost, the 11th under this trial in this run"
+
+
+def test_a_dead_worker_is_replaced_as_often_as_the_sweep_allows(run):
+    run.outcomes.failed(attempt(), DIED)
+    assert run.given_back == [attempt(attempt=2).assignment]
+    assert run.last_event() == "retry    sw sparsity 0.5 seed 0: worker_died: exit code 137"
+    assert run.store.statuses() == {}
+    run.outcomes.failed(attempt(attempt=2), DIED)
+    assert len(run.given_back) == 1
+    assert run.store.statuses() == {TRIAL.trial_id: "failed"}
+    assert run.last_event().startswith("failed   sw")
+
+
+def test_what_would_only_fail_again_is_not_tried_again(run):
+    wild = Failed(kind="non_finite_loss", message="loss is inf", traceback="Traceback")
+    run.outcomes.failed(attempt(), wild)
+    assert run.given_back == []
+    row = run.store.read("trials").to_pylist()[0]
+    assert (row["status"], row["error_kind"], row["error_traceback"], row["sweep"]) == (
+        "failed",
+        "non_finite_loss",
+        "Traceback",
+        "tiny",
+    )
+    assert row["started_at"] == STARTED_AT
+
+
+def test_the_checkpoint_of_a_failed_trial_is_deleted_and_that_of_a_retried_one_kept(run):
+    checkpoint = Path(run.store.checkpoint(TRIAL.trial_id).path)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_bytes(b"state")
+    run.outcomes.failed(attempt(), DIED)
+    assert checkpoint.exists()
+    run.outcomes.failed(attempt(attempt=2), DIED)
+    assert not checkpoint.exists()

@@ -1,0 +1,162 @@
+"""What a worker reports of the trials that it is given, without a Ray that runs."""
+
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from cluster.contract import DRAIN_FILE
+from orchestrator.errors import SweepError
+from orchestrator.planning.speed import Device, Timing
+from orchestrator.results.store import ResultStore
+from orchestrator.running.messages import (
+    Assignment,
+    Completed,
+    Failed,
+    Report,
+    Stopped,
+    TooLate,
+    WorkerSetup,
+)
+from orchestrator.running.trainable import REPORT_EVERY_S, TrialTrainable, with_setup
+from tests.factories import make_trial_result, make_trial_spec
+from workers.result import Progress, TrialResult
+from workers.trial import TrialError, TrialSpec
+
+SPEC = make_trial_spec()
+FAULTS: dict[int, Exception] = {
+    1: TrialError("non_finite_loss", "loss is\n inf"),
+    2: OSError("disk full"),
+    3: RuntimeError(),
+}
+
+
+class ScriptedTrainable(TrialTrainable):
+    """A real worker whose trials take two reports, and fail if their seed has a fault; seed 4 goes
+    on until it is stopped."""
+
+    is_stopping = False
+
+    def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
+        assert stop_signal == "the sweep's signal"
+        return "n1", lambda: self.is_stopping
+
+    def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
+        step = 0
+        while step < 2 or spec.seed == 4:
+            time.sleep(REPORT_EVERY_S * 1.1)
+            step += 1
+            yield progress(step)
+            if spec.seed in FAULTS:
+                raise FAULTS[spec.seed]
+        return make_trial_result(f1=0.75)
+
+
+def progress(step: int) -> Progress:
+    return Progress(
+        step=step, num_steps=2, loss=0.5, sparsity=0.0, subwords_per_s=1.0, phase="training"
+    )
+
+
+def config(seed: int = 0, **changes) -> dict:
+    spec = make_trial_spec(seed=seed)
+    assignment = Assignment(trial_id=spec.trial_id(), spec_json=spec.to_json(), **changes)
+    return assignment.to_config()
+
+
+@pytest.fixture
+def start(tmp_path) -> Callable[..., TrialTrainable]:
+    """Start a worker with its first trial."""
+
+    def start(seed: int = 0, use_gpu: bool = False, **changes) -> TrialTrainable:
+        setup = WorkerSetup(
+            results=str(tmp_path / "results"),
+            sweep_name="tiny",
+            asked_json="{}",
+            checkpoint_every_s=None,
+            num_threads=1,
+            use_gpu=use_gpu,
+            kernels="auto",
+            stop_signal="the sweep's signal",
+        )
+        return with_setup(ScriptedTrainable, setup)(config(seed, **changes))
+
+    return start
+
+
+def step(worker: TrialTrainable) -> Report:
+    return Report.from_result(worker.step())
+
+
+def test_a_trial_arrives_reports_and_is_committed(start, tmp_path):
+    worker = start()
+    arrived = step(worker)
+    assert (arrived.node_id, arrived.progress, arrived.ending) == ("n1", None, None)
+    assert arrived.host
+    assert [step(worker).progress for _ in range(2)] == [progress(1), progress(2)]
+    ended = step(worker).ending
+    assert isinstance(ended, Completed)
+    assert ended.f1 == 0.75
+    # make_trial_result: 0.25 s of loading, 2 s of training, 0.5 s of scoring
+    assert ended.timing == Timing(Device("a processor", "CPU", 1), 0.25, 2.5)
+    (row,) = ResultStore(str(tmp_path / "results")).read("trials").to_pylist()
+    assert (row["trial_id"], row["status"], row["sweep"]) == (SPEC.trial_id(), "completed", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind", "message"),
+    [
+        (1, "non_finite_loss", "loss is inf"),
+        (2, "storage", "disk full"),
+        (3, "unexpected", "RuntimeError"),
+    ],
+)
+def test_a_fault_inside_a_trial_is_a_report_and_the_worker_takes_the_next_one(
+    start, seed, kind, message
+):
+    worker = start(seed)
+    step(worker), step(worker)
+    failed = step(worker).ending
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.message) == (kind, message)
+    assert "Traceback" in str(failed.traceback)
+    assert worker.reset_config(config(seed=5))
+    assert step(worker).ending is None
+    assert step(worker).progress == progress(1)
+
+
+def test_an_unexpected_fault_on_a_gpu_ends_the_worker(start):
+    worker = start(3, use_gpu=True)
+    step(worker), step(worker)
+    with pytest.raises(RuntimeError):
+        worker.step()
+
+
+def test_a_trial_that_waited_too_long_is_not_begun(start):
+    assert step(start(start_by=time.time() - 1)).ending == TooLate()
+    assert step(start(start_by=time.time() + 60)).ending is None
+
+
+def test_a_trial_ends_when_the_sweep_stops(start):
+    worker = start(4)
+    step(worker), step(worker)
+    worker.is_stopping = True
+    assert step(worker).ending == Stopped()
+
+
+def test_a_worker_on_a_leaving_node_says_so_with_its_last_report(start, tmp_path, monkeypatch):
+    drain_file = Path(tmp_path / "drain")
+    monkeypatch.setenv(DRAIN_FILE, str(drain_file))
+    worker = start(4)
+    step(worker)
+    assert not step(worker).is_leaving
+    drain_file.touch()
+    last = step(worker)
+    assert (last.is_leaving, last.ending, worker.is_leaving) == (True, None, True)
+
+
+def test_an_assignment_of_another_version_does_not_start_a_worker(start):
+    worker = start()
+    with pytest.raises(SweepError, match="assignment: unknown key 'colour'; .*different versions"):
+        worker.reset_config(config() | {"colour": "red"})
