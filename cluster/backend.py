@@ -68,8 +68,7 @@ class JobSpec:
 
 
 def user_name() -> str:
-    """Who this process runs as; where the system has no name for the number, as in containers, the
-    number."""
+    """The user of this process; the number where the system has no name, as in containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -109,8 +108,7 @@ class Backend(Protocol):
         """Exactly what would be sent; pure, and quick."""
 
     def submit(self, job: JobSpec) -> str:
-        """Send what `render` gives, and return the job's id. Either a job exists afterwards or
-        nothing does."""
+        """Send what `render` gives, and return the job's id; what fails leaves no job behind."""
 
     def live_jobs(self, job_name: str) -> list[str]:
         """Ids of this user's jobs of that name that are not over."""

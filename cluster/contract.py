@@ -1,5 +1,5 @@
-"""What a cluster and the driver that runs on it agree on: how the driver is started, its exit codes,
-what its workers are called, and variables of the environment.
+"""What a cluster and the driver that runs on it agree on: how the driver is started, its exit
+codes, what its workers are called, and variables of the environment.
 
 A cluster sets the variables; all of them may be missing, as they are on a laptop.
 """

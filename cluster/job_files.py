@@ -34,14 +34,12 @@ def run_options(job: JobSpec) -> list[str]:
 
 
 def write_sweep_file(job: JobSpec) -> Path:
-    """Write the job's sweep to where its command reads it; the file is there whole or not at
-    all."""
+    """Write the job's sweep, whole or not at all, to where its command reads it."""
     return write_whole(sweep_file(job.folder), job.sweep_json)
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file that its owner alone can read; whoever reads meanwhile sees the old text or the
-    new one."""
+    """Write a file for its owner alone; a reader sees the old text or the new one meanwhile."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         beside.touch(mode=0o600, exist_ok=False)
@@ -56,7 +54,7 @@ def write_whole(path: Path, text: str) -> Path:
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a text that comes in parts, without line ends; its end is that of a line, too."""
+    """The lines of a text that comes in parts, without line ends."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")

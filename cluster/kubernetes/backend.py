@@ -116,17 +116,16 @@ class KubernetesBackend:
         found = server.find_job(name)
         if found is None or name != job_name:
             raise ClusterError(
-                f"job: {job_id} is no job of this sweep, which would be {job_name}; look with `status`"
+                f"job: {job_id} is no job of this sweep, which would be {job_name}; look with "
+                "`status`"
             )
         _refuse_if_not_ours(found, job_id)
         if job_status(job_id, found).state.is_terminal:
             return
         if now:
             _kill(server, found)
-        elif (
-            queue_of(found) is not None or _deployment(found) == "Waiting"
-        ):  # KubeRay does not suspend waiting ones
-            server.delete_job(found)
+        elif queue_of(found) is not None or _deployment(found) == "Waiting":
+            server.delete_job(found)  # KubeRay does not suspend waiting ones
         else:
             mark = {"annotations": {CANCELLED_ANNOTATION: "true"}}
             server.patch_job(name, {"metadata": mark, "spec": {"suspend": True}})
@@ -148,7 +147,8 @@ class KubernetesBackend:
         status = job_status(job_id, earlier)
         if not status.state.is_terminal:
             raise ClusterError(
-                f"job: {job_id} is there already and {status.state} ({status.native}); wait for its end or cancel it"
+                f"job: {job_id} is there already and {status.state} ({status.native}); wait for "
+                "its end or cancel it"
             )
 
     def _remove(self, server: Server, earlier: Object) -> None:
@@ -159,8 +159,8 @@ class KubernetesBackend:
         while (found := server.find_job(name)) is not None and found["metadata"]["uid"] == uid:
             if time.monotonic() > until:
                 raise ClusterError(
-                    f"job: {server.namespace}/{name} was deleted and does not go away; is KubeRay's operator running? "
-                    f"See `kubectl describe rayjob {name}`"
+                    f"job: {server.namespace}/{name} was deleted and does not go away; is "
+                    f"KubeRay's operator running? See `kubectl describe rayjob {name}`"
                 )
             time.sleep(self._poll_s)
 
@@ -173,8 +173,7 @@ def _parse(text: str) -> tuple[Object, Object]:
 
 
 def _rehearse(server: Server, config_map: Object, ray_job: Object) -> None:
-    """Have the server check both objects by the schemas that it has, before anything is stored or
-    removed."""
+    """Have the server check both objects before anything is stored or removed."""
     for create, manifest in ((server.create_config_map, config_map), (server.create_job, ray_job)):
         try:
             create(manifest, is_dry_run=True)
@@ -184,8 +183,7 @@ def _rehearse(server: Server, config_map: Object, ray_job: Object) -> None:
 
 
 def _create(server: Server, config_map: Object, ray_job: Object) -> None:
-    """Create both or none. The ConfigMap comes first, since the head's pod needs it, and goes with
-    the RayJob."""
+    """Create both or none; the head's pod needs the ConfigMap, which goes with the RayJob."""
     name = ray_job["metadata"]["name"]
     _clear_leftover(server, name)
     server.create_config_map(config_map)
@@ -203,8 +201,7 @@ def _create(server: Server, config_map: Object, ray_job: Object) -> None:
 
 
 def _clear_leftover(server: Server, name: str) -> None:
-    """Remove the ConfigMap of a job that is gone, or of a submission that was cut off, but not one
-    under way."""
+    """Remove the ConfigMap of a job that is gone or of a submission that was cut off."""
     found = server.find_config_map(name)
     if not found:
         return
@@ -212,8 +209,8 @@ def _clear_leftover(server: Server, name: str) -> None:
     age = datetime.now(UTC) - datetime.fromisoformat(metadata["creationTimestamp"])
     if "ownerReferences" not in metadata and age < LONGEST_SUBMISSION:
         raise ClusterError(
-            f"job: {server.namespace}/{name} is being submitted by somebody else since {age.seconds} s; "
-            f"try again in {LONGEST_SUBMISSION.seconds} s"
+            f"job: {server.namespace}/{name} is being submitted by somebody else since "
+            f"{age.seconds} s; try again in {LONGEST_SUBMISSION.seconds} s"
         )
     server.delete_config_map(name)
 
@@ -230,7 +227,8 @@ def _kill(server: Server, found: Object) -> None:
 def _refuse_if_not_ours(found: Object, job_id: str) -> None:
     if _user_of(found) != this_user():
         raise ClusterError(
-            f"job: {job_id} belongs to {_user_of(found) or 'somebody else'}, and you are {this_user()}"
+            f"job: {job_id} belongs to {_user_of(found) or 'somebody else'}, and you are "
+            f"{this_user()}"
         )
 
 

@@ -21,7 +21,10 @@ def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
     """One line each, with the remedy; none when all is well."""
     try:
         if not server.has_namespace():
-            yield f"namespace: {server.namespace} is not there; make it, or name another in the profile"
+            yield (
+                f"namespace: {server.namespace} is not there; make it, or name another in the "
+                "profile"
+            )
             return
         server.list_jobs()
     except ClusterError as error:
@@ -29,8 +32,8 @@ def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
             str(error)
             if status_of(error) != 404
             else (
-                "kubernetes: the server knows no RayJobs (rayjobs.ray.io); have KubeRay's operator installed: "
-                "helm install kuberay-operator kuberay/kuberay-operator"
+                "kubernetes: the server knows no RayJobs (rayjobs.ray.io); have KubeRay's "
+                "operator installed: helm install kuberay-operator kuberay/kuberay-operator"
             )
         )
         return
@@ -64,22 +67,27 @@ def _missing_things(server: Server, profile: KubernetesProfile) -> Iterator[str]
     ]
     for field, kind, name in named:
         if server.find(kind, name) is None:
-            yield f"{field}: there is no {kind} {name} in namespace {server.namespace}; make it, or correct the profile"
+            yield (
+                f"{field}: there is no {kind} {name} in namespace {server.namespace}; make it, or "
+                "correct the profile"
+            )
     for volume in profile.volumes:
         yield from _claim_faults(server.find("claim", volume.claim), volume.claim, server.namespace)
 
 
 def _claim_faults(claim: Object | None, name: str, namespace: str) -> Iterator[str]:
     if claim is None:
-        yield f"volumes: there is no claim {name} in namespace {namespace}; make it, or correct the profile"
+        yield (
+            f"volumes: there is no claim {name} in namespace {namespace}; make it, or correct the "
+            "profile"
+        )
         return
     modes = claim.get("spec", {}).get("accessModes", [])
-    if modes and not {"ReadWriteMany", "ReadOnlyMany"} & set(
-        modes
-    ):  # head and workers are on several nodes
+    # Head and workers are on several nodes.
+    if modes and not {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
         yield (
-            f"volumes: claim {name} has {', '.join(modes)} only, so that pods on other nodes would wait for ever; "
-            "use one with ReadWriteMany, or results on an object store"
+            f"volumes: claim {name} has {', '.join(modes)} only, so that pods on other nodes "
+            "would wait for ever; use one with ReadWriteMany, or results on an object store"
         )
     if claim.get("status", {}).get("phase") == "Lost":
         yield f"volumes: claim {name} has lost its volume; make it anew"

@@ -1,5 +1,4 @@
-"""What a Kubernetes API server answers, or why it does not, in a person's words and with the
-remedy."""
+"""What a Kubernetes API server answers, or why it does not, in words and with the remedy."""
 
 import json
 from collections.abc import Iterator
@@ -11,11 +10,26 @@ from cluster.errors import ClusterError
 MISSING_PACKAGE = "kubernetes: the package is not installed; pip install 'sparsweep[kubernetes]'"
 
 REMEDIES = {
-    400: "the server knows no such field: KubeRay is older than what this sparsweep was made for; upgrade its operator",
-    401: "your credentials are not accepted, perhaps they expired; log in again until `kubectl auth whoami` knows you",
-    403: "you lack the right; ask who runs the cluster for it, `kubectl auth can-i --list` shows what you have",
-    404: "it is not there; check the namespace, and that KubeRay is installed: `kubectl get crd rayjobs.ray.io`",
-    409: "it is there already; look at it with `kubectl get rayjobs,configmaps`, and remove it or wait for its end",
+    400: (
+        "the server knows no such field: KubeRay is older than what this sparsweep was made for; "
+        "upgrade its operator"
+    ),
+    401: (
+        "your credentials are not accepted, perhaps they expired; log in again until `kubectl "
+        "auth whoami` knows you"
+    ),
+    403: (
+        "you lack the right; ask who runs the cluster for it, `kubectl auth can-i --list` shows "
+        "what you have"
+    ),
+    404: (
+        "it is not there; check the namespace, and that KubeRay is installed: `kubectl get crd "
+        "rayjobs.ray.io`"
+    ),
+    409: (
+        "it is there already; look at it with `kubectl get rayjobs,configmaps`, and remove it or "
+        "wait for its end"
+    ),
     422: "a value is not acceptable; correct the profile or the sweep",
     429: "the server is overloaded; try again later",
 }
@@ -43,8 +57,7 @@ def in_words(doing: str) -> Iterator[None]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """HTTP status of the answer that was turned into this `ClusterError`; None if there was no
-    answer."""
+    """HTTP status of the answer behind a `ClusterError`; None if there was no answer."""
     status: int | None = getattr(error.__cause__, "status", None)
     return status
 
@@ -54,7 +67,10 @@ def _answer(error: Any) -> str:
         error.status,
         "ask who runs the cluster" if error.status >= 500 else "see the server's message",
     )
-    return f"{_message(error.body) or error.reason or 'no reason given'} (HTTP {error.status}); {remedy}"
+    return (
+        f"{_message(error.body) or error.reason or 'no reason given'} (HTTP {error.status}); "
+        f"{remedy}"
+    )
 
 
 def _message(body: Any) -> str:
@@ -76,11 +92,20 @@ def _no_answer(text: str) -> str:
             "check certificate-authority in the kubeconfig, and the machine's clock and proxy"
         )
     if "refused" in text:
-        return "the server refuses the connection; is it running, and does the kubeconfig name the right address and port?"
+        return (
+            "the server refuses the connection; is it running, and does the kubeconfig name the "
+            "right address and port?"
+        )
     if "resolve" in text or "Name or service not known" in text:
         return (
             "the server's name is not known here; check the kubeconfig, and whether a VPN is needed"
         )
     if "timed out" in text:
-        return "the server does not answer in time; check the network, and whether a VPN or proxy is needed"
-    return f"no connection to the server ({' '.join(text.split())}); check the kubeconfig and the network"
+        return (
+            "the server does not answer in time; check the network, and whether a VPN or proxy is "
+            "needed"
+        )
+    return (
+        f"no connection to the server ({' '.join(text.split())}); check the kubeconfig and the "
+        "network"
+    )

@@ -19,9 +19,8 @@ def driver_lines(
     Where there is no output one line says so. After a retry the output is that of the newest
     driver.
     """
-    shown: dict[
-        str, int
-    ] = {}  # pod -> its lines that were passed on; a connection that broke starts from the beginning
+    # Pod -> its lines that were passed on; a connection that broke starts from the beginning.
+    shown: dict[str, int] = {}
     has_waited = False
     while True:
         ray_job = server.find_job(name)
@@ -73,7 +72,10 @@ def _no_output(job_id: str, ray_job: Object | None) -> str:
     status = job_status(job_id, ray_job)
     if ray_job["spec"].get("submissionMode") == "HTTPMode":
         return f"{job_id}: HTTPMode keeps the driver's log on the head; use K8sJobMode"
-    return f"{job_id}: no output yet, the job is {status.state} ({status.native}{_because(status.detail)})"
+    return (
+        f"{job_id}: no output yet, the job is {status.state} "
+        f"({status.native}{_because(status.detail)})"
+    )
 
 
 def _because(detail: str) -> str:

@@ -176,7 +176,10 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
 def _sweep_faults(job: JobSpec, profile: KubernetesProfile) -> Iterator[str]:
     size = len(job.sweep_json.encode())
     if size > MOST_SWEEP_BYTES:
-        yield f"sweep: {size} bytes are more than the {MOST_SWEEP_BYTES} that a ConfigMap holds; split the sweep"
+        yield (
+            f"sweep: {size} bytes are more than the {MOST_SWEEP_BYTES} that a ConfigMap holds; "
+            "split the sweep"
+        )
     if "://" not in job.results and not _is_shared(job.results, profile):
         yield (
             f"results: {job.results} is on no volume that the pods mount and may write; "
@@ -184,13 +187,13 @@ def _sweep_faults(job: JobSpec, profile: KubernetesProfile) -> Iterator[str]:
         )
     if job.cpus_per_trial > profile.worker_cpus:
         yield (
-            f"resources.cpus_per_trial: {job.cpus_per_trial} cores, and a worker pod has {profile.worker_cpus}; "
-            "raise worker_cpus in the profile or lower it"
+            f"resources.cpus_per_trial: {job.cpus_per_trial} cores, and a worker pod has "
+            f"{profile.worker_cpus}; raise worker_cpus in the profile or lower it"
         )
     if (job.gpus_per_trial or 0) > profile.gpus_per_worker:
         yield (
-            f"resources.gpus_per_trial: {job.gpus_per_trial:g} GPUs, and a worker pod has {profile.gpus_per_worker}; "
-            "raise gpus_per_worker in the profile or lower it"
+            f"resources.gpus_per_trial: {job.gpus_per_trial:g} GPUs, and a worker pod has "
+            f"{profile.gpus_per_worker}; raise gpus_per_worker in the profile or lower it"
         )
 
 
@@ -217,7 +220,10 @@ def _profile_faults(profile: KubernetesProfile) -> Iterator[str]:
         if PurePosixPath(mount) == PurePosixPath("/") or any(
             _is_below(mount, taken) for taken in TAKEN_PATHS
         ):
-            yield f"volumes: {mount} hides files that the pods need; mount the claim elsewhere, for example at /data"
+            yield (
+                f"volumes: {mount} hides files that the pods need; mount the claim elsewhere, for "
+                "example at /data"
+            )
         if mounts.count(mount) > 1:
             yield f"volumes: {mount} is the mount of several claims; give each its own"
 

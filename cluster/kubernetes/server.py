@@ -70,14 +70,12 @@ class Server:
             raise
 
     def list_jobs(self) -> None:
-        """Ask for RayJobs, to see whether the server has such things; what it has is of no
-        interest."""
+        """Ask for RayJobs, only to see whether the server knows such objects."""
         with in_words(f"list jobs in {self.namespace}"):
             self._custom.list_namespaced_custom_object(**self._jobs, limit=1)
 
     def create_job(self, manifest: Object, is_dry_run: bool = False) -> Object:
-        """Create a RayJob; unknown fields are refused. A dry run is checked as if, and not
-        stored."""
+        """Create a RayJob; unknown fields are refused. A dry run is checked and not stored."""
         with in_words(f"create job {self.namespace}/{manifest['metadata']['name']}"):
             return _read(
                 self._custom.create_namespaced_custom_object(
@@ -91,8 +89,7 @@ class Server:
             self._custom.patch_namespaced_custom_object(**self._jobs, name=name, body=patch)
 
     def delete_job(self, job: Object, is_now: bool = False) -> None:
-        """Delete this very RayJob, not one that has taken its name, and behind it all that belongs
-        to it."""
+        """Delete this very RayJob, not one that took its name, and all that belongs to it."""
         name, only = job["metadata"]["name"], {"preconditions": {"uid": job["metadata"]["uid"]}}
         grace = {"grace_period_seconds": 0} if is_now else {}
         with in_words(f"delete job {self.namespace}/{name}"):

@@ -55,7 +55,8 @@ class LocalBackend:
             _make_state_folder()
         except OSError as error:
             return [
-                f"{error.filename}: {error.strerror}; set XDG_STATE_HOME to a folder that you may write to"
+                f"{error.filename}: {error.strerror}; set XDG_STATE_HOME to a folder that you may "
+                "write to"
             ]
         return []
 
@@ -108,8 +109,7 @@ class LocalBackend:
         return live
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """How it stands; of another machine's job no more is known than the files say, where both
-        see them."""
+        """How it stands; of another machine's job only the files tell, where both see them."""
         host = _parse(job_id).host
         if over := _how_it_ended(job_id, folder):
             return over
@@ -182,7 +182,8 @@ def _parse(job_id: str) -> _JobId:
     found = re.fullmatch(r"([A-Za-z0-9.-]+)-([1-9][0-9]*)-([A-Za-z0-9]+)", job_id)
     if found is None:
         raise ClusterError(
-            f"job id: {job_id!r} is none of this machine; they look like {local_job.this_host()}-PID-START"
+            f"job id: {job_id!r} is none of this machine; they look like "
+            f"{local_job.this_host()}-PID-START"
         )
     return _JobId(found[1], int(found[2]), found[3])
 

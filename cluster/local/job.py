@@ -57,8 +57,7 @@ def this_host() -> str:
 
 
 def job_id_of(pid: int) -> str | None:
-    """The id of the job that a running process of this machine is; None: there is no such
-    process."""
+    """The id of the job that a running process here is; None: there is no such process."""
     start = _process_start(pid)
     return None if start is None else f"{this_host()}-{pid}-{start}"
 
@@ -128,8 +127,7 @@ def main() -> None:
 
 
 def supervise(job_name: str, folder: Path, command: Sequence[str]) -> None:
-    """Run a command to its end in the session that this process leads, and leave nothing of it
-    behind."""
+    """Run a command to its end in this process's session, and leave nothing of it behind."""
     job_id = job_id_of(os.getpid())
     assert job_id is not None
     write_whole(
@@ -165,8 +163,7 @@ def _start(command: Sequence[str], log: int, temp: str) -> subprocess.Popen[byte
 
 
 def _end_session() -> None:
-    """Kill what outlives the command: where that was killed, some of Ray's processes need seconds
-    to notice."""
+    """Kill what outlives the command: some of Ray's processes notice its death after seconds."""
     until = time.monotonic() + CLEANING_S
     while (left := list(_others_of_session())) and time.monotonic() < until:
         for pid in left:

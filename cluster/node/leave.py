@@ -18,12 +18,12 @@ NO_FILE = 2
 
 
 def main() -> int:
-    """Returns 0 when no trial is left on this machine, 2 when the environment does not name the
-    file."""
+    """Return 0 when no trial is left here, 2 when the environment does not name the file."""
     path = os.environ.get(DRAIN_FILE)
     if not path:
         sys.stderr.write(
-            f"{DRAIN_FILE} is not set; set it to the same path for this command and for the raylet\n"
+            f"{DRAIN_FILE} is not set; set it to the same path for this command and for the "
+            "raylet\n"
         )
         return NO_FILE
     root_pid = int(sys.argv[1]) if len(sys.argv) > 1 else 1

@@ -24,7 +24,8 @@ OBJECT_STORE_BYTES = 128 * 2**20
 TUNE_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the folder that the sweep was started in
     "RAY_AIR_NEW_OUTPUT": "0",  # with it Tune prints its configuration even when told to be quiet
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the store keeps the results; Tune would write 5 files a trial
+    # The store keeps the results; Tune would write 5 files a trial.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
 # Ray's longest socket, <temp dir>/session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store,
@@ -101,9 +102,8 @@ def private_ray(
             "object_store_memory": OBJECT_STORE_BYTES,
             "_memory": usable_memory_bytes() - OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
-            "_temp_dir": str(
-                temp_dir / "r"
-            ),  # Ray lets everybody write to its folder, so it is one inside ours,
+            # Ray lets everybody write to its folder, so it is one inside ours.
+            "_temp_dir": str(temp_dir / "r"),
         },
         temp_dir=temp_dir,
     )
@@ -114,8 +114,8 @@ def _make_temp_dir(temp_root: str | Path | None) -> Path:
     if len(root.encode()) > _LONGEST_TEMP_ROOT:
         if temp_root is not None:
             raise ValueError(
-                f"temp_root: {root} has {len(root.encode())} bytes, at most {_LONGEST_TEMP_ROOT} leave room for "
-                "Ray's sockets; give a shorter folder such as /tmp"
+                f"temp_root: {root} has {len(root.encode())} bytes, at most {_LONGEST_TEMP_ROOT} "
+                "leave room for Ray's sockets; give a shorter folder such as /tmp"
             )
         root = "/tmp"  # noqa: S108 (mkdtemp makes a folder of its own in it)
     return Path(tempfile.mkdtemp(prefix="ray-", dir=root))

@@ -24,7 +24,6 @@ def command_line(process: psutil.Process) -> list[str]:
 
 
 def kill(process: psutil.Process) -> None:
-    """End a process at once, if it is there and ours; never another one that has its number
-    now."""
+    """End a process at once, if it is there and ours; never a later one of the same number."""
     with contextlib.suppress(psutil.Error):
         process.kill()

@@ -86,7 +86,8 @@ def find_ports(job_number: int, num_cpus: int) -> Ports:
         if all(_is_free(port) for port in range(first, first + number)):
             return Ports(first, number)
     raise OSError(
-        f"ports {FIRST_PORT} to {LAST_PORT}: no {number} free ones in a row for Ray; use another node"
+        f"ports {FIRST_PORT} to {LAST_PORT}: no {number} free ones in a row for Ray; use another "
+        "node"
     )
 
 
@@ -110,13 +111,11 @@ def own_address(name: str | None = None) -> str:
             address = socket.gethostbyname(candidate) if candidate else ""
         except OSError:  # a name that is not known here
             continue
-        if address and not address.startswith(
-            "127."
-        ):  # where /etc/hosts points a host's own name to itself
+        # /etc/hosts may point a host's own name to itself.
+        if address and not address.startswith("127."):
             return address
-    with socket.socket(
-        socket.AF_INET, socket.SOCK_DGRAM
-    ) as probe:  # sends nothing, only looks up the route
+    # A datagram socket sends nothing here, it only looks up the route.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
 
@@ -154,8 +153,7 @@ def is_reachable(address: str, timeout_s: float = 2.0) -> bool:
 def wait_until_reachable(
     address: str, timeout_s: float, may_come: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Whether somebody listens at HOST:PORT within that time; not waited for once `may_come` says
-    no."""
+    """Whether somebody listens at HOST:PORT within that time, as long as `may_come` says yes."""
     until = time.monotonic() + timeout_s
     while not is_reachable(address):
         if time.monotonic() > until or not may_come():
@@ -201,15 +199,8 @@ class Raylet:
         )
         client = [f"--ray-client-server-port={ports.first + NUM_SERVICES - 1}"] if is_head else []
         words = [
-            *(
-                sys.executable,
-                "-P",
-                "-m",
-                "ray.scripts.scripts",
-                "start",
-                "--block",
-                "--log-color=false",
-            ),
+            *(sys.executable, "-P", "-m", "ray.scripts.scripts"),
+            *("start", "--block", "--log-color=false"),
             *place,
             *client,
             *ports.options(),
@@ -218,7 +209,8 @@ class Raylet:
             f"--num-gpus={offer.gpus}",
             f"--memory={int(offer.memory_bytes * MEMORY_SHARE) - OBJECT_STORE_BYTES}",
             f"--object-store-memory={OBJECT_STORE_BYTES}",
-            f"--temp-dir={self.temp_dir / 'r'}",  # Ray lets everybody write to its folder, so it is one inside ours
+            # Ray lets everybody write to its folder, so it is one inside ours.
+            f"--temp-dir={self.temp_dir / 'r'}",
         ]
         environment = os.environ | {
             DRAIN_FILE: str(self.drain_file),

@@ -66,7 +66,8 @@ class RayJobsBackend:
         folder = f"(a folder that holds {sweep_file(job.folder).name} alone)"
         return (
             f"# POST {self.profile.address or '(no address)'}/api/jobs/\n"
-            "# A submission id is used once; later submissions of the sweep end in -2, -3 and so on.\n"
+            "# A submission id is used once; later submissions of the sweep end in -2, -3 and so "
+            "on.\n"
             f"{json.dumps(self._request(job, job.job_name, folder), indent=2)}\n\n"
             f"# {sweep_file(job.folder).name}\n"
             f"{job.sweep_json}\n"
@@ -154,14 +155,14 @@ class RayJobsBackend:
         if (metadata.get(USER), metadata.get(SWEEP)) != (user_name(), job_name):
             owner, sweep = metadata.get(USER, "somebody"), metadata.get(SWEEP, "something else")
             raise ClusterError(
-                f"ray: job {job_id} is {sweep} of {owner}, not {job_name} of {user_name()}; left alone"
+                f"ray: job {job_id} is {sweep} of {owner}, not {job_name} of {user_name()}; left "
+                "alone"
             )
         with self._in_words():
             client.stop_job(job_id)
 
     def _request(self, job: JobSpec, job_id: str, folder: str) -> dict[str, Any]:
-        """Arguments of Ray's `submit_job`; `folder` holds the sweep file, and becomes the driver's
-        current folder."""
+        """Arguments of Ray's `submit_job`; the driver starts in `folder`, beside the sweep."""
         python = shlex.quote(self.profile.python)
         words = shlex.join(["run", sweep_file(job.folder).name, *run_options(job)])
         # Python's exit code for a missing module is 1, which is also that of a sweep in which
@@ -195,10 +196,8 @@ class RayJobsBackend:
                 f"ray: {error.name} is not installed here; pip install 'sparsweep[jobs]'"
             ) from error
         self._refuse_unreachable()
-        with (
-            self._in_words(),
-            _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"),
-        ):  # Ray prefers these to its argument
+        # Ray prefers these variables to its argument.
+        with self._in_words(), _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             return JobSubmissionClient(address, headers=_headers())
 
     def _refuse_unreachable(self) -> None:
@@ -214,7 +213,8 @@ class RayJobsBackend:
         except requests.RequestException as error:
             place = urlsplit(self._address).netloc
             raise ClusterError(
-                f"ray: {self._address} does not answer ({type(error).__name__}); is the dashboard of a Ray cluster at "
+                f"ray: {self._address} does not answer ({type(error).__name__}); is the dashboard "
+                "of a Ray cluster at "
                 f"{place}, and does it listen beyond its own machine (--dashboard-host)?"
             ) from error
 
@@ -251,11 +251,13 @@ class RayJobsBackend:
         if re.match(r"Authentication (required|failed)|40[13] ", said):
             sent = "the one in RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else "none"
             return ClusterError(
-                f"ray: {self._address} asks for a token and does not take {sent}; set RAY_AUTH_TOKEN to the cluster's"
+                f"ray: {self._address} asks for a token and does not take {sent}; set "
+                "RAY_AUTH_TOKEN to the cluster's"
             )
         if "Version check returned 404" in said or isinstance(error, ValueError | KeyError):
             return ClusterError(
-                f"ray: {self._address} has no job API; give the address of a Ray dashboard whose head has ray[default]"
+                f"ray: {self._address} has no job API; give the address of a Ray dashboard whose "
+                "head has ray[default]"
             )
         lines = [line.strip() for line in said.splitlines() if line.strip()] or [
             type(error).__name__
@@ -299,8 +301,7 @@ def _next_id(job_name: str, used: set[str | None]) -> str:
 
 
 def _headers() -> dict[str, str]:
-    """Ray's client sends RAY_AUTH_TOKEN only with RAY_AUTH_MODE=token; whoever has set a token
-    means it."""
+    """The user's token, which Ray's client itself sends only with RAY_AUTH_MODE=token."""
     token = os.environ.get("RAY_AUTH_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token else {}
 

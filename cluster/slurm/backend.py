@@ -50,8 +50,7 @@ class SlurmBackend:
         return NEXT_SCRIPT.join(self._scripts(job))
 
     def submit(self, job: JobSpec) -> str:
-        """See `Backend`: Slurm is asked whether it would take each script before the first one is
-        sent."""
+        """See `Backend`: Slurm is asked whether it takes each script before the first is sent."""
         scripts = self._scripts(job)
         if problems := self.check():
             raise ClusterError("\n".join(problems))
@@ -77,8 +76,7 @@ class SlurmBackend:
         return [*_ids(job_name), *_ids(worker_name(job_name))]
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """See `Backend`; of an elastic job the state is its head's, and `detail` counts the
-        workers."""
+        """See `Backend`; an elastic job has the state of its head, and `detail` counts workers."""
         head, _, workers = job_id.partition("+")
         state, native, detail = _status(head)
         if state is JobState.FAILED and not _was_seen(folder):
@@ -131,14 +129,21 @@ def _sbatch(script: str, *options: str) -> str:
 
 
 REMEDIES = {
-    "account": "set account in the profile, or ask the cluster's admins which you may use (sacctmgr show assoc)",
+    "account": (
+        "set account in the profile, or ask the cluster's admins which you may use (sacctmgr show "
+        "assoc)"
+    ),
     "qos": "set qos in the profile to one that you may use (sacctmgr show qos)",
     "partition": "set partition in the profile (sinfo lists them)",
     "ime limit": "lower time_limit in the profile (sinfo -o '%R %l' lists what partitions allow)",
     "feature": "set constraint in the profile to features that nodes have (sinfo -o '%f')",
-    "node configuration": "ask for fewer nodes, GPUs, cores or less memory in the profile (sinfo -o '%R %D %G %c %m')",
+    "node configuration": (
+        "ask for fewer nodes, GPUs, cores or less memory in the profile (sinfo -o '%R %D %G %c %m')"
+    ),
     "ode count": "ask for fewer nodes in the profile",
-    "generic resource": "set gpu_type and gpus_per_node in the profile to what nodes have (sinfo -o '%G')",
+    "generic resource": (
+        "set gpu_type and gpus_per_node in the profile to what nodes have (sinfo -o '%G')"
+    ),
     "unrecognized option": "mend extra in the profile",
 }
 """A word of Slurm's refusals, and what to do."""
@@ -174,7 +179,10 @@ def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
         return state, native, f"waits: {fields.get('Reason', 'None')}"
     if state is JobState.RUNNING:
         restarts = int(fields.get("Restarts", "0"))
-        ran = f"on {fields.get('NodeList', '?')} for {fields.get('RunTime', '?')} of {fields.get('TimeLimit', '?')}"
+        ran = (
+            f"on {fields.get('NodeList', '?')} for {fields.get('RunTime', '?')} of "
+            f"{fields.get('TimeLimit', '?')}"
+        )
         return state, native, ran + (f", after {restarts} returns to the queue" if restarts else "")
     if state is JobState.FAILED:
         return state, native, f"exit code {fields.get('ExitCode', '?')}"

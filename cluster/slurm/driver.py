@@ -1,4 +1,4 @@
-"""The driver inside a Slurm job: how it is started on the job's Ray, watched, and stopped in time."""
+"""The driver in a Slurm job: how it is started on the job's Ray, watched, and stopped in time."""
 
 import argparse
 import os

@@ -67,8 +67,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def drive(args: argparse.Namespace) -> int:
-    """Start Ray, run the driver on it until it ends or is told to, and decide whether the job comes
-    back."""
+    """Run the driver on a Ray of the job's own, and decide whether the job comes back."""
     signals, started_s = Signals(), time.monotonic()
     try:
         code = _drive(args, signals)
@@ -136,8 +135,7 @@ class _Block:
         """Nobody has to be told: the nodes got the address from their environment."""
 
     def close(self) -> None:
-        """End the raylets: srun passes USR1 on to them, while TERM would make it kill the step at
-        once."""
+        """End the raylets: srun passes USR1 on, while TERM would make it kill the step at once."""
         if self.is_running():
             self._step.send_signal(signal.SIGUSR1)
         try:

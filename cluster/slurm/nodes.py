@@ -43,8 +43,7 @@ RETRY_AFTER_S = 300
 
 
 def offer() -> Offer:
-    """What Slurm gives this job on this node; its numbers count even where no cgroup enforces
-    them."""
+    """What Slurm gives this job on this node, even where no cgroup enforces it."""
     cpus = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
     memory_mib = os.environ.get("SLURM_MEM_PER_NODE")
     return usable_offer(
@@ -59,8 +58,7 @@ def free_ports(offered: Offer) -> Ports:
 
 
 def run_node(args: argparse.Namespace) -> int:
-    """One raylet of a block; ends when the batch script says so, or when Slurm takes the node
-    away."""
+    """One raylet of a block; ends when the batch script says so or Slurm takes the node away."""
     signals, name = NodeSignals(), os.environ["SLURMD_NODENAME"]
     address, offered = os.environ["RAY_ADDRESS"], offer()
     ports, is_head = free_ports(offered), name == args.head_name
@@ -95,7 +93,7 @@ def run_node(args: argparse.Namespace) -> int:
                     head_seen_s = time.monotonic()
                 elif time.monotonic() - head_seen_s > HEAD_LOST_S:
                     log_line(f"{name}: the head at {address} is gone")
-                    # With --no-kill Slurm keeps a job whose first node died, though nothing runs it.
+                    # With --no-kill Slurm keeps a job whose first node died.
                     requeue_myself()
                     break
             time.sleep(LOOKS_EVERY_S)
@@ -105,8 +103,7 @@ def run_node(args: argparse.Namespace) -> int:
 
 
 def run_worker(args: argparse.Namespace) -> int:
-    """One raylet that joins the sweep's head; leaves when told, and when the sweep needs it no
-    longer."""
+    """One raylet that joins the sweep's head; leaves when told or when it is not needed."""
     signals = Signals()
     while not signals.request:
         head = find_head(args.folder, signals)

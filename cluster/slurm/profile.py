@@ -82,8 +82,7 @@ class SlurmProfile(ClusterProfile):
     temp_root: Annotated[str, Field(pattern=r"^/[^\s'\"\\`$]*$", max_length=20)] = "/tmp"  # noqa: S108
     """Folder on the nodes for Ray's sockets and logs; at most 20 bytes."""
     extra: list[Line] = []
-    """More options of sbatch, such as --exclusive, a line each; not for the head job of elastic
-    mode."""
+    """More options of sbatch, such as --exclusive, a line each; not for an elastic head job."""
 
     def hardware(self, here: Hardware | None = None) -> Hardware | None:
         """The nodes of the block, or the workers of elastic mode."""

@@ -71,7 +71,8 @@ def _run(words: Sequence[str], stdin: str | None = None) -> "subprocess.Complete
         )
     except FileNotFoundError as error:
         raise ClusterError(
-            f"slurm: {words[0]} is not on this machine's PATH; submit from a login node, or load its module"
+            f"slurm: {words[0]} is not on this machine's PATH; submit from a login node, or load "
+            "its module"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise ClusterError(
@@ -80,8 +81,7 @@ def _run(words: Sequence[str], stdin: str | None = None) -> "subprocess.Complete
 
 
 def job_fields(job_id: str) -> list[dict[str, str]]:
-    """What `scontrol` knows of a job, a dictionary each task of an array; empty when it knows it no
-    longer."""
+    """What `scontrol` knows of a job, a dictionary each task of an array; empty: nothing."""
     result = _run(["scontrol", "-o", "show", "job", job_id])
     if result.returncode:
         if "Invalid job id" in result.stderr:

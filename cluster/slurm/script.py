@@ -1,5 +1,4 @@
-"""The batch scripts: pure text, made from a job and a profile. Every user's string is quoted here,
-once."""
+"""The batch scripts: pure text, from a job and a profile. Each string of a user is quoted here."""
 
 import re
 import shlex
@@ -20,7 +19,10 @@ HEAD_CPUS, HEAD_MEM_GIB = 2, 4
 """Of the head job of elastic mode: Ray's services and the driver."""
 
 Role = Literal["block", "head", "worker"]
-STARTS = "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it `sparsweep run`."
+STARTS = (
+    "Starts a Ray of the job's own (with a token, a private folder, probed ports), and on it "
+    "`sparsweep run`."
+)
 JOINS = "Joins the head's Ray with a token that the head left in the job's folder."
 TITLES: dict[Role, str] = {
     "block": "a Ray cluster on all nodes of the job",
@@ -44,7 +46,8 @@ def make_script(job: JobSpec, profile: SlurmProfile, role: Role) -> str:
     limit_s = seconds(_time_limit(profile, role))
     if limit_s <= profile.stop_before_s:
         raise ClusterError(
-            f"time_limit: {_time_limit(profile, role)} is not longer than stop_before_s, {profile.stop_before_s} s; "
+            f"time_limit: {_time_limit(profile, role)} is not longer than stop_before_s, "
+            f"{profile.stop_before_s} s; "
             "trials would be stopped as soon as they start: give more time"
         )
     options = "\n".join(f"#SBATCH {option}" for option in _options(job, profile, role))
@@ -138,10 +141,9 @@ def _given(**options: str | None) -> list[str]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Sbatch reads its options with rules of its own, which do not have all of a shell's
-    quoting."""
+    """Refuse what sbatch cannot read: its options do not have all of a shell's quoting."""
     if match := re.search(r"[\x00-\x1f\x7f'\"\\]", str(folder)):
         raise ClusterError(
-            f"results: {str(folder)!r} has the character {match[0]!r}, which a batch script cannot name safely; "
-            "give a folder without quotes, backslashes and control characters"
+            f"results: {str(folder)!r} has the character {match[0]!r}, which a batch script "
+            "cannot name safely; give a folder without quotes, backslashes and control characters"
         )

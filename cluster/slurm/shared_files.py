@@ -1,4 +1,4 @@
-"""The files that `submit` and the parts of a Slurm job leave for one another in the job's folder."""
+"""Files that `submit` and the parts of a Slurm job leave for one another in the job's folder."""
 
 from pathlib import Path
 

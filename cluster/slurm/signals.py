@@ -23,8 +23,7 @@ STOP_REQUESTS = {
 
 
 class Signals:
-    """Remembers the request to stop, and passes it to the driver as the signal that stops it
-    cleanly."""
+    """Remembers the request to stop, and sends the driver the signal that stops it cleanly."""
 
     def __init__(self) -> None:
         self.request: StopRequest | None = None
@@ -62,8 +61,7 @@ class Signals:
 
 
 class NodeSignals:
-    """What a node of a block is told: by TERM that Slurm takes the job back, by USR1 that the job
-    is over."""
+    """What a node of a block is told: TERM, Slurm takes the job back; USR1, the job is over."""
 
     def __init__(self) -> None:
         self.is_over = self.must_save = False

@@ -53,7 +53,8 @@ def resume(args: argparse.Namespace) -> int:
         )
     if jobs.has_changed_since(record):
         raise SweepError(
-            f"{args.spec}: has changed since it was submitted at {record.submitted_at}; send the new version with "
+            f"{args.spec}: has changed since it was submitted at {record.submitted_at}; send the "
+            "new version with "
             f"`sparsweep submit {args.spec} --on {record.profile_name}`, or undo the change"
         )
     return _send(
@@ -99,8 +100,7 @@ def logs(args: argparse.Namespace) -> int:
 
 
 def cancel(args: argparse.Namespace) -> int:
-    """Stop the jobs of a sweep: running trials save their checkpoints first, and all that is done
-    is kept."""
+    """Stop the jobs of a sweep: running trials save their checkpoints, what is done is kept."""
     from cluster.backend import JobState
 
     sweep = load_sweep(args)
@@ -120,8 +120,7 @@ def cancel(args: argparse.Namespace) -> int:
 
 
 def clusters(args: argparse.Namespace) -> int:
-    """List cluster profiles and check them: are they right, and does the cluster know what they
-    name?"""
+    """List cluster profiles, and check whether the clusters know what they name."""
     from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
     from orchestrator.spec.sweep_spec import load_sweep_spec
 
@@ -164,8 +163,8 @@ def _open_jobs(
     except OSError as error:  # object stores speak in riddles
         reason = " ".join(str(error).split())
         raise SweepError(
-            f"results: {store.location} cannot be read ({reason}); check the address, the network, and the "
-            "credentials in the environment"
+            f"results: {store.location} cannot be read ({reason}); check the address, the "
+            "network, and the credentials in the environment"
         ) from error
     except SpecError:
         jobs = Jobs(sweep, None, {}, store.location)
@@ -186,12 +185,14 @@ def _send(jobs: "Jobs", name: str, profile: Any, *, another: bool, retry_failed:
     number = "its" if left is None else str(len(left))
     if is_new:
         print(
-            f"{sweep.name}: {name} job {submission.status.job_id} runs {number} trials; results in {jobs.results}"
+            f"{sweep.name}: {name} job {submission.status.job_id} runs {number} trials; results "
+            f"in {jobs.results}"
         )
     else:
         state = submission.status.state
         print(
-            f"{sweep.name}: {name} job {submission.status.job_id} is {state} already; --another sends one beside it"
+            f"{sweep.name}: {name} job {submission.status.job_id} is {state} already; --another "
+            "sends one beside it"
         )
     return DONE
 
@@ -286,7 +287,8 @@ def _lines_of_trial(
     if len(found) != 1:
         known = "no trial" if not found else f"{len(found)} trials"
         raise SweepError(
-            f"--trial {trial}: {known} of {jobs.sweep.name}; give more of an id that `plan --json` lists"
+            f"--trial {trial}: {known} of {jobs.sweep.name}; give more of an id that `plan "
+            "--json` lists"
         )
     name, trial_id = found[0].spec.describe(), found[0].trial_id
     columns = ["trial_id", "status", "started_at", "ended_at", "host"]

@@ -81,9 +81,8 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
         for one in measured[:MAX_DEVICES_SHOWN]
     ]
     kinds = {demand.speed.device.kind for demand in measured}
-    wanted = (
-        {"GPU", "CPU"} if not measured else {"GPU"} - kinds
-    )  # who has measured GPUs does not ask for CPUs
+    # Who has measured GPUs does not ask for CPUs.
+    wanted = {"GPU"} - kinds if measured else {"GPU", "CPU"}
     assumed = [
         one
         for one in asked.demands
@@ -91,7 +90,8 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
     ]
     if assumed:
         shown.append(
-            f"left: assumed, not measured: {', '.join(f'{_hours(one)} on {_name(one)}' for one in assumed)}"
+            "left: assumed, not measured: "
+            f"{', '.join(f'{_hours(one)} on {_name(one)}' for one in assumed)}"
         )
     if outlook is not None:
         shown.append(_outlook_line(outlook))
@@ -183,7 +183,10 @@ def _warning(
 
 
 def _hours(demand: Demand) -> str:
-    return f"{_digits(demand.hours)} {'core-hours' if demand.speed.device.kind == 'CPU' else 'GPU-hours'}"
+    return (
+        f"{_digits(demand.hours)} "
+        f"{'core-hours' if demand.speed.device.kind == 'CPU' else 'GPU-hours'}"
+    )
 
 
 def _digits(value: float) -> str:
@@ -200,8 +203,8 @@ def _name(demand: Demand) -> str:
 
 def _origin(speed: Speed) -> str:
     return (
-        f"measured on {counted(speed.num_trials, 'trial')}: {_digits(speed.s_per_1000)} s per 1,000 sentences "
-        f"({_digits(speed.low)} to {_digits(speed.high)})"
+        f"measured on {counted(speed.num_trials, 'trial')}: {_digits(speed.s_per_1000)} s per "
+        f"1,000 sentences ({_digits(speed.low)} to {_digits(speed.high)})"
     )
 
 

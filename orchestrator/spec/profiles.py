@@ -132,8 +132,9 @@ def load_profile(
         where, fields = f"--on {name}", {}
     else:
         raise SpecError(
-            f"--on {name}: no profile and no backend of that name; there are: {', '.join(known_names(own))}; "
-            f"a profile is a file {profile_folder()}/NAME.yaml, or stands in the sweep under `clusters`"
+            f"--on {name}: no profile and no backend of that name; there are: "
+            f"{', '.join(known_names(own))}; a profile is a file {profile_folder()}/NAME.yaml, or "
+            "stands in the sweep under `clusters`"
         )
     try:
         return make_profile(name, fields | given if isinstance(fields, dict) else fields)

@@ -27,9 +27,15 @@ def broken_rules(ray_job: dict[str, Any]) -> list[str]:
 def _name(ray_job: dict[str, Any]) -> Iterator[str]:
     name = ray_job["metadata"]["name"]
     if len(name) > LONGEST_NAME:
-        yield f"metadata.name: {name} has {len(name)} characters; KubeRay takes {LONGEST_NAME}; shorten it"
+        yield (
+            f"metadata.name: {name} has {len(name)} characters; KubeRay takes {LONGEST_NAME}; "
+            "shorten it"
+        )
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):
-        yield f"metadata.name: {name} is no DNS-1035 label; begin with a letter and use a-z, 0-9 and - only"
+        yield (
+            f"metadata.name: {name} is no DNS-1035 label; begin with a letter and use a-z, 0-9 "
+            "and - only"
+        )
 
 
 def _submission_mode(ray_job: dict[str, Any]) -> Iterator[str]:
@@ -40,7 +46,10 @@ def _submission_mode(ray_job: dict[str, Any]) -> Iterator[str]:
     if mode == "SidecarMode":
         for key in ("submitterPodTemplate", "submitterConfig", "clusterSelector"):
             if spec.get(key):
-                yield f"submission_mode: SidecarMode with {key} is refused; remove {key} or use K8sJobMode"
+                yield (
+                    f"submission_mode: SidecarMode with {key} is refused; remove {key} or use "
+                    "K8sJobMode"
+                )
     if mode == "InteractiveMode" and spec.get("backoffLimit", 0) > 0:
         yield f"retries: {spec['backoffLimit']} with InteractiveMode is refused; set retries: 0"
 
@@ -54,9 +63,15 @@ def _end(ray_job: dict[str, Any]) -> Iterator[str]:
     if ttl_s < 0:
         yield f"ttl_s: {ttl_s} is negative; give seconds, 0 or more"
     if ttl_s > 0 and not is_shut_down:
-        yield f"ttl_s: {ttl_s} without shutdownAfterJobFinishes is refused; set shutdownAfterJobFinishes: true"
+        yield (
+            f"ttl_s: {ttl_s} without shutdownAfterJobFinishes is refused; set "
+            "shutdownAfterJobFinishes: true"
+        )
     if is_shut_down and (spec.get("deletionStrategy") or {}).get("deletionRules"):
-        yield "deletionStrategy.deletionRules: excludes shutdownAfterJobFinishes; remove one of the two"
+        yield (
+            "deletionStrategy.deletionRules: excludes shutdownAfterJobFinishes; remove one of the "
+            "two"
+        )
     if spec.get("activeDeadlineSeconds", 1) <= 0:
         yield f"deadline_s: {spec['activeDeadlineSeconds']} is not positive; give seconds"
     if spec.get("backoffLimit", 0) < 0:
@@ -66,7 +81,10 @@ def _end(ray_job: dict[str, Any]) -> Iterator[str]:
 def _suspension(ray_job: dict[str, Any]) -> Iterator[str]:
     spec = ray_job["spec"]
     if spec.get("suspend") and not spec.get("shutdownAfterJobFinishes"):
-        yield "suspend: true without shutdownAfterJobFinishes is refused; set shutdownAfterJobFinishes: true"
+        yield (
+            "suspend: true without shutdownAfterJobFinishes is refused; set "
+            "shutdownAfterJobFinishes: true"
+        )
     if spec.get("suspend") and spec.get("clusterSelector"):
         yield "suspend: true with clusterSelector is refused; remove clusterSelector"
 
@@ -74,7 +92,10 @@ def _suspension(ray_job: dict[str, Any]) -> Iterator[str]:
 def _cluster(ray_job: dict[str, Any]) -> Iterator[str]:
     spec = ray_job["spec"]
     if spec.get("clusterSelector") and spec.get("backoffLimit"):
-        yield f"retries: {spec['backoffLimit']} with clusterSelector is refused; remove one of the two"
+        yield (
+            f"retries: {spec['backoffLimit']} with clusterSelector is refused; remove one of the "
+            "two"
+        )
     if not spec.get("clusterSelector") and not spec.get("rayClusterSpec"):
         yield "rayClusterSpec: missing, and no clusterSelector names a cluster; give one of the two"
 
@@ -90,7 +111,10 @@ def _pods(ray_job: dict[str, Any]) -> Iterator[str]:
         if not template.get("spec", {}).get("containers"):
             yield f"{group}: has no container; give one with Ray's image"
         if needs_never and policy != "Never":
-            yield f"{group}: restartPolicy {policy} is refused with autoscaler v2 and SidecarMode; use Never"
+            yield (
+                f"{group}: restartPolicy {policy} is refused with autoscaler v2 and SidecarMode; "
+                "use Never"
+            )
 
 
 def _queue(ray_job: dict[str, Any]) -> Iterator[str]:
@@ -99,11 +123,17 @@ def _queue(ray_job: dict[str, Any]) -> Iterator[str]:
         return
     cluster = ray_job["spec"].get("rayClusterSpec") or {}
     if not ray_job["spec"].get("suspend"):
-        yield f"queue: {queue} without suspend: true; the job would not wait for the queue; set suspend: true"
+        yield (
+            f"queue: {queue} without suspend: true; the job would not wait for the queue; set "
+            "suspend: true"
+        )
     if cluster.get("enableInTreeAutoscaling"):
-        yield f"queue: {queue} with autoscaling is refused by Kueue; set enableInTreeAutoscaling: false"
+        yield (
+            f"queue: {queue} with autoscaling is refused by Kueue; set enableInTreeAutoscaling: "
+            "false"
+        )
     if any(group.get("groupName") == "head" for group in cluster.get("workerGroupSpecs", [])):
-        yield f"queue: {queue} with a worker group named head is refused by Kueue; name it otherwise"
+        yield f"queue: {queue} with a worker group named head is refused by Kueue; rename it"
 
 
 def _groups(cluster: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

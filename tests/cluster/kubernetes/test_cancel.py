@@ -6,8 +6,8 @@ import pytest
 
 from cluster.backend import JobState
 from cluster.errors import ClusterError
-from tests.kubernetes_jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
-from tests.kubernetes_server import FakeServer
+from tests.cluster.kubernetes.api_server import FakeServer
+from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 
 
 def test_cancelling_suspends_and_the_job_then_counts_as_cancelled(server: FakeServer) -> None:

@@ -8,8 +8,8 @@ import pytest
 from kmock import KubernetesError
 
 from cluster.kubernetes.backend import KubernetesBackend
-from tests.kubernetes_jobs import make_profile
-from tests.kubernetes_server import FakeServer, kubernetes_server, write_kubeconfig
+from tests.cluster.kubernetes.api_server import FakeServer, kubernetes_server, write_kubeconfig
+from tests.cluster.kubernetes.jobs import make_profile
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The driver's output, as the API server has it."""
 
-from tests.kubernetes_jobs import FOLDER, ID, JOB, NAME, make_backend
-from tests.kubernetes_server import FakeServer
+from tests.cluster.kubernetes.api_server import FakeServer
+from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend
 
 
 def test_log_is_that_of_the_newest_driver(server: FakeServer) -> None:

@@ -15,7 +15,7 @@ import yaml
 from cluster.errors import ClusterError
 from cluster.kubernetes.backend import KubernetesBackend
 from cluster.kubernetes.manifest import fill_in, label_value, render_manifests
-from tests.kubernetes_jobs import PROFILES, make_job, make_profile
+from tests.cluster.kubernetes.jobs import PROFILES, make_job, make_profile
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kubernetes"
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -35,7 +35,8 @@ def schema() -> dict[str, Any]:
         if given:
             pytest.fail(f"SPARSWEEP_TEST_DATA: {given} has no kuberay/ray.io_rayjobs.yaml")
         pytest.skip(
-            "needs KubeRay's CRDs: set SPARSWEEP_TEST_DATA to a folder with kuberay/ray.io_rayjobs.yaml"
+            "needs KubeRay's CRDs: set SPARSWEEP_TEST_DATA to a folder with "
+            "kuberay/ray.io_rayjobs.yaml"
         )
     crd = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     (version,) = (version for version in crd["spec"]["versions"] if version["name"] == "v1")
@@ -276,7 +277,8 @@ from pathlib import Path
 from cluster import open_backend
 from cluster.backend import JobSpec
 from cluster.kubernetes.profile import KubernetesProfile
-job = JobSpec(name="x", sweep_id="0123abcd", folder=Path("/"), results="s3://b/x", sweep_json="{{}}", plan_digest=None,
+job = JobSpec(name="x", sweep_id="0123abcd", folder=Path("/"), results="s3://b/x",
+              sweep_json="{{}}", plan_digest=None,
               cpus_per_trial=1, gpus_per_trial=None)
 sys.stdout.write(open_backend(KubernetesProfile(**{PROFILES["default"]!r})).render(job))
 """

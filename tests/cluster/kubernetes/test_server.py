@@ -11,8 +11,8 @@ import yaml
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.server import Server
-from tests.kubernetes_jobs import FOLDER, ID, JOB, make_backend
-from tests.kubernetes_server import TOKEN, FakeServer, write_kubeconfig
+from tests.cluster.kubernetes.api_server import TOKEN, FakeServer, write_kubeconfig
+from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, make_backend
 
 
 def test_lines_of_a_stream_are_put_together_from_its_pieces(

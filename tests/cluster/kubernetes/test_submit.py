@@ -9,8 +9,8 @@ from kmock import KubernetesError
 
 from cluster.backend import JobState
 from cluster.errors import ClusterError
-from tests.kubernetes_jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
-from tests.kubernetes_server import FakeServer
+from tests.cluster.kubernetes.api_server import FakeServer
+from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 
 
 def test_what_is_rendered_is_what_the_server_gets(server: FakeServer) -> None:

@@ -1,5 +1,4 @@
-"""The template breaks no rule of the operator or of Kueue, and each rule can be broken by one change
-of what is rendered."""
+"""What is rendered breaks no rule of the operator or of Kueue, and each rule can be broken."""
 
 from typing import Any
 
@@ -7,8 +6,8 @@ import pytest
 import yaml
 
 from cluster.kubernetes.manifest import render_manifests, token_faults
+from tests.cluster.kubernetes.jobs import PROFILES, make_job, make_profile
 from tests.cluster.kubernetes.rules import broken_rules
-from tests.kubernetes_jobs import PROFILES, make_job, make_profile
 
 REMOVED = object()
 RULES = [

@@ -31,8 +31,8 @@ from cluster.backend import JobSpec
 from cluster.local.backend import LocalBackend
 from cluster.local.profile import LocalProfile
 job = JobSpec(
-    name="tiny", sweep_id="0123abcd", folder=Path(sys.argv[2]), results="results", sweep_json="{}", plan_digest=None,
-    cpus_per_trial=1, gpus_per_trial=None,
+    name="tiny", sweep_id="0123abcd", folder=Path(sys.argv[2]), results="results",
+    sweep_json="{}", plan_digest=None, cpus_per_trial=1, gpus_per_trial=None,
 )
 backend = LocalBackend(LocalProfile(), program=("/bin/sh", "-c", sys.argv[1]))
 sys.stdin.readline()
@@ -70,8 +70,7 @@ def shell(script: str) -> LocalBackend:
 
 
 def submitting(folder: Path, **options: Any) -> subprocess.Popen[str]:
-    """A process that submits a sleeping job when it reads a line, and then waits for the end of its
-    input."""
+    """A process that submits a sleeping job when it reads a line, and waits for its input's end."""
     pipe = subprocess.PIPE
     words = [sys.executable, "-c", SUBMIT, SLEEP, str(folder)]
     return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options)
@@ -318,7 +317,8 @@ def test_rendered_command_is_quoted_and_complete():
     assert shown == (
         "# On this machine, in the background, in a session of its own.\n"
         "# Output: /jobs/it's here/<job id>.log, exit code: /jobs/it's here/<job id>.exit\n"
-        "env -u RAY_ADDRESS /opt/python -m orchestrator.cli run '/jobs/it'\"'\"'s here/sweep.json' --expect-plan d1\n\n"
+        "env -u RAY_ADDRESS /opt/python -m orchestrator.cli run '/jobs/it'\"'\"'s "
+        "here/sweep.json' --expect-plan d1\n\n"
         "# /jobs/it's here/sweep.json\n"
         '{"name": "tiny"}\n'
     )

@@ -16,8 +16,7 @@ Says = Callable[..., Path]
 
 @pytest.fixture
 def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
-    """Makes a command of Slurm that prints a text (to stderr if it fails), and keeps what it was
-    asked."""
+    """Makes a command of Slurm that prints a text (to stderr if it fails), and keeps its words."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def make(command: str, text: str, code: int = 0) -> Path:

@@ -1,5 +1,4 @@
-"""What a Slurm job decides: whether its folder is shared, whether it comes back, and what becomes of
-its workers."""
+"""What a Slurm job decides: is its folder shared, does it come back, what becomes of workers."""
 
 import os
 import subprocess

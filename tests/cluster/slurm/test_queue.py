@@ -44,9 +44,10 @@ LIVE = {
 LIVE |= {"CONFIGURING", "COMPLETING", "STOPPED", "STAGE_OUT", "SIGNALING", "POWER_UP_NODE"}
 
 RECORD = (
-    "JobId={id} JobName={name} UserId={user}(1000) GroupId=users(100) Priority=1 JobState={state} Reason={reason} "
-    "Dependency=(null) Requeue=1 Restarts={restarts} BatchFlag=1 Reboot=0 ExitCode={code} RunTime=00:01:02 "
-    "TimeLimit=01:00:00 NodeList={nodes} Comment=two words here StdErr=/a b/c.log Power="
+    "JobId={id} JobName={name} UserId={user}(1000) GroupId=users(100) Priority=1 "
+    "JobState={state} Reason={reason} Dependency=(null) Requeue=1 Restarts={restarts} "
+    "BatchFlag=1 Reboot=0 ExitCode={code} RunTime=00:01:02 TimeLimit=01:00:00 "
+    "NodeList={nodes} Comment=two words here StdErr=/a b/c.log Power="
 )
 
 
@@ -107,8 +108,8 @@ def test_stopped_sweep_is_no_failed_job(says, tmp_path):
 def test_failed_job_whose_nodes_did_not_see_its_folder_says_so(says, tmp_path):
     unseen = status(says, tmp_path, state="FAILED", code="1:0")
     assert unseen.detail == (
-        f"exit code 1:0; its first node did not see {tmp_path}, which must be on a file system that "
-        "all nodes share"
+        f"exit code 1:0; its first node did not see {tmp_path}, which must be on a file system "
+        "that all nodes share"
     )
     (tmp_path / "12.log").touch()
     assert status(says, tmp_path, state="FAILED", code="1:0").detail == "exit code 1:0"
@@ -165,7 +166,8 @@ def test_missing_slurm_is_said(monkeypatch, tmp_path):
     (problem,) = SlurmBackend(SlurmProfile()).check()
     assert (
         problem
-        == "slurm: sinfo is not on this machine's PATH; submit from a login node, or load its module"
+        == "slurm: sinfo is not on this machine's PATH; submit from a login node, or load its "
+        "module"
     )
 
 
@@ -180,8 +182,10 @@ def test_unknown_partition_is_said_with_those_that_there_are(says):
     ("said", "message"),
     [
         (
-            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
-            "refuses the job: Batch job submission failed: Invalid account .*; set account in the profile",
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition "
+            "combination specified",
+            "refuses the job: Batch job submission failed: Invalid account .*; set account in the "
+            "profile",
         ),
         (
             "allocation failure: Invalid qos specification",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes_server import FakeServer, kubernetes_server, write_kubeconfig
+from tests.cluster.kubernetes.api_server import FakeServer, kubernetes_server, write_kubeconfig
 
 
 @pytest.fixture
