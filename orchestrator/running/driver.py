@@ -125,7 +125,7 @@ class Driver:
         from orchestrator.running.events import StopWhenNoneRuns, SweepCallback
         from orchestrator.running.nodes import ClusterWatch
         from orchestrator.running.searcher import OrderedSearcher
-        from orchestrator.running.trainable import TrialTrainable, with_setup
+        from orchestrator.running.trainable import TrialTrainable, make_worker
 
         searcher = OrderedSearcher(
             [
@@ -141,9 +141,8 @@ class Driver:
             self.spec, self.trials, self.store, self.progress, give_back=searcher.retry
         )
         callback = SweepCallback(outcomes, self.progress, searcher, self._switch)
-        worker = with_setup(self.trainable or TrialTrainable, setup)
         tuner = tune.Tuner(
-            tune.with_resources(worker, resources),
+            make_worker(self.trainable or TrialTrainable, setup, resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,  # as many as the searcher gives: trials may come back at any time

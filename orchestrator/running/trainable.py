@@ -24,7 +24,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from cluster.contract import DRAIN_FILE
+from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.messages import (
@@ -203,10 +203,21 @@ class TrialTrainable(tune.Trainable):
         }
 
 
-def with_setup(trainable: type[tune.Trainable], setup: WorkerSetup) -> type[tune.Trainable]:
-    """The class with what is the same for all of its trials, which Ray sends once to each worker
-    and Tune would otherwise send with each trial."""
-    worker: type[tune.Trainable] = tune.with_parameters(trainable, setup=setup.to_parameter())
+def make_worker(
+    trainable: type[tune.Trainable], setup: WorkerSetup, resources: Mapping[str, float]
+) -> type[tune.Trainable]:
+    """The class that Ray starts as a worker.
+
+    Args:
+        trainable: runs trials.
+        setup: what is the same for all of them. Ray sends it once to each worker; Tune would send
+            it with each trial.
+        resources: of a trial, in Ray's terms.
+    """
+    with_setup = tune.with_parameters(trainable, setup=setup.to_parameter())
+    worker: type[tune.Trainable] = tune.with_resources(with_setup, dict(resources))
+    # Ray takes the title of a worker's process from its class, and nodes know workers by the title.
+    worker.__name__ = worker.__qualname__ = f"Trial{TRIAL_TITLE}"
     return worker
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.contract import DRAIN_FILE
+from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from orchestrator.errors import SweepError
 from orchestrator.planning.speed import Device, Timing
 from orchestrator.results.store import ResultStore
@@ -19,7 +19,7 @@ from orchestrator.running.messages import (
     TooLate,
     WorkerSetup,
 )
-from orchestrator.running.trainable import REPORT_EVERY_S, TrialTrainable, with_setup
+from orchestrator.running.trainable import REPORT_EVERY_S, TrialTrainable, make_worker
 from tests.factories import make_trial_result, make_trial_spec
 from workers.result import Progress, TrialResult
 from workers.trial import TrialError, TrialSpec
@@ -32,7 +32,7 @@ FAULTS: dict[int, Exception] = {
 }
 
 
-class ScriptedTrainable(TrialTrainable):
+class Scripted(TrialTrainable):
     """A real worker whose trials take two reports, and fail if their seed has a fault; seed 4 goes
     on until it is stopped."""
 
@@ -80,13 +80,18 @@ def start(tmp_path) -> Callable[..., TrialTrainable]:
             kernels="auto",
             stop_signal="the sweep's signal",
         )
-        return with_setup(ScriptedTrainable, setup)(config(seed, **changes))
+        worker = make_worker(Scripted, setup, {"cpu": 1, "gpu": 0})
+        return worker(config(seed, **changes))
 
     return start
 
 
 def step(worker: TrialTrainable) -> Report:
     return Report.from_result(worker.step())
+
+
+def test_nodes_know_a_worker_by_its_title_whatever_its_class_is_called(start):
+    assert TRIAL_TITLE in type(start()).__name__
 
 
 def test_a_trial_arrives_reports_and_is_committed(start, tmp_path):
