@@ -1,13 +1,13 @@
-"""The commands that send a sweep to a cluster and follow it there; part of
-`orchestrator.cli.main`."""
+"""The commands that send a sweep to a cluster and follow it there."""
 
 import argparse
 import json
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cluster import BACKENDS, open_backend
+from cluster import open_backend
+from cluster.backend import JobState
 from cluster.contract import DONE, SOME_FAILED
 from cluster.errors import ClusterError
 from orchestrator.cli.shared import (
@@ -20,19 +20,18 @@ from orchestrator.cli.shared import (
     print_failures,
 )
 from orchestrator.errors import SpecError, SweepError
-
-if TYPE_CHECKING:
-    from orchestrator.results.store import ResultStore
-    from orchestrator.spec.sweep_spec import SweepSpec
-    from orchestrator.submission.jobs import Jobs, Submission
+from orchestrator.planning.plan import make_plan
+from orchestrator.results.store import ResultStore
+from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
+from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
+from orchestrator.submission.jobs import Jobs
+from orchestrator.submission.records import Submission
 
 LOOKS_EVERY_S = 5.0
 
 
 def submit(args: argparse.Namespace) -> int:
     """Send what is missing of a sweep to a cluster, or into the background of this machine."""
-    from orchestrator.spec.profiles import load_profile
-
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep.clusters, address=args.address)
     jobs, _ = _open_jobs(sweep, profile.data_is_there, reads_results=not args.dry_run)
@@ -101,8 +100,6 @@ def logs(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     """Stop the jobs of a sweep: running trials save their checkpoints, what is done is kept."""
-    from cluster.backend import JobState
-
     sweep = load_sweep(args)
     jobs, _ = _open_jobs(sweep)
     live = jobs.live()
@@ -121,9 +118,6 @@ def cancel(args: argparse.Namespace) -> int:
 
 def clusters(args: argparse.Namespace) -> int:
     """List cluster profiles, and check whether the clusters know what they name."""
-    from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
-    from orchestrator.spec.sweep_spec import load_sweep_spec
-
     own = load_sweep_spec(args.sweep).clusters if args.sweep else {}
     names = [args.name] if args.name else list(dict.fromkeys([*own, *profile_files()]))
     if not names:
@@ -147,13 +141,10 @@ def clusters(args: argparse.Namespace) -> int:
 
 
 def _open_jobs(
-    sweep: "SweepSpec", data_is_there: bool = False, reads_results: bool = True
-) -> "tuple[Jobs, ResultStore]":
+    sweep: SweepSpec, data_is_there: bool = False, reads_results: bool = True
+) -> tuple[Jobs, ResultStore]:
     """The jobs of a sweep, and its results; without a plan where the data is not here, and may be
     on the cluster that the sweep goes to or went to."""
-    from orchestrator.planning.plan import make_plan
-    from orchestrator.submission.jobs import Jobs
-
     store = open_store(sweep.results, must_exist=False)
     try:
         planned = make_plan(sweep)
@@ -174,7 +165,7 @@ def _open_jobs(
         return jobs, store
 
 
-def _send(jobs: "Jobs", name: str, profile: Any, *, another: bool, retry_failed: bool) -> int:
+def _send(jobs: Jobs, name: str, profile: Any, *, another: bool, retry_failed: bool) -> int:
     sweep, left = jobs.sweep, jobs.left(retry_failed)
     if left == []:
         print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
@@ -197,16 +188,14 @@ def _send(jobs: "Jobs", name: str, profile: Any, *, another: bool, retry_failed:
     return DONE
 
 
-def _latest(jobs: "Jobs") -> "Submission":
+def _latest(jobs: Jobs) -> Submission:
     submission = jobs.latest()
     if submission is None:
         raise SweepError(f"{jobs.sweep.name}: was not submitted; `sparsweep submit` does that")
     return submission
 
 
-def _counts(
-    jobs: "Jobs", store: "ResultStore", latest: "Submission | None"
-) -> dict[str, int] | None:
+def _counts(jobs: Jobs, store: ResultStore, latest: Submission | None) -> dict[str, int] | None:
     """None where the results, or the data that the plan needs, are on the cluster alone."""
     is_there = (
         latest is not None and latest.record.cluster().data_is_there and jobs.results.is_local
@@ -216,9 +205,7 @@ def _counts(
     return count(jobs.planned, jobs.statuses)
 
 
-def _describe(
-    sweep: "SweepSpec", jobs: "Jobs", store: "ResultStore", latest: "Submission | None"
-) -> str:
+def _describe(sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submission | None) -> str:
     """For people: the sweep's counts, the job, the failures."""
     console = open_console()
     counts = _counts(jobs, store, latest)
@@ -239,7 +226,7 @@ def _describe(
     return capture.get().rstrip("\n")
 
 
-def _job_line(submission: "Submission") -> str:
+def _job_line(submission: Submission) -> str:
     record, now = submission.record, submission.status
     detail = f", {now.detail}" if now.detail else ""
     native = f" ({now.native})" if now.native.lower() != now.state else ""
@@ -247,7 +234,7 @@ def _job_line(submission: "Submission") -> str:
 
 
 def _describe_json(
-    sweep: "SweepSpec", jobs: "Jobs", store: "ResultStore", latest: "Submission | None"
+    sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submission | None
 ) -> str:
     counts: dict[str, int | None] = {"completed": None, "failed": None, "new": None}
     counts |= _counts(jobs, store, latest) or {}
@@ -280,7 +267,7 @@ def _describe_json(
 
 
 def _lines_of_trial(
-    trial: str, jobs: "Jobs", store: "ResultStore", lines: Iterator[str]
+    trial: str, jobs: Jobs, store: ResultStore, lines: Iterator[str]
 ) -> Iterator[str]:
     """What the results hold of a trial's attempts, then the driver's lines about it."""
     found = [one for one in jobs.planned or [] if one.trial_id.startswith(trial)]
@@ -303,49 +290,3 @@ def _lines_of_trial(
         yield f"{row['started_at']:%Y-%m-%d %H:%M:%S} on {row['host']}: {row['status']}{fault}"
         yield from (row["error_traceback"] or "").splitlines()
     yield from (line for line in lines if name in line)
-
-
-def add_commands(command: Any) -> None:
-    """Declare the commands on the command line.
-
-    Args:
-        command: makes a parser for a command function, see `orchestrator.cli.main`.
-    """
-    retry = {"action": "store_true", "help": "also run trials again that failed in an earlier run"}
-    submitting = command(submit, takes_spec=True)
-    submitting.add_argument(
-        "--on", required=True, metavar="CLUSTER", help=f"a profile, or {', '.join(BACKENDS)}"
-    )
-    submitting.add_argument(
-        "--dry-run", action="store_true", help="print exactly what would be sent, and send nothing"
-    )
-    submitting.add_argument(
-        "--another", action="store_true", help="also when a job of this sweep is live"
-    )
-    submitting.add_argument(
-        "--address", metavar="URL", help="of the dashboard of a Ray cluster, http://HOST:8265"
-    )
-    submitting.add_argument("--retry-failed", **retry)
-    command(resume, takes_spec=True).add_argument("--retry-failed", **retry)
-    following = command(status, takes_spec=True)
-    following.add_argument("--json", action="store_true", help="print JSON")
-    following.add_argument(
-        "--watch", action="store_true", help="print it again when it changes, until the job is over"
-    )
-    logging = command(logs, takes_spec=True)
-    logging.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
-    logging.add_argument(
-        "--trial",
-        metavar="ID",
-        help="only what concerns this trial; the beginning of its id is enough",
-    )
-    command(cancel, takes_spec=True).add_argument(
-        "--now",
-        action="store_true",
-        help="do not wait for checkpoints; what is not saved is computed again",
-    )
-    checking = command(clusters)
-    checking.add_argument("name", nargs="?", metavar="CLUSTER", help="only this one")
-    checking.add_argument(
-        "--sweep", metavar="SPEC", help="also those that stand in this sweep file, and these first"
-    )

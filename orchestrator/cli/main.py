@@ -9,18 +9,21 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from cluster import BACKENDS
 from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED
 from cluster.errors import ClusterError
-from orchestrator.cli import jobs
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
 from workers.trial import PERTURBATIONS
 
 MAX_ERROR_LINES = 10
+
+Call = Callable[[argparse.Namespace], Any]
+"""Runs a command; gives its exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,106 +60,70 @@ def _print_error(message: str, is_debugging: bool) -> None:
     sys.stderr.write("".join(f"sparsweep: {line}\n" for line in lines))
 
 
-# The commands; those of jobs are in `orchestrator.cli.jobs`
+# What commands do, loaded when one of them is run
 
 
-def plan(args: argparse.Namespace) -> int:
-    """Show what a sweep consists of, what of it is done, what would run, and how long that
-    takes."""
+def _runs() -> ModuleType:
     from orchestrator.cli import runs
 
-    return runs.plan(args)
+    return runs
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run what is missing of a sweep."""
+def _jobs() -> ModuleType:
+    from orchestrator.cli import jobs
+
+    return jobs
+
+
+def _reading() -> ModuleType:
+    from orchestrator.cli import reading
+
+    return reading
+
+
+def _doctor() -> ModuleType:
+    from orchestrator.cli import doctor
+
+    return doctor
+
+
+def _run(args: argparse.Namespace) -> Any:
     with StopSignals() as signals:  # first: a signal while the rest is loaded is a stop as well
-        from orchestrator.cli import runs
-
-        return runs.run(args, signals)
-
-
-def verify(args: argparse.Namespace) -> int:
-    """Check that every planned trial has exactly one valid completed row; say which have not."""
-    from orchestrator.cli import runs
-
-    return runs.verify(args)
-
-
-def aggregate(args: argparse.Namespace) -> int:
-    """Mean, spread and difference to dense of F1, by language and sparsity; what is missing is
-    named."""
-    from orchestrator.cli import reading
-
-    return reading.aggregate(args)
-
-
-def analyze(args: argparse.Namespace) -> int:
-    """Quality, robustness and disagreement by language and sparsity, with tests: as tables, Parquet
-    and CSV."""
-    from orchestrator.cli import reading
-
-    return reading.analyze(args)
-
-
-def compact(args: argparse.Namespace) -> int:
-    """Write each table of the results as one Parquet file."""
-    from orchestrator.cli import reading
-
-    return reading.compact(args)
-
-
-def perturb(args: argparse.Namespace) -> int:
-    """Write a perturbed test set of a sweep to a file, to look at it."""
-    from orchestrator.cli import reading
-
-    return reading.perturb(args)
-
-
-def schema(args: argparse.Namespace) -> int:
-    """Print the JSON schema of sweep files or cluster profiles, or with --results the tables and
-    columns of results."""
-    from orchestrator.cli import reading
-
-    return reading.schema(args)
-
-
-def sweeps(args: argparse.Namespace) -> int:
-    """List the built-in sweeps, or print one to copy."""
-    from orchestrator.cli import reading
-
-    return reading.sweeps(args)
-
-
-def doctor(args: argparse.Namespace) -> int:
-    """Show versions, devices, disk and Ray, and what would be used."""
-    from orchestrator.cli import doctor as checks
-
-    return checks.doctor(args)
+        return _runs().run(args, signals)
 
 
 # The command line
 
 
-def _parser() -> argparse.ArgumentParser:
-    about = "Sweeps of pruned multilingual encoders."
-    parser = argparse.ArgumentParser(prog="sparsweep", description=about, allow_abbrev=False)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+class CommandLine:
+    """The parser of `sparsweep`, to which commands are added."""
 
-    def command(
-        function: Any, *, takes_spec: bool = False, takes_results: bool = False
-    ) -> argparse.ArgumentParser:
-        summary = " ".join(function.__doc__.partition("\n\n")[0].split())
-        added = commands.add_parser(
-            function.__name__, help=summary, description=summary, allow_abbrev=False
+    def __init__(self) -> None:
+        about = "Sweeps of pruned multilingual encoders."
+        self.parser = argparse.ArgumentParser(
+            prog="sparsweep", description=about, allow_abbrev=False
         )
-        added.set_defaults(command=function, words=sys.argv[1:])
+        self.parser.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error"
+        )
+        self._commands = self.parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        self,
+        name: str,
+        call: Call,
+        about: str,
+        takes_spec: bool = False,
+        takes_results: bool = False,
+    ) -> argparse.ArgumentParser:
+        """A command: what it calls with the arguments given, and what it does in a sentence."""
+        command = self._commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        command.set_defaults(command=call, words=sys.argv[1:])
         if takes_spec:
-            added.add_argument(
+            command.add_argument(
                 "spec", metavar="SPEC", help="a sweep file, or the name of a built-in sweep"
             )
-            added.add_argument(
+            command.add_argument(
                 "--set",
                 action="append",
                 default=[],
@@ -164,67 +131,208 @@ def _parser() -> argparse.ArgumentParser:
                 help="replace a field, for example --set training.lr=1e-4",
             )
         if takes_results:
-            added.add_argument(
+            command.add_argument(
                 "results", metavar="RESULTS", help="a folder or s3:// location with results"
             )
-        return added
+        return command
 
-    with_json = "print JSON"
-    planning = command(plan, takes_spec=True)
-    planning.add_argument("--on", metavar="CLUSTER", help="what the hours mean there; see `submit`")
-    planning.add_argument("--json", action="store_true", help=with_json)
-    planning.add_argument(
+
+def _parser() -> argparse.ArgumentParser:
+    line = CommandLine()
+    _add_runs(line)
+    _add_jobs(line)
+    _add_reading(line)
+    line.add(
+        "doctor",
+        lambda args: _doctor().doctor(args),
+        "Show versions, devices, disk and Ray, and what would be used.",
+    )
+    return line.parser
+
+
+def _add_runs(line: CommandLine) -> None:
+    plan = line.add(
+        "plan",
+        lambda args: _runs().plan(args),
+        "Show what a sweep consists of, what of it is done, what would run, and how long that "
+        "takes.",
+        takes_spec=True,
+    )
+    plan.add_argument("--on", metavar="CLUSTER", help="what the hours mean there; see `submit`")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    plan.add_argument(
         "--weights", action="store_true", help="name the weights that are pruned (needs torch)"
     )
-    running = command(run, takes_spec=True)
-    running.add_argument(
+
+    run = line.add("run", _run, "Run what is missing of a sweep.", takes_spec=True)
+    run.add_argument(
         "--retry-failed", action="store_true", help="run trials again that failed in an earlier run"
     )
-    running.add_argument(
+    run.add_argument(
         "--as-job", action="store_true", help="exit with 0 although trials failed; for batch jobs"
     )
-    running.add_argument(
+    run.add_argument(
         "--expect-plan",
         metavar="DIGEST",
         help="refuse to run other trials than those; for batch jobs",
     )
-    jobs.add_commands(command)
-    aggregated = command(aggregate, takes_results=True)
-    aggregated.add_argument(
-        "--split", default="test", choices=["validation", "test"], help="default: %(default)s"
+
+    line.add(
+        "verify",
+        lambda args: _runs().verify(args),
+        "Check that every planned trial has exactly one valid completed row; say which have not.",
+        takes_spec=True,
+        takes_results=True,
     )
-    aggregated.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
-    aggregated.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
-    analyzed = command(analyze, takes_results=True)
-    analyzed.add_argument(
-        "--split", default="test", choices=["validation", "test"], help="default: %(default)s"
+
+
+def _add_jobs(line: CommandLine) -> None:
+    retry = "also run trials again that failed in an earlier run"
+    submit = line.add(
+        "submit",
+        lambda args: _jobs().submit(args),
+        "Send what is missing of a sweep to a cluster, or into the background of this machine.",
+        takes_spec=True,
     )
-    analyzed.add_argument(
+    submit.add_argument(
+        "--on", required=True, metavar="CLUSTER", help=f"a profile, or {', '.join(BACKENDS)}"
+    )
+    submit.add_argument(
+        "--dry-run", action="store_true", help="print exactly what would be sent, and send nothing"
+    )
+    submit.add_argument(
+        "--another", action="store_true", help="also when a job of this sweep is live"
+    )
+    submit.add_argument(
+        "--address", metavar="URL", help="of the dashboard of a Ray cluster, http://HOST:8265"
+    )
+    submit.add_argument("--retry-failed", action="store_true", help=retry)
+
+    resume = line.add(
+        "resume",
+        lambda args: _jobs().resume(args),
+        "Submit a sweep again as it was submitted last, to go on with what is missing.",
+        takes_spec=True,
+    )
+    resume.add_argument("--retry-failed", action="store_true", help=retry)
+
+    status = line.add(
+        "status",
+        lambda args: _jobs().status(args),
+        "Count what of a sweep is completed, failed (and why) and new, and tell how its job "
+        "stands.",
+        takes_spec=True,
+    )
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument(
+        "--watch", action="store_true", help="print it again when it changes, until the job is over"
+    )
+
+    logs = line.add(
+        "logs",
+        lambda args: _jobs().logs(args),
+        "Print what the driver of a submitted sweep says; of one trial, its attempts and what the "
+        "driver says of it.",
+        takes_spec=True,
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    logs.add_argument(
+        "--trial",
+        metavar="ID",
+        help="only what concerns this trial; the beginning of its id is enough",
+    )
+
+    cancel = line.add(
+        "cancel",
+        lambda args: _jobs().cancel(args),
+        "Stop the jobs of a sweep: running trials save their checkpoints, what is done is kept.",
+        takes_spec=True,
+    )
+    cancel.add_argument(
+        "--now",
+        action="store_true",
+        help="do not wait for checkpoints; what is not saved is computed again",
+    )
+
+    clusters = line.add(
+        "clusters",
+        lambda args: _jobs().clusters(args),
+        "List cluster profiles, and check whether the clusters know what they name.",
+    )
+    clusters.add_argument("name", nargs="?", metavar="CLUSTER", help="only this one")
+    clusters.add_argument(
+        "--sweep", metavar="SPEC", help="also those that stand in this sweep file, and these first"
+    )
+
+
+def _add_reading(line: CommandLine) -> None:
+    aggregate = line.add(
+        "aggregate",
+        lambda args: _reading().aggregate(args),
+        "Mean, spread and difference to dense of F1, by language and sparsity; what is missing is "
+        "named.",
+        takes_results=True,
+    )
+    analyze = line.add(
+        "analyze",
+        lambda args: _reading().analyze(args),
+        "Quality, robustness and disagreement by language and sparsity, with tests: as tables, "
+        "Parquet and CSV.",
+        takes_results=True,
+    )
+    for command in (aggregate, analyze):
+        command.add_argument(
+            "--split", default="test", choices=["validation", "test"], help="default: %(default)s"
+        )
+    aggregate.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
+    aggregate.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
+    analyze.add_argument(
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
     )
-    perturbing = command(perturb, takes_spec=True)
-    perturbing.add_argument(
+
+    line.add(
+        "compact",
+        lambda args: _reading().compact(args),
+        "Write each table of the results as one Parquet file.",
+        takes_results=True,
+    )
+
+    perturb = line.add(
+        "perturb",
+        lambda args: _reading().perturb(args),
+        "Write a perturbed test set of a sweep to a file, to look at it.",
+        takes_spec=True,
+    )
+    perturb.add_argument(
         "language", metavar="LANGUAGE", help="whose test sentences, for example sw"
     )
-    perturbing.add_argument(
+    perturb.add_argument(
         "perturbation", choices=PERTURBATIONS, metavar="PERTURBATION", help=", ".join(PERTURBATIONS)
     )
-    perturbing.add_argument(
+    perturb.add_argument(
         "file", metavar="FILE", help="where to: a name that ends in .tsv or .parquet"
     )
-    perturbing.add_argument(
+    perturb.add_argument(
         "--draw", type=int, default=0, help="number of the draw, from 0; default: %(default)s"
     )
-    command(compact, takes_results=True)
-    command(verify, takes_spec=True, takes_results=True)
-    describing = command(schema)
-    describing.add_argument("--results", action="store_true", help="the tables of results instead")
-    describing.add_argument(
+
+    schema = line.add(
+        "schema",
+        lambda args: _reading().schema(args),
+        "Print the JSON schema of sweep files or cluster profiles, or with --results the tables "
+        "and columns of results.",
+    )
+    schema.add_argument("--results", action="store_true", help="the tables of results instead")
+    schema.add_argument(
         "--cluster", choices=BACKENDS, help="the fields of a profile of this backend instead"
     )
-    command(sweeps).add_argument("name", nargs="?", help="print this one")
-    command(doctor)
-    return parser
+
+    sweeps = line.add(
+        "sweeps",
+        lambda args: _reading().sweeps(args),
+        "List the built-in sweeps, or print one to copy.",
+    )
+    sweeps.add_argument("name", nargs="?", help="print this one")
 
 
 if __name__ == "__main__":

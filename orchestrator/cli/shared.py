@@ -5,38 +5,30 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
 
 from orchestrator.errors import SweepError
+from orchestrator.planning.plan import PlannedTrial, make_plan
+from orchestrator.results.store import ResultStore
+from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.trial import describe_place
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-    from orchestrator.planning.plan import PlannedTrial
-    from orchestrator.results.store import ResultStore
-    from orchestrator.spec.sweep_spec import SweepSpec
-
-
-def load_sweep(args: argparse.Namespace) -> "SweepSpec":
+def load_sweep(args: argparse.Namespace) -> SweepSpec:
     """The sweep that a command names, with what `--set` changes."""
-    from orchestrator.spec.sweep_spec import load_sweep_spec
-
     return load_sweep_spec(args.spec, args.set)
 
 
-def load(args: argparse.Namespace) -> "tuple[SweepSpec, list[PlannedTrial], ResultStore]":
+def load(args: argparse.Namespace) -> tuple[SweepSpec, list[PlannedTrial], ResultStore]:
     """The sweep, its trials in order, and the store of its results."""
-    from orchestrator.planning.plan import make_plan
-
     sweep = load_sweep(args)
     return sweep, make_plan(sweep), open_store(sweep.results, must_exist=False)
 
 
-def open_store(location: str, must_exist: bool = True) -> "ResultStore":
+def open_store(location: str, must_exist: bool = True) -> ResultStore:
     """The results at a location; where they must exist, a sweep has been run there."""
-    from orchestrator.results.store import ResultStore
-
     store = ResultStore(location)
     path = Path(store.location.path)
     if store.location.is_local and path.exists() and not path.is_dir():
@@ -48,19 +40,19 @@ def open_store(location: str, must_exist: bool = True) -> "ResultStore":
     return store
 
 
-def count(planned: "Sequence[PlannedTrial]", statuses: Mapping[str, str]) -> dict[str, int]:
+def count(planned: Sequence[PlannedTrial], statuses: Mapping[str, str]) -> dict[str, int]:
     """Trials by status."""
     numbers = Counter(statuses.get(trial.trial_id, "new") for trial in planned)
     return {status: numbers[status] for status in ("completed", "failed", "new")}
 
 
-def counts_line(sweep: "SweepSpec", store: "ResultStore", counts: Mapping[str, int]) -> str:
+def counts_line(sweep: SweepSpec, store: ResultStore, counts: Mapping[str, int]) -> str:
     """The state of a sweep in one line."""
     shown = ", ".join(f"{number} {state}" for state, number in counts.items())
     return f"{sweep.name}: {sum(counts.values())} trials, {shown}; results in {store.location}"
 
 
-def find_failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> list[dict[str, Any]]:
+def find_failures(planned: Sequence[PlannedTrial], store: ResultStore) -> list[dict[str, Any]]:
     """Which trials failed, and why."""
     columns = ["trial_id", "language", "target_sparsity", "embedding_sparsity", "seed"]
     columns += ["status", "error_kind", "error_message"]
@@ -70,7 +62,7 @@ def find_failures(planned: "Sequence[PlannedTrial]", store: "ResultStore") -> li
     return [{key: value for key, value in row.items() if key != "status"} for row in failed]
 
 
-def print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
+def print_failures(failures: list[dict[str, Any]], console: Console) -> None:
     """Print a line for each trial that failed."""
     columns = ("language", "target_sparsity", "embedding_sparsity", "seed")
     for row in failures:
@@ -79,14 +71,14 @@ def print_failures(failures: list[dict[str, Any]], console: "Console") -> None:
         console.print(text, soft_wrap=True)
 
 
-def open_console(width: int | None = None) -> "Console":
+def open_console(width: int | None = None) -> Console:
     """For tables and lines that are taken as they are."""
-    from rich.console import Console
-
-    class PlainConsole(Console):
-        """Takes text as it is, and leaves a reader that went away to `main`."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
     return PlainConsole(markup=False, highlight=False, width=width)
+
+
+class PlainConsole(Console):
+    """A console that leaves it to `main` when its reader goes away."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich itself would end the process with an error."""
+        raise BrokenPipeError
