@@ -76,12 +76,12 @@ class KubernetesBackend:
     def live_jobs(self, job_name: str) -> list[str]:
         """Ids of this user's jobs of that name that are not over."""
         server = self._server()
-        found = server.find_job(job_name)
+        ray_job = server.find_job(job_name)
         job_id = f"{server.namespace}/{job_name}"
         if (
-            found is None
-            or _user_of(found) != this_user()
-            or job_status(job_id, found).state.is_terminal
+            ray_job is None
+            or _user_of(ray_job) != this_user()
+            or job_status(job_id, ray_job).state.is_terminal
         ):
             return []
         return [job_id]
@@ -89,10 +89,10 @@ class KubernetesBackend:
     def status(self, job_id: str, folder: Path) -> JobStatus:
         """How it stands; `GONE` once the RayJob was deleted."""
         server, name = self._server_of(job_id)
-        found = server.find_job(name)
-        if found is None:
+        ray_job = server.find_job(name)
+        if ray_job is None:
             return JobStatus(job_id=job_id, state=JobState.GONE, native="NotFound")
-        return job_status(job_id, found)
+        return job_status(job_id, ray_job)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """The driver's lines so far; with `follow` also those to come, until the job is over.
@@ -113,19 +113,19 @@ class KubernetesBackend:
             ClusterError: it is not a job of that name of this user, or it may not be stopped.
         """
         server, name = self._server_of(job_id)
-        found = server.find_job(name)
-        if found is None or name != job_name:
+        ray_job = server.find_job(name)
+        if ray_job is None or name != job_name:
             raise ClusterError(
                 f"job: {job_id} is no job of this sweep, which would be {job_name}; look with "
                 "`status`"
             )
-        _refuse_if_not_ours(found, job_id)
-        if job_status(job_id, found).state.is_terminal:
+        _refuse_if_not_ours(ray_job, job_id)
+        if job_status(job_id, ray_job).state.is_terminal:
             return
         if now:
-            _kill(server, found)
-        elif queue_of(found) is not None or _deployment(found) == "Waiting":
-            server.delete_job(found)  # KubeRay does not suspend waiting ones
+            _kill(server, ray_job)
+        elif queue_of(ray_job) is not None or _deployment(ray_job) == "Waiting":
+            server.delete_job(ray_job)  # KubeRay does not suspend waiting ones
         else:
             mark = {"annotations": {CANCELLED_ANNOTATION: "true"}}
             server.patch_job(name, {"metadata": mark, "spec": {"suspend": True}})
@@ -156,7 +156,7 @@ class KubernetesBackend:
         name, uid = earlier["metadata"]["name"], earlier["metadata"]["uid"]
         server.delete_job(earlier)
         until = time.monotonic() + self._gone_within_s
-        while (found := server.find_job(name)) is not None and found["metadata"]["uid"] == uid:
+        while (ray_job := server.find_job(name)) is not None and ray_job["metadata"]["uid"] == uid:
             if time.monotonic() > until:
                 raise ClusterError(
                     f"job: {server.namespace}/{name} was deleted and does not go away; is "
@@ -202,10 +202,10 @@ def _create(server: Server, config_map: Object, ray_job: Object) -> None:
 
 def _clear_leftover(server: Server, name: str) -> None:
     """Remove the ConfigMap of a job that is gone or of a submission that was cut off."""
-    found = server.find_config_map(name)
-    if not found:
+    config_map = server.find_config_map(name)
+    if not config_map:
         return
-    metadata = found["metadata"]
+    metadata = config_map["metadata"]
     age = datetime.now(UTC) - datetime.fromisoformat(metadata["creationTimestamp"])
     if "ownerReferences" not in metadata and age < LONGEST_SUBMISSION:
         raise ClusterError(
@@ -215,30 +215,30 @@ def _clear_leftover(server: Server, name: str) -> None:
     server.delete_config_map(name)
 
 
-def _kill(server: Server, found: Object) -> None:
-    server.delete_job(found, is_now=True)
+def _kill(server: Server, ray_job: Object) -> None:
+    server.delete_job(ray_job, is_now=True)
     try:
-        server.delete_pods(f"app.kubernetes.io/instance={found['metadata']['name']}")
+        server.delete_pods(f"app.kubernetes.io/instance={ray_job['metadata']['name']}")
     except ClusterError as error:
         if status_of(error) != 403:  # who may not delete pods waits for their grace period
             raise
 
 
-def _refuse_if_not_ours(found: Object, job_id: str) -> None:
-    if _user_of(found) != this_user():
+def _refuse_if_not_ours(ray_job: Object, job_id: str) -> None:
+    if _user_of(ray_job) != this_user():
         raise ClusterError(
-            f"job: {job_id} belongs to {_user_of(found) or 'somebody else'}, and you are "
+            f"job: {job_id} belongs to {_user_of(ray_job) or 'somebody else'}, and you are "
             f"{this_user()}"
         )
 
 
-def _user_of(found: Object) -> str | None:
-    user: str | None = (found["metadata"].get("labels") or {}).get(USER_LABEL)
+def _user_of(ray_job: Object) -> str | None:
+    user: str | None = (ray_job["metadata"].get("labels") or {}).get(USER_LABEL)
     return user
 
 
-def _deployment(found: dict[str, Any]) -> str:
-    return str((found.get("status") or {}).get("jobDeploymentStatus") or "")
+def _deployment(ray_job: dict[str, Any]) -> str:
+    return str((ray_job.get("status") or {}).get("jobDeploymentStatus") or "")
 
 
 Backend = KubernetesBackend

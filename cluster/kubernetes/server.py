@@ -195,12 +195,12 @@ class Server:
         """An object that the profile names, as far as one may look at it.
 
         Returns:
-            It; an empty dict where one may not look; None where there is none.
+            The object; an empty dict where one may not look; None where there is none.
         """
         if kind == "queue":
             read_queue = self._custom.get_namespaced_custom_object
-            found = [self._look(read_queue, name=name, **api) for api in LOCAL_QUEUES]
-            return next((queue for queue in found if queue is not None), None)
+            queues = [self._look(read_queue, name=name, **api) for api in LOCAL_QUEUES]
+            return next((queue for queue in queues if queue is not None), None)
         if kind == "priority class":
             return self._look(self._scheduling.read_priority_class, namespaced=False, name=name)
         read = {

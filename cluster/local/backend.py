@@ -179,13 +179,13 @@ class _JobId(NamedTuple):
 
 
 def _parse(job_id: str) -> _JobId:
-    found = re.fullmatch(r"([A-Za-z0-9.-]+)-([1-9][0-9]*)-([A-Za-z0-9]+)", job_id)
-    if found is None:
+    match = re.fullmatch(r"([A-Za-z0-9.-]+)-([1-9][0-9]*)-([A-Za-z0-9]+)", job_id)
+    if match is None:
         raise ClusterError(
             f"job id: {job_id!r} is none of this machine; they look like "
             f"{local_job.this_host()}-PID-START"
         )
-    return _JobId(found[1], int(found[2]), found[3])
+    return _JobId(match[1], int(match[2]), match[3])
 
 
 def _is_alive(job_id: str) -> bool:

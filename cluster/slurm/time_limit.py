@@ -19,10 +19,10 @@ def seconds(time_limit: str) -> int:
     Raises:
         ValueError: it is none of these, such as UNLIMITED.
     """
-    if found := _WITH_DAYS.fullmatch(time_limit):
-        days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    if match := _WITH_DAYS.fullmatch(time_limit):
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
         return days * DAY + hours * HOUR + minutes * MINUTE + rest
-    if found := _WITHOUT_DAYS.fullmatch(time_limit):
-        hours, minutes, rest = (int(part or 0) for part in found.groups())
+    if match := _WITHOUT_DAYS.fullmatch(time_limit):
+        hours, minutes, rest = (int(part or 0) for part in match.groups())
         return hours * HOUR + minutes * MINUTE + rest
     raise ValueError(f"{time_limit!r} is no time limit of Slurm; {ACCEPTED}")

@@ -80,7 +80,7 @@ def status(args: argparse.Namespace) -> int:
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
-        jobs.statuses = store.statuses()
+        jobs.update(store.statuses())
 
 
 def logs(args: argparse.Namespace) -> int:
@@ -107,12 +107,13 @@ def cancel(args: argparse.Namespace) -> int:
         raise SweepError(
             f"{sweep.name}: no job of it is live; `sparsweep status {args.spec}` shows the last one"
         )
-    for one in live:
-        one.record.backend().cancel(one.status.job_id, one.record.job_name, args.now)
+    for submission in live:
+        record, now = submission.record, submission.status
+        record.backend().cancel(now.job_id, record.job_name, args.now)
         how = "as soon as the trials that run are saved"
-        if args.now or one.status.state is JobState.PENDING:
+        if args.now or now.state is JobState.PENDING:
             how = "at once; what is not saved is computed again"
-        print(f"{one.record.profile_name} job {one.status.job_id}: stops {how}")
+        print(f"{record.profile_name} job {now.job_id}: stops {how}")
     return DONE
 
 
@@ -137,7 +138,7 @@ def clusters(args: argparse.Namespace) -> int:
     return DONE if is_fine else SOME_FAILED
 
 
-# Their parts
+# Parts of the commands
 
 
 def _open_jobs(
@@ -151,7 +152,7 @@ def _open_jobs(
         return Jobs(
             sweep, planned, store.statuses() if reads_results else {}, store.location
         ), store
-    except OSError as error:  # object stores speak in riddles
+    except OSError as error:  # of an object store, in several lines
         reason = " ".join(str(error).split())
         raise SweepError(
             f"results: {store.location} cannot be read ({reason}); check the address, the "
@@ -270,14 +271,14 @@ def _lines_of_trial(
     trial: str, jobs: Jobs, store: ResultStore, lines: Iterator[str]
 ) -> Iterator[str]:
     """What the results hold of a trial's attempts, then the driver's lines about it."""
-    found = [one for one in jobs.planned or [] if one.trial_id.startswith(trial)]
-    if len(found) != 1:
-        known = "no trial" if not found else f"{len(found)} trials"
+    matching = [planned for planned in jobs.planned or [] if planned.trial_id.startswith(trial)]
+    if len(matching) != 1:
+        known = "no trial" if not matching else f"{len(matching)} trials"
         raise SweepError(
             f"--trial {trial}: {known} of {jobs.sweep.name}; give more of an id that `plan "
             "--json` lists"
         )
-    name, trial_id = found[0].spec.describe(), found[0].trial_id
+    name, trial_id = matching[0].spec.describe(), matching[0].trial_id
     columns = ["trial_id", "status", "started_at", "ended_at", "host"]
     rows = store.read(
         "attempts", [*columns, "error_kind", "error_message", "error_traceback"]

@@ -77,21 +77,21 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
         return ["nothing is left to run"]
     measured = [demand for demand in asked.demands if demand.speed.is_measured]
     shown = [
-        f"left: {_hours(one)} on {_name(one)}, {_origin(one.speed)}"
-        for one in measured[:MAX_DEVICES_SHOWN]
+        f"left: {_hours(demand)} on {_name(demand)}, {_origin(demand.speed)}"
+        for demand in measured[:MAX_DEVICES_SHOWN]
     ]
     kinds = {demand.speed.device.kind for demand in measured}
     # Who has measured GPUs does not ask for CPUs.
     wanted = {"GPU"} - kinds if measured else {"GPU", "CPU"}
     assumed = [
-        one
-        for one in asked.demands
-        if not one.speed.is_measured and one.speed.device.kind in wanted
+        demand
+        for demand in asked.demands
+        if not demand.speed.is_measured and demand.speed.device.kind in wanted
     ]
     if assumed:
         shown.append(
             "left: assumed, not measured: "
-            f"{', '.join(f'{_hours(one)} on {_name(one)}' for one in assumed)}"
+            f"{', '.join(f'{_hours(demand)} on {_name(demand)}' for demand in assumed)}"
         )
     if outlook is not None:
         shown.append(_outlook_line(outlook))

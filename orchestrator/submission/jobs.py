@@ -48,6 +48,10 @@ class Jobs:
         self.sweep, self.planned, self.statuses, self.results = sweep, planned, statuses, results
         self.sweep_id = _digest(f"{sweep.name}\n{results}")[:8]
 
+    def update(self, statuses: Mapping[str, str]) -> None:
+        """Take over what the results have by now."""
+        self.statuses = statuses
+
     def left(self, retry_failed: bool = False) -> list[PlannedTrial] | None:
         """The trials that would run; None where the sweep is not planned."""
         if self.planned is None:
