@@ -11,9 +11,7 @@ MINI ?= results/paper-mini
 MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIKIANN)') \
   $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
-# Two tests at a time, on two cores. Those of tests/integration, whose sweeps keep both cores busy, share a group, which
-# one process runs one by one.
-TWO_AT_A_TIME := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help
 .PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu bench bench-gpu bench-peers \

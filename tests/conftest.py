@@ -1,11 +1,11 @@
-"""What all tests share: a cache of their own, the folder of real data where there is one, an S3
-server, and the rule which tests are slow."""
+"""What all tests share: caches, the folder of real data, an S3 server; and what is slow."""
 
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +15,8 @@ BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
 INTEGRATION = Path(__file__).parent / "integration"
-SLOW_FIXTURES = {"device", "s3_server"}
-"""Who takes one of these trains a model, or waits for a server to start."""
+SLOW_FIXTURES = {"device", "s3_server", "compiled"}
+"""Who takes one of these trains a model, waits for a server, or compiles kernels for GPUs."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,13 +41,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark as slow what starts Ray, trains, or needs a server, wherever that shows by itself; the
-    rest of what takes seconds is marked where it stands. Sweeps run one at a time.
+    rest of what takes seconds is marked where it stands.
     """
-    is_integration = INTEGRATION in item.path.parents
-    if is_integration or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+    fixtures = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+    if INTEGRATION in item.path.parents or fixtures:
         item.add_marker(pytest.mark.slow)
-    if is_integration:
-        item.add_marker(pytest.mark.xdist_group("integration"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n 2`, a file is run by one process, which makes its fixtures once. So are all sweeps:
+    one at a time keeps two cores busy. Those on Slurm wait a lot, so each stands for itself.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder, _, name = nodeid.partition("::")[0].rpartition("/")
+            if folder == "tests/integration/slurm":
+                return nodeid
+            return folder if folder == "tests/integration" else f"{folder}/{name}"
+
+    config.option.loadscopereorder = False  # not the files with the most tests first
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

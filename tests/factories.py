@@ -93,8 +93,7 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
 
 
 def make_trial_result(**changes: Any) -> TrialResult:
-    """Two layers of unlike shape, two points of a curve, scores on two splits; `f1` sets the micro
-    F1 on test."""
+    """Two unlike layers, a curve of two points, scores on two splits; `f1`: micro F1 on test."""
     f1 = changes.pop("f1", 0.5)
     result = TrialResult(
         achieved_sparsity=0.5,
@@ -207,8 +206,7 @@ def make_not_applicable(**changes: Any) -> RobustnessScore:
 
 
 def make_predicted_set(**changes: Any) -> PredictedSet:
-    """Two sentences: one of two words, seen in training, and one of three with two entities, one of
-    them found."""
+    """Sentences of two and three words; the first was in training, the second lacks an entity."""
     sentences = SentenceSet(
         set_id="00112233445566ff",
         language="sw",
@@ -235,8 +233,7 @@ STARTED_AT = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
 def make_circumstances(**changes: Any) -> Any:
-    """What `ResultStore.commit_completed` wants to know beside trial and result: a try that took
-    90.5 s."""
+    """What `ResultStore.commit_completed` wants beside trial and result; it took 90.5 s."""
     circumstances = {
         "sweep": "demo",
         "asked_json": '{"name":"demo"}',

@@ -22,8 +22,7 @@ STEPS = os.environ.get("SPARSWEEP_TEST_DOCKER_STEPS") == "1"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Instructions of the Dockerfile and what follows them, continued lines joined, comments left
-    out."""
+    """The Dockerfile's instructions with what follows them, lines joined, without comments."""
     lines = [
         line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")
     ]
@@ -188,8 +187,7 @@ def test_dockerfile_passes_hadolint() -> None:
 @pytest.mark.skipif(not STEPS, reason="downloads gigabytes: set SPARSWEEP_TEST_DOCKER_STEPS=1")
 @pytest.mark.timeout(3600)
 def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
-    """COPY and RUN of the build stage, but for those that need Docker's root file system, in a
-    folder of its own."""
+    """The build stage's COPY and RUN in a folder of its own, but for what needs Docker's root."""
     source, venv = tmp_path / "src", tmp_path / "venv"
     source.mkdir()
     environment = {
@@ -224,8 +222,7 @@ def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
 
 
 def _copy(name: str, source: Path, destination: str) -> None:
-    """As COPY does: what is in a folder, not the folder, and nothing that .dockerignore keeps
-    out."""
+    """As COPY does: a folder's content, without what .dockerignore keeps out."""
     for path in [ROOT / name, *(ROOT / name).rglob("*")]:
         relative = path.relative_to(ROOT)
         if path.is_file() and is_sent_to_docker(str(relative)):

@@ -210,6 +210,18 @@ def test_circles_are_found_through_several_files_and_in_types():
     assert circles({"a": {"b"}, "b": set()}) == []
 
 
+@pytest.mark.parametrize("name", KNOWN_OUTSIDE)
+def test_what_a_room_may_know_outside_it_does_know(name):
+    known = {
+        room(imported)
+        for importer, targets in arrows().items()
+        if room(importer) == f"orchestrator.{name}"
+        for imported in targets
+        if imported.split(".")[0] != "orchestrator"
+    }
+    assert KNOWN_OUTSIDE[name] - known == set(), "delete it from KNOWN_OUTSIDE"
+
+
 @pytest.mark.parametrize("exception", EXCEPTIONS, ids=" -> ".join)
 def test_exception_is_still_needed(exception):
     importer, imported = exception

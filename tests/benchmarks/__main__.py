@@ -1,5 +1,4 @@
-"""Measure planning, driving, reading and batching, and print each figure beside its target or its
-peer.
+"""Measure planning, driving, reading and batching; print each figure beside its target or peer.
 
     python -m tests.benchmarks [NAME ...] [--csv FILE]
 
@@ -84,8 +83,7 @@ def queue() -> Iterator[Measurement]:
 
 
 def driver() -> Iterator[Measurement]:
-    """What the driver adds to a trial: trials that do nothing, on workers that are kept and on a
-    new one each."""
+    """What the driver adds to a trial that does nothing, on a kept worker and on a new one."""
     from tests.benchmarks.idle import IdleTrainable
 
     kept = sweep_s(204, IdleTrainable, reuse_workers=True) / 204
@@ -123,8 +121,7 @@ def results() -> Iterator[Measurement]:
 
 
 def batches() -> Iterator[Measurement]:
-    """A training step on random batches of a small language, in parts of similar length against one
-    padded batch."""
+    """A training step on random batches: in parts of similar length, and padded as a whole."""
     import workers.data.batch
     from workers.data import synthetic
     from workers.data.align import load_encoded

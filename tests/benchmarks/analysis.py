@@ -79,7 +79,10 @@ def analysis(
         command = [sys.executable, "-m", "tests.benchmarks.analysis", "--measure", folder]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     told = json.loads(done.stdout.splitlines()[-1])
-    what = f"analyze, {told['num_trials']:,} trials, {num_sentences:,} sentences a language, 1,000 replicates"
+    what = (
+        f"analyze, {told['num_trials']:,} trials, {num_sentences:,} sentences a language, "
+        "1,000 replicates"
+    )
     yield Measurement(what=what, values=(told["seconds"],), unit="s", at_most=20)
     yield Measurement(
         what="its peak memory, imports included",
@@ -292,8 +295,7 @@ def table_of(name: str, columns: dict[str, pa.Array]) -> pa.Table:
 
 
 def miss_rate(spec: TrialSpec, language: str) -> float:
-    """What part of the entities is not found, as sparsity, the size of the language and embeddings
-    would have it."""
+    """The share of entities missed: larger if sparse, in small languages, without embeddings."""
     size = np.log10(LANGUAGES[language].num_train)
     base = 0.45 - 0.08 * size - (0.02 if spec.regime == "multilingual" else 0.0)
     cost = (0.5 - 0.08 * size) * spec.target_sparsity**6 + 0.15 * spec.embedding_sparsity**3
@@ -340,8 +342,7 @@ def make_trial_row(spec: TrialSpec, outcome: Any, counts: dict[str, int]) -> Row
 def predict(
     spec: TrialSpec, key: Row, one: Sentences
 ) -> tuple[pa.Table, tuple[int, int, int], Sentences]:
-    """A trial's rows of predictions for a set; and entities annotated, predicted and right in all
-    sentences."""
+    """A trial's predictions for a set; entities annotated, predicted and right in all of it."""
     random = np.random.default_rng(
         [spec.seed, int(1000 * spec.target_sparsity), int(100 * spec.embedding_sparsity)]
     )
@@ -372,8 +373,7 @@ def predict(
 
 
 def score_rows(key: Row, one: Sentences, counts: tuple[int, int, int]) -> Iterator[Row]:
-    """A row a split, subset and entity type; those other than micro on all test sentences only take
-    up room."""
+    """A row a split, subset and entity type; only micro on all test sentences means something."""
     places: Iterable[tuple[str, str, str]] = product(
         ("validation", "test"), SUBSETS, (*ENTITY_TYPES, MICRO)
     )

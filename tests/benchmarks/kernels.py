@@ -204,8 +204,7 @@ def thresholds() -> Iterator[Measurement]:
 
 
 def updates() -> Iterator[Measurement]:
-    """A whole global mask update, from dense and from nearly as sparse, beside
-    torch.nn.utils.prune."""
+    """A global mask update, from dense and from sparse, beside torch.nn.utils.prune."""
     ours = after_one_step()
     ours_mib = extra_mib(partial(ours.update_masks, 0.5))
     later = [
@@ -249,8 +248,7 @@ def after_one_step() -> MaskedAdamW:
 
 
 def training() -> Iterator[Measurement]:
-    """A training step of multilingual BERT's full shape, pruning against dense, mask updates
-    included."""
+    """A training step of multilingual BERT's shape, pruned (updates included) and dense."""
     pruning = replace(PRUNING, begin=0.0, end=1.0)  # updates every 10 steps
     num_steps = 51
     runs = {"on": full_shape(num_steps, pruning), "off": full_shape(num_steps, None)}
@@ -274,8 +272,7 @@ def training() -> Iterator[Measurement]:
 
 
 def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
-    """Training of a model with multilingual BERT's shape and random weights, on batches of 32 rows
-    of 24 sub-words."""
+    """Training in multilingual BERT's shape, in batches of 32 rows of 24 sub-words."""
     config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
     torch.manual_seed(0)
     model = BertForTokenClassification(config).to(device())

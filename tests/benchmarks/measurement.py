@@ -70,8 +70,7 @@ def timed(action: Callable[[], object]) -> float:
 def side_by_side(
     actions: dict[str, Callable[[], object]], repeats: int
 ) -> dict[str, tuple[float, ...]]:
-    """Seconds of each action, taken in turns so that what else the machine does hits all alike; one
-    round is unused."""
+    """Seconds of each action, in turns, so that what disturbs hits all; one round is unused."""
     rounds = [{name: timed(action) for name, action in actions.items()} for _ in range(1 + repeats)]
     return {name: tuple(one[name] for one in rounds[1:]) for name in actions}
 
@@ -82,14 +81,12 @@ def ratios(numerators: Iterable[float], denominators: Iterable[float]) -> tuple[
 
 
 def peak_extra_mib(action: Callable[[], object]) -> float:
-    """Largest resident memory during the action, above that before it; on Linux only, elsewhere
-    NaN."""
+    """Largest resident memory of the action above that before it; NaN where not on Linux."""
     if not Path("/proc/self/clear_refs").exists():
         return float("nan")
     gc.collect()
-    with contextlib.suppress(
-        AttributeError
-    ):  # not glibc; free memory that the process keeps would hide a need for it
+    # Free memory that the process keeps would hide a need for it.
+    with contextlib.suppress(AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _resident_mib("VmRSS")

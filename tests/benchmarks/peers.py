@@ -1,7 +1,6 @@
 """Measure gradual magnitude pruning here beside what people would use instead.
 
-    python -m tests.benchmarks.peers [NAME ...] [--repeats N] [--csv FILE]     # or: make
-    bench-peers
+    python -m tests.benchmarks.peers [NAME ...] [--repeats N] [--csv FILE]  # or: make bench-peers
 
 All train one model on the same batches, in the same order, for the same steps, to the same sparsity
 along the same schedule: `ours` as `workers.run` does it, the others in the Trainer of Hugging Face,
@@ -66,7 +65,8 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "LOGLEVEL": "WARNING",  # neural-compressor's logs
     "OMP_NUM_THREADS": str(NUM_THREADS),
-    "OMP_WAIT_POLICY": "PASSIVE",  # else a core that another process takes makes steps not 2 but 20 times as long
+    # Else a core that another process takes makes steps not 2 but 20 times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
 }
 CPU = torch.device("cpu")
@@ -227,8 +227,7 @@ class Plain:
 
 
 class TorchPrune(Plain):
-    """torch.nn.utils.prune over all layers together. Each call prunes so many of the weights that
-    are left."""
+    """torch.nn.utils.prune, globally; each call prunes so many of the weights that are left."""
 
     def __init__(self, work: Work):
         super().__init__(work)
@@ -408,8 +407,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def count_revivals(name: str) -> dict[str, Any]:
-    """How often a weight that a mask update pruned is not zero in a later forward pass, or at the
-    end."""
+    """How often a pruned weight is not zero in a later forward pass, or at the end."""
     work = make_work(FULL)
     watches = {layer: Revivals(work.schedule) for layer in work.linears()}
     for layer, module in work.linears().items():
@@ -496,8 +494,7 @@ def report(name: str, mode: Callable[[str], dict[str, Any]]) -> None:
 
 
 def measurements(peers: list[Peer]) -> list[Measurement]:
-    """All figures, and times and memory in proportion to ours, which shall lead everything that
-    prunes."""
+    """All figures; times and memory also as ratios to ours, which shall lead all that prune."""
     ours = next((peer.values for peer in peers if peer.name == OURS), {})
     measured = []
     for peer in peers:

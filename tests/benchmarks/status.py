@@ -1,5 +1,4 @@
-"""How long a person waits who asks how a large sweep stands, while it runs and after a driver that
-was killed."""
+"""How long `status` of a large sweep takes: as it runs, and after its driver was killed."""
 
 import shutil
 import subprocess

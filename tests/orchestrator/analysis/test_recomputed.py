@@ -34,7 +34,7 @@ def state_of(spec):
     return "completed"
 
 
-@pytest.fixture(scope="module", params=["synthetic", "real"])
+@pytest.fixture(scope="module", params=["synthetic", pytest.param("real", marks=pytest.mark.slow)])
 def is_real(request):
     return request.param == "real"
 

@@ -272,6 +272,7 @@ print(won)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_commit_the_same_trials_do_not_mix_their_numbers(store):
     racers = [
         run_python(COMMIT_MANY, store.location, name, f1, 30)
@@ -300,6 +301,7 @@ def test_two_processes_that_commit_the_same_trials_do_not_mix_their_numbers(stor
     )
 
 
+@pytest.mark.slow
 def test_a_driver_killed_at_any_moment_leaves_whole_trials_only(store):
     specs = [make_trial_spec(seed=seed) for seed in range(200)]
     rounds = 0

@@ -85,6 +85,7 @@ def run_python(code, **environment):
     return finished.stdout
 
 
+@pytest.mark.slow
 def test_processes_with_other_hash_seeds_write_the_same_text_whatever_was_written_before():
     forwards = run_python(PRINT_DIGEST_OF_ALL.replace("REVERSE", "False"), PYTHONHASHSEED="1")
     backwards = run_python(PRINT_DIGEST_OF_ALL.replace("REVERSE", "True"), PYTHONHASHSEED="2")

@@ -37,6 +37,7 @@ def tokenizer():
     return small_tokenizer(seed=0)
 
 
+@pytest.mark.slow
 def test_processes_with_other_hash_seeds_and_threads_train_the_same_tokenizer():
     digests = set()
     for hash_seed, num_threads in (("1", "1"), ("2", "2")):
