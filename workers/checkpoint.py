@@ -1,9 +1,9 @@
-"""A running trial's state on disk: one safetensors file, replaced as a whole, deleted when the
-trial is done.
+"""A running trial's state on disk: one safetensors file, replaced as a whole.
 
-It holds weights, moments, packed masks, scores that come together over steps, the weights of the
+It holds weights, moments, packed masks, saliencies that are summed over steps, the weights of the
 best epoch, the random generators' states, the step and the curve so far. The order of the data
-needs no place in it: it is a function of seed and epoch.
+needs no place in it: it is a function of seed and epoch. The file is deleted when the trial is
+done.
 """
 
 import json
@@ -18,7 +18,10 @@ from torch import Tensor
 from workers.storage import Location
 
 FORMAT = "sparsweep-checkpoint-1"
+"""In the header of each file; another one when what a file holds changes."""
+
 State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and JSON values."""
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +41,33 @@ class Checkpoint:
 
     @property
     def is_due(self) -> bool:
-        """Whether the interval is over."""
+        """Whether the last save is longer ago than the interval."""
         return self.every_s is not None and time.monotonic() - self._last_save >= self.every_s
 
     def save(self, state: State) -> None:
-        """Replace the file by this state."""
+        """Replace the file by this state; nothing happens where the interval is None.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         if self.every_s is None:
             return
         tensors, values = state
         header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
-        data = save(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header
-        )
-        self.location.write_atomic(data)
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        self.location.write_atomic(save(on_cpu, header))
         self._last_save = time.monotonic()
 
     def load(self) -> State | None:
-        """The state last saved, or None: nothing saved, or nothing that this trial can use (which
-        is logged)."""
+        """Read the state that was saved last.
+
+        Returns:
+            The state, its tensors on the CPU; None where nothing was saved, or nothing that this
+            trial can use, which is logged.
+
+        Raises:
+            OSError: there is a file, and it cannot be read.
+        """
         try:
             data = self.location.read_bytes()
         except FileNotFoundError:

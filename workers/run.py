@@ -1,7 +1,8 @@
 """Runs one trial from a shell or under a driver: data, model, training with pruning, scores.
 
-    python -m workers.run trial.json      # a `spec` of `sparsweep plan SPEC --json`; the result
-    goes to stdout
+    python -m workers.run trial.json
+
+The file holds a `spec` of `sparsweep plan SPEC --json`; the result goes to stdout.
 
 `run_trial` is a generator: it yields `Progress` between steps and returns a `TrialResult`, so its
 caller decides when to report, when to stop (close it), and where results go. It reads top to bottom
@@ -9,16 +10,13 @@ in the order of events.
 """
 
 import argparse
-import contextlib
 import json
 import logging
 import os
-import platform
-import resource
 import sys
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -26,52 +24,77 @@ import torch
 
 from workers.checkpoint import Checkpoint, State
 from workers.data.align import EncodedSplit, join
-from workers.data.corpus import fingerprint_folder, fingerprint_language
+from workers.data.cache import LOADED, limit_for
+from workers.data.languages import (
+    LanguageData,
+    TrialData,
+    check_files,
+    load_trial_data,
+    refuse_change,
+)
 from workers.kernels import AUTO
+from workers.measured import (
+    name_device,
+    peak_gpu_memory_gib,
+    peak_memory_gib,
+    reset_peak_memory,
+    share_of_memory,
+)
 from workers.model.encoder import make_model
 from workers.model.folder import fingerprint_model_folder
 from workers.result import LayerSparsity, Phase, Progress, TrialResult
-from workers.scoring.robustness import load_donors
-from workers.scoring.score import LanguageData, load_languages, score_trial, score_validation
+from workers.scoring.score import Scores, score_trial, score_validation
 from workers.scoring.selection import Selection
 from workers.train import Training
-from workers.trial import (
-    BUILTIN_MODEL,
-    TrialError,
-    TrialSpec,
-    combine_fingerprints,
-    digest_bytes,
-)
+from workers.trial import BUILTIN_MODEL, ModelSpec, TrialError, TrialSpec, digest_bytes
 
-GIB = 2**30
 Result = TypeVar("Result")
+
+LOADING = Progress(
+    step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading"
+)
+"""Where a trial is until it has its data and its model."""
 
 log = logging.getLogger(__name__)
 
 
-def prepare_process(num_threads: int, use_gpu: bool | None = None) -> torch.device:
+def prepare_process(
+    num_threads: int, use_gpu: bool | None = None, memory_bytes: int | None = None
+) -> torch.device:
     """Make this process compute reproducibly on what it was given; call it before the first trial.
 
     Args:
         num_threads: CPU threads to compute with.
         use_gpu: whether to use the first visible GPU; None: if there is one.
+        memory_bytes: memory that the process may use; None: the share of the machine's that falls
+            to so many threads. It decides how much loaded data is kept for the next trial.
+
+    Returns:
+        Where trials compute.
 
     Raises:
-        TrialError: a GPU shall be used and torch sees none.
+        TrialError: kind `no_gpu`, when a GPU shall be used and torch sees none.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # cuBLAS' condition for repeatable results
+    # cuBLAS repeats its results only with this.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True)
     # Deterministic mode fills new memory with NaN, which costs time; nothing here reads what it has
     # not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    LOADED.limit_bytes = limit_for(
+        share_of_memory(num_threads) if memory_bytes is None else memory_bytes
+    )
+
     has_gpu = use_gpu is not False and torch.cuda.is_available()
     if use_gpu and not has_gpu:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise TrialError(
-            "unexpected", f"the trial was given a GPU, but torch {torch.__version__} sees none"
+            "no_gpu",
+            f"resources.gpus_per_trial: the trial was given a GPU, but torch {torch.__version__} "
+            f"sees none (CUDA_VISIBLE_DEVICES: {visible}); look at the node's driver and at which "
+            "torch is installed, or set resources.gpus_per_trial=0",
         )
     return torch.device("cuda", 0) if has_gpu else torch.device("cpu")
 
@@ -88,13 +111,14 @@ def run_trial(
         kernels: who computes the optimizer's step and the masks: auto, reference, triton or numba.
 
     Yields:
-        Where the trial is, after every step.
+        Where the trial is: between two languages while it loads, after every step, and after every
+        forward pass while it is scored.
 
     Returns:
         Its numbers.
 
     Raises:
-        TrialError: bad data, a loss that is not finite, or no memory.
+        TrialError: kind `bad_data`, `non_finite_loss` or `out_of_memory`.
     """
     try:
         return (yield from _run(spec, device, checkpoint, kernels))
@@ -108,156 +132,200 @@ def run_trial(
 def _run(
     spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None, kernels: str
 ) -> Generator[Progress, None, TrialResult]:
-    _reset_peak_memory(device)
+    reset_peak_memory(device)
     started = time.perf_counter()
-    yield Progress(
-        step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading"
-    )
-
-    _refuse_changed_files(spec)
+    yield LOADING
 
     # Data, then the model, whose head is drawn from the seed; from there on one stream of random
     # numbers (dropout).
-    languages = load_languages(spec)
-    if spec.robustness is not None:  # now rather than after hours of training
-        load_donors(spec.corpus, spec.robustness)
-    train = join([data.splits["train"] for data in languages])
-
-    def make_training() -> Training:
-        return Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
-
-    training = make_training()
-    selection = Selection(training, spec.evaluation.selection)
-    log.info("kernels: %s on %s", training.optimizer.kernels.name, device)
-    _refuse_long_sequences(training)
-    num_resumes, load_s, evaluate_s = 0, 0.0, 0.0
-    if checkpoint is not None and (state := checkpoint.load()) is not None:
-        try:
-            num_resumes = _restore(training, selection, state)
-            load_s, evaluate_s = (float(state[1][name]) for name in ("load_s", "evaluate_s"))
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
-            training = make_training()
-            selection = Selection(training, spec.evaluation.selection)
-    load_s += time.perf_counter() - started
-
-    def save() -> None:
-        if checkpoint is not None:
-            tensors, values = training.state()
-            best_tensors, best_values = selection.state()
-            spent = {"num_resumes": num_resumes, "load_s": load_s, "evaluate_s": evaluate_s}
-            checkpoint.save((tensors | best_tensors, values | best_values | spent))
-
-    def select() -> Generator[Progress, None, None]:
-        """Look at the model as it is now, if it may be the one to be scored."""
-        nonlocal evaluate_s
-        if selection.is_due:
-            started = time.perf_counter()
-            looking = score_validation(training, languages)
-            selection.take((yield from _with_progress(looking, training)))
-            evaluate_s += time.perf_counter() - started
+    _refuse_changed_model(spec.model)
+    loading = load_trial_data(spec, check_files(spec))
+    data = yield from _with_progress(loading, lambda: LOADING)
+    trial = _start(spec, data, device, checkpoint, kernels)
+    trial.spent.load_s += time.perf_counter() - started
 
     try:
-        # Training, with gradual pruning.
-        yield from select()  # where a trial goes on that was stopped while it did this
-        for _ in training.run():
+        # Training, with gradual pruning. A trial may go on while it was looking at a model, hence
+        # the look before the first step.
+        yield from trial.select()
+        for _ in trial.training.run():
             if checkpoint is not None and checkpoint.is_due:
-                save()
-            yield _progress(training, "training")
-            yield from select()
-        yield from select()
-        selected_step = selection.restore_best()
+                trial.save(checkpoint)
+            yield trial.progress("training")
+            yield from trial.select()
+        yield from trial.select()
+        selected_step = trial.selection.restore_best()
 
-        # Scores.
-        started = time.perf_counter()
-        found = yield from _with_progress(score_trial(training, languages), training)
-        evaluate_s += time.perf_counter() - started
+        scores = yield from trial.score()
     except GeneratorExit:  # stopped from outside: lose nothing
-        save()
+        if checkpoint is not None:
+            trial.save(checkpoint)
         raise
+    return _make_result(trial, selected_step, scores)
 
+
+@dataclass
+class _Spent:
+    """What a trial has taken so far, over all its resumptions."""
+
+    num_resumes: int = 0
+    load_s: float = 0.0
+    evaluate_s: float = 0.0
+
+
+@dataclass
+class _RunningTrial:
+    """A trial that has its data and its model."""
+
+    data: TrialData
+    training: Training
+    selection: Selection
+    spent: _Spent = field(default_factory=_Spent)
+
+    def progress(self, phase: Phase) -> Progress:
+        training = self.training
+        return Progress(
+            step=training.step,
+            num_steps=training.num_steps,
+            loss=training.last_loss,
+            sparsity=training.pruner.sparsity,
+            subwords_per_s=training.subwords_per_s,
+            phase=phase,
+        )
+
+    def select(self) -> Generator[Progress, None, None]:
+        """Look at the model as it is now, if it may be the one to be scored."""
+        if self.selection.is_due:
+            looking = score_validation(self.training, self.data.languages)
+            self.selection.take((yield from self._evaluate(looking)))
+
+    def score(self) -> Generator[Progress, None, Scores]:
+        """Score the model as it is now."""
+        return (yield from self._evaluate(score_trial(self.training, self.data)))
+
+    def _evaluate(
+        self, evaluation: Generator[None, None, Result]
+    ) -> Generator[Progress, None, Result]:
+        started = time.perf_counter()
+        result = yield from _with_progress(evaluation, lambda: self.progress("evaluating"))
+        self.spent.evaluate_s += time.perf_counter() - started
+        return result
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        tensors, values = self.training.state()
+        best_tensors, best_values = self.selection.state()
+        checkpoint.save((tensors | best_tensors, values | best_values | asdict(self.spent)))
+
+    def restore(self, state: State) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: the checkpoint does not fit.
+        """
+        tensors, values = state
+        self.training.restore(tensors, values)
+        self.selection.restore(tensors, values)
+        self.spent = _Spent(
+            num_resumes=int(values["num_resumes"]) + 1,
+            load_s=float(values["load_s"]),
+            evaluate_s=float(values["evaluate_s"]),
+        )
+
+
+def _start(
+    spec: TrialSpec,
+    data: TrialData,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    kernels: str,
+) -> _RunningTrial:
+    """The trial at its first step, or at that of its checkpoint where there is one that fits."""
+    train = join([language.train for language in data.languages])
+
+    def start_anew() -> _RunningTrial:
+        training = Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
+        return _RunningTrial(data, training, Selection(training, spec.evaluation.selection))
+
+    trial = start_anew()
+    log.info("kernels: %s on %s", trial.training.optimizer.kernels.name, device)
+    _refuse_long_sequences(trial.training)
+    if checkpoint is None or (state := checkpoint.load()) is None:
+        return trial
+    try:
+        trial.restore(state)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
+        return start_anew()
+    log.info("resumed at step %d of %d", trial.training.step, trial.training.num_steps)
+    return trial
+
+
+def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> TrialResult:
+    training, spent, device = trial.training, trial.spent, trial.training.device
+    splits = _splits(trial.data.languages)
+    parameters = sum(parameter.numel() for parameter in training.model.parameters())
+
+    # Word embeddings have a target of their own, and so a sparsity of their own.
     layers = training.pruner.count()
     embeddings = [layer for layer in layers if layer.name == training.pruner.embedding_name]
-    num_zeros, num_prunable = _count(layers)
-    num_embedding_zeros, num_embedding_weights = _count(embeddings)
-    num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
+    encoder = [layer for layer in layers if layer.name != training.pruner.embedding_name]
+
     return TrialResult(
-        achieved_sparsity=(num_zeros - num_embedding_zeros)
-        / (num_prunable - num_embedding_weights),
-        achieved_embedding_sparsity=num_embedding_zeros / num_embedding_weights
-        if embeddings
-        else None,
-        overall_sparsity=num_zeros / num_parameters,
-        num_parameters=num_parameters,
-        num_prunable=num_prunable,
+        achieved_sparsity=_sparsity(encoder),
+        achieved_embedding_sparsity=_sparsity(embeddings) if embeddings else None,
+        overall_sparsity=sum(layer.num_zeros for layer in layers) / parameters,
+        num_parameters=parameters,
+        num_prunable=sum(layer.num_weights for layer in layers),
         num_steps=training.num_steps,
         selected_step=selected_step,
-        num_train_sentences=train.num_sentences,
+        num_train_sentences=training.split.num_sentences,
         num_train_subwords=training.num_subwords,
-        num_split_sentences=sum(split.num_split_sentences for split in _splits(languages)),
-        num_unstarted_entities=sum(split.num_unstarted_entities for split in _splits(languages)),
-        data_fingerprint=_fingerprint_data(languages),
+        num_split_sentences=sum(split.num_split_sentences for split in splits),
+        num_unstarted_entities=sum(split.num_unstarted_entities for split in splits),
+        data_fingerprint=digest_bytes(_bytes_of(trial.data.languages)),
         model_commit=getattr(training.model.config, "_commit_hash", None),
-        num_resumes=num_resumes,
-        load_s=load_s,
+        num_resumes=spent.num_resumes,
+        load_s=spent.load_s,
         train_s=training.train_s,
-        evaluate_s=evaluate_s,
+        evaluate_s=spent.evaluate_s,
         subwords_per_s=training.subwords_per_s,
-        peak_memory_gib=_peak_memory_gib(),
-        peak_gpu_memory_gib=torch.cuda.max_memory_allocated(device) / GIB
-        if device.type == "cuda"
-        else None,
+        peak_memory_gib=peak_memory_gib(),
+        peak_gpu_memory_gib=peak_gpu_memory_gib(device),
         device=device.type,
-        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        device_name=name_device(device),
         num_threads=torch.get_num_threads(),
         kernels=training.optimizer.kernels.name,
-        scores=tuple(found.scores),
-        robustness=tuple(found.robustness),
-        predictions=tuple(found.predictions),
+        scores=tuple(scores.scores),
+        robustness=tuple(scores.robustness),
+        predictions=tuple(scores.predictions),
         curve=tuple(training.curve),
         layers=layers,
     )
 
 
-def _count(layers: Sequence[LayerSparsity]) -> tuple[int, int]:
-    """Zeros and weights of all together."""
-    return sum(layer.num_zeros for layer in layers), sum(layer.num_weights for layer in layers)
+def _sparsity(layers: Sequence[LayerSparsity]) -> float:
+    """Fraction of zeros in all of them together."""
+    return sum(layer.num_zeros for layer in layers) / sum(layer.num_weights for layer in layers)
 
 
 def _splits(languages: Sequence[LanguageData]) -> list[EncodedSplit]:
     return [split for data in languages for split in data.splits.values()]
 
 
-def _refuse_changed_files(spec: TrialSpec) -> None:
-    """A trial's id names the content of its files; another content would be another trial."""
-    if spec.corpus.kind == "path":
-        folder = Path(str(spec.corpus.path))
-        found = combine_fingerprints(
-            {code: fingerprint_language(folder, code) for code in spec.languages}
-        )
-        _refuse_change(_files_of(folder, spec.languages), spec.corpus.fingerprint, found)
-        if spec.robustness is not None:
-            donors = spec.robustness.donor_languages
-            found = combine_fingerprints(
-                {code: fingerprint_folder(folder, code, ["train"]) for code in donors}
-            )
-            _refuse_change(_files_of(folder, donors), spec.robustness.donor_fingerprint, found)
-    if spec.model.fingerprint is not None and spec.model.name != BUILTIN_MODEL:
-        found = fingerprint_model_folder(Path(spec.model.name), spec.model.init)
-        _refuse_change(f"model.name: {spec.model.name}", spec.model.fingerprint, found)
+def _bytes_of(languages: Sequence[LanguageData]) -> Iterator[bytes]:
+    """What the model saw, whatever a revision of the hub has become since."""
+    for data in languages:
+        for name, split in data.splits.items():
+            yield f"{data.language} {name} {len(split.input_ids)}".encode()
+            yield split.input_ids.astype("<i4").tobytes()
+            yield split.labels.astype("<i8").tobytes()
 
 
-def _files_of(folder: Path, languages: Sequence[str]) -> str:
-    names = languages[0] if len(languages) == 1 else "{" + ",".join(languages) + "}"
-    return f"corpus.path: {folder}/{names}"
-
-
-def _refuse_change(where: str, planned: str | None, found: str | None) -> None:
-    if found != planned:
-        raise TrialError(
-            "bad_data",
-            f"{where} has changed since the sweep was planned ({planned}, now {found}); run it again",
-        )
+def _refuse_changed_model(model: ModelSpec) -> None:
+    """A trial's id names the content of a model folder; another content would be another trial."""
+    if model.fingerprint is not None and model.name != BUILTIN_MODEL:
+        present = fingerprint_model_folder(Path(model.name), model.init)
+        refuse_change(f"model.name: {model.name}", model.fingerprint, present)
 
 
 def _refuse_long_sequences(training: Training) -> None:
@@ -265,21 +333,14 @@ def _refuse_long_sequences(training: Training) -> None:
     length = training.spec.training.max_length
     if isinstance(limit, int) and length > limit:
         raise TrialError(
-            "bad_data", f"training.max_length: {length} is more than the model's {limit} positions"
+            "bad_data",
+            f"training.max_length: {length} is more than the model's {limit} positions; "
+            f"give at most {limit}",
         )
 
 
-def _restore(training: Training, selection: Selection, state: State) -> int:
-    """Go on from a checkpoint; returns how often the trial has been resumed."""
-    tensors, values = state
-    training.restore(tensors, values)
-    selection.restore(tensors, values)
-    log.info("resumed at step %d of %d", training.step, training.num_steps)
-    return int(values["num_resumes"]) + 1
-
-
 def _with_progress(
-    work: Generator[None, None, Result], training: Training
+    work: Generator[None, None, Result], progress: Callable[[], Progress]
 ) -> Generator[Progress, None, Result]:
     """Do the work, yielding where the trial is whenever the work yields."""
     while True:
@@ -287,83 +348,19 @@ def _with_progress(
             next(work)
         except StopIteration as finished:
             return cast(Result, finished.value)
-        yield _progress(training, "evaluating")
-
-
-def _fingerprint_data(languages: Sequence[LanguageData]) -> str:
-    """16 hexadecimal digits that stand for what the model saw, whatever a revision of the hub has
-    become since."""
-    return digest_bytes(
-        part
-        for data in languages
-        for name, split in data.splits.items()
-        for part in (
-            f"{data.language} {name} {len(split.input_ids)}".encode(),
-            split.input_ids.astype("<i4").tobytes(),
-            split.labels.astype("<i8").tobytes(),
-        )
-    )
+        yield progress()
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """A GPU's or Python's own error, or what torch says when the operating system gives it no
-    memory."""
-    return isinstance(
-        error, MemoryError | torch.OutOfMemoryError
-    ) or "can't allocate memory" in str(error)
-
-
-def _progress(training: Training, phase: Phase) -> Progress:
-    return Progress(
-        step=training.step,
-        num_steps=training.num_steps,
-        loss=training.last_loss,
-        sparsity=training.pruner.sparsity,
-        subwords_per_s=training.subwords_per_s,
-        phase=phase,
-    )
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    """Start the process' and the GPU's memory peaks anew, so that they are this trial's."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with contextlib.suppress(
-        OSError
-    ):  # not Linux, or not permitted: the peak is then that of the process so far
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_gib() -> float:
-    """Peak resident memory of this process."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / GIB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / GIB if sys.platform == "darwin" else peak * 1024 / GIB
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """Whether it is a GPU's or Python's own error, or torch's on a system without memory left."""
+    is_named_so = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named_so or "can't allocate memory" in str(error)
 
 
 def main() -> None:
     """Run the trial in a JSON file and print its result as JSON; progress goes to standard
     error."""
-    parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
-    parser.add_argument(
-        "spec", type=Path, help="file with one trial: a `spec` of `sparsweep plan SPEC --json`"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    parser.add_argument(
-        "--kernels", default=AUTO, help="auto, reference, triton or numba (default: %(default)s)"
-    )
-    args = parser.parse_args()
+    args = _parse_arguments()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO)
     spec = TrialSpec.from_json(args.spec.read_text())
     running = run_trial(spec, prepare_process(args.threads), kernels=args.kernels)
@@ -378,6 +375,18 @@ def main() -> None:
         )
     sys.stderr.write("\n")
     print(json.dumps(asdict(result)))
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
+    parser.add_argument(
+        "spec", type=Path, help="file with one trial: a `spec` of `sparsweep plan SPEC --json`"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    parser.add_argument(
+        "--kernels", default=AUTO, help="auto, reference, triton or numba (default: %(default)s)"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

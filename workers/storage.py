@@ -32,13 +32,13 @@ OPTIONS = {
 """What may follow the `?` of an object store's address; pyarrow gives them their meaning."""
 
 LEFTOVER_AGE_S = 600
+"""A temporary file that is younger may still be being written."""
 
 log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A file in a folder: its name, its size in bytes and when it was last written, in ns since
-    1970."""
+    """A file in a folder: name, size in bytes, and time of the last change in ns since 1970."""
 
     name: str
     size: int
@@ -75,15 +75,17 @@ class Location:
         where = f"{scheme}://{netloc.rpartition('@')[2]}{path}"
         if "@" in netloc:
             raise ValueError(
-                f"{where}: the location contains credentials, which would be stored with the results; "
-                "give them in the environment, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                f"{where}: the location contains credentials, which would be stored with the "
+                "results; give them in the environment, for example AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY"
             )
         if scheme not in OPTIONS or not netloc:
             raise ValueError(f"{where}: not a location that is known; {ACCEPTED}")
         for option, _value in parse_qsl(options, keep_blank_values=True):
             if option not in OPTIONS[scheme]:
                 raise ValueError(
-                    f"{where}: unknown option {option!r}; {scheme} takes {', '.join(OPTIONS[scheme])}"
+                    f"{where}: unknown option {option!r}; "
+                    f"{scheme} takes {', '.join(OPTIONS[scheme])}"
                 )
         return cls(scheme, netloc + path.rstrip("/"), options)
 
@@ -116,8 +118,13 @@ class Location:
             return bytes(stream.read())
 
     def write_atomic(self, data: bytes) -> None:
-        """Put `data` there as a whole, in place of what there was; folders are made. It survives a
-        power cut."""
+        """Put `data` there as a whole, in place of what was there, so that it survives a power cut.
+
+        Folders on the way are made.
+
+        Raises:
+            OSError: it cannot be written; what was there is as before.
+        """
         if self.is_local:
             _replace_durably(Path(self.path), data)
             return
@@ -127,16 +134,22 @@ class Location:
         stream.close()
 
     def entries(self) -> list[Entry]:
-        """The files of a folder, sorted by name, without hidden ones; none when there is no such
-        folder."""
+        """The files of a folder, sorted by name, without hidden ones.
+
+        Returns:
+            Nothing where there is no such folder.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
         from pyarrow.fs import FileSelector
 
         folder = FileSelector(self.path, allow_not_found=True)
         try:
             infos = self._filesystem.get_file_info(folder)
-        except (
-            FileNotFoundError
-        ):  # somebody made it between Arrow's two looks: is it readable, is it there?
+        except FileNotFoundError:
+            # Arrow looks whether the folder can be read, then whether it is there: between both,
+            # another process has made it.
             infos = self._filesystem.get_file_info(folder)
         return sorted(
             Entry(info.base_name, info.size, info.mtime_ns or 0)
@@ -145,7 +158,7 @@ class Location:
         )
 
     def names(self) -> list[str]:
-        """Like `entries`, the names only and unsorted; much faster in a large local folder."""
+        """Like `entries`, the names only and unsorted: much faster in a large local folder."""
         if not self.is_local:
             return [entry.name for entry in self.entries()]
         try:
@@ -154,15 +167,19 @@ class Location:
             return []
 
     def delete(self) -> None:
-        """Remove the file, and what writers that were killed left of it long ago; nothing there is
-        no error."""
+        """Remove the file, and what writers that were killed left of it long ago.
+
+        It is no error when there is no such file.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
         if self.is_local:
             path = Path(self.path)
             for leftover in path.parent.glob(f".{path.name}.*.tmp"):
                 with contextlib.suppress(FileNotFoundError):
-                    if (
-                        time.time() - leftover.stat().st_mtime > LEFTOVER_AGE_S
-                    ):  # a younger one may be being written
+                    age_s = time.time() - leftover.stat().st_mtime
+                    if age_s > LEFTOVER_AGE_S:
                         leftover.unlink()
         with contextlib.suppress(FileNotFoundError):
             self._filesystem.delete_file(self.path)
@@ -188,8 +205,15 @@ class Location:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of a local folder, waiting for it. Object stores have none: there this does
-        nothing."""
+        """Hold the lock of a local folder, which is made, waiting for whoever holds it.
+
+        An object store has no lock; there, this does nothing.
+
+        Raises:
+            OSError: the lock's file cannot be written.
+        """
+        # Not filelock, which asks twenty times a second where this waits, and leaves a file that
+        # outlives a killed process on file systems without locks.
         if not self.is_local:
             yield
             return
@@ -225,6 +249,7 @@ def _open_filesystem(scheme: str, bucket: str, options: str) -> "FileSystem":
 
 
 def _replace_durably(path: Path, data: bytes) -> None:
+    """Write a file beside the old one, and rename it only when it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -236,9 +261,11 @@ def _replace_durably(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+    # The new name is in the folder, which has to be on the disk, too.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # makes the new name durable, too
+        os.fsync(folder)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some network file systems cannot do that to a folder
             raise

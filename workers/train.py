@@ -29,7 +29,7 @@ LOG_EVERY_STEPS = 10
 GPU, a look waits for the device)."""
 
 STATE = ("step", "exp_avg", "exp_avg_sq", "mask")
-"""What the optimizer keeps of a parameter."""
+"""Names of what the optimizer keeps of a parameter."""
 
 
 class Training:
@@ -40,8 +40,16 @@ class Training:
         model: on its device; trained in place.
         split: the training split.
         device: where the model is.
-        kernels: who computes the optimizer's step and the masks, see
+        kernels: which implementation computes the optimizer's step and the masks, see
             `workers.kernels.make_kernels`.
+
+    Attributes:
+        step: completed optimizer steps, from 0 to `num_steps`.
+        num_steps: steps of the whole trial.
+        steps_per_epoch: batches that have all sequences once.
+        num_subwords: sub-words trained on so far, without padding.
+        train_s: seconds of training so far.
+        curve: points so far, one every `LOG_EVERY_STEPS` steps.
 
     Raises:
         TrialError: kind `bad_data`, when the model cannot be pruned, or not with these kernels.
@@ -96,7 +104,11 @@ class Training:
         self.is_finished = True
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of the optimizer step that follows `step` completed ones."""
+        """Learning rate of a step.
+
+        Args:
+            step: completed steps before it, from 0.
+        """
         settings = self.spec.training
         warmup_steps = round(settings.warmup * self.num_steps)
         if step < warmup_steps:
@@ -107,7 +119,7 @@ class Training:
 
     @property
     def last_loss(self) -> float | None:
-        """Mean loss at the last point of the curve."""
+        """Mean loss at the last point of the curve; None before the first."""
         return self.curve[-1].loss if self.curve else None
 
     @property
@@ -142,15 +154,18 @@ class Training:
         """Add up the gradients of the step's batch; returns its mean cross-entropy a word."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if epoch != self._epoch:
-            settings, split = self.spec.training, self.split
-            order = (
+            settings = self.spec.training
+            self._epoch = epoch
+            self._batches = training_order(
+                self.split.lengths,
                 settings.batch_size,
                 self.spec.seed,
                 epoch,
-                split.parts,
+                self.split.parts,
                 settings.sampling_temperature,
             )
-            self._epoch, self._batches = epoch, training_order(split.lengths, *order)
+
+        # The mean is over the words of the whole batch, however it is cut.
         indices = self._batches[position]
         parts = [
             make_batch(self.split, part, self.device)
@@ -191,33 +206,31 @@ class Training:
         self._grad_norms.clear()
 
     def _refuse_non_finite_loss(self) -> None:
-        """Look at losses, at gradient norms (which tell of the next loss) and at weights, since the
-        last look."""
-        if self._num_nan_weights and any(
-            count > 0 for count in torch.stack(self._num_nan_weights).tolist()
-        ):
+        """Look at losses, gradient norms (which tell of the next loss) and weights since last time.
+
+        Raises:
+            TrialError: kind `non_finite_loss`.
+        """
+        if self._num_nan_weights and torch.stack(self._num_nan_weights).any():
             raise self._not_finite("weights are NaN, their magnitudes cannot be ranked")
         self._num_nan_weights.clear()
         if not self._losses:
             return
+
         losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._grad_norms).tolist()
-        bad = [
-            i
-            for i, pair in enumerate(zip(losses, norms, strict=True))
-            if not all(map(math.isfinite, pair))
-        ]
-        if bad:
-            step = self.step - len(losses) + bad[0] + 1
-            raise self._not_finite(
-                f"loss is {losses[bad[0]]} and gradient norm {norms[bad[0]]} at step {step} of {self.num_steps}"
-            )
+        first_step = self.step - len(losses) + 1
+        for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), first_step):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise self._not_finite(
+                    f"loss is {loss} and gradient norm {norm} at step {step} of {self.num_steps}"
+                )
 
     def _not_finite(self, what: str) -> TrialError:
         hint = f"lower training.lr ({self.spec.training.lr}) or use training.precision=float32"
         return TrialError("non_finite_loss", f"{what}; {hint}")
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that a resumed trial needs: tensors, and JSON values."""
+        """All that a resumed trial needs: tensors by name, and JSON values."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -238,12 +251,16 @@ class Training:
         return tensors, values
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave; the trial goes on to the same bits as if it had never
-        stopped.
+        """Take over what `state` gave: the trial goes on to the bits of one that never stopped.
+
+        Args:
+            tensors: by name, on the CPU; others than those of `state` are left alone.
+            values: those of `state`, among others.
 
         Raises:
-            KeyError, RuntimeError, ValueError: the state is of another model, or its parts are of
-            different steps.
+            KeyError: a tensor or a value is missing.
+            RuntimeError: the tensors are those of another model.
+            ValueError: the tensors are of different steps.
         """
         self.model.load_state_dict(
             {name: tensors[f"model.{name}"] for name in self.model.state_dict()}
@@ -253,34 +270,32 @@ class Training:
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-        self.step, self.num_subwords, self.train_s = (
-            values["step"],
-            values["num_subwords"],
-            values["train_s"],
-        )
+
+        self.step, self.train_s = values["step"], values["train_s"]
+        self.num_subwords = values["num_subwords"]
         self.pruner.sparsity = values["sparsity"]
         self.curve = [CurvePoint(**point) for point in values["curve"]]
         self._losses = [torch.tensor(loss, device=self.device) for loss in values["losses"]]
         self._grad_norms = [torch.tensor(norm, device=self.device) for norm in values["grad_norms"]]
 
     def _restore_optimizer(self, tensors: dict[str, Tensor], step: int) -> None:
+        # torch numbers the parameters of a state_dict through all groups.
         names = {parameter: name for name, parameter in self.model.named_parameters()}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state_dict = self.optimizer.state_dict()
-        for number, parameter in enumerate(
-            p for group in self.optimizer.param_groups for p in group["params"]
-        ):
+        for number, parameter in enumerate(parameters):
             saved = {key: tensors.get(f"optimizer.{key}.{names[parameter]}") for key in STATE}
             state_dict["state"][number] = {
                 key: value for key, value in saved.items() if value is not None
             }
         self.optimizer.load_state_dict(state_dict)
+
         for weight in self.weights.values():
-            found = int(
-                self.optimizer.state[weight].get("step", step)
-            )  # one that is not trained has no state
-            if found != step:
+            # A weight that is not trained has no state.
+            steps = int(self.optimizer.state[weight].get("step", step))
+            if steps != step:
                 raise ValueError(
-                    f"its weights are of step {step} and their moments and masks of step {found}"
+                    f"its weights are of step {step} and their moments and masks of step {steps}"
                 )
 
 
@@ -288,6 +303,12 @@ def make_optimizer(
     model: nn.Module, prunable: list[nn.Parameter], spec: TrialSpec, kernels: str = AUTO
 ) -> MaskedAdamW:
     """MaskedAdamW for a trial; biases and normalisation weights (all vectors) do not decay.
+
+    Args:
+        model: whose parameters are trained.
+        prunable: those of them that are pruned.
+        spec: the trial.
+        kernels: which implementation computes the step, see `workers.kernels.make_kernels`.
 
     Raises:
         TrialError: kind `bad_data`, when these kernels cannot serve the model.
@@ -316,5 +337,5 @@ def make_optimizer(
 
 
 def autocast_dtype(settings: TrainingSpec) -> torch.dtype:
-    """The precision's torch dtype; float32 stands for no autocast."""
+    """The torch dtype of a trial's precision; float32 stands for no autocast."""
     return getattr(torch, settings.precision)  # type: ignore[no-any-return]

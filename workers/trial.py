@@ -65,6 +65,7 @@ ErrorKind = Literal[
     "non_finite_loss",
     "out_of_memory",
     "storage",
+    "no_gpu",
     "worker_died",
     "stopped",
     "unexpected",

@@ -26,11 +26,18 @@ from tests.factories import (
 from workers.data import synthetic
 from workers.data.align import EncodedSplit
 from workers.data.corpus import Sentences, load_sentences
-from workers.data.entities import flatten_labels, sentence_facts
+from workers.data.entities import (
+    TrainText,
+    describe_train,
+    flatten,
+    flatten_labels,
+    sentence_facts,
+)
+from workers.data.languages import load_train_text
 from workers.scoring.evaluate import count_entities, score, tags_of_sentences
-from workers.scoring.score import robustness
+from workers.scoring.robustness import perturb as perturb_text
 from workers.tags import TAGS
-from workers.trial import CorpusSpec
+from workers.trial import CorpusSpec, DonorPool
 
 NUM_SENTENCES = 10_000
 REPEATS = 5
@@ -48,7 +55,7 @@ def scoring() -> Iterator[Measurement]:
         is_wrong, generator.integers(0, len(TAGS), len(split.labels)), split.labels
     )
     train = _english("train")[1]
-    is_seen = sentence_facts(train, test).is_seen
+    is_seen = sentence_facts(describe_train(flatten(train)), flatten(test)).is_seen
 
     def run() -> None:
         gold, found = tags_of_sentences(split, split.labels), tags_of_sentences(split, predicted)
@@ -58,7 +65,8 @@ def scoring() -> Iterator[Measurement]:
     yield Measurement(
         what=f"scores of 10,000 sentences, {name}", values=seconds, unit="s", at_most=1
     )
-    facts_s = tuple(timed(lambda: sentence_facts(train, test)) for _ in range(REPEATS))
+    known, asked = describe_train(flatten(train)), flatten(test)
+    facts_s = tuple(timed(lambda: sentence_facts(known, asked)) for _ in range(REPEATS))
     yield Measurement(what="finding out which of them were seen", values=facts_s, unit="s")
 
 
@@ -110,12 +118,13 @@ def perturbing() -> Iterator[Measurement]:
     latin = [code for code, language in LANGUAGES.items() if language.script == "Latn"]
     if corpus.kind == "synthetic":
         latin = [code for code in latin if code in synthetic.LANGUAGES]
-    robustness._load_donors.cache_clear()
-    donors: list[robustness.Donors] = []
+    donors: dict[str, TrainText] = {}
     reading_s = timed(
-        lambda: donors.extend(robustness._load_donors(corpus, language) for language in latin)
+        lambda: donors.update((code, load_train_text(corpus, code)) for code in latin)
     )
-    name, test = _english("test")
+    name, sentences = _english("test")
+    test = flatten(sentences)
+    pool = DonorPool(language="en", perturbation="within_script", donors=tuple(latin), reason=None)
     yield Measurement(
         what=f"entities of {len(latin)} train splits, {name}",
         values=(reading_s,),
@@ -124,7 +133,7 @@ def perturbing() -> Iterator[Measurement]:
     )
 
     def perturb() -> None:
-        robustness._perturb(test, donors, np.random.default_rng(0))
+        perturb_text(test, donors, 0, pool, 0)
 
     seconds = side_by_side({"perturb": perturb}, REPEATS)["perturb"]
     yield Measurement(

@@ -1,12 +1,10 @@
 """Several languages in one trial, the best epoch, paired trials, perturbed test sets and stored
 predictions."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from tests.factories import PRUNING
 from tests.workers.test_run import checkpoint_at, finish, numbers, run_steps, small_trial
@@ -14,15 +12,9 @@ from workers.data.align import EncodedSplit, join
 from workers.data.batch import draw_sequences, training_order
 from workers.data.corpus import load_sentences
 from workers.result import TrialResult
-from workers.run import prepare_process, run_trial
+from workers.run import run_trial
 from workers.scoring.selection import mean_f1
 from workers.trial import DonorPool, RobustnessSpec, TrialSpec
-
-
-@pytest.fixture(scope="module")
-def device() -> Iterator[torch.device]:
-    yield prepare_process(num_threads=1)
-    torch.use_deterministic_algorithms(False)
 
 
 def training_of(spec: TrialSpec, **changes) -> TrialSpec:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -26,12 +25,6 @@ from workers.train import Training
 from workers.trial import CorpusSpec, ModelSpec, TrialError, TrialSpec
 
 TIMES = {"load_s", "train_s", "evaluate_s", "subwords_per_s", "peak_memory_gib", "num_resumes"}
-
-
-@pytest.fixture(scope="module")
-def device() -> Iterator[torch.device]:
-    yield prepare_process(num_threads=1)
-    torch.use_deterministic_algorithms(False)
 
 
 def small_trial(**changes) -> TrialSpec:
@@ -101,8 +94,12 @@ def test_data_has_a_fingerprint_that_follows_its_content(device):
 def test_gpu_that_is_not_there_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(TrialError, match="was given a GPU, but torch .* sees none"):
+    with pytest.raises(
+        TrialError,
+        match="was given a GPU, but torch .* sees none .* set resources.gpus_per_trial=0",
+    ) as caught:
         prepare_process(1, use_gpu=True)
+    assert caught.value.kind == "no_gpu"
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(device):

@@ -1,29 +1,30 @@
-"""Word tags to sub-word labels, kept on disk once made.
+"""From the tags of words to the labels of sub-words, kept on disk once made.
 
 The first sub-word of a word carries its label, the others carry none. A sentence whose sub-words
 exceed the limit is split between words into several sequences, as XTREME's preprocessing does;
 predictions are put together again before scoring, so a score is always over whole sentences.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from workers.data.corpus import Sentences, count_unstarted_entities, load_sentences
+from workers.data.corpus import Sentences, count_unstarted_entities, load_table
+from workers.data.entities import FlatSentences, flatten_table, unflatten
 from workers.data.fingerprints import cache_folder
-from workers.model.encoder import load_tokenizer
+from workers.data.tokenizer import load_tokenizer
 from workers.storage import Location
-from workers.trial import CorpusSpec, ModelSpec, canonical_json
+from workers.trial import CorpusSpec, ModelSpec, digest
 
 NO_LABEL = -100
 """Label of a sub-word that is not scored: torch's cross-entropy leaves it out."""
 
 FORMAT_VERSION = 2
+"""Part of the name of a kept split; raise it when `encode` gives other arrays for the same
+sentences."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class EncodedSplit:
 
     Attributes:
         input_ids: int32 (num_subwords,), specials included.
-        labels: int64 (num_subwords,), `NO_LABEL` except at the first sub-word of each word.
+        labels: int8 (num_subwords,), `NO_LABEL` except at the first sub-word of each word.
         offsets: int64 (num_sequences + 1,); sequence i is `input_ids[offsets[i]:offsets[i + 1]]`.
         sentence_of_sequence: int64 (num_sequences,), ascending.
         num_unstarted_entities: I- tags that continue nothing.
@@ -79,59 +80,68 @@ class EncodedSplit:
 
 
 def join(splits: Sequence[EncodedSplit]) -> EncodedSplit:
-    """Splits of several languages, encoded alike, as one."""
+    """Lay splits of several languages end to end.
+
+    Args:
+        splits: at least one, all encoded with the same tokenizer.
+    """
     if len(splits) == 1:
         return splits[0]
-    starts = np.cumsum([0, *(len(split.input_ids) for split in splits)])
-    sentences = np.cumsum([0, *(split.num_sentences for split in splits)])
+
+    # Where each split begins in the whole, in sub-words and in sentences.
+    starts = np.cumsum([0, *(len(split.input_ids) for split in splits[:-1])])
+    first_sentences = np.cumsum([0, *(split.num_sentences for split in splits[:-1])])
+    ends = [split.offsets[1:] + start for split, start in zip(splits, starts, strict=True)]
+    owners = [
+        split.sentence_of_sequence + first
+        for split, first in zip(splits, first_sentences, strict=True)
+    ]
     return EncodedSplit(
-        np.concatenate([split.input_ids for split in splits]),
-        np.concatenate([split.labels for split in splits]),
-        np.concatenate(
-            [
-                [0],
-                *(split.offsets[1:] + start for split, start in zip(splits, starts, strict=False)),
-            ]
-        ),
-        np.concatenate(
-            [s.sentence_of_sequence + start for s, start in zip(splits, sentences, strict=False)]
-        ),
-        sum(split.num_unstarted_entities for split in splits),
-        splits[0].pad_id,
-        splits[0].num_specials,
-        tuple(part for split in splits for part in split.parts),
+        input_ids=np.concatenate([split.input_ids for split in splits]),
+        labels=np.concatenate([split.labels for split in splits]),
+        offsets=np.concatenate([[0], *ends]),
+        sentence_of_sequence=np.concatenate(owners),
+        num_unstarted_entities=sum(split.num_unstarted_entities for split in splits),
+        pad_id=splits[0].pad_id,
+        num_specials=splits[0].num_specials,
+        parts=tuple(part for split in splits for part in split.parts),
     )
 
 
-@lru_cache(maxsize=16)
 def load_encoded(
-    corpus: CorpusSpec, model: ModelSpec, language: str, split: str, max_length: int
+    corpus: CorpusSpec,
+    model: ModelSpec,
+    language: str,
+    split: str,
+    max_length: int,
+    text: FlatSentences | None = None,
 ) -> EncodedSplit:
-    """A split as sub-words: from this process' memory, else from this machine's cache, else made
-    and kept in both.
+    """A split as sub-words: from this machine's disk, else made and kept there.
+
+    Args:
+        corpus: with the fingerprint of this language's files alone.
+        model: whose tokenizer is used.
+        language: code of the language.
+        split: train, validation or test.
+        max_length: longest sequence, specials included.
+        text: the split's sentences; read from the corpus where they are not given.
 
     Raises:
-        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.model.encoder`.
+        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
     """
-    key: list[Any] = [
-        FORMAT_VERSION,
-        corpus.identity(),
-        model.identity(),
-        language,
-        split,
-        max_length,
-    ]
-    sentences = None
+    if text is None:
+        text = flatten_table(load_table(corpus, language, split))
+    key = [FORMAT_VERSION, corpus.identity(), model.identity(), language, split, max_length]
     if corpus.fingerprint is None:  # a revision of the hub may move: what it gave is what counts
-        sentences = load_sentences(corpus, language, split)
-        key.append(_hash(canonical_json([sentences.tokens, sentences.labels])))
+        sentences = unflatten(text)
+        key.append(digest([sentences.tokens, sentences.labels]))
     if model.fingerprint is None:
-        key.append(_hash(load_tokenizer(model, corpus).backend_tokenizer.to_str()))
-    path = cache_folder() / "encoded" / f"{_hash(canonical_json(key))}.safetensors"
+        key.append(digest(load_tokenizer(model, corpus).backend_tokenizer.to_str()))
+
+    path = cache_folder() / "encoded" / f"{digest(key)}.safetensors"
     if path.exists():
         return _from_arrays(load_file(path))
-    sentences = sentences or load_sentences(corpus, language, split)
-    encoded = encode(sentences, load_tokenizer(model, corpus), max_length)
+    encoded = encode(unflatten(text), load_tokenizer(model, corpus), max_length)
     Location.parse(str(path)).write_atomic(save(_to_arrays(encoded)))
     return encoded
 
@@ -147,9 +157,6 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
     """
     before, after = _special_ids(tokenizer)
     room = max_length - len(before) - len(after)
-    ids: list[int] = []
-    labels: list[int] = []
-    offsets, owners = [0], []
     batch = tokenizer(
         sentences.tokens,
         is_split_into_words=True,
@@ -157,6 +164,10 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
         return_attention_mask=False,
         verbose=False,
     )
+
+    ids: list[int] = []
+    labels: list[int] = []
+    offsets, owners = [0], []
     for sentence, sentence_labels in enumerate(sentences.labels):
         words = _subwords_of_words(batch, sentence, len(sentence_labels), tokenizer.unk_token_id)
         for first, last in _windows([len(word) for word in words], room):
@@ -170,15 +181,16 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
             labels += [NO_LABEL] * len(after)
             offsets.append(len(ids))
             owners.append(sentence)
+
     return EncodedSplit(
-        np.array(ids, np.int32),
-        np.array(labels, np.int64),
-        np.array(offsets, np.int64),
-        np.array(owners, np.int64),
-        count_unstarted_entities(sentences.labels),
-        tokenizer.pad_token_id,
-        len(before) + len(after),
-        (len(owners),),
+        input_ids=np.array(ids, np.int32),
+        labels=np.array(labels, np.int8),
+        offsets=np.array(offsets, np.int64),
+        sentence_of_sequence=np.array(owners, np.int64),
+        num_unstarted_entities=count_unstarted_entities(sentences.labels),
+        pad_id=tokenizer.pad_token_id,
+        num_specials=len(before) + len(after),
+        parts=(len(owners),),
     )
 
 
@@ -193,8 +205,10 @@ def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 def _subwords_of_words(
     batch: Any, sentence: int, num_words: int, unknown_id: int
 ) -> list[list[int]]:
-    """Sub-word ids of each word. A word that a tokenizer makes vanish (a lone control character)
-    becomes unknown."""
+    """Sub-word ids of each word.
+
+    A word of which a tokenizer leaves nothing (a lone control character) becomes unknown.
+    """
     words: list[list[int]] = [[] for _ in range(num_words)]
     for subword, word in zip(batch["input_ids"][sentence], batch.word_ids(sentence), strict=True):
         words[word].append(subword)
@@ -213,14 +227,10 @@ def _windows(lengths: list[int], room: int) -> list[tuple[int, int]]:
     return [*windows, (first, len(lengths))]
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def _to_arrays(encoded: EncodedSplit) -> dict[str, np.ndarray]:
     return {
         "input_ids": encoded.input_ids,
-        "labels": encoded.labels.astype(np.int8),  # -100 fits
+        "labels": encoded.labels,
         "offsets": encoded.offsets,
         "sentence_of_sequence": encoded.sentence_of_sequence,
         "scalars": np.array(
@@ -233,7 +243,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> EncodedSplit:
     num_unstarted, pad_id, num_specials = (int(value) for value in arrays["scalars"])
     return EncodedSplit(
         arrays["input_ids"],
-        arrays["labels"].astype(np.int64),
+        arrays["labels"],
         arrays["offsets"],
         arrays["sentence_of_sequence"],
         num_unstarted,

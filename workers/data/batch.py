@@ -22,8 +22,15 @@ ROWS_OF_PART = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences: `input_ids`, `attention_mask` and `labels` are int64 (num_sequences,
-    longest)."""
+    """Padded sequences.
+
+    Attributes:
+        input_ids: int64 (num_sequences, longest).
+        attention_mask: int64 (num_sequences, longest), 0 at what fills up.
+        labels: int64 (num_sequences, longest), `NO_LABEL` except at first sub-words.
+        num_subwords: without what fills up.
+        num_words: labels that count.
+    """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
@@ -40,8 +47,9 @@ def training_order(
     parts: Sequence[int] = (),
     temperature: float | None = None,
 ) -> list[np.ndarray]:
-    """Indices of each batch of one epoch; a pure function of its arguments, so that a resumed trial
-    needs none saved.
+    """Indices of each batch of one epoch.
+
+    They depend on the arguments alone, so that a resumed trial needs none saved.
 
     Args:
         lengths: int64 (num_sequences,).
@@ -50,12 +58,18 @@ def training_order(
         epoch: from 0.
         parts: sequences of each language, in order; used with a temperature only.
         temperature: at least 1, see `draw_sequences`; None: every sequence once.
+
+    Returns:
+        int64 (batch_size,) each, the last one drawn possibly fewer; in the order of training.
     """
     rng = np.random.default_rng([seed, epoch])
-    drawn = (
-        np.arange(len(lengths)) if temperature is None else draw_sequences(parts, temperature, rng)
-    )
+    if temperature is None:
+        drawn = np.arange(len(lengths))
+    else:
+        drawn = draw_sequences(parts, temperature, rng)
     shuffled = drawn[rng.permutation(len(drawn))]
+
+    # Some batches are drawn together and sorted by length; then the order of all is drawn.
     num_batches = -(-len(lengths) // batch_size)
     mega_size = min(max(num_batches // 4, 1), MAX_MEGABATCH) * batch_size
     batches: list[np.ndarray] = []
@@ -75,14 +89,25 @@ def draw_sequences(
     to the nearest whole number, those with the largest remainders first. Each of its sequences
     comes once before any comes twice.
 
+    Args:
+        parts: sequences of each language, at least 1, in order.
+        temperature: at least 1; 1 draws each sequence once, more draws small languages more often.
+        rng: where chance comes from.
+
+    Returns:
+        Indices, int64 (num_sequences,).
+
     Source: Arivazhagan et al. (2019), section 4.1; there single sentences are drawn with that
     probability, here shares are exact and nothing is left out that fits.
     """
     sizes = np.array(parts, np.int64)
     weights = sizes ** (1 / temperature)
     shares = weights / weights.sum() * sizes.sum()
+
+    # Whole numbers whose sum is that of the sizes.
     counts = np.floor(shares).astype(np.int64)
     counts[np.argsort(counts - shares, kind="stable")[: sizes.sum() - counts.sum()]] += 1
+
     starts = np.cumsum(sizes) - sizes
     drawn = []
     for start, size, count in zip(starts, sizes, counts, strict=True):
@@ -100,6 +125,14 @@ def split_by_length(
     waste. On a CPU, where time goes with what is computed, parts of 16 took 0.43 of the time a step
     for Yoruba and 0.85 for Swahili (parts of 8: 0.37 and 0.87). A GPU is faster with one large
     part.
+
+    Args:
+        split: whose sequences.
+        indices: int64 (batch_size,), the batch.
+        device: where it is computed.
+
+    Returns:
+        Indices of each part, the longest sequences first; on a GPU the batch as it is.
     """
     if device.type != "cpu":
         return [indices]
@@ -108,13 +141,24 @@ def split_by_length(
 
 
 def evaluation_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All indices, longest first, cut into batches."""
+    """All indices, longest first, cut into batches.
+
+    Args:
+        lengths: int64 (num_sequences,).
+        batch_size: sequences a batch; the last one may be smaller.
+    """
     order = np.argsort(-lengths, kind="stable")
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
 def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -> Batch:
-    """Pad the named sequences to the longest of them."""
+    """Pad the named sequences to the longest of them.
+
+    Args:
+        split: whose sequences.
+        indices: int64 (num_sequences,).
+        device: where the batch shall be.
+    """
     lengths = split.lengths[indices]
     shape = (len(indices), int(lengths.max()))
     input_ids = np.full(shape, split.pad_id, np.int64)
@@ -124,15 +168,13 @@ def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -
     input_ids[is_real] = split.input_ids[flat]
     labels[is_real] = split.labels[flat]
 
-    num_words = int((labels != NO_LABEL).sum())
-
     def to_device(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(device, non_blocking=True)
 
     return Batch(
-        to_device(input_ids),
-        to_device(is_real.astype(np.int64)),
-        to_device(labels),
-        int(lengths.sum()),
-        num_words,
+        input_ids=to_device(input_ids),
+        attention_mask=to_device(is_real.astype(np.int64)),
+        labels=to_device(labels),
+        num_subwords=int(lengths.sum()),
+        num_words=int((labels != NO_LABEL).sum()),
     )

@@ -1,5 +1,4 @@
-"""Sentences and their tags: from the hub, from a folder, or from the embedded corpus, checked
-before use.
+"""Sentences and their tags, checked before use: from the hub, a folder or the embedded corpus.
 
 What is checked: there are sentences, each has words, and each word has one of the seven IOB2 tags.
 An I- tag that does not continue an entity of its type (WikiANN's ja and zh have some) is legal
@@ -25,7 +24,12 @@ LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
 @dataclass(frozen=True)
 class Sentences:
-    """Words of some sentences and the label (index into `workers.tags.TAGS`) of each word."""
+    """Words of some sentences and the label of each word, a list a sentence.
+
+    Attributes:
+        tokens: the words.
+        labels: indices into `workers.tags.TAGS`, as many as words.
+    """
 
     tokens: list[list[str]]
     labels: list[list[int]]
@@ -33,8 +37,12 @@ class Sentences:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What planning needs to know of one language: the fingerprint of its files and the sentences
-    of each split."""
+    """What planning needs to know of one language.
+
+    Attributes:
+        fingerprint: of its files; None where it has none.
+        num_sentences: by split, without any limit.
+    """
 
     fingerprint: str | None
     num_sentences: dict[str, int]
@@ -42,6 +50,11 @@ class CorpusFacts:
 
 def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
     """Read and check one split of one language.
+
+    Args:
+        corpus: where it is, and how many of its sentences are used.
+        language: the language's code.
+        split: train, validation or test.
 
     Raises:
         TrialError: kind `bad_data`; the message names the file or data set, the value and what is
@@ -52,8 +65,14 @@ def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
 
 
 def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
-    """Like `load_sentences`, as a table with a row a sentence: `tokens`, strings, and `labels`,
-    int64."""
+    """Like `load_sentences`, without a Python object a word.
+
+    Returns:
+        A row a sentence: `tokens`, list of strings, and `labels`, list of int64, as many.
+
+    Raises:
+        TrialError: as `load_sentences`.
+    """
     limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
     where, table = _read_table(corpus, language, split)
     _check(table, where)
@@ -62,6 +81,11 @@ def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
 
 def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFacts:
     """Check a language's files in a corpus folder without keeping them.
+
+    Args:
+        path: the corpus folder.
+        language: the language's code, which is the name of its folder.
+        splits: those that are wanted.
 
     Raises:
         TrialError: kind `bad_data`, as `load_sentences`.
@@ -77,6 +101,14 @@ def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFa
 def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:
     """Hash of a language's files of these splits; quick for files that were hashed before.
 
+    Args:
+        path: the corpus folder.
+        language: the language's code, which is the name of its folder.
+        splits: in any order.
+
+    Returns:
+        16 hexadecimal digits.
+
     Raises:
         TrialError: kind `bad_data`, when a file is missing.
     """
@@ -87,6 +119,13 @@ def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:
 def fingerprint_language(path: Path, language: str) -> str:
     """Hash of a language's files of all splits that are there, whichever of them a trial scores.
 
+    Args:
+        path: the corpus folder.
+        language: the language's code, which is the name of its folder.
+
+    Returns:
+        16 hexadecimal digits.
+
     Raises:
         TrialError: kind `bad_data`, when there is no train split.
     """
@@ -95,7 +134,11 @@ def fingerprint_language(path: Path, language: str) -> str:
 
 
 def count_unstarted_entities(labels: list[list[int]]) -> int:
-    """I- tags that continue nothing: at the start of a sentence, after O, or after another type."""
+    """I- tags that continue nothing: at the start of a sentence, after O, or after another type.
+
+    Args:
+        labels: of each sentence, indices into `workers.tags.TAGS`.
+    """
     tags = [[TAGS[label] for label in sentence] for sentence in labels]
     return sum(
         tag.startswith("I-") and before[1:] != tag[1:]
@@ -108,9 +151,8 @@ def _read_table(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.
     """Where the sentences come from, in words, and a table of `tokens` and `labels`."""
     if corpus.kind == "synthetic":
         tokens, tags = synthetic.make_sentences(language, split, corpus.seed or 0)
-        return f"synthetic {language} {split}", _as_table(
-            tokens, [[LABEL_OF_TAG[t] for t in s] for s in tags]
-        )
+        labels = [[LABEL_OF_TAG[tag] for tag in sentence] for sentence in tags]
+        return f"synthetic {language} {split}", _as_table(tokens, labels)
     if corpus.kind == "path":
         return _read_folder(Path(str(corpus.path)), language, split)
     return _read_hub(corpus, language, split)
@@ -154,7 +196,8 @@ def _find_files(path: Path, language: str, split: str) -> list[Path]:
         present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise TrialError(
             "bad_data",
-            f"{folder}: no split {split!r}; expected {split}*.parquet or {split}.tsv, found {present}",
+            f"{folder}: no split {split!r}; expected {split}*.parquet or {split}.tsv, "
+            f"found {present}",
         )
     return files
 
@@ -178,7 +221,8 @@ def _with_labels(table: pa.Table, where: str) -> pa.Table:
     if missing:
         raise TrialError(
             "bad_data",
-            f"{where}: no column {', '.join(sorted(missing))}; expected tokens and ner_tags, a list each",
+            f"{where}: no column {', '.join(sorted(missing))}; "
+            "expected tokens and ner_tags, a list each",
         )
     try:
         return pa.table(
@@ -245,8 +289,8 @@ def _check(table: pa.Table, where: str) -> None:
     for position in np.flatnonzero((num_tokens != num_labels) | (num_tokens == 0))[:1]:
         raise TrialError(
             "bad_data",
-            f"{where}: sentence {position} has {num_tokens[position]} words and {num_labels[position]} tags; "
-            "expected at least one word and a tag for each",
+            f"{where}: sentence {position} has {num_tokens[position]} words and "
+            f"{num_labels[position]} tags; expected at least one word and a tag for each",
         )
     words, labels = pc.list_flatten(table["tokens"]), pc.list_flatten(table["labels"])
     if words.null_count or labels.null_count:
@@ -259,7 +303,8 @@ def _check(table: pa.Table, where: str) -> None:
         if not 0 <= value < len(TAGS):
             raise TrialError(
                 "bad_data",
-                f"{where}: tag {value} is outside 0 to {len(TAGS) - 1}, which stand for {', '.join(TAGS)}",
+                f"{where}: tag {value} is outside 0 to {len(TAGS) - 1}, "
+                f"which stand for {', '.join(TAGS)}",
             )
 
 

@@ -1,4 +1,4 @@
-"""Entities of gold text, and what of a split a model has met in training; all sentences at once.
+"""Entities of gold text, and which of them a model has met in training; all sentences at once.
 
 An entity begins at a B- tag, or at an I- tag that continues nothing (the conlleval rule, `lenient`;
 WikiANN's ja and zh have such tags), and goes on through I- tags of its type. Gold text is read by
@@ -10,7 +10,7 @@ Words are compared without the white space around them.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,7 @@ from workers.data.corpus import Sentences
 from workers.tags import ENTITY_TYPES
 
 BETWEEN_WORDS = b"\xff"
-"""Joins the words of a key; it occurs in no UTF-8 text, so keys are equal exactly when the words
-are."""
+"""Joins the words of a key. No UTF-8 text has this byte, so equal keys stand for equal words."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,18 @@ class FlatSentences:
 
     Attributes:
         words: strings (num_words,).
-        labels: int64 (num_words,), indices into `workers.tags.TAGS`.
+        labels: int8 (num_words,), indices into `workers.tags.TAGS`.
         offsets: int64 (num_sentences + 1,); sentence i is `words[offsets[i]:offsets[i + 1]]`.
     """
 
     words: pa.Array
     labels: np.ndarray
     offsets: np.ndarray
+
+    @property
+    def num_sentences(self) -> int:
+        """Sentences."""
+        return len(self.offsets) - 1
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,15 @@ class Entities:
         return len(self.start)
 
     def count(self, num_sentences: int, is_counted: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """How many of them each sentence has: int64 (num_sentences, 3), by type in the order of
-        `ENTITY_TYPES`."""
+        """How many entities each sentence has.
+
+        Args:
+            num_sentences: sentences of the text, with those that have no entity.
+            is_counted: bool (num_entities,), which entities count; all by default.
+
+        Returns:
+            int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
+        """
         num_kinds = len(ENTITY_TYPES)
         cells = (self.sentence * num_kinds + self.kind)[is_counted]
         return np.bincount(cells, minlength=num_sentences * num_kinds).reshape(
@@ -83,26 +94,57 @@ class SentenceFacts:
     num_unseen_entities: np.ndarray
 
 
-def sentence_facts(train: Sentences, evaluated: Sentences) -> SentenceFacts:
+@dataclass(frozen=True)
+class TrainText:
+    """What a train split says, to compare other sentences with and to take entities from.
+
+    Attributes:
+        text: the split itself.
+        sentences: binary (num_distinct_sentences,), the distinct sentences as keys.
+        entities: binary (num_distinct_entities,) of each type in the order of `ENTITY_TYPES`: the
+            distinct entities as keys, see `entity_keys`, sorted.
+    """
+
+    text: FlatSentences
+    sentences: pa.Array
+    entities: tuple[pa.Array, ...]
+
+
+def describe_train(train: FlatSentences) -> TrainText:
+    """Find the distinct sentences and entities of a train split.
+
+    Args:
+        train: the split as it is trained on, so after `max_train_sentences`.
+    """
+    entities = find_entities(train.labels, train.offsets)
+    keys = entity_keys(train, entities)
+    distinct = [keys.filter(entities.kind == kind).unique() for kind in range(len(ENTITY_TYPES))]
+    return TrainText(
+        text=train,
+        sentences=_sentence_keys(train).unique(),
+        entities=tuple(forms.take(pc.sort_indices(forms)) for forms in distinct),
+    )
+
+
+def sentence_facts(train: TrainText, evaluated: FlatSentences) -> SentenceFacts:
     """Compare sentences with the train split of their language.
 
     Args:
-        train: the split as it was trained on, so after `max_train_sentences`.
+        train: of the same language.
         evaluated: sentences of a split that is scored, as published or perturbed.
     """
-    known, asked = flatten(train), flatten(evaluated)
-    known_entities, entities = (find_entities(flat.labels, flat.offsets) for flat in (known, asked))
-    known_keys, keys = entity_keys(known, known_entities), entity_keys(asked, entities)
+    entities = find_entities(evaluated.labels, evaluated.offsets)
+    keys = entity_keys(evaluated, entities)
+
+    # An entity of another type is another entity, so each type is looked up by itself.
     is_new = np.ones(len(entities), bool)
-    for kind in range(len(ENTITY_TYPES)):
+    for kind, known in enumerate(train.entities):
         is_kind = entities.kind == kind
-        is_new[is_kind] = ~_is_in(
-            keys.filter(is_kind), known_keys.filter(known_entities.kind == kind)
-        )
-    num_sentences = len(evaluated.tokens)
+        is_new[is_kind] = ~_is_in(keys.filter(is_kind), known)
+
     return SentenceFacts(
-        is_seen=_is_in(_sentence_keys(asked), _sentence_keys(known)),
-        num_unseen_entities=entities.count(num_sentences, is_new).sum(1),
+        is_seen=_is_in(_sentence_keys(evaluated), train.sentences),
+        num_unseen_entities=entities.count(evaluated.num_sentences, is_new).sum(1),
     )
 
 
@@ -113,18 +155,35 @@ def flatten(sentences: Sentences) -> FlatSentences:
 
 
 def flatten_table(table: pa.Table) -> FlatSentences:
-    """Like `flatten`, for what `workers.data.corpus.load_table` gives; without a Python object a
-    word."""
+    """Like `flatten`, without a Python object a word.
+
+    Args:
+        table: as `workers.data.corpus.load_table` gives it.
+    """
+    # Concatenating copies, so that nothing holds on to sentences beyond the corpus' limit.
     words = pa.concat_arrays(pc.list_flatten(table["tokens"]).chunks)
-    labels = pc.list_flatten(table["labels"]).to_numpy()
+    labels = pc.list_flatten(table["labels"]).to_numpy().astype(np.int8)
     return FlatSentences(words, labels, _offsets(pc.list_value_length(table["tokens"]).to_numpy()))
 
 
+def unflatten(flat: FlatSentences) -> Sentences:
+    """The sentences that were laid end to end."""
+    tokens = pa.ListArray.from_arrays(pa.array(flat.offsets, pa.int32()), flat.words).to_pylist()
+    labels = flat.labels.tolist()
+    return Sentences(tokens, [labels[start:end] for start, end in pairwise(flat.offsets.tolist())])
+
+
 def flatten_labels(labels: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of all sentences, int64 (num_words,), and where each begins, int64 (num_sentences
-    + 1,)."""
+    """Lay the labels of sentences end to end.
+
+    Args:
+        labels: a list a sentence.
+
+    Returns:
+        The labels, int8 (num_words,), and where each sentence begins, int64 (num_sentences + 1,).
+    """
     labels = list(labels)
-    return np.fromiter(chain.from_iterable(labels), np.int64), _offsets(
+    return np.fromiter(chain.from_iterable(labels), np.int8), _offsets(
         [len(sentence) for sentence in labels]
     )
 
@@ -133,16 +192,19 @@ def find_entities(labels: np.ndarray, offsets: np.ndarray) -> Entities:
     """Find the entities of sentences that are laid end to end.
 
     Args:
-        labels: int64 (num_words,), indices into `workers.tags.TAGS`.
+        labels: integers (num_words,), indices into `workers.tags.TAGS`.
         offsets: int64 (num_sentences + 1,), first word of each sentence.
     """
-    kind = (labels - 1) // 2  # -1 for O
+    kind = (labels.astype(np.int64) - 1) // 2  # -1 for O
     is_begin = labels % 2 == 1
-    continues = np.zeros(
-        len(labels) + 1, bool
-    )  # one more: the end of the text, which like any start is a boundary
+
+    # Which words go on with what the word before them is part of. The end of the text has a place
+    # of its own, since it is a boundary as every start of a sentence is.
+    continues = np.zeros(len(labels) + 1, bool)
     continues[1:-1] = (kind[1:] >= 0) & ~is_begin[1:] & (kind[1:] == kind[:-1])
     continues[offsets] = False
+
+    # Between two boundaries lies an entity or a word outside.
     boundaries = np.flatnonzero(~continues)
     start, end = boundaries[:-1], boundaries[1:]
     is_entity = kind[start] >= 0
@@ -151,14 +213,22 @@ def find_entities(labels: np.ndarray, offsets: np.ndarray) -> Entities:
 
 
 def entity_keys(flat: FlatSentences, entities: Entities) -> pa.Array:
-    """The words of each entity as one value, to be compared and sorted: binary (num_entities,)."""
+    """The words of each entity as one value, to be compared and sorted.
+
+    Args:
+        flat: the text.
+        entities: those of the text.
+
+    Returns:
+        binary (num_entities,).
+    """
     offsets = _offsets(entities.end - entities.start)
     positions = np.arange(offsets[-1]) + np.repeat(entities.start - offsets[:-1], np.diff(offsets))
     return _join(flat.words.take(pa.array(positions)), offsets)
 
 
 def words_of_key(key: bytes) -> list[str]:
-    """The words that `entity_keys` joined."""
+    """The words that `entity_keys` joined, without the white space around them."""
     return [word.decode() for word in key.split(BETWEEN_WORDS)]
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from workers.storage import Location
@@ -25,8 +26,14 @@ def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
 
     A file's hash is remembered by size and modification time, so that planning does not read
     gigabytes again.
+
+    Args:
+        files: a label, which is part of the fingerprint, and the file that has it; in any order.
+
+    Raises:
+        OSError: a file cannot be read.
     """
-    memory = _Memory(cache_folder() / "fingerprints.json")
+    memory = _open_memory(cache_folder() / "fingerprints.json")
     parts = sorted((label, memory.sha256(path)) for label, path in files)
     memory.save()
     return digest_bytes([json.dumps(parts).encode()])
@@ -38,11 +45,7 @@ class _Memory:
     def __init__(self, path: Path):
         self.path = path
         self.is_changed = False
-        try:
-            known = json.loads(path.read_text())
-            self.known: dict[str, list] = known if isinstance(known, dict) else {}
-        except (OSError, ValueError):
-            self.known = {}
+        self.known = self._read()
 
     def sha256(self, path: Path) -> str:
         path = path.resolve()
@@ -57,6 +60,22 @@ class _Memory:
         return str(entry[3])
 
     def save(self) -> None:
+        """Write what is new, beside what other processes have written meanwhile."""
         if self.is_changed:
+            self.known = self._read() | self.known
             with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
                 Location.parse(str(self.path)).write_atomic(json.dumps(self.known).encode())
+            self.is_changed = False
+
+    def _read(self) -> dict[str, list]:
+        try:
+            known = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+
+@cache
+def _open_memory(path: Path) -> _Memory:
+    """Read once a process: a worker asks for the same files before each of its trials."""
+    return _Memory(path)

@@ -62,8 +62,9 @@ def small_tokenizer(seed: int, languages: Iterable[str] | None = None) -> "PreTr
 
 
 def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
-    """Train a cased WordPiece tokenizer that works as BERT's does: equal words, in any order, give
-    an equal tokenizer.
+    """Train a cased WordPiece tokenizer that works as BERT's does.
+
+    Equal words, in any order, give an equal tokenizer.
 
     Args:
         texts: sentences, each as its words.
@@ -128,7 +129,7 @@ def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
 
 
 def _continued_characters(tokenizer: "Tokenizer", words: list[str]) -> list[str]:
-    """All characters that stand inside of what the tokenizer takes for words, as "##a", sorted."""
+    """All characters that do not begin what the tokenizer takes for a word, as "##a", sorted."""
     text = tokenizer.normalizer.normalize_str(" ".join(words))
     pieces = {piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
     return sorted({_CONTINUATION + character for piece in pieces for character in piece[1:]})

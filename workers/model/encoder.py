@@ -1,43 +1,17 @@
-"""Any Hugging Face encoder with a token-classification head, loaded once a process and put back for
-every trial.
+"""Any Hugging Face encoder with a token-classification head, put back as loaded for every trial.
 
 The same route is taken by a worker's first trial and its hundredth, so both start from the same
 bits: load, then initialise what the pretrained weights do not have from the trial's seed.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workers.data.tokenizer import refusal_of_model
 from workers.tags import TAGS
-from workers.trial import BUILTIN_MODEL, CorpusSpec, ModelSpec, PruningSpec, TrialError
-
-
-@lru_cache(maxsize=1)
-def load_tokenizer(model: ModelSpec, corpus: CorpusSpec) -> Any:
-    """The model's fast tokenizer.
-
-    Raises:
-        TrialError: kind `bad_data`, when there is none.
-    """
-    if model.name == BUILTIN_MODEL:
-        from workers.data.wordpiece import small_tokenizer
-
-        return small_tokenizer(corpus.seed or 0)
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.name, revision=model.revision)
-    except (OSError, ValueError, KeyError) as error:
-        raise _refusal(error, f"no tokenizer for {model.name}") from error
-    if not tokenizer.is_fast:
-        raise TrialError(
-            "bad_data",
-            f"model.name: {model.name} has no fast tokenizer; choose one with tokenizer.json",
-        )
-    return tokenizer
+from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
 
 
 def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
@@ -47,10 +21,14 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
         spec: which encoder.
         seed: of the head, and with `init: random` of all weights. The global generator is seeded
             with it.
-        device: where it shall be.
+        device: where the model shall be.
+
+    Returns:
+        The model, float32; with `init: pretrained` the same object for every trial on this encoder.
 
     Raises:
-        TrialError: kind `bad_data`, when the weights do not fit the architecture.
+        TrialError: kind `bad_data`, when the weights do not fit the architecture; kind `storage`,
+            when the hub does not answer.
     """
     if spec.init == "random":
         config = _config(spec)
@@ -63,11 +41,15 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
 
 
 def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]:
-    """The weights that would be pruned, a line for each kind: name, shape, how many; no weight is
-    loaded.
+    """Name the weights that would be pruned, without loading any.
 
-    Layers that differ by number only share a line: `encoder.layer.{0-11}.output.dense.weight
-    384x1536 x12`.
+    Args:
+        spec: which encoder.
+        pruning: how it is pruned; None as for a dense trial.
+
+    Returns:
+        A line for each kind with name, shape and number. Layers that differ by number only share a
+        line: `encoder.layer.{0-11}.output.dense.weight 384x1536 x12`.
 
     Raises:
         TrialError: kind `bad_data`, when there is no such model, or nothing of it would be pruned.
@@ -95,11 +77,8 @@ def _ranges(numbers: list[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return (
-        "{"
-        + ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-        + "}"
-    )
+    names = (str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return "{" + ",".join(names) + "}"
 
 
 class _Pretrained:
@@ -118,14 +97,15 @@ class _Pretrained:
                 ignore_mismatched_sizes=False,
             )
         except (OSError, ValueError) as error:
-            raise _refusal(error, f"cannot load {spec.name}") from error
+            raise refusal_of_model(error, f"cannot load {spec.name}") from error
         self.model: nn.Module = model
         self.new = sorted(info["missing_keys"])
         missing = [name for name in self.new if name.startswith(f"{model.base_model_prefix}.")]
         if missing:
             raise TrialError(
                 "bad_data",
-                f"model.name: {spec.name} lacks {len(missing)} weights of the encoder, first {missing[0]}",
+                f"model.name: {spec.name} lacks {len(missing)} weights of the encoder, "
+                f"first {missing[0]}; give a folder with all of them, or set model.init=random",
             )
         self.weights = {
             name: value.detach().cpu().clone() for name, value in model.state_dict().items()
@@ -181,12 +161,4 @@ def _config(spec: ModelSpec) -> Any:
     try:
         return AutoConfig.from_pretrained(spec.name, revision=spec.revision, num_labels=len(TAGS))
     except (OSError, ValueError) as error:
-        raise _refusal(error, f"no config of {spec.name}") from error
-
-
-def _refusal(error: Exception, what: str) -> TrialError:
-    """Hugging Face says OSError of what is not there and of a hub that does not answer; only the
-    latter may pass."""
-    text = " ".join(str(error).split())[:300]
-    is_unreachable = isinstance(error, ConnectionError | TimeoutError) or "connect" in text.lower()
-    return TrialError("storage" if is_unreachable else "bad_data", f"model.name: {what}: {text}")
+        raise refusal_of_model(error, f"no config of {spec.name}") from error

@@ -1,5 +1,7 @@
-"""Looks at a model folder without loading it: is all there, and what identifies it? Without torch,
-to plan quickly."""
+"""Looks at a model folder without loading it: is all there, and what identifies it?
+
+Without torch, so that planning is quick.
+"""
 
 from pathlib import Path
 
@@ -24,13 +26,26 @@ INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether a model's name means a local folder: one that exists, or something only a path looks
-    like."""
+    """Whether a model's name means a local folder.
+
+    Args:
+        name: as the sweep has it.
+
+    Returns:
+        True for a folder that exists, and for what only a path looks like.
+    """
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
 
 
 def fingerprint_model_folder(folder: Path, init: str) -> str:
-    """Hash of the files that make the model; with `init: random` the weights do not count.
+    """Hash of the files that make the model.
+
+    Args:
+        folder: the model's.
+        init: pretrained or random; with `random` the weights do not count.
+
+    Returns:
+        16 hexadecimal digits.
 
     Raises:
         TrialError: kind `bad_data`: no such folder, or no config, tokenizer or weights in it.
@@ -50,9 +65,8 @@ def fingerprint_model_folder(folder: Path, init: str) -> str:
             "bad_data",
             f"model.name: {folder} has no tokenizer; expected {' or '.join(TOKENIZER_FILES)}",
         )
-    weights = next(
-        (found for pattern in WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), []
-    )
+    candidates = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
+    weights = next(filter(None, candidates), [])
     if init == "pretrained" and not weights:
         raise TrialError(
             "bad_data",

@@ -1,8 +1,9 @@
 """Entity-level precision, recall and F1, by entity type and over all.
 
-Entities are found by seqeval: `strict` takes IOB2 at its word (an entity starts with B-), `lenient`
-is the conlleval rule that XTREME's published scores use (an I- that continues nothing starts an
-entity). A predicted entity is correct when its type, first and last word equal a true one's.
+Entities are found by seqeval. `strict`: an entity starts with B-, as IOB2 has it. `lenient`: an I-
+that continues nothing starts an entity, too; this is the rule of conlleval, which XTREME's
+published scores use. A predicted entity is correct when its type, first and last word equal a true
+one's.
 
 Counts are kept by sentence, so that any subset of the sentences can be scored; precision, recall
 and F1 come from sums.
@@ -27,8 +28,13 @@ Tags = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class EntityCounts:
-    """Entities of each sentence by type: int64 (num_sentences, 3), types in the order of
-    `ENTITY_TYPES`."""
+    """Entities of each sentence: int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
+
+    Attributes:
+        support: those that are there.
+        num_predicted: those that were predicted.
+        num_correct: those that are there and were predicted.
+    """
 
     support: np.ndarray
     num_predicted: np.ndarray
@@ -38,8 +44,7 @@ class EntityCounts:
 def predict(
     model: nn.Module, split: EncodedSplit, batch_size: int, device: torch.device, dtype: torch.dtype
 ) -> Iterator[np.ndarray]:
-    """Predicted label of every word, in the order of the split. Yields nothing of use but the last
-    item.
+    """Predicted label of every word, in the order of the split; the last item has all of them.
 
     Args:
         model: left in evaluation mode.
@@ -77,13 +82,12 @@ def tags_of_sentences(split: EncodedSplit, labels: np.ndarray) -> list[list[str]
     """
     is_word = split.labels != NO_LABEL
     words_before = np.concatenate([[0], np.cumsum(is_word)])[split.offsets]
-    per_sentence = np.bincount(split.sentence_of_sequence, weights=np.diff(words_before)).astype(
-        int
-    )
-    ends = np.cumsum(per_sentence)
+    words_of_sequence = np.diff(words_before)
+    num_words = np.bincount(split.sentence_of_sequence, weights=words_of_sequence).astype(int)
+    ends = np.cumsum(num_words)
     return [
         [TAGS[label] for label in labels[end - size : end]]
-        for end, size in zip(ends, per_sentence, strict=True)
+        for end, size in zip(ends, num_words, strict=True)
     ]
 
 
@@ -101,12 +105,11 @@ def count_entities(gold: Tags, predicted: Tags, matching: str) -> EntityCounts:
     """
     if [len(tags) for tags in gold] != [len(tags) for tags in predicted]:
         raise ValueError(_describe_difference(gold, predicted))
-    true, found = _entities(gold, matching), _entities(predicted, matching)
-    correct = set(true) & set(found)
+    true, guessed = _entities(gold, matching), _entities(predicted, matching)
     return EntityCounts(
         support=_count(true, len(gold)),
-        num_predicted=_count(found, len(gold)),
-        num_correct=_count(correct, len(gold)),
+        num_predicted=_count(guessed, len(gold)),
+        num_correct=_count(set(true) & set(guessed), len(gold)),
     )
 
 
@@ -127,11 +130,11 @@ def _entities(sentences: Tags, matching: str) -> list[tuple[int, int, int, int]]
         raise ValueError(f"evaluation.matching: {matching!r} is not known; give strict or lenient")
     from seqeval.scheme import IOB2, Entities
 
-    entities = Entities([list(tags) for tags in sentences], IOB2, suffix=False)
+    by_sentence = Entities([list(tags) for tags in sentences], IOB2, suffix=False).entities
     return [
         (number, kinds[entity.tag], entity.start, entity.end - 1)
-        for number, found in enumerate(entities.entities)
-        for entity in found
+        for number, entities in enumerate(by_sentence)
+        for entity in entities
     ]
 
 
@@ -147,14 +150,17 @@ def _count(entities: Collection[tuple[int, int, int, int]], num_sentences: int) 
 def score(
     language: str, split: str, counts: EntityCounts, is_seen: np.ndarray
 ) -> tuple[EntityScore, ...]:
-    """Scores of all sentences, the seen and the unseen ones; of each entity type, then of all
-    together.
+    """Scores of a split as published.
 
     Args:
         language: stored with the scores.
         split: stored with the scores.
         counts: of the split's sentences.
         is_seen: bool (num_sentences,), from `workers.data.entities.sentence_facts`.
+
+    Returns:
+        Scores of all sentences, of the seen and of the unseen ones, in this order; of each entity
+        type, then of all together. Rates lie in [0, 1].
     """
     masks = dict(zip(SUBSETS, (np.ones_like(is_seen), is_seen, ~is_seen), strict=True))
     return tuple(
@@ -178,14 +184,17 @@ def score_perturbed(
     counts: EntityCounts,
     num_replaced: np.ndarray,
 ) -> tuple[RobustnessScore, ...]:
-    """Scores of perturbed sentences, of each entity type, then of all together.
+    """Scores of perturbed sentences.
 
     Args:
         language: stored with the scores.
         perturbation: stored with the scores.
         draw: stored with the scores.
         counts: of the perturbed sentences.
-        num_replaced: int (num_sentences, 3), from `workers.scoring.robustness.load_perturbed`.
+        num_replaced: int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
+
+    Returns:
+        Of each entity type, then of all together. Rates lie in [0, 1].
     """
     replaced = _with_micro(num_replaced)
     return tuple(
@@ -204,7 +213,11 @@ def score_perturbed(
 
 
 def not_applicable(pool: DonorPool) -> RobustnessScore:
-    """The one row of a perturbation that does not apply to a language."""
+    """The only row of a perturbation that does not apply to a language.
+
+    Args:
+        pool: without donors; its reason is stored.
+    """
     return RobustnessScore(
         language=pool.language,
         perturbation=pool.perturbation,
@@ -224,15 +237,12 @@ def not_applicable(pool: DonorPool) -> RobustnessScore:
 
 def _numbers(counts: EntityCounts, is_member: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each entity type, and micro, with the fields that all kinds of scores have."""
-    support, num_predicted, num_correct = (
+    sums = [
         _with_micro(array[is_member])
         for array in (counts.support, counts.num_predicted, counts.num_correct)
-    )
-    for entity_type in support:
-        yield (
-            entity_type,
-            _rates(support[entity_type], num_predicted[entity_type], num_correct[entity_type]),
-        )
+    ]
+    for entity_type in sums[0]:
+        yield entity_type, _rates(*(of_types[entity_type] for of_types in sums))
 
 
 def _rates(support: int, num_predicted: int, num_correct: int) -> dict[str, Any]:
@@ -255,12 +265,11 @@ def _with_micro(per_sentence: np.ndarray) -> dict[str, int]:
 def _describe_difference(gold: Tags, predicted: Tags) -> str:
     if len(gold) != len(predicted):
         return f"predicted: {len(predicted)} sentences for {len(gold)} true ones; give one for each"
-    position = next(
-        i
-        for i, (true, found) in enumerate(zip(gold, predicted, strict=True))
-        if len(true) != len(found)
+    pairs = enumerate(zip(gold, predicted, strict=True))
+    number, true, guessed = next(
+        (number, true, guessed) for number, (true, guessed) in pairs if len(true) != len(guessed)
     )
     return (
-        f"predicted: sentence {position} has {len(predicted[position])} tags for {len(gold[position])} words; "
+        f"predicted: sentence {number} has {len(guessed)} tags for {len(true)} words; "
         "give one for each"
     )

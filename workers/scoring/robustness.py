@@ -8,16 +8,15 @@ sequence of words, whatever its frequency; its language is drawn first, each wit
 so that one of 100 sentences counts as much as one of 20,000; an entity never takes its own place;
 and what is drawn depends on seed, language, perturbation and draw alone, so that all trials are
 scored on the same sentences. Which languages are in a pool is decided in
-`orchestrator.planning.plan`.
+`orchestrator.planning.pools`.
 
 Source: Ogueji et al. 2022, "Intriguing Properties of Compression on Multilingual Models" (EMNLP,
 arXiv 2211.02738).
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -25,22 +24,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.data.corpus import LABEL_OF_TAG, Sentences, load_sentences, load_table
+from workers.data.align import encode
+from workers.data.cache import LOADED
+from workers.data.corpus import LABEL_OF_TAG, Sentences, load_table
 from workers.data.entities import (
     Entities,
+    FlatSentences,
+    TrainText,
     entity_keys,
     find_entities,
     flatten,
     flatten_table,
+    sentence_facts,
+    unflatten,
     words_of_key,
 )
+from workers.data.languages import LanguageData, ScoredText, load_train_text
+from workers.data.tokenizer import load_tokenizer
 from workers.storage import Location
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import CorpusSpec, DonorPool, RobustnessSpec
-
-Donors = tuple[pa.Array, ...]
-"""Distinct entities of one language, by type in the order of `ENTITY_TYPES`: sorted keys, see
-`entity_keys`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,9 @@ class Perturbed:
         sentences: the same, with other entities, whose tags are laid anew. One that began with an
             I- tag still does, so that by either rule of matching there are as many entities as
             before.
-        num_replaced: int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`. What stays
-            is not counted: an entity for which there is no other one of its type.
+        num_replaced: int64 (num_sentences, 3), replaced entities by type in the order of
+            `ENTITY_TYPES`. An entity stays, and is not counted, where no donor has another one of
+            its type.
         num_donors: entities to draw from: the distinct ones of each type and language of the pool,
             added up.
     """
@@ -67,7 +71,7 @@ class Perturbed:
 def load_perturbed(
     corpus: CorpusSpec, robustness: RobustnessSpec, pool: DonorPool, draw: int
 ) -> Perturbed:
-    """Replace the entities of a language's test sentences.
+    """Read a language's test sentences and replace their entities.
 
     Args:
         corpus: where the sentences of the language and of its donors are; its limits apply to both.
@@ -76,7 +80,7 @@ def load_perturbed(
         draw: which of the draws, from 0.
 
     Raises:
-        TrialError: kind `bad_data`, as `load_sentences`.
+        TrialError: kind `bad_data`, see `workers.data.corpus`.
         ValueError: the pool is empty, or there is no such draw.
     """
     if not pool.donors:
@@ -87,26 +91,45 @@ def load_perturbed(
         raise ValueError(
             f"draw: {draw} is outside 0 to {robustness.draws - 1}; robustness.draws says how many"
         )
-    test = load_sentences(corpus, pool.language, "test")
-    donors = [_load_donors(_plain(corpus), language) for language in sorted(pool.donors)]
-    return _perturb(test, donors, _generator(robustness.seed, pool, draw))
+    test = flatten_table(load_table(corpus, pool.language, "test"))
+    donors = {code: load_train_text(corpus, code) for code in pool.donors}
+    return perturb(test, donors, robustness.seed, pool, draw)
 
 
-def load_donors(corpus: CorpusSpec, robustness: RobustnessSpec) -> None:
-    """Read what all donors give, so that what is wrong with them is found before a model is
-    trained.
+def perturbed_text(
+    data: LanguageData,
+    train_texts: Mapping[str, TrainText],
+    robustness: RobustnessSpec,
+    pool: DonorPool,
+    draw: int,
+) -> ScoredText:
+    """A language's perturbed test sentences with all that scoring needs, made once a process.
 
-    Raises:
-        TrialError: kind `bad_data`, as `load_sentences`.
+    Args:
+        data: the language, whose test split is scored.
+        train_texts: by code, of the language itself and of all donors of the pool.
+        robustness: the seed.
+        pool: the perturbation of this language and its donors, at least one.
+        draw: which of the draws, from 0.
     """
-    for language in sorted({code for pool in robustness.pools for code in pool.donors}):
-        _load_donors(_plain(corpus), language)
 
+    def make() -> ScoredText:
+        perturbed = perturb(data.scored["test"].text, train_texts, robustness.seed, pool, draw)
+        text = flatten(perturbed.sentences)
+        tokenizer = load_tokenizer(data.source.model, data.source.corpus)
+        return ScoredText(
+            language=data.language,
+            split="test",
+            perturbation=pool.perturbation,
+            draw=draw,
+            text=text,
+            encoded=encode(perturbed.sentences, tokenizer, data.source.max_length),
+            facts=sentence_facts(train_texts[data.language], text),
+            num_replaced=perturbed.num_replaced,
+        )
 
-def _plain(corpus: CorpusSpec) -> CorpusSpec:
-    """Without what does not change train splits: what is kept then serves the trials of all
-    languages."""
-    return replace(corpus, fingerprint=None, max_eval_sentences=None)
+    source = (data.source, robustness.seed, robustness.donor_fingerprint, pool, draw)
+    return LOADED.get(("perturbed", *source), make)
 
 
 def write_perturbed(path: str, perturbed: Perturbed) -> None:
@@ -135,42 +158,43 @@ def write_perturbed(path: str, perturbed: Perturbed) -> None:
     )
 
 
-@lru_cache(maxsize=64)
-def _load_donors(corpus: CorpusSpec, language: str) -> Donors:
-    """A megabyte at most for a language of WikiANN: one buffer of text a type, no Python
-    objects."""
-    flat = flatten_table(load_table(corpus, language, "train"))
-    entities = find_entities(flat.labels, flat.offsets)
-    keys = entity_keys(flat, entities)
-    distinct = [keys.filter(entities.kind == kind).unique() for kind in range(len(ENTITY_TYPES))]
-    return tuple(one.take(pc.sort_indices(one)) for one in distinct)
+def perturb(
+    test: FlatSentences, donors: Mapping[str, TrainText], seed: int, pool: DonorPool, draw: int
+) -> Perturbed:
+    """Replace the entities of a language's test sentences.
+
+    Args:
+        test: the sentences as published.
+        donors: train splits by code, of each donor of the pool; others have no say.
+        seed: of the replacements.
+        pool: the language, the perturbation and the donors.
+        draw: which of the draws, from 0.
+    """
+    entities = find_entities(test.labels, test.offsets)
+    keys = entity_keys(test, entities)
+    of_donors = [donors[code].entities for code in sorted(pool.donors)]
+
+    # A row an entity, in order: what the first sentences get does not depend on how many follow.
+    chances = _generator(seed, pool, draw).random((len(entities), 2))
+    new_keys = np.full(len(entities), None, object)
+    for kind in range(len(ENTITY_TYPES)):
+        is_kind = entities.kind == kind
+        forms = [of_language[kind] for of_language in of_donors]
+        new_keys[is_kind] = _draw(keys.filter(is_kind), forms, chances[is_kind])
+
+    is_replaced = np.array([key is not None for key in new_keys], bool)
+    original = unflatten(test)
+    return Perturbed(
+        original=original,
+        sentences=_lay_in(original, entities, test.offsets, new_keys),
+        num_replaced=entities.count(test.num_sentences, is_replaced),
+        num_donors=sum(len(forms) for of_language in of_donors for forms in of_language),
+    )
 
 
 def _generator(seed: int, pool: DonorPool, draw: int) -> np.random.Generator:
     text = f"{seed} {pool.language} {pool.perturbation} {draw}"
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
-
-
-def _perturb(
-    test: Sentences, donors: Sequence[Donors], generator: np.random.Generator
-) -> Perturbed:
-    flat = flatten(test)
-    entities = find_entities(flat.labels, flat.offsets)
-    keys = entity_keys(flat, entities)
-    # A row an entity, in order: what the first sentences get does not depend on how many follow.
-    chances = generator.random((len(entities), 2))
-    new_keys = np.full(len(entities), None, object)
-    for kind in range(len(ENTITY_TYPES)):
-        is_kind = entities.kind == kind
-        forms = [of_language[kind] for of_language in donors]
-        new_keys[is_kind] = _draw(keys.filter(is_kind), forms, chances[is_kind])
-    is_replaced = np.array([key is not None for key in new_keys], bool)
-    return Perturbed(
-        original=test,
-        sentences=_lay_in(test, entities, flat.offsets, new_keys),
-        num_replaced=entities.count(len(test.tokens), is_replaced),
-        num_donors=sum(len(forms) for of_language in donors for forms in of_language),
-    )
 
 
 def _draw(keys: pa.Array, forms: Sequence[pa.Array], chances: np.ndarray) -> np.ndarray:
@@ -184,23 +208,25 @@ def _draw(keys: pa.Array, forms: Sequence[pa.Array], chances: np.ndarray) -> np.
     Returns:
         Keys, object (n,); None where no language has another entity.
     """
-    own = np.stack(
-        [_positions(keys, one) for one in forms]
-    )  # (num_languages, n), -1 where the language has it not
-    num_others = np.array([[len(one)] for one in forms]) - (own >= 0)
+    # Where each language has the entity itself, -1 where it has not; both are (num_languages, n).
+    own = np.stack([_positions(keys, of_language) for of_language in forms])
+    num_others = np.array([[len(of_language)] for of_language in forms]) - (own >= 0)
+
+    # The language: the languages that have another entity are numbered, and one number is drawn.
     is_open = num_others > 0
     rank = np.floor(chances[:, 0] * is_open.sum(0))
-    language = (np.cumsum(is_open, 0) > rank).argmax(
-        0
-    )  # of the open languages, the one of this rank
+    language = (np.cumsum(is_open, 0) > rank).argmax(0)
+
+    # The entity: a position among the others, stepping over the entity itself.
     column = np.arange(len(keys))
     own, num_others = own[language, column], num_others[language, column]
     position = np.floor(chances[:, 1] * num_others).astype(np.int64)
-    position += (own >= 0) & (position >= own)  # steps over the entity itself
+    position += (own >= 0) & (position >= own)
+
     drawn = np.full(len(keys), None, object)
-    for number, one in enumerate(forms):
+    for number, of_language in enumerate(forms):
         chosen = np.flatnonzero((language == number) & is_open.any(0))
-        drawn[chosen] = one.take(pa.array(position[chosen])).to_numpy(zero_copy_only=False)
+        drawn[chosen] = of_language.take(pa.array(position[chosen])).to_numpy(zero_copy_only=False)
     return drawn
 
 
@@ -211,29 +237,32 @@ def _positions(keys: pa.Array, forms: pa.Array) -> np.ndarray:
 def _lay_in(
     test: Sentences, entities: Entities, offsets: np.ndarray, new_keys: np.ndarray
 ) -> Sentences:
-    """Put the new entities in, with B- and I- tags for their own lengths."""
-    tokens, labels = (
-        [list(sentence) for sentence in test.tokens],
-        [list(sentence) for sentence in test.labels],
-    )
+    """Put the new entities in, with B- and I- tags for their own lengths.
+
+    Args:
+        test: the sentences, which stay as they are.
+        entities: of these sentences.
+        offsets: int64 (num_sentences + 1,), first word of each sentence.
+        new_keys: object (num_entities,), see `entity_keys`; None where an entity stays.
+    """
+    tokens = [list(sentence) for sentence in test.tokens]
+    labels = [list(sentence) for sentence in test.labels]
     starts, ends = (
         position - offsets[entities.sentence] for position in (entities.start, entities.end)
     )
-    places = zip(
-        *(array.tolist() for array in (entities.sentence, starts, ends, entities.kind, new_keys)),
-        strict=True,
-    )
-    for sentence, start, end, kind, key in reversed(
-        list(places)
-    ):  # from the right, so that what is left stays put
-        if key is not None:
-            words = words_of_key(key)
-            inside = LABEL_OF_TAG[f"I-{ENTITY_TYPES[kind]}"]
-            first = labels[sentence][
-                start
-            ]  # an I- that starts an entity stays one: strict scores count none of both
-            tokens[sentence][start:end] = words
-            labels[sentence][start:end] = [first, *[inside] * (len(words) - 1)]
+    columns = (entities.sentence, starts, ends, entities.kind, new_keys)
+    places = list(zip(*(column.tolist() for column in columns), strict=True))
+
+    # From the right, so that the places of the entities to the left stay true.
+    for sentence, start, end, kind, key in reversed(places):
+        if key is None:
+            continue
+        words = words_of_key(key)
+        inside = LABEL_OF_TAG[f"I-{ENTITY_TYPES[kind]}"]
+        # An I- that starts an entity stays one: strict scores count neither it nor the new entity.
+        first = labels[sentence][start]
+        tokens[sentence][start:end] = words
+        labels[sentence][start:end] = [first, *[inside] * (len(words) - 1)]
     return Sentences(tokens, labels)
 
 
@@ -241,7 +270,8 @@ def _as_tsv(sentences: Sentences, path: str) -> bytes:
     for word in (word for sentence in sentences.tokens for word in sentence):
         if not word or "\n" in word or "\r" in word:
             raise ValueError(
-                f"{path}: a text file cannot hold the word {word!r}; give a name that ends in .parquet"
+                f"{path}: a text file cannot hold the word {word!r}; "
+                "give a name that ends in .parquet"
             )
     blocks = (
         "".join(f"{word}\t{TAGS[label]}\n" for word, label in zip(words, labels, strict=True))

@@ -14,6 +14,7 @@ from torch import Tensor
 from workers.train import Training
 
 BEST = "best."
+"""What the names of the best model's tensors begin with in a checkpoint."""
 
 
 class Selection:
@@ -21,7 +22,10 @@ class Selection:
 
     Args:
         training: the trial in training.
-        by: last or best_epoch.
+        by: `last` or `best_epoch`, see `EvaluationSpec.selection`.
+
+    Attributes:
+        step: optimizer steps of the best model so far; 0 before there is one.
     """
 
     def __init__(self, training: Training, by: str):
@@ -29,11 +33,11 @@ class Selection:
         self.step = 0
         self._score = -1.0
         self._weights: dict[str, Tensor] = {}
-        self._seen = 0  # the last step that was looked at
+        self._seen = 0  # the last step whose model was scored
 
     @property
     def is_due(self) -> bool:
-        """Whether the model as it is now is a candidate that has not been looked at."""
+        """Whether the model as it is now is a candidate that has not been scored."""
         training, step = self.training, self.training.step
         if self.by == "last" or step <= self._seen:
             return False
@@ -45,8 +49,11 @@ class Selection:
         )
 
     def take(self, score: float) -> None:
-        """The score of the model as it is now, higher is better; of equal ones the first is
-        kept."""
+        """Keep the model as it is now, if it is better than all before.
+
+        Args:
+            score: of this model, higher is better; of models with equal scores the first is kept.
+        """
         self._seen = self.training.step
         if score > self._score:
             self._score, self.step = score, self._seen
@@ -56,25 +63,33 @@ class Selection:
             }
 
     def restore_best(self) -> int:
-        """Put the best model's weights in place of the last one's; returns how many steps it had
-        done."""
+        """Put the best model's weights in place of the last one's.
+
+        Returns:
+            The steps that the best model was trained for.
+        """
         if self.by == "last":
             return self.training.step
         self.training.model.load_state_dict(self._weights)
         return self.step
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that a resumed trial needs: tensors, and JSON values."""
+        """All that a resumed trial needs: tensors by name, and JSON values."""
         tensors = {f"{BEST}{name}": value for name, value in self._weights.items()}
         return tensors, {"best_step": self.step, "best_score": self._score, "seen_step": self._seen}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
-        self.step, self._score, self._seen = (
-            values["best_step"],
-            values["best_score"],
-            values["seen_step"],
-        )
+        """Take over what `state` gave.
+
+        Args:
+            tensors: on any device; others than those of `state` are left alone.
+            values: those of `state`, among others.
+
+        Raises:
+            KeyError: a value is missing.
+        """
+        self.step, self._score = values["best_step"], values["best_score"]
+        self._seen = values["seen_step"]
         device = self.training.device
         self._weights = {
             name.removeprefix(BEST): value.to(device)
@@ -84,7 +99,14 @@ class Selection:
 
 
 def mean_f1(f1: Iterable[float | None]) -> float:
-    """Mean over languages; one with nothing to find and nothing predicted does not count, and none
-    at all is 0."""
+    """Mean over languages.
+
+    Args:
+        f1: in [0, 1] each; None where nothing was to be found and nothing predicted, which does not
+            count.
+
+    Returns:
+        The mean, in [0, 1]; 0 where no language counts.
+    """
     known = [value for value in f1 if value is not None]
     return fmean(known) if known else 0.0

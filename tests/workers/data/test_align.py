@@ -94,7 +94,6 @@ def test_cached_split_equals_a_fresh_one(wikiann, mbert, tokenizer):
         fingerprint=fingerprint_model_folder(mbert, "random"),
     )
     made = load_encoded(corpus(wikiann), model, "yo", "test", 64)
-    load_encoded.cache_clear()
     cached = load_encoded(corpus(wikiann), model, "yo", "test", 64)
     fresh = encode(load_sentences(corpus(wikiann), "yo", "test"), tokenizer, 64)
     for other in (cached, fresh):

@@ -12,6 +12,8 @@ from seqeval.scheme import IOB2
 from tests.workers.data.test_corpus import path_corpus
 from workers.data.corpus import LABEL_OF_TAG, Sentences, load_sentences, load_table
 from workers.data.entities import (
+    SentenceFacts,
+    describe_train,
     find_entities,
     flatten,
     flatten_labels,
@@ -233,6 +235,10 @@ def test_unknown_tags_and_rules_are_refused():
         count_entities([["O"]], [["O"]], "exact")
 
 
+def facts_of(train: Sentences, evaluated: Sentences) -> SentenceFacts:
+    return sentence_facts(describe_train(flatten(train)), flatten(evaluated))
+
+
 TRAIN = Sentences([["Asha", "wa", "Tanga"], ["New", "York", "City"]], [[1, 0, 5], [5, 6, 6]])
 
 
@@ -246,7 +252,7 @@ def test_a_sentence_is_seen_when_its_words_are_one_in_train_whatever_their_tags(
         ],
         [[0, 0, 0], [5, 6], [5, 6, 6], [5, 6]],
     )
-    facts = sentence_facts(TRAIN, evaluated)
+    facts = facts_of(TRAIN, evaluated)
     assert facts.is_seen.tolist() == [True, False, True, False]
 
 
@@ -260,11 +266,11 @@ def test_an_entity_is_unseen_when_its_words_or_its_type_are_new():
         ],
         [[1, 5, 6, 6, 5], [3, 5, 6], [6, 1, 2], [0]],
     )
-    assert sentence_facts(TRAIN, evaluated).num_unseen_entities.tolist() == [0, 2, 1, 0]
+    assert facts_of(TRAIN, evaluated).num_unseen_entities.tolist() == [0, 2, 1, 0]
 
 
 def test_nothing_is_seen_where_train_has_no_entity_of_the_type():
-    facts = sentence_facts(Sentences([["a"]], [[0]]), Sentences([["b", "c"]], [[1, 3]]))
+    facts = facts_of(Sentences([["a"]], [[0]]), Sentences([["b", "c"]], [[1, 3]]))
     assert (facts.is_seen.tolist(), facts.num_unseen_entities.tolist()) == ([False], [2])
 
 
@@ -274,7 +280,7 @@ def test_nothing_is_seen_where_train_has_no_entity_of_the_type():
 def test_real_test_sentences_are_seen_as_often_as_known(language, seen, wikiann):
     corpus = path_corpus(wikiann)
     train, test = (load_sentences(corpus, language, split) for split in ("train", "test"))
-    facts = sentence_facts(train, test)
+    facts = facts_of(train, test)
     assert facts.is_seen.mean() == pytest.approx(seen, abs=0.01)
     assert (
         facts.num_unseen_entities[facts.is_seen].mean()
@@ -285,7 +291,7 @@ def test_real_test_sentences_are_seen_as_often_as_known(language, seen, wikiann)
 def test_train_is_what_was_used_of_it(wikiann):
     test = load_sentences(path_corpus(wikiann), "ur", "test")
     few = load_sentences(path_corpus(wikiann, max_train_sentences=100), "ur", "train")
-    assert sentence_facts(few, test).is_seen.mean() < 0.1
+    assert facts_of(few, test).is_seen.mean() < 0.1
 
 
 def test_a_table_and_its_sentences_lie_the_same_end_to_end(wikiann):

@@ -1,0 +1,307 @@
+"""All that trials need of a language: its sentences, their sub-words and what training has met of
+them.
+
+Each is loaded, encoded and described once a process (see `workers.data.cache`) and handed down from
+`workers.run` to training and scoring, which look nothing up.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.data.align import EncodedSplit, load_encoded
+from workers.data.cache import LOADED
+from workers.data.corpus import fingerprint_folder, fingerprint_language, load_table
+from workers.data.entities import (
+    FlatSentences,
+    SentenceFacts,
+    TrainText,
+    describe_train,
+    flatten_table,
+    sentence_facts,
+    unflatten,
+)
+from workers.tags import TAGS
+from workers.trial import (
+    CLEAN,
+    CorpusSpec,
+    ModelSpec,
+    TrialError,
+    TrialSpec,
+    combine_fingerprints,
+    digest,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredText:
+    """Sentences that a model is scored on, as published or perturbed.
+
+    Attributes:
+        language: code of their language.
+        split: validation or test.
+        perturbation: `none` for published sentences.
+        draw: which of the perturbation's draws, from 0.
+        text: words and labels.
+        encoded: the same sentences as sub-words.
+        facts: what of each sentence the train split of the language has.
+        num_replaced: int64 (num_sentences, 3), replaced entities by type in the order of
+            `ENTITY_TYPES`; None for published sentences.
+    """
+
+    language: str
+    split: str
+    perturbation: str
+    draw: int
+    text: FlatSentences
+    encoded: EncodedSplit
+    facts: SentenceFacts
+    num_replaced: np.ndarray | None = None
+
+    def gold(self) -> list[list[str]]:
+        """The true tags of each sentence."""
+        return [[TAGS[label] for label in labels] for labels in unflatten(self.text).labels]
+
+    def describe(self) -> dict[str, Any]:
+        """What is stored of the sentences, by the names of `workers.result.SentenceSet`."""
+        sentences = unflatten(self.text)
+        return {
+            "language": self.language,
+            "split": self.split,
+            "perturbation": self.perturbation,
+            "draw": self.draw,
+            "tokens": sentences.tokens,
+            "gold": [[TAGS[label] for label in labels] for labels in sentences.labels],
+            "num_subwords": self.encoded.num_subwords_of_sentences.tolist(),
+            "num_unseen_entities": self.facts.num_unseen_entities.tolist(),
+            "is_seen": self.facts.is_seen.tolist(),
+        }
+
+    @cached_property
+    def set_id(self) -> str:
+        """16 hexadecimal digits that stand for all that is stored of the sentences."""
+        return digest(self.describe())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageSource:
+    """Where a language's data come from: equal sources give equal data.
+
+    Attributes:
+        corpus: with the fingerprint of this language's files alone.
+        language: its code.
+        model: whose sub-words are made.
+        max_length: longest sequence in sub-words, specials included.
+    """
+
+    corpus: CorpusSpec
+    language: str
+    model: ModelSpec
+    max_length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageData:
+    """One language of a trial.
+
+    Attributes:
+        source: what decides all of this.
+        train: what a model is trained on.
+        scored: the splits that are scored, by name.
+    """
+
+    source: LanguageSource
+    train: EncodedSplit
+    scored: Mapping[str, ScoredText]
+
+    @property
+    def language(self) -> str:
+        """The language's code."""
+        return self.source.language
+
+    @property
+    def splits(self) -> dict[str, EncodedSplit]:
+        """All that a trial reads as sub-words, by split: train, then what is scored."""
+        return {"train": self.train} | {name: text.encoded for name, text in self.scored.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialData:
+    """All that a trial reads of its corpus.
+
+    Attributes:
+        languages: in the order of the trial's.
+        train_texts: by code, of the trial's languages and of those that give entities to them.
+    """
+
+    languages: Sequence[LanguageData]
+    train_texts: Mapping[str, TrainText]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFiles:
+    """Fingerprints of a trial's files, by language; None where the corpus is in no folder.
+
+    Attributes:
+        of_languages: of all files of each of the trial's languages.
+        of_train: of the train split of each of them and of each donor.
+    """
+
+    of_languages: Mapping[str, str | None]
+    of_train: Mapping[str, str | None]
+
+
+def check_files(spec: TrialSpec) -> CorpusFiles:
+    """Look at a trial's corpus files, once for all that needs their fingerprints.
+
+    A trial's id names the content of its files; another content would be another trial.
+
+    Raises:
+        TrialError: kind `bad_data`, when a file is missing, or has changed since the sweep was
+            planned.
+    """
+    donors = [] if spec.robustness is None else spec.robustness.donor_languages
+    everyone = sorted({*spec.languages, *donors})
+    if spec.corpus.kind != "path":
+        known = spec.corpus.fingerprint
+        return CorpusFiles(
+            of_languages=dict.fromkeys(spec.languages, known),
+            of_train=dict.fromkeys(everyone, None),
+        )
+
+    folder = Path(str(spec.corpus.path))
+    files = CorpusFiles(
+        of_languages={code: fingerprint_language(folder, code) for code in spec.languages},
+        of_train={code: fingerprint_folder(folder, code, ["train"]) for code in everyone},
+    )
+    refuse_change(
+        _name_files(folder, spec.languages),
+        spec.corpus.fingerprint,
+        combine_fingerprints(files.of_languages),
+    )
+    if spec.robustness is not None:
+        refuse_change(
+            _name_files(folder, donors),
+            spec.robustness.donor_fingerprint,
+            combine_fingerprints({code: files.of_train[code] for code in donors}),
+        )
+    return files
+
+
+def refuse_change(where: str, planned: str | None, present: str | None) -> None:
+    """Compare a fingerprint with that of the plan.
+
+    Args:
+        where: the files, in words.
+        planned: their fingerprint when the sweep was planned.
+        present: their fingerprint now.
+
+    Raises:
+        TrialError: kind `bad_data`, when they differ.
+    """
+    if present != planned:
+        raise TrialError(
+            "bad_data",
+            f"{where} has changed since the sweep was planned ({planned}, now {present}); "
+            "run it again",
+        )
+
+
+def _name_files(folder: Path, languages: Sequence[str]) -> str:
+    names = languages[0] if len(languages) == 1 else "{" + ",".join(languages) + "}"
+    return f"corpus.path: {folder}/{names}"
+
+
+def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None, TrialData]:
+    """Load a trial's languages, and what of others takes the place of their entities.
+
+    So that whatever is wrong with the data is found before a model is trained.
+
+    Args:
+        spec: the trial.
+        files: from `check_files`.
+
+    Yields:
+        Between two languages, so that a trial can be stopped there.
+
+    Raises:
+        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
+    """
+    train_texts = {
+        code: load_train_text(replace(spec.corpus, fingerprint=fingerprint), code)
+        for code, fingerprint in files.of_train.items()
+    }
+    languages: list[LanguageData] = []
+    for code in spec.languages:
+        if languages:
+            yield
+        source = LanguageSource(
+            corpus=replace(spec.corpus, fingerprint=files.of_languages[code]),
+            language=code,
+            model=spec.model,
+            max_length=spec.training.max_length,
+        )
+        languages.append(load_language(source, spec.evaluation.splits, train_texts[code]))
+    return TrialData(languages=languages, train_texts=train_texts)
+
+
+def load_train_text(corpus: CorpusSpec, language: str) -> TrainText:
+    """What the train split of a language says: TRAINSIZE for a language of WikiANN.
+
+    Args:
+        corpus: with the fingerprint of this language's train split, None where it has none.
+        language: its code.
+
+    Raises:
+        TrialError: kind `bad_data`, see `workers.data.corpus`.
+    """
+    corpus = replace(corpus, max_eval_sentences=None)  # it has no say in a train split
+    return LOADED.get(
+        ("train text", corpus, language),
+        lambda: describe_train(flatten_table(load_table(corpus, language, "train"))),
+    )
+
+
+def load_language(
+    source: LanguageSource, splits: Sequence[str], train_text: TrainText
+) -> LanguageData:
+    """One language: from this process' memory, else from its files.
+
+    Args:
+        source: what is wanted.
+        splits: those that are scored.
+        train_text: of the same language.
+
+    Raises:
+        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
+    """
+
+    def load() -> LanguageData:
+        train = _encode(source, "train", train_text.text)
+        scored = {split: _load_scored(source, split, train_text) for split in splits}
+        return LanguageData(source=source, train=train, scored=scored)
+
+    return LOADED.get(("language", source, tuple(splits)), load)
+
+
+def _load_scored(source: LanguageSource, split: str, train_text: TrainText) -> ScoredText:
+    text = flatten_table(load_table(source.corpus, source.language, split))
+    return ScoredText(
+        language=source.language,
+        split=split,
+        perturbation=CLEAN,
+        draw=0,
+        text=text,
+        encoded=_encode(source, split, text),
+        facts=sentence_facts(train_text, text),
+    )
+
+
+def _encode(source: LanguageSource, split: str, text: FlatSentences) -> EncodedSplit:
+    return load_encoded(
+        source.corpus, source.model, source.language, split, source.max_length, text
+    )
