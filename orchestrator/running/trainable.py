@@ -25,6 +25,7 @@ import ray
 from ray import tune
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
+from cluster.node.machine import usable_cpus, usable_memory_bytes
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.messages import (
@@ -89,7 +90,9 @@ class TrialTrainable(tune.Trainable):
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         """The work of a trial; what benchmarks of the driver replace."""
-        device = prepare_process(self.sweep.num_threads, self.sweep.use_gpu)
+        num_threads = self.sweep.num_threads
+        memory_bytes = _share_of_memory(num_threads)
+        device = prepare_process(num_threads, self.sweep.use_gpu, memory_bytes)
         return (yield from run_trial(spec, device, self.checkpoint, self.sweep.kernels))
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
@@ -229,3 +232,8 @@ def _overall_f1(result: TrialResult) -> float | None:
             f1.setdefault(score.split, []).append(score.f1)
     shown = f1.get("test", f1.get("validation", []))
     return fmean(shown) if shown else None
+
+
+def _share_of_memory(num_threads: int) -> int:
+    """Bytes of the node's memory that fall to a worker with so many of its cores."""
+    return usable_memory_bytes() * min(num_threads, usable_cpus()) // usable_cpus()
