@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.benchmarks.kernels import NUM_WEIGHTS, make_weights
 from tests.factories import PRUNING
-from tests.workers.test_run import finish, small_trial
+from tests.workers.trials import finish, small_trial
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.run import prepare_process, run_trial
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.factories import make_trial_spec
 from tests.workers.data.test_corpus import write_parquet
-from tests.workers.test_run import finish, numbers
+from tests.workers.trials import finish, numbers
 from workers.data.cache import LOADED
 from workers.data.corpus import fingerprint_folder, fingerprint_language
 from workers.data.fingerprints import cache_folder

@@ -1,12 +1,10 @@
-"""Sub-words, their labels, splitting and batches; and that sentences come back whole."""
+"""Sub-words and their labels, splitting and joining; and that sentences come back whole."""
 
 import numpy as np
 import pytest
-import torch
 from transformers import AutoTokenizer
 
-from workers.data.align import NO_LABEL, EncodedSplit, encode, load_encoded
-from workers.data.batch import evaluation_order, make_batch, training_order
+from workers.data.align import NO_LABEL, EncodedSplit, encode, join, load_encoded
 from workers.data.corpus import Sentences, load_sentences
 from workers.model.folder import fingerprint_model_folder
 from workers.scoring.evaluate import tags_of_sentences
@@ -29,24 +27,6 @@ def corpus(path) -> CorpusSpec:
         "fingerprint": "real",
     }
     return CorpusSpec(**where, max_train_sentences=None, max_eval_sentences=None)
-
-
-def made_of_lengths(lengths: list[int]) -> EncodedSplit:
-    """A split whose sequence i holds lengths[i] times the id 10 + i."""
-    ids = np.concatenate([np.full(length, 10 + i) for i, length in enumerate(lengths)]).astype(
-        np.int32
-    )
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return EncodedSplit(
-        ids,
-        np.zeros(len(ids), np.int64),
-        offsets,
-        np.arange(len(lengths)),
-        0,
-        99,
-        2,
-        (len(lengths),),
-    )
 
 
 def test_label_is_on_the_first_subword(tokenizer):
@@ -106,38 +86,20 @@ def test_cached_split_equals_a_fresh_one(wikiann, mbert, tokenizer):
         )
 
 
-@pytest.mark.parametrize("num_sequences", [1, 31, 32, 33, 1000])
-def test_an_epoch_has_every_sequence_once(num_sequences):
-    lengths = np.random.default_rng(0).integers(3, 60, num_sequences)
-    batches = training_order(lengths, 32, seed=1, epoch=0)
-    assert sorted(np.concatenate(batches)) == list(range(num_sequences))
-    assert len(batches) == -(-num_sequences // 32)
+def split_of(*lengths: int, first_id: int = 10) -> EncodedSplit:
+    ids = np.concatenate(
+        [np.full(length, first_id + i) for i, length in enumerate(lengths)]
+    ).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return EncodedSplit(
+        ids, ids.astype(np.int64), offsets, np.arange(len(lengths)), 1, 99, 2, (len(lengths),)
+    )
 
 
-def test_order_depends_on_seed_and_epoch_only():
-    lengths = np.random.default_rng(0).integers(3, 60, 200)
-
-    def order(seed: int, epoch: int) -> list[int]:
-        return np.concatenate(training_order(lengths, 16, seed, epoch)).tolist()
-
-    assert order(1, 0) == order(1, 0)
-    assert order(1, 0) != order(1, 1)
-    assert order(1, 0) != order(2, 0)
-
-
-def test_batches_waste_little_on_padding():
-    lengths = np.clip(np.random.default_rng(0).lognormal(2.6, 0.6, 20_000), 3, 128).astype(int)
-    computed = sum(len(batch) * lengths[batch].max() for batch in training_order(lengths, 32, 0, 0))
-    assert computed / lengths.sum() < 1.1
-
-
-def test_batch_pads_and_masks():
-    batch = make_batch(made_of_lengths([3, 1, 2]), np.array([2, 0]), torch.device("cpu"))
-    assert batch.input_ids.tolist() == [[12, 12, 99], [10, 10, 10]]
-    assert batch.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert batch.labels.tolist() == [[0, 0, NO_LABEL], [0, 0, 0]]
-    assert batch.num_subwords == 5
-
-
-def test_evaluation_takes_the_longest_first():
-    assert [batch.tolist() for batch in evaluation_order(np.array([2, 9, 5]), 2)] == [[1, 2], [0]]
+def test_joined_splits_keep_their_sequences_in_order():
+    joined = join([split_of(3, 5), split_of(4, first_id=50)])
+    assert joined.lengths.tolist() == [3, 5, 4]
+    assert joined.input_ids[joined.offsets[2] : joined.offsets[3]].tolist() == [50] * 4
+    assert joined.sentence_of_sequence.tolist() == [0, 1, 2]
+    assert (joined.num_sentences, joined.parts, joined.num_unstarted_entities) == (3, (2, 1), 2)
+    assert joined.num_subwords_of_sentences.tolist() == [1, 3, 2]  # two special ids each

@@ -1,0 +1,149 @@
+"""A trial that was stopped goes on to the same bits, from a checkpoint that is its own."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import PRUNING
+from tests.workers.trials import (
+    checkpoint_at,
+    finish,
+    numbers,
+    run_steps,
+    small_trial,
+    training_of,
+    two_languages,
+)
+from workers.run import run_trial
+
+
+@pytest.mark.parametrize("stopped_after", [1, 4, 10, 16, 22, 23])
+def test_stopped_trial_goes_on_to_the_same_bits(device, tmp_path, stopped_after):
+    spec = small_trial()
+    whole = finish(run_trial(spec, device))
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    run_steps(interrupted, stopped_after)
+    interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert numbers(resumed) == numbers(whole)
+    assert resumed.num_resumes == 1
+
+
+def test_frozen_values_outlive_a_stop(device, tmp_path):
+    spec = small_trial(pruning=replace(PRUNING, semantics="dense_shadow", update_every_steps=2))
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    run_steps(interrupted, 11)
+    interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    whole = finish(run_trial(spec, device))
+    assert numbers(resumed) == numbers(whole)
+    assert whole.achieved_sparsity == 0.5
+    hard = finish(run_trial(replace(spec, pruning=replace(spec.pruning, semantics="hard")), device))
+    assert whole.layers != hard.layers, "some weights came back"
+
+
+def test_trial_stopped_while_it_is_scored_is_not_trained_again(device, tmp_path):
+    spec = small_trial()
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    assert any(
+        progress.phase == "evaluating" for progress in interrupted
+    )  # `any` stops at the first
+    interrupted.close()
+    resumed = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    assert [progress.phase for progress in (next(resumed), next(resumed))] == [
+        "loading",
+        "evaluating",
+    ]
+    assert numbers(finish(resumed)) == numbers(finish(run_trial(spec, device)))
+
+
+def test_trial_may_be_stopped_again_and_again(device, tmp_path):
+    spec = small_trial()
+    for step in (3, 9, 18):
+        interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+        run_steps(interrupted, step)
+        interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    assert resumed.num_resumes == 3
+
+
+def test_movement_that_was_interrupted_goes_on_to_the_same_bits(device, tmp_path):
+    spec = small_trial(pruning=replace(PRUNING, saliency="movement", update_every_steps=4))
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    run_steps(interrupted, 7)
+    interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+
+
+def test_multilingual_trial_goes_on_to_the_same_bits(device, tmp_path):
+    spec = training_of(two_languages(), sampling="temperature", sampling_temperature=3.0)
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+    run_steps(interrupted, 9)
+    interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    proportional = finish(run_trial(two_languages(), device))
+    assert proportional.curve != resumed.curve
+
+
+def test_checkpoints_hold_masks_of_one_bit_a_weight(device, tmp_path):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 20)
+    tensors, values = checkpoint_at(tmp_path, spec).load()
+    masks = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.mask.")}
+    num_bytes = sum(mask.numel() * mask.element_size() for mask in masks.values())
+    assert num_bytes == 2 * (4 * 128 * 128 + 2 * 128 * 512) // 8
+    assert values["step"] == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x10" + b"\0" * 7 + b'{"__metadata__":'])
+def test_unreadable_checkpoint_starts_the_trial_anew_and_says_so(tmp_path, caplog, content):
+    (tmp_path / "trial.safetensors").write_bytes(content)
+    assert checkpoint_at(tmp_path, small_trial()).load() is None
+    assert "trial.safetensors: not this trial's checkpoint, it cannot be read" in caplog.text
+
+
+def test_checkpoint_of_another_trial_is_not_taken(device, tmp_path, caplog):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 2)
+    assert checkpoint_at(tmp_path, spec).load() is not None
+    assert checkpoint_at(tmp_path, small_trial(seed=9)).load() is None
+    assert f"of trial {spec.trial_id()}" in caplog.text
+
+
+def test_without_an_interval_nothing_is_saved(device, tmp_path):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=None))
+    run_steps(running, 2)
+    running.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_state_of_another_model_is_not_taken(device, tmp_path, caplog):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 2)
+    tensors, values = checkpoint_at(tmp_path, spec).load()
+    tensors.pop("model.classifier.bias")
+    checkpoint_at(tmp_path, spec).save((tensors, values))
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert "does not fit ('model.classifier.bias'); starting from step 0" in caplog.text
+    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+
+
+def test_checkpoint_whose_masks_are_of_another_step_is_not_taken(device, tmp_path, caplog):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 8)
+    tensors, values = checkpoint_at(tmp_path, spec).load()
+    checkpoint_at(tmp_path, spec).save((tensors, values | {"step": 9}))
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert (
+        "does not fit (its weights are of step 9 and their moments and masks of step 8)"
+        in caplog.text
+    )
+    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))

@@ -1,0 +1,72 @@
+"""Small trials for tests, and what tests do with a running one."""
+
+from dataclasses import replace
+
+from tests.factories import PRUNING, make_trial_spec
+from workers.checkpoint import Checkpoint
+from workers.data import synthetic
+from workers.data.corpus import fingerprint_folder
+from workers.result import TrialResult
+from workers.storage import Location
+from workers.trial import CorpusSpec, ModelSpec, TrialSpec
+
+TIMES = {"load_s", "train_s", "evaluate_s", "subwords_per_s", "peak_memory_gib", "num_resumes"}
+
+
+def small_trial(**changes) -> TrialSpec:
+    """Georgian, 100 sentences, the built-in model, 23 steps: through 5 epochs and into a sixth."""
+    spec = make_trial_spec(language="ka", pruning=replace(PRUNING, update_every_steps=4))
+    training = replace(spec.training, num_steps=23, lr=1e-3, weight_decay=0.01)
+    corpus = replace(spec.corpus, fingerprint=synthetic.fingerprint(0))
+    return replace(spec, **{"training": training, "corpus": corpus} | changes)
+
+
+def training_of(spec: TrialSpec, **changes) -> TrialSpec:
+    return replace(spec, training=replace(spec.training, **changes))
+
+
+def evaluation_of(spec: TrialSpec, **changes) -> TrialSpec:
+    return replace(spec, evaluation=replace(spec.evaluation, **changes))
+
+
+def two_languages(**changes) -> TrialSpec:
+    """Bengali and Georgian, 23 steps."""
+    spec = small_trial(regime="multilingual", languages=("bn", "ka"), **changes)
+    return training_of(spec, sampling="proportional")
+
+
+def finish(running) -> TrialResult:
+    while True:
+        try:
+            next(running)
+        except StopIteration as finished:
+            return finished.value
+
+
+def run_steps(running, num_steps: int) -> None:
+    for progress in running:
+        if progress.phase == "training" and progress.step == num_steps:
+            return
+
+
+def numbers(result: TrialResult) -> dict:
+    """All that must be equal, to the last bit."""
+    return {key: value for key, value in vars(result).items() if key not in TIMES}
+
+
+def checkpoint_at(tmp_path, spec: TrialSpec, every_s: float | None = 0) -> Checkpoint:
+    return Checkpoint(Location.parse(str(tmp_path / "trial.safetensors")), spec.trial_id(), every_s)
+
+
+def real_trial(wikiann, model: ModelSpec, **changes) -> TrialSpec:
+    corpus = CorpusSpec(
+        kind="path",
+        name=None,
+        revision=None,
+        path=str(wikiann),
+        seed=None,
+        fingerprint=fingerprint_folder(wikiann, "ka", ("train", "validation", "test")),
+        max_train_sentences=40,
+        max_eval_sentences=20,
+    )
+    return small_trial(corpus=corpus, model=model, **changes)
