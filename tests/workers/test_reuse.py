@@ -193,6 +193,8 @@ def test_a_file_that_changed_is_noticed_though_all_is_in_memory(device, tmp_path
 def test_a_trial_can_be_stopped_between_two_languages_that_it_loads(device, corpus):
     LOADED.clear()
     running = run_trial(trial_on(corpus, *CODES[:3]), device)
-    assert [next(running).phase for _ in range(3)] == ["loading"] * 3
+    assert [next(running).phase for _ in range(6)] == ["loading"] * 6, (
+        "at the start, between four train splits, and between three languages"
+    )
     running.close()
     assert next(run_trial(trial_on(corpus, *CODES[:3]), device)).phase == "loading"

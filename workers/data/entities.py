@@ -42,6 +42,11 @@ class FlatSentences:
         """Sentences."""
         return len(self.offsets) - 1
 
+    def labels_of_sentences(self) -> list[list[int]]:
+        """The labels of each sentence."""
+        labels = self.labels.tolist()
+        return [labels[start:end] for start, end in pairwise(self.offsets.tolist())]
+
 
 @dataclass(frozen=True)
 class Entities:
@@ -168,9 +173,8 @@ def flatten_table(table: pa.Table) -> FlatSentences:
 
 def unflatten(flat: FlatSentences) -> Sentences:
     """The sentences that were laid end to end."""
-    tokens = pa.ListArray.from_arrays(pa.array(flat.offsets, pa.int32()), flat.words).to_pylist()
-    labels = flat.labels.tolist()
-    return Sentences(tokens, [labels[start:end] for start, end in pairwise(flat.offsets.tolist())])
+    tokens = pa.ListArray.from_arrays(pa.array(flat.offsets, pa.int32()), flat.words)
+    return Sentences(tokens.to_pylist(), flat.labels_of_sentences())
 
 
 def flatten_labels(labels: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:

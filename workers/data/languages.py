@@ -64,18 +64,17 @@ class ScoredText:
 
     def gold(self) -> list[list[str]]:
         """The true tags of each sentence."""
-        return [[TAGS[label] for label in labels] for labels in unflatten(self.text).labels]
+        return [[TAGS[label] for label in labels] for labels in self.text.labels_of_sentences()]
 
     def describe(self) -> dict[str, Any]:
         """What is stored of the sentences, by the names of `workers.result.SentenceSet`."""
-        sentences = unflatten(self.text)
         return {
             "language": self.language,
             "split": self.split,
             "perturbation": self.perturbation,
             "draw": self.draw,
-            "tokens": sentences.tokens,
-            "gold": [[TAGS[label] for label in labels] for labels in sentences.labels],
+            "tokens": unflatten(self.text).tokens,
+            "gold": self.gold(),
             "num_subwords": self.encoded.num_subwords_of_sentences.tolist(),
             "num_unseen_entities": self.facts.num_unseen_entities.tolist(),
             "is_seen": self.facts.is_seen.tolist(),
@@ -165,18 +164,17 @@ def check_files(spec: TrialSpec) -> CorpusFiles:
             planned.
     """
     donors = [] if spec.robustness is None else spec.robustness.donor_languages
-    everyone = sorted({*spec.languages, *donors})
+    with_donors = sorted({*spec.languages, *donors})
     if spec.corpus.kind != "path":
-        known = spec.corpus.fingerprint
         return CorpusFiles(
-            of_languages=dict.fromkeys(spec.languages, known),
-            of_train=dict.fromkeys(everyone, None),
+            of_languages=dict.fromkeys(spec.languages, spec.corpus.fingerprint),
+            of_train=dict.fromkeys(with_donors, None),
         )
 
     folder = Path(str(spec.corpus.path))
     files = CorpusFiles(
         of_languages={code: fingerprint_language(folder, code) for code in spec.languages},
-        of_train={code: fingerprint_folder(folder, code, ["train"]) for code in everyone},
+        of_train={code: fingerprint_folder(folder, code, ["train"]) for code in with_donors},
     )
     refuse_change(
         _name_files(folder, spec.languages),
@@ -231,10 +229,13 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
     Raises:
         TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
     """
-    train_texts = {
-        code: load_train_text(replace(spec.corpus, fingerprint=fingerprint), code)
-        for code, fingerprint in files.of_train.items()
-    }
+    train_texts: dict[str, TrainText] = {}
+    for code, fingerprint in files.of_train.items():
+        if train_texts:
+            yield
+        corpus = replace(spec.corpus, fingerprint=fingerprint)
+        train_texts[code] = load_train_text(corpus, code)
+
     languages: list[LanguageData] = []
     for code in spec.languages:
         if languages:
