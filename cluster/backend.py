@@ -114,15 +114,15 @@ class Backend(Protocol):
         """Ids of this user's jobs of that name that are not over."""
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """How it stands; `folder` holds the job's files. Jobs that are over stay known for as long
-        as the system keeps them, then are `GONE`."""
+        """How a job stands; `folder` holds its files. Jobs that are over stay known for as long as
+        the system keeps them, then are `GONE`."""
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """The driver's lines so far, without line ends; with `follow` also those to come, until the
         job is over."""
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
-        """Stop it: running trials save their checkpoints first, unless `now`.
+        """Stop a job: running trials save their checkpoints first, unless `now`.
 
         Raises:
             ClusterError: it is not a job of that name of this user, or it may not be stopped.

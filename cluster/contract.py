@@ -16,18 +16,18 @@ DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
 left; Ctrl-C."""
 
 DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
-"""Of a node's workers, from its raylet: the file whose appearance says that the node is about to
-leave."""
+"""Variable of a node's workers, set by its raylet: the file whose appearance says that the node is
+about to leave."""
 
 ELASTIC = "SPARSWEEP_ELASTIC"
-"""Of the driver: 1 says that nodes join and leave the cluster all the time, idle ones on the
-driver's word."""
+"""Variable of the driver: 1 says that nodes join and leave the cluster all the time, idle ones on
+the driver's word."""
 
 NUM_NODES = "SPARSWEEP_NODES"
-"""Of the driver: machines that the cluster will have as soon as all have started."""
+"""Variable of the driver: machines that the cluster will have as soon as all have started."""
 
 DEADLINE = "SPARSWEEP_DEADLINE"
-"""Of the driver: unix time in seconds by which all must be saved."""
+"""Variable of the driver: unix time in seconds by which all must be saved."""
 
 JOB_LENGTH_S = "SPARSWEEP_JOB_LENGTH_S"
-"""Of the driver: how many seconds a new job of this kind has for trials."""
+"""Variable of the driver: how many seconds a new job of this kind has for trials."""

@@ -56,7 +56,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
         "cluster.profile_fields",
     },
     "submission": {
-        "workers.storage",
+        *("workers.storage", "workers.trial"),
         *("cluster", "cluster.backend", "cluster.errors", "cluster.job_files"),
         *("cluster.profile_fields", "cluster.user_folders"),
     },

@@ -87,7 +87,7 @@ class KubernetesBackend:
         return [job_id]
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """How it stands; `GONE` once the RayJob was deleted."""
+        """How a job stands; `GONE` once the RayJob was deleted."""
         server, name = self._server_of(job_id)
         ray_job = server.find_job(name)
         if ray_job is None:
@@ -101,7 +101,7 @@ class KubernetesBackend:
         return driver_lines(server, name, job_id, follow, self._poll_s)
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
-        """Stop it; running trials have the pods' grace period to save their checkpoints, unless
+        """Stop a job; running trials have the pods' grace period to save their checkpoints, unless
         `now`.
 
         A RayJob takes no signals. It can be suspended, by which KubeRay deletes the pods, each with

@@ -18,7 +18,7 @@ RIGHTS = [
 
 
 def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
-    """One line each, with the remedy; none when all is well."""
+    """What stands in the way, a line each with the remedy; none when all is well."""
     try:
         if not server.has_namespace():
             yield (
@@ -37,6 +37,7 @@ def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
             )
         )
         return
+
     yield from _missing_rights(server)
     yield from _missing_things(server, profile)
 

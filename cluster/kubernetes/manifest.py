@@ -97,7 +97,7 @@ def to_yaml(value: Any) -> str:
 
 
 def this_user() -> str:
-    """Who submits, as the value of a label."""
+    """The user who submits, as the value of a label."""
     return label_value(user_name())
 
 
@@ -120,6 +120,7 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
     gpus = {profile.gpu_resource: str(profile.gpus_per_worker)} if profile.gpus_per_worker else {}
     names = [f"claim-{index}" for index in range(len(profile.volumes))]
     return {
+        # What is run, and how it is found.
         "job_name": job.job_name,
         "namespace": profile.namespace,
         "labels": labels,
@@ -131,6 +132,7 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "has_submitter": profile.submission_mode == "K8sJobMode",
         "is_queued": is_queued,
         "is_autoscaled": not is_queued,
+        # What all pods have.
         "image": profile.image,
         "image_pull_policy": profile.image_pull_policy,
         "image_pull_secrets": [{"name": name} for name in profile.image_pull_secrets],
@@ -153,6 +155,7 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
             {"name": name, "mountPath": volume.mount, "readOnly": volume.read_only}
             for name, volume in zip(names, profile.volumes, strict=True)
         ],
+        # How large head and workers are, and how many there may be.
         "head_resources": {"cpu": str(profile.head_cpus), "memory": profile.head_memory},
         "worker_resources": {
             "cpu": str(profile.worker_cpus),
@@ -165,6 +168,7 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "max_workers": profile.workers,
         "max_pending": str(profile.workers),
         "num_nodes": str(profile.workers + 1),
+        # When it ends.
         "grace_period_s": profile.grace_period_s,
         "grace_period_text": str(profile.grace_period_s),
         "retries": profile.retries,

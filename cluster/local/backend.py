@@ -109,7 +109,7 @@ class LocalBackend:
         return live
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """How it stands; of another machine's job only the files tell, where both see them."""
+        """How a job stands; of another machine's job only the files tell, where both see them."""
         host = _parse(job_id).host
         if over := _how_it_ended(job_id, folder):
             return over
@@ -150,7 +150,7 @@ class LocalBackend:
         yield from read_lines(log, is_over if follow else None, POLL_S)
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
-        """Stop it, also if trials have not begun; of a job that is over nothing is left to stop.
+        """Stop a job, also if trials have not begun; of a job that is over nothing is left to stop.
 
         Raises:
             ClusterError: it runs on another machine, or is no job of that name.
@@ -226,7 +226,7 @@ def _forget_removed() -> None:
 
 
 def _lock(job_name: str) -> "FileLock":
-    """One submission of a sweep at a time; whoever holds it and dies lets go of it."""
+    """Lock for one submission of a sweep at a time; the death of its holder releases it."""
     from filelock import FileLock
 
     return FileLock(_make_state_folder() / f".{job_name}.lock")

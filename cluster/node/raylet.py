@@ -54,7 +54,7 @@ class Ports:
 
     @property
     def gcs(self) -> int:
-        """Of the cluster's head; it is the address of the cluster."""
+        """Port of the cluster's head, which is part of the cluster's address."""
         return self.first
 
     def options(self) -> list[str]:

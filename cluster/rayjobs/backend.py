@@ -99,7 +99,7 @@ class RayJobsBackend:
         return _live(self._list(self._client()), job_name)
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """How it stands, as Ray says and, where the driver ended, as its exit code does."""
+        """How a job stands, as Ray says and, where the driver ended, as its exit code does."""
         details = self._details(self._client(), job_id)
         if details is None:
             return JobStatus(
@@ -139,7 +139,7 @@ class RayJobsBackend:
             time.sleep(POLL_S)
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
-        """Stop it: Ray sends SIGTERM, upon which trials save their checkpoints, and kills after
+        """Stop a job: Ray sends SIGTERM, upon which trials save their checkpoints, and kills after
         `STOP_WAIT_S`.
 
         Ray has no other way: `now` does the same. Of a job that is over nothing is left to stop.

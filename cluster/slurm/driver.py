@@ -12,7 +12,7 @@ from cluster.slurm.queue import is_live, time_left_s
 from cluster.slurm.signals import Signals, StopRequest, log_line
 
 RESERVE_S = 20.0
-"""Of the time before the time limit, what it takes to end Ray and to go back to the queue."""
+"""Time it takes to end Ray and to go back to the queue, kept of that before the time limit."""
 LOOKS_FOR_WORKERS_EVERY_S = 30.0
 SHORTEST_RUN_S = 60.0
 """A driver that stops by itself sooner than this would only do it again."""

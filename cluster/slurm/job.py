@@ -88,11 +88,14 @@ def _drive(args: argparse.Namespace, signals: Signals) -> int:
     offer = nodes.offer() if args.role == "block" else replace(nodes.offer(), cpus=0, gpus=0)
     ports, own = nodes.free_ports(offer), own_address(os.environ.get("SLURMD_NODENAME"))
     address = f"{own}:{ports.gcs}"
+
+    # The nodes of a block and the driver inherit these.
     os.environ |= {
         "RAY_ADDRESS": address,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
+
     cluster = _Block(args) if args.role == "block" else _Head(args, address, own, ports, offer)
     try:
         if wait_until_reachable(

@@ -37,7 +37,7 @@ RESTARTS = 3
 """How often the raylet of a node is started anew in one job."""
 LOOKS_EVERY_S = 0.5
 LEAVING_RESERVE_S = 30.0
-"""Of the time before the time limit, what a worker keeps for going back to the queue."""
+"""Time that a worker needs to go back to the queue, kept of that before the time limit."""
 RETRY_AFTER_S = 300
 """When a worker without a head asks for a GPU again."""
 
@@ -58,7 +58,7 @@ def free_ports(offered: Offer) -> Ports:
 
 
 def run_node(args: argparse.Namespace) -> int:
-    """One raylet of a block; ends when the batch script says so or Slurm takes the node away."""
+    """Run a raylet of a block, until the batch script ends it or Slurm takes the node away."""
     signals, name = NodeSignals(), os.environ["SLURMD_NODENAME"]
     address, offered = os.environ["RAY_ADDRESS"], offer()
     ports, is_head = free_ports(offered), name == args.head_name
@@ -71,6 +71,7 @@ def run_node(args: argparse.Namespace) -> int:
     def start() -> Raylet:
         return Raylet(address, own_address(name), ports, offered, args.temp_root, is_head=is_head)
 
+    # The head's raylet holds the state of the cluster, so it is not started anew.
     raylet, restarts_left = start(), 0 if is_head else RESTARTS
     head_seen_s = time.monotonic()
     try:
@@ -82,12 +83,14 @@ def run_node(args: argparse.Namespace) -> int:
                 restarts_left -= 1
                 raylet.close()
                 raylet = start()
+
             if signals.must_save and not raylet.drain_file.exists():
                 raylet.drain_file.touch()
                 # Slurm tells the steps of a preemption, and the batch script only where it is so
                 # set.
                 if is_head:
                     os.kill(int(os.environ[BATCH_PID]), signal.SIGTERM)
+
             if not is_head and not signals.must_save:
                 if is_reachable(address):
                     head_seen_s = time.monotonic()
@@ -103,7 +106,7 @@ def run_node(args: argparse.Namespace) -> int:
 
 
 def run_worker(args: argparse.Namespace) -> int:
-    """One raylet that joins the sweep's head; leaves when told or when it is not needed."""
+    """Run one raylet of the sweep's head, which leaves when told or when it is not needed."""
     signals = Signals()
     while not signals.request:
         head = find_head(args.folder, signals)
@@ -125,8 +128,8 @@ def run_worker(args: argparse.Namespace) -> int:
 
 
 def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> bool:
-    """Be a node of the head's cluster. Returns whether the sweep let it go; if not, it may look for
-    a head again."""
+    """Be a node of the head's cluster. Returns whether the sweep sent this node away; otherwise
+    the worker may look for a head again."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head["token"]}
     offered, name = offer(), os.environ.get("SLURMD_NODENAME")
     log_line(f"joins {head['address']} with {offered.cpus} CPUs and {offered.gpus} GPUs")

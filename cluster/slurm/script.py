@@ -16,7 +16,7 @@ from cluster.slurm.time_limit import seconds
 
 TEMPLATE = Path(__file__).parent / "templates" / "job.sbatch"
 HEAD_CPUS, HEAD_MEM_GIB = 2, 4
-"""Of the head job of elastic mode: Ray's services and the driver."""
+"""Resources of the head job of elastic mode, for Ray's services and the driver."""
 
 Role = Literal["block", "head", "worker"]
 STARTS = (
@@ -37,7 +37,7 @@ def worker_name(job_name: str) -> str:
 
 
 def make_script(job: JobSpec, profile: SlurmProfile, role: Role) -> str:
-    """One batch script.
+    """Write one batch script.
 
     Raises:
         ClusterError: the time limit is too short, or a path cannot be written into a script.
@@ -118,7 +118,7 @@ def _start(job: JobSpec, profile: SlurmProfile, role: Role, limit_s: int) -> str
 
 
 def _mounts(job: JobSpec, profile: SlurmProfile) -> list[str]:
-    """Of a container: what driver and workers share, and what the profile adds, such as data."""
+    """Mounts of a container: what driver and workers share, and those of the profile."""
     if profile.container is None:
         return []
     shared = [job.results] if job.results.startswith("/") else []

@@ -4,12 +4,12 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from cluster import open_backend
 from cluster.backend import JobState
 from cluster.contract import DONE, SOME_FAILED
 from cluster.errors import ClusterError
+from cluster.profile_fields import ClusterProfile
 from orchestrator.cli.shared import (
     count,
     counts_line,
@@ -166,13 +166,16 @@ def _open_jobs(
         return jobs, store
 
 
-def _send(jobs: Jobs, name: str, profile: Any, *, another: bool, retry_failed: bool) -> int:
+def _send(
+    jobs: Jobs, name: str, profile: ClusterProfile, *, another: bool, retry_failed: bool
+) -> int:
     sweep, left = jobs.sweep, jobs.left(retry_failed)
     if left == []:
         print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
         return DONE
     if profile.shares_files or not jobs.results.is_local:
         jobs.results.check_writable()
+
     submission, is_new = jobs.submit(name, profile, another=another, retry_failed=retry_failed)
     number = "its" if left is None else str(len(left))
     if is_new:
@@ -239,9 +242,10 @@ def _describe_json(
 ) -> str:
     counts: dict[str, int | None] = {"completed": None, "failed": None, "new": None}
     counts |= _counts(jobs, store, latest) or {}
-    failures = (
-        find_failures(jobs.planned, store) if counts["failed"] and jobs.planned is not None else []
-    )
+    failures = []
+    if counts["failed"] and jobs.planned is not None:
+        failures = find_failures(jobs.planned, store)
+
     job = None
     if latest is not None:
         record, now = latest.record, latest.status
@@ -257,6 +261,7 @@ def _describe_json(
             "folder": str(latest.folder),
             "has_changed": jobs.has_changed_since(record),
         }
+
     values = {
         "sweep": sweep.name,
         "results": str(store.location),
@@ -279,15 +284,15 @@ def _lines_of_trial(
             "--json` lists"
         )
     name, trial_id = matching[0].spec.describe(), matching[0].trial_id
+
     columns = ["trial_id", "status", "started_at", "ended_at", "host"]
-    rows = store.read(
-        "attempts", [*columns, "error_kind", "error_message", "error_traceback"]
-    ).to_pylist()
+    columns += ["error_kind", "error_message", "error_traceback"]
+    rows = store.read("attempts", columns).to_pylist()
+    attempts = [row for row in rows if row["trial_id"] == trial_id]
     yield f"{trial_id}: {name}"
-    for row in sorted(
-        (row for row in rows if row["trial_id"] == trial_id), key=lambda row: row["started_at"]
-    ):
+    for row in sorted(attempts, key=lambda row: row["started_at"]):
         fault = f": {row['error_kind']}: {row['error_message']}" if row["error_kind"] else ""
         yield f"{row['started_at']:%Y-%m-%d %H:%M:%S} on {row['host']}: {row['status']}{fault}"
         yield from (row["error_traceback"] or "").splitlines()
+
     yield from (line for line in lines if name in line)

@@ -124,6 +124,7 @@ def load_profile(
     """
     given = {field: value for field, value in changes.items() if value is not None}
     file = profile_files().get(name)
+
     if name in own:
         where, fields = f"clusters.{name}", own[name].model_dump(exclude_unset=True)
     elif file:
@@ -136,6 +137,7 @@ def load_profile(
             f"{', '.join(known_names(own))}; a profile is a file {profile_folder()}/NAME.yaml, or "
             "stands in the sweep under `clusters`"
         )
+
     try:
         return make_profile(name, fields | given if isinstance(fields, dict) else fields)
     except ValueError as error:

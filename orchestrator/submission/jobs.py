@@ -7,7 +7,6 @@ for more.
 """
 
 import contextlib
-import hashlib
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.submission.records import JobRecord, Submission, ask, read_records, send
 from workers.storage import Location
+from workers.trial import digest_bytes
 
 
 class Jobs:
@@ -133,7 +133,7 @@ class Jobs:
 
     def has_changed_since(self, record: JobRecord) -> bool:
         """Whether the sweep is another one now than when it was submitted."""
-        return _sweep_digest(self._freeze(record.cluster())) != record.sweep_digest
+        return _digest(self._freeze(record.cluster())) != record.sweep_digest
 
     def _live(self, wanted: JobRecord, backend: Backend) -> Submission | None:
         """A live job of the sweep that does what is wanted.
@@ -169,7 +169,7 @@ class Jobs:
             job_name=job.job_name,
             profile_name=profile_name,
             profile=fields,
-            sweep_digest=_sweep_digest(job.sweep_json),
+            sweep_digest=_digest(job.sweep_json),
             plan_digest=job.plan_digest,
             num_left=None if left is None else len(left),
             submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -201,11 +201,7 @@ class Jobs:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sweep_digest(sweep_json: str) -> str:
-    return _digest(sweep_json)[:16]
+    return digest_bytes([text.encode()])
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ RECORD, END = "job.json", "end.json"
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
-    """One submission.
+    """What is known of a submission from its beginning.
 
     Attributes:
         job_id: what the backend calls it; None while it is being sent, and for ever where that
