@@ -75,7 +75,7 @@ ErrorKind = Literal[
 class TrialError(Exception):
     """A trial could not go on, for a reason that is known and named.
 
-    `kind` decides whether trying again makes sense: see `orchestrator.running.driver`.
+    `kind` decides whether trying again makes sense: see `orchestrator.running.outcomes`.
     """
 
     def __init__(self, kind: ErrorKind, message: str):

@@ -210,13 +210,8 @@ class SweepProgress:
     def moved(self, trial_id: str, message: str) -> None:
         """A trial saved its state, left its machine, and waits to go on elsewhere."""
         with self._lock:
-            trial = self._leave(trial_id)
-            reached = trial.progress if trial else None
-            self._tell(
-                "moved",
-                trial_id,
-                f"{message}, at step {reached.step}/{reached.num_steps}" if reached else message,
-            )
+            reached = _reached(self._leave(trial_id))
+            self._tell("moved", trial_id, f"{message}, {reached}" if reached else message)
 
     def put_back(self, trial_id: str) -> None:
         """A trial was not begun after all, for want of time."""
@@ -226,13 +221,7 @@ class SweepProgress:
     def stopped(self, trial_id: str) -> None:
         """A trial was interrupted and is left for the next run of the sweep."""
         with self._lock:
-            trial = self._leave(trial_id)
-            reached = trial.progress if trial else None
-            self._tell(
-                "stopped",
-                trial_id,
-                f"at step {reached.step}/{reached.num_steps}" if reached else "",
-            )
+            self._tell("stopped", trial_id, _reached(self._leave(trial_id)))
 
     def stopping(self, reason: str) -> None:
         """No more trials are started; those that run come to their end or to a checkpoint."""
@@ -308,3 +297,10 @@ class SweepProgress:
                     s_per_sentence=(trial.reported_s - trial.first_s) / trial.work,
                 )
         return speed if speed.is_measured else None
+
+
+def _reached(trial: RunningTrial | None) -> str:
+    """How far a trial was when it ended; empty where it never reported that."""
+    if trial is None or trial.progress is None:
+        return ""
+    return f"at step {trial.progress.step}/{trial.progress.num_steps}"
