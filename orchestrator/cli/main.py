@@ -140,13 +140,10 @@ class CommandLine:
 def _parser() -> argparse.ArgumentParser:
     line = CommandLine()
     _add_runs(line)
+    _add_submission(line)
     _add_jobs(line)
-    _add_reading(line)
-    line.add(
-        "doctor",
-        lambda args: _doctor().doctor(args),
-        "Show versions, devices, disk and Ray, and what would be used.",
-    )
+    _add_results(line)
+    _add_rest(line)
     return line.parser
 
 
@@ -186,7 +183,7 @@ def _add_runs(line: CommandLine) -> None:
     )
 
 
-def _add_jobs(line: CommandLine) -> None:
+def _add_submission(line: CommandLine) -> None:
     retry = "also run trials again that failed in an earlier run"
     submit = line.add(
         "submit",
@@ -216,6 +213,8 @@ def _add_jobs(line: CommandLine) -> None:
     )
     resume.add_argument("--retry-failed", action="store_true", help=retry)
 
+
+def _add_jobs(line: CommandLine) -> None:
     status = line.add(
         "status",
         lambda args: _jobs().status(args),
@@ -265,7 +264,7 @@ def _add_jobs(line: CommandLine) -> None:
     )
 
 
-def _add_reading(line: CommandLine) -> None:
+def _add_results(line: CommandLine) -> None:
     aggregate = line.add(
         "aggregate",
         lambda args: _reading().aggregate(args),
@@ -297,6 +296,8 @@ def _add_reading(line: CommandLine) -> None:
         takes_results=True,
     )
 
+
+def _add_rest(line: CommandLine) -> None:
     perturb = line.add(
         "perturb",
         lambda args: _reading().perturb(args),
@@ -333,6 +334,12 @@ def _add_reading(line: CommandLine) -> None:
         "List the built-in sweeps, or print one to copy.",
     )
     sweeps.add_argument("name", nargs="?", help="print this one")
+
+    line.add(
+        "doctor",
+        lambda args: _doctor().doctor(args),
+        "Show versions, devices, disk and Ray, and what would be used.",
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
 from orchestrator.planning.capacity import trial_resources
@@ -33,6 +33,9 @@ from orchestrator.running.ray_cluster import (
 )
 from orchestrator.running.stopping import StopSignals, StopSwitch
 from orchestrator.spec.sweep_spec import SweepSpec
+
+if TYPE_CHECKING:
+    from orchestrator.running.searcher import OrderedSearcher
 
 TIME_LIMIT = "time limit"
 
@@ -124,19 +127,9 @@ class Driver:
 
         from orchestrator.running.events import StopWhenNoneRuns, SweepCallback
         from orchestrator.running.nodes import ClusterWatch
-        from orchestrator.running.searcher import OrderedSearcher
         from orchestrator.running.trainable import TrialTrainable, make_worker
 
-        searcher = OrderedSearcher(
-            [
-                Assignment(trial_id=trial.trial_id, spec_json=trial.spec.to_json())
-                for trial in self.trials
-            ],
-            is_wanted=self._is_wanted,
-            is_stopping=lambda: self._switch.is_on,
-            admit=self._admit,
-            on_none_admitted=lambda: self._switch.stop(TIME_LIMIT),
-        )
+        searcher = self._make_searcher()
         outcomes = Outcomes(
             self.spec, self.trials, self.store, self.progress, give_back=searcher.retry
         )
@@ -167,6 +160,22 @@ class Driver:
         busy_nodes = callback.busy_nodes if is_elastic() else None
         with ClusterWatch(busy_nodes, tick=self._stop_in_time) as callback.watch:
             tuner.fit()
+
+    def _make_searcher(self) -> "OrderedSearcher":
+        """What hands the trials out, those that still make sense in time."""
+        from orchestrator.running.searcher import OrderedSearcher
+
+        assignments = [
+            Assignment(trial_id=trial.trial_id, spec_json=trial.spec.to_json())
+            for trial in self.trials
+        ]
+        return OrderedSearcher(
+            assignments,
+            is_wanted=self._is_wanted,
+            is_stopping=lambda: self._switch.is_on,
+            admit=self._admit,
+            on_none_admitted=lambda: self._switch.stop(TIME_LIMIT),
+        )
 
     def _stop_in_time(self) -> None:
         if self._timetable.is_over(time.time()):

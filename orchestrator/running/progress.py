@@ -138,7 +138,8 @@ class SweepProgress:
         self._speeds = speeds or Speeds()
         self._num_slots = 0  # trials that ran at a time when the last one was started
         self._created_s = clock()
-        self._lock = threading.Lock()
+        # Reentrant, since a signal may interrupt a method and say that the sweep stops.
+        self._lock = threading.RLock()
 
     def runs_on(self, kind: Kind) -> None:
         """Workers were found to have GPUs, or none."""
