@@ -1,0 +1,67 @@
+"""What several commands show of a sweep and its results."""
+
+import io
+
+import pytest
+
+from orchestrator.cli.shared import (
+    PlainConsole,
+    count,
+    find_failures,
+    open_console,
+    open_store,
+    print_failures,
+)
+from orchestrator.errors import SweepError
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.results.store import ResultStore
+from tests.factories import make_circumstances, make_trial_spec
+
+
+def planned(*seeds: int) -> list[PlannedTrial]:
+    specs = [make_trial_spec(seed=seed) for seed in seeds]
+    return [PlannedTrial(spec, spec.trial_id(), 1.0) for spec in specs]
+
+
+def test_trials_are_counted_by_status_and_those_of_other_sweeps_are_not():
+    trials = planned(0, 1, 2)
+    statuses = {
+        trials[0].trial_id: "completed",
+        trials[1].trial_id: "failed",
+        "another": "completed",
+    }
+    assert count(trials, statuses) == {"completed": 1, "failed": 1, "new": 1}
+    assert count(trials, {}) == {"completed": 0, "failed": 0, "new": 3}
+
+
+def test_failures_of_the_sweep_are_shown_by_place_and_cause(tmp_path):
+    store = ResultStore(str(tmp_path))
+    for spec in (make_trial_spec(seed=0), make_trial_spec(seed=7)):
+        failure = {"kind": "bad_data", "message": "no sentences", "traceback": None}
+        store.commit_failed(spec, **failure, **make_circumstances())
+    failures = find_failures(planned(0, 1), store)
+    assert [row["seed"] for row in failures] == [0]
+    console = PlainConsole(file=io.StringIO(), width=20)
+    print_failures(failures, console)
+    assert console.file.getvalue() == (
+        "failed: sw sparsity 0.5 seed 0: bad_data: no sentences\n"
+    ), "a line is not broken"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("file", "results: .*file is a file; give a folder"),
+        ("none", "none: holds no results; give"),
+    ],
+)
+def test_places_without_results_are_refused(tmp_path, name, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(SweepError, match=message):
+        open_store(str(tmp_path / name))
+    assert open_store(str(tmp_path / "none"), must_exist=False).statuses() == {}
+
+
+def test_a_console_takes_brackets_as_they_are(capsys):
+    open_console().print("[bold]results[/bold]/a[sw]")
+    assert capsys.readouterr().out == "[bold]results[/bold]/a[sw]\n"
