@@ -27,7 +27,7 @@ def collect_provenance() -> dict[str, str | bool | None]:
     return {
         "commit": commit,
         "is_dirty": is_dirty,
-        **{package: _version(package) for package in PACKAGES},
+        **{package: package_version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -70,7 +70,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return answer.stdout.strip()
 
 
-def _version(package: str) -> str | None:
+@cache
+def package_version(package: str) -> str | None:
     """The installed version, read without importing the package."""
     try:
         return version(package)

@@ -1,58 +1,65 @@
-"""Results of a real sweep (`make paper-mini`) as test data: one small Parquet file a table.
+"""Results of real sweeps as test data: for each schema version, one small Parquet file a table.
 
-    python -m tests.golden_results RESULTS      # replaces tests/golden/paper-mini
+    python -m tests.golden_results RESULTS NAME [PATTERN]      # makes tests/golden/NAME
+
+packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3) came
+from `make paper-mini`, and `results/v1` to `results/v3` from the versions before; what each holds is
+in results/README.md. They stay as they are: later versions must read them. When the schema version
+rises, run a sweep with the last commit of the version before (`git worktree add`), pack it with that
+commit's copy of this file as `results/v<version>`, and name it in test_old_results.py.
 
 Names of folders and machines are taken out, on which no identity depends, and so are the words of
-the sentences: the corpus is not ours to hand on, and no analysis reads words. Tests lay the files
-out as a results location again, since readers trust only trials that have files of their own.
+sentences of a corpus in a folder: it is not ours to hand on, and no analysis reads words. Tests lay
+the files out as a results location again, since readers trust only trials that have files of their
+own.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from orchestrator.results.parquet import decode, encode_compact, encode_small
-from orchestrator.results.schema import TABLES
-from orchestrator.results.store import ResultStore
-from orchestrator.results.table_files import TableFiles
-from workers.storage import Location
-
-GOLDEN = Path(__file__).parent / "golden" / "paper-mini"
+GOLDEN = Path(__file__).parent / "golden"
 PLACES = {
     "corpus_path": "wikiann",
     "model_name": "multilingual-e5-small",
     "provenance_host": "machine",
     "provenance_platform": "Linux",
 }
+BUILTIN = "builtin:"
+"""Start of the names of models that are no places."""
 WORD = "·"
 """In place of each word."""
+KEYS = {"attempts": "attempt_id", "plans": "sweep", "sentences": "set_id"}
+"""Columns that the files of a table are named for; of all other tables `trial_id`."""
 
 
-def pack(results: str) -> None:
-    """Write the golden files from results."""
-    store = ResultStore(results)
-    GOLDEN.mkdir(exist_ok=True)
-    trials = store.read("trials", list(PLACES))
+def pack(results: Path, golden: Path) -> None:
+    """Write the golden files from the files of single trials in a local folder.
+
+    The files are taken as they are, whichever version wrote them: nothing of sparsweep is asked.
+    """
+    golden.mkdir(parents=True, exist_ok=True)
+    trials = _read_all(results / "trials")
     names = {
-        real: PLACES[column]
-        for column in PLACES
-        for real in pc.unique(trials[column]).to_pylist()
-        if real
+        real: shown
+        for column, shown in PLACES.items()
+        for real in trials[column].unique().to_pylist()
+        if real and not real.startswith(BUILTIN)
     }
-    names[str(store.location)] = "results"
-    for name, table in TABLES.items():
-        rows = without_names(store.read(name), names)
-        if name == "sentences":
+    names[str(results.absolute())] = "results"
+    has_words_of_others = any(trials["corpus_path"].to_pylist())
+    for folder in _tables(results):
+        rows = without_names(_read_all(folder), names)
+        if folder.name == "sentences" and has_words_of_others:
             words = [[WORD] * len(tokens) for tokens in rows["tokens"].to_pylist()]
             position = rows.schema.get_field_index("tokens")
-            rows = rows.set_column(
-                position,
-                rows.schema.field(position),
-                pa.array(words, rows.schema.field(position).type),
-            )
-        (GOLDEN / f"{name}.parquet").write_bytes(encode_compact(table, rows))
+            column = rows.schema.field(position)
+            rows = rows.set_column(position, column, pa.array(words, column.type))
+        pq.write_table(rows, golden / f"{folder.name}.parquet", compression="zstd")
 
 
 def without_names(rows: pa.Table, names: dict[str, str]) -> pa.Table:
@@ -66,17 +73,60 @@ def without_names(rows: pa.Table, names: dict[str, str]) -> pa.Table:
     return rows
 
 
-def unpack(folder: Path) -> Path:
-    """Lay the golden files out as a results location in `folder`."""
-    files = TableFiles(Location.parse(str(folder)))
-    for name, table in TABLES.items():
-        data = (GOLDEN / f"{name}.parquet").read_bytes()
-        rows = decode(table, data, name)
-        for key in pc.unique(rows[table.key]).to_pylist():
-            of_key = rows.filter(pc.equal(rows[table.key], key))
-            files.path(name, key).write_atomic(encode_small(table, of_key))
+def unpack(folder: Path, golden: str = "paper-mini", tables: Iterable[str] = ()) -> Path:
+    """Lay golden files out as a results location, with files of the version that they are of.
+
+    Args:
+        folder: the location; other files there stay.
+        golden: which of the golden folders.
+        tables: those wanted; all when there are none.
+
+    Returns:
+        The location.
+    """
+    for file in sorted((GOLDEN / golden).glob("*.parquet")):
+        if tables and file.stem not in tables:
+            continue
+        rows = pq.read_table(file)
+        footer = {
+            key: value
+            for key, value in pq.read_metadata(file).metadata.items()
+            if key.startswith(b"sparsweep.") and key != b"sparsweep.columns"
+        }
+        (folder / file.stem).mkdir(parents=True, exist_ok=True)
+        keys = rows[KEYS.get(file.stem, "trial_id")]
+        for key in keys.unique().to_pylist():
+            of_key = rows.filter(pc.equal(keys, key)).replace_schema_metadata(None)
+            _write(folder / file.stem / f"{key}.parquet", of_key, footer)
     return folder
 
 
+def _tables(results: Path) -> list[Path]:
+    return sorted(
+        folder
+        for folder in results.iterdir()
+        if folder.name != "compact" and any(folder.glob("*.parquet"))
+    )
+
+
+def _read_all(folder: Path) -> pa.Table:
+    """The rows of all files of a table, with the keys of sparsweep that their footers share."""
+    files = sorted(folder.glob("*.parquet"))
+    rows = pa.concat_tables(
+        [pq.ParquetFile(file).read() for file in files], promote_options="default"
+    )
+    footer = pq.read_metadata(files[0]).metadata
+    return rows.replace_schema_metadata(
+        {key: value for key, value in footer.items() if key.startswith(b"sparsweep.")}
+    )
+
+
+def _write(file: Path, rows: pa.Table, footer: dict[bytes, bytes]) -> None:
+    options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+    with pq.ParquetWriter(file, rows.schema, **options) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata(footer)
+
+
 if __name__ == "__main__":
-    pack(sys.argv[1])
+    pack(Path(sys.argv[1]), GOLDEN / sys.argv[2])

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
-from orchestrator.results.table_files import TableFiles
 from workers.tags import TAGS
 from workers.trial import CLEAN
 
@@ -94,10 +93,9 @@ def read_predictions(
         The sets, by language.
 
     Raises:
-        StoreError: a file is missing, damaged or of another version.
+        StoreError: a file is missing, damaged or of a later version.
     """
-    files = TableFiles(store.location)
-    return collect_predictions(files.read_each("predictions", trial_ids, PREDICTIONS_READ), split)
+    return collect_predictions(store.read_each("predictions", trial_ids, PREDICTIONS_READ), split)
 
 
 def collect_predictions(tables: Iterable[tuple[str, pa.Table]], split: str) -> list[SetPredictions]:
@@ -129,15 +127,9 @@ def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
     """Read the columns `SENTENCES_READ` of a set, in the order of sentences.
 
     Raises:
-        StoreError: the set is missing, or its file is damaged or of another version.
+        StoreError: the set is missing, or its file is damaged or of a later version.
     """
-    files = TableFiles(store.location)
-    try:
-        return files.read_one("sentences", set_id, SENTENCES_READ).sort_by("sentence")
-    except FileNotFoundError:
-        raise StoreError(
-            f"sentences: the set {set_id} is missing; `sparsweep verify` names the trials"
-        ) from None
+    return store.read_sentences(set_id, SENTENCES_READ).sort_by("sentence")
 
 
 def _split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

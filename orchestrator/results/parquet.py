@@ -9,25 +9,54 @@ parquet_kv_metadata('trials.parquet')`).
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import StoreError
+from orchestrator.provenance import package_version
 from orchestrator.results.columns import Table
 from orchestrator.results.schema import SCHEMA_VERSION
+from orchestrator.results.versions import columns_to_read
 
-VERSION_KEY, TABLE_KEY, COLUMNS_KEY = (
-    "sparsweep.schema_version",
-    "sparsweep.table",
-    "sparsweep.columns",
-)
+VERSION_KEY = "sparsweep.schema_version"
+TABLE_KEY = "sparsweep.table"
+COLUMNS_KEY = "sparsweep.columns"
+WRITER_KEY = "sparsweep.version"
+"""Version of the sparsweep that wrote the file; files before schema version 4 do not say."""
+SUPERSEDED_KEY = "sparsweep.superseded"
+"""In compact files, see `Stored.superseded`."""
+
+UNKNOWN = "unknown"
+
+
+class NewerVersionError(StoreError):
+    """A file was written by a later version, which deleting it would not mend."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds, as the version that wrote it put it.
+
+    Attributes:
+        version: the schema version of the file.
+        rows: its rows with columns of that version.
+        superseded: of a compact file: keys of files whose trial another file has, too, and which
+            are not among the rows; with the key of that other file.
+    """
+
+    version: int
+    rows: pa.Table
+    superseded: dict[str, str] = field(default_factory=dict)
 
 
 def encode_small(table: Table, rows: pa.Table) -> bytes:
-    """The file of one trial. Without statistics, dictionaries and documentation it is five times
-    smaller and faster."""
+    """The file of one trial, with all columns of the table.
+
+    Without statistics, dictionaries and documentation it is five times smaller and faster.
+    """
     return _write(
         rows.schema,
         [rows],
@@ -38,64 +67,103 @@ def encode_small(table: Table, rows: pa.Table) -> bytes:
     )
 
 
-def encode_compact(table: Table, rows: pa.Table) -> bytes:
-    """The file of all trials, with its documentation. Equal rows give equal bytes."""
-    return encode_compact_parts(table, [rows.combine_chunks()])
+def encode_compact(
+    table: Table, rows: pa.Table, superseded: Mapping[str, str] | None = None
+) -> bytes:
+    """The file of all trials, with its documentation. Equal rows give equal bytes.
+
+    Args:
+        table: what the rows are of.
+        rows: with all columns of the table.
+        superseded: see `Stored`.
+    """
+    return encode_compact_parts(table, [rows.combine_chunks()], superseded)
 
 
-def encode_compact_parts(table: Table, parts: Iterable[pa.Table]) -> bytes:
+def encode_compact_parts(
+    table: Table, parts: Iterable[pa.Table], superseded: Mapping[str, str] | None = None
+) -> bytes:
     """`encode_compact` of these rows, one row group a part."""
     columns = {
         column.name: {"unit": column.unit, "meaning": column.meaning} for column in table.columns
     }
-    return _write(table.arrow_schema, parts, _footer(table) | {COLUMNS_KEY: json.dumps(columns)})
+    footer = _footer(table) | {COLUMNS_KEY: json.dumps(columns)}
+    if superseded:
+        footer[SUPERSEDED_KEY] = json.dumps(superseded, sort_keys=True)
+    return _write(table.arrow_schema, parts, footer)
 
 
 def decode(
     table: Table, data: bytes, where: object, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """Read what `encode_small` or `encode_compact` wrote.
+) -> Stored:
+    """Read what `encode_small` or `encode_compact` wrote, in this or an earlier version.
 
     Args:
         table: what the file should hold.
         data: the whole file.
         where: its location, for messages.
-        columns: the columns wanted; all when None.
+        columns: today's columns that are wanted; all when None.
+
+    Returns:
+        Rows of today's version with exactly these columns in this order; of an earlier one with
+        those that `versions.upgrade` needs to make them.
 
     Raises:
-        StoreError: it is not Parquet, is damaged, or is of another version or table.
+        StoreError: it is not Parquet, is damaged, or is of a later version or another table.
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        _check_footer(table, file.metadata.metadata or {}, where)
-        rows = file.read(columns, use_threads=False)
+        footer = {
+            key.decode(errors="replace"): value.decode(errors="replace")
+            for key, value in (file.metadata.metadata or {}).items()
+        }
+        version = _check_footer(table, footer, where)
+        if version == SCHEMA_VERSION:
+            read = None if columns is None else list(columns)
+        else:
+            wanted = None if columns is None else list(columns)
+            read = columns_to_read(table.name, wanted, file.schema_arrow.names)
+        rows = file.read(read, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:  # OSError: pyarrow's word for damaged pages
         reason = " ".join(str(error).split())
         raise StoreError(f"{where}: cannot be read as Parquet ({reason})") from error
-    wanted = table.subset(columns)
+    if version == SCHEMA_VERSION:
+        rows = _checked(rows, table.subset(columns), where)
+    return Stored(version, rows, json.loads(footer.get(SUPERSEDED_KEY, "{}")))
+
+
+def _checked(rows: pa.Table, wanted: pa.Schema, where: object) -> pa.Table:
+    """The rows with these columns in their order, which are all there in a file of today."""
     if rows.schema.equals(wanted):
         return rows
-    for field in wanted:  # pyarrow returns what there is and leaves out the rest
-        if field.name not in rows.schema.names or rows.schema.field(field.name) != field:
-            raise StoreError(f"{where}: column {field.name} is missing or not {field.type}")
+    for column in wanted:  # pyarrow returns what there is and leaves out the rest
+        if column.name not in rows.schema.names or rows.schema.field(column.name) != column:
+            raise StoreError(f"{where}: column {column.name} is missing or not {column.type}")
     return rows.select(wanted.names)
 
 
 def _footer(table: Table) -> dict[str, str]:
-    return {VERSION_KEY: str(SCHEMA_VERSION), TABLE_KEY: table.name}
+    writer = package_version("sparsweep") or UNKNOWN
+    return {VERSION_KEY: str(SCHEMA_VERSION), WRITER_KEY: writer, TABLE_KEY: table.name}
 
 
-def _check_footer(table: Table, footer: dict[bytes, bytes], where: object) -> None:
-    version, name = (footer.get(key.encode(), b"none").decode() for key in (VERSION_KEY, TABLE_KEY))
-    if version != str(SCHEMA_VERSION):
+def _check_footer(table: Table, footer: Mapping[str, str], where: object) -> int:
+    """The schema version of a file that holds rows of the table."""
+    version, name = footer.get(VERSION_KEY), footer.get(TABLE_KEY)
+    if version is None or not version.isdecimal() or int(version) == 0:
         raise StoreError(
-            f"{where}: results of schema version {version}, this sparsweep knows {SCHEMA_VERSION}; "
-            "use the sparsweep that wrote them, or another results location"
+            f"{where}: is no file of sparsweep: its schema version is {version or 'not there'}"
+        )
+    if int(version) > SCHEMA_VERSION:
+        writer = footer.get(WRITER_KEY, UNKNOWN)
+        needed = "a newer sparsweep" if writer == UNKNOWN else f"sparsweep {writer} or a newer one"
+        raise NewerVersionError(
+            f"{where}: has schema version {version}, written by sparsweep {writer}; this one reads "
+            f"versions 1 to {SCHEMA_VERSION}, {needed} reads it: use that, or other results"
         )
     if name != table.name:
-        raise StoreError(
-            f"{where}: holds the table {name}, {table.name} belongs there; delete it, then run again"
-        )
+        raise StoreError(f"{where}: holds the table {name}, {table.name} belongs there")
+    return int(version)
 
 
 def _write(

@@ -79,10 +79,11 @@ def trial_row(
         "status": "completed" if result else "failed",
         "num_attempts": num_attempts,
         "duration_s": (circumstances["ended_at"] - circumstances["started_at"]).total_seconds(),
+        "file_key": spec.trial_id(),
         "languages": list(spec.languages),
         "num_scores": len(result.scores) if result else 0,
         "num_robustness_scores": len(result.robustness) if result else 0,
-        "num_predictions": sum(len(one.predicted) for one in result.predictions) if result else 0,
+        "num_predictions": _num_predictions(result) if result else 0,
         "num_curve_points": len(result.curve) if result else 0,
         "num_layers": len(result.layers) if result else 0,
         "spec_json": spec.to_json(),
@@ -93,10 +94,13 @@ def trial_row(
 def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
     """The trial's rows in the other tables that its numbers go to, by table."""
     key = {"trial_id": spec.trial_id(), **_grid(spec)}
+    scored = key | {"matching": spec.evaluation.matching}
     return {
-        "scores": [key | asdict(score) for score in result.scores],
-        "robustness": [key | asdict(score) for score in result.robustness],
-        "predictions": [key | row for one in result.predictions for row in _prediction_rows(one)],
+        "scores": [scored | asdict(score) for score in result.scores],
+        "robustness": [scored | asdict(score) for score in result.robustness],
+        "predictions": [
+            key | row for predicted in result.predictions for row in _prediction_rows(predicted)
+        ],
         "curves": [key | asdict(point) for point in result.curve],
         "layers": [
             key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights}
@@ -111,10 +115,13 @@ def sentence_rows(sentences: SentenceSet) -> list[Row]:
     return list(_rows_of_set(sentences, names, sentences))
 
 
-def _prediction_rows(one: PredictedSet) -> Iterator[Row]:
-    return _rows_of_set(
-        one.sentences, ("predicted", "support", "num_predicted", "num_correct"), one
-    )
+def _num_predictions(result: TrialResult) -> int:
+    return sum(len(predicted.predicted) for predicted in result.predictions)
+
+
+def _prediction_rows(predicted: PredictedSet) -> Iterator[Row]:
+    names = ("predicted", "support", "num_predicted", "num_correct")
+    return _rows_of_set(predicted.sentences, names, predicted)
 
 
 def _rows_of_set(
@@ -161,14 +168,19 @@ def plan_rows(sweep: str, trials: Iterable[TrialSpec]) -> list[Row]:
     ]
 
 
-def spec_columns(spec: TrialSpec) -> Row:
-    """The columns of `trials` that a spec decides: ids, place in the grid, settings."""
+def spec_columns(spec: TrialSpec, recipe: int = RECIPE_VERSION) -> Row:
+    """The columns of `trials` that a spec decides: ids, place in the grid, settings.
+
+    Args:
+        spec: the trial.
+        recipe: version of the code's recipe that made, or will make, its numbers.
+    """
     values = asdict(spec)
     row = {
-        "trial_id": spec.trial_id(),
-        "cell_id": spec.cell_id(),
-        "dense_trial_id": spec.dense_counterpart().trial_id() if spec.pruning else None,
-        "recipe_version": RECIPE_VERSION,
+        "trial_id": spec.trial_id(recipe),
+        "cell_id": spec.cell_id(recipe),
+        "dense_trial_id": spec.dense_counterpart().trial_id(recipe) if spec.pruning else None,
+        "recipe_version": recipe,
         **_grid(spec),
     }
     for column in SETTINGS:

@@ -27,9 +27,10 @@ from orchestrator.results.columns import (
 from orchestrator.spec import sweep_spec
 from workers import result, tags, trial
 
-SCHEMA_VERSION = 3
-"""Part of every file. Raise it with any change of a column; files of another version are
-refused."""
+SCHEMA_VERSION = 4
+"""Part of every file. Raise it with any change of a column, and say in
+`orchestrator.results.versions` what rows of earlier versions have there; files of a later version
+are refused."""
 
 
 def describe(tables: Iterable[Table]) -> str:
@@ -139,7 +140,7 @@ PROVENANCE = (
     Column("provenance_platform", TEXT, "Its operating system and processor.", True),
 )
 
-TRIAL_ID = Column("trial_id", TEXT, "The trial; hash of all that can change its numbers.")
+TRIAL_ID = Column("trial_id", TEXT, "The trial; hash of all that can change its training.")
 CELL_ID = Column("cell_id", TEXT, "Trials that differ by seed only have the same.")
 SWEEP = Column("sweep", TEXT, "Name of the sweep that ran it.")
 REGIME = Column(
@@ -191,6 +192,11 @@ TRIALS = Table(
         ),
         SWEEP,
         *GRID,
+        Column(
+            "file_key",
+            TEXT,
+            "Name of the trial's files: its id, or the one that it had in the version that wrote them.",
+        ),
         Column("languages", pa.list_(TEXT), "Codes of all languages trained on."),
         Column(
             "recipe_version",
@@ -240,6 +246,11 @@ F1 = Column(
 ENTITY_TYPE = Column(
     "entity_type", TEXT, f"{', '.join(tags.ENTITY_TYPES)}, or micro: all entities together."
 )
+MATCHING = Column(
+    "matching",
+    TEXT,
+    "Rule by which predicted entities count: strict or lenient, see the sweep file.",
+)
 
 
 def _entity_counts(kind: pa.DataType, is_nullable: bool = False) -> tuple[Column, ...]:
@@ -267,7 +278,14 @@ SCORES = Table(
             "used; or the unseen others.",
         ),
         ENTITY_TYPE,
-        Column("num_sentences", WHOLE, "Sentences of the subset.", unit="count"),
+        MATCHING,
+        Column(
+            "num_sentences",
+            WHOLE,
+            "Sentences of the subset; null in results of schema versions 1 and 2.",
+            True,
+            "count",
+        ),
         PRECISION,
         RECALL,
         F1,
@@ -289,6 +307,7 @@ ROBUSTNESS = Table(
         ),
         Column("draw", WHOLE, "Number of the random draw, from 0."),
         ENTITY_TYPE,
+        MATCHING,
         Column(
             "status", TEXT, "scored; or not_applicable: there is no language to take entities from."
         ),

@@ -1,14 +1,18 @@
-"""The results location: which file is written where and when, and how all of them are read.
+"""The results location: which file is written where and when.
 
-    <results>/trials/<trial_id>.parquet            one row; written last, and only then does the
-    trial exist <results>/{scores,robustness,predictions,curves,layers}/<trial_id>.parquet
-    <results>/sentences/<set_id>.parquet           sentences that predictions are of, once for all
-    trials <results>/attempts/<trial_id>-<8 hex>.parquet  one row a try; never replaced
-    <results>/plans/<sweep>.parquet                what a sweep consists of, as of its last run
-    <results>/compact/<table>.parquet              all of a table in one file, from `compact`; that
-    of `trials` also
-                                                   from time to time while a sweep runs
+    <results>/trials/<key>.parquet             one row; written last, and only then does the trial
+                                               exist
+    <results>/<table>/<key>.parquet            its numbers in scores, robustness, predictions,
+                                               curves and layers
+    <results>/sentences/<set_id>.parquet       sentences that predictions are of, once for all trials
+    <results>/attempts/<key>-<8 hex>.parquet   one row a try; never replaced
+    <results>/plans/<sweep>.parquet            what a sweep consists of, as of its last run
+    <results>/compact/<table>.parquet          all of a table in one file, from `compact`; that of
+                                               `trials` also from time to time while a sweep runs
     <results>/checkpoints/<trial_id>.safetensors   the state of a trial that runs or was interrupted
+
+`<key>` is the trial's id, in files of earlier schema versions the id that it had then. No such file
+is ever rewritten, nor removed: `orchestrator.results.reading` shows what it holds as today's.
 
 A completed trial is never overwritten; a failed one may be, by a better outcome or a newer failure.
 Whoever dies between a trial's files and its row leaves files that nobody reads; the trial is run
@@ -21,13 +25,14 @@ last one wins, and where trials are deterministic both wrote equal numbers.
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Unpack
 
 import pyarrow as pa
 
 from orchestrator.errors import StoreError
+from orchestrator.results.reading import Catalog, Reader
 from orchestrator.results.rows import (
     Circumstances,
     Failure,
@@ -40,8 +45,8 @@ from orchestrator.results.rows import (
     sentence_rows,
     trial_row,
 )
-from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES, TABLES
-from orchestrator.results.table_files import NUM_READERS, TableFiles, completed_trials
+from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES, SCHEMA_VERSION, TABLES
+from orchestrator.results.table_files import NUM_READERS, TableFiles
 from orchestrator.results.verify import Problem, find_problem
 from workers.result import TrialResult
 from workers.storage import Location
@@ -69,6 +74,8 @@ class ResultStore:
         except ValueError as error:
             raise StoreError(f"results: {error}") from error
         self._files = TableFiles(self.location)
+        self._reader = Reader(self._files)
+        self._old_keys: dict[str, list[str]] | None = None
 
     def check_writable(self) -> None:
         """Try to write there.
@@ -130,23 +137,47 @@ class ResultStore:
         self._commit(spec, failure, circumstances, is_final=False)
 
     def is_completed(self, trial_id: str) -> bool:
-        """Whether the numbers of a trial are there."""
-        try:
-            return (
-                "completed"
-                in self._files.read_one("trials", trial_id, ["status"])["status"].to_pylist()
-            )
-        except FileNotFoundError:
-            return False
+        """Whether the numbers of a trial are there, whichever version wrote them.
+
+        Raises:
+            StoreError: its row is damaged, or of a later version.
+        """
+        # Not one generator: old keys are asked for only where the trial's own file does not do.
+        return self._has_completed(trial_id) or any(
+            self._has_completed(key) for key in self._keys_of_old_versions().get(trial_id, ())
+        )
 
     def statuses(self) -> dict[str, str]:
-        """`completed` or `failed`, of each trial there is."""
+        """`completed` or `failed`, of each trial there is, of any recipe."""
         rows = self.read("trials", ["trial_id", "status"])
         return dict(zip(rows["trial_id"].to_pylist(), rows["status"].to_pylist(), strict=True))
 
+    def statuses_by_recipe(self) -> dict[int, dict[str, str]]:
+        """`statuses`, apart for each version of the code's recipe that made numbers here.
+
+        Trials of another recipe than `workers.trial.RECIPE_VERSION` are kept, and must not be
+        compared with today's.
+        """
+        rows = self.read("trials", ["recipe_version", "trial_id", "status"])
+        statuses: dict[int, dict[str, str]] = {}
+        for recipe, trial_id, status in zip(*(column.to_pylist() for column in rows), strict=True):
+            statuses.setdefault(recipe, {})[trial_id] = status
+        return dict(sorted(statuses.items()))
+
     def write_plan(self, sweep: str, trials: Iterable[TrialSpec]) -> None:
-        """Keep what a sweep consists of, in its order, in place of what it consisted of before."""
+        """Keep what a sweep consists of, in its order, in place of what it consisted of before.
+
+        A compact file of `trials` of this version is made, too, unless there is one: it tells the
+        processes that will commit which trials have files of earlier versions.
+        """
         self._files.write(("plans", sweep, plan_rows(sweep, trials)))
+        try:
+            compact = self._files.read_compact("trials", ["trial_id"])
+            is_current = compact is not None and compact.version == SCHEMA_VERSION
+        except StoreError:
+            is_current = False
+        if not is_current:
+            self._renew_compact_trials()
 
     def planned_sweeps(self) -> list[str]:
         """Names of the sweeps that have been run here, sorted."""
@@ -157,46 +188,93 @@ class ResultStore:
         completed trials.
 
         What the compact file has and cannot have changed is taken from there, the rest from the
-        trials' files.
+        trials' files. Rows of earlier versions come as those of today.
 
         Args:
             name: the table.
             columns: the columns wanted; all when None.
 
         Raises:
-            StoreError: a file is damaged, or of another version.
+            StoreError: a file is damaged, or of a later version.
         """
-        completed = (
-            completed_trials(self.read("trials", ["trial_id", "status"]))
-            if name in CHILD_TABLES
-            else None
-        )
-        return self._files.read(name, columns, completed)
+        return self._reader.read(name, columns)
+
+    def read_each(
+        self, name: str, trial_ids: Iterable[str], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Read a table trial by trial, with few files in memory at a time.
+
+        Args:
+            name: one of `CHILD_TABLES`.
+            trial_ids: completed trials.
+            columns: the columns wanted; all when None.
+
+        Yields:
+            The id of each trial and its rows, as they are stored: not sorted.
+
+        Raises:
+            StoreError: a file is missing, damaged or of a later version.
+        """
+        return self._reader.read_each(name, trial_ids, columns, self._reader.catalog())
+
+    def read_sentences(self, set_id: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read one set of sentences, unsorted.
+
+        Raises:
+            StoreError: there is no such set, or its file is damaged or of a later version.
+        """
+        try:
+            stored = self._files.read_file("sentences", set_id, columns)
+        except FileNotFoundError:
+            raise StoreError(
+                f"sentences: the set {set_id} is missing; `sparsweep verify` names the trials"
+            ) from None
+        rows = self._reader.upgraded("sentences", set_id, stored, dict)
+        return rows if columns is None else rows.select(list(columns))
 
     def compact(self) -> list[Location]:
-        """Write each table to one file, for analysts and for `read`; returns these files. Equal
-        rows, equal bytes."""
-        trials = self.read("trials")
-        completed = completed_trials(trials)  # not asked again: trials may be committed meanwhile
+        """Write each table to one file, for analysts and for `read`. Equal rows, equal bytes.
+
+        Whoever kills this loses nothing: each file is replaced as a whole, and what is in it lies
+        in the trials' own files, which stay.
+
+        Returns:
+            These files, that of `trials` first.
+        """
+        catalog = self._reader.catalog(None)  # once: trials may be committed meanwhile
         written = []
         for name in TABLES:
+            if name == "trials":
+                continue
             if name in LARGE_TABLES:
-                written.append(self._files.write_compact_by_key(name, sorted(completed)))
-            elif name in CHILD_TABLES:
-                written.append(
-                    self._files.write_compact(name, self._files.read(name, None, completed))
-                )
-            elif name != "trials":
-                written.append(self._files.write_compact(name, self.read(name)))
-        # Last: a newer file of a trial than this one tells `read` to look at that.
-        return [self._files.write_compact("trials", trials), *written]
+                parts = self._reader.read_parts(name, catalog)
+            else:
+                parts = iter([self._reader.read(name, None, catalog)])
+            of_trials = name in CHILD_TABLES
+            superseded = catalog.superseded if of_trials else {}
+            written.append(self._files.write_compact(name, parts, superseded))
+        # Last: until then, `read` asks the trials' own rows of what is newer than the old one.
+        return [self._write_compact_trials(catalog), *written]
 
     def verify(self, expected: Iterable[str]) -> list[Problem]:
         """Read all files of the trials expected, and name those that are not completed or whose
-        files are not right."""
+        files are not right.
+
+        Raises:
+            StoreError: a file that may hold one of them under an earlier id is damaged.
+        """
+        expected = list(expected)
+        files = self._files.keys("trials")
+        old_keys = {}
+        if not files.keys() >= set(expected):
+            old_keys = self._keys_of_old_versions()
+
+        def find(trial_id: str) -> Problem | None:
+            keys = [key for key in (trial_id, *old_keys.get(trial_id, ())) if key in files]
+            return find_problem(self._reader, trial_id, keys)
+
         with ThreadPoolExecutor(NUM_READERS) as readers:
-            found = readers.map(lambda trial_id: find_problem(self._files, trial_id), expected)
-            return [problem for problem in found if problem]
+            return [problem for problem in readers.map(find, expected) if problem]
 
     def _commit(
         self,
@@ -210,37 +288,73 @@ class ResultStore:
         trial_id = spec.trial_id()
         with self.location.locked():
             is_first = not self.is_completed(trial_id)
-            status = (
-                outcome.status
-                if isinstance(outcome, Failure)
-                else "completed"
-                if is_first
-                else "duplicate"
-            )
+            if isinstance(outcome, Failure):
+                status = outcome.status
+            else:
+                status = "completed" if is_first else "duplicate"
             attempts = (self.location / "attempts").names()
-            number = 1 + sum(name.startswith(trial_id) for name in attempts)
+            keys = (trial_id, *self._keys_of_old_versions().get(trial_id, ()))
+            number = 1 + sum(name.startswith(keys) for name in attempts)
             attempt_id = f"{trial_id}-{secrets.token_hex(4)}"
             row = attempt_row(attempt_id, number, status, spec, outcome, circumstances)
+
+            # The trial's own row comes last: without it, all else is as if it were not there.
             files: list[tuple[str, str, Sequence[Row]]] = [("attempts", attempt_id, [row])]
             if is_first and is_final:
                 if isinstance(outcome, TrialResult):
                     files += self._new_sentences(outcome)
-                    files += [
-                        (name, trial_id, rows) for name, rows in child_rows(spec, outcome).items()
-                    ]
-                files += [
-                    ("trials", trial_id, [trial_row(spec, outcome, circumstances, number)])
-                ]  # last
+                    children = child_rows(spec, outcome)
+                    files += [(name, trial_id, rows) for name, rows in children.items()]
+                row = trial_row(spec, outcome, circumstances, number)
+                files.append(("trials", trial_id, [row]))
             self._files.write(*files)
+
             if (len(attempts) + 1) % COMPACT_EVERY_ATTEMPTS == 0:
                 self._renew_compact_trials()
         return is_first
+
+    def _has_completed(self, key: str) -> bool:
+        """Whether the file of this key is there and has a completed trial."""
+        try:
+            stored = self._files.read_file("trials", key, ["status"])
+        except FileNotFoundError:
+            return False
+        return "completed" in stored.rows["status"].to_pylist()
+
+    def _keys_of_old_versions(self) -> dict[str, list[str]]:
+        """Keys of the files that have another name than their trial's id, by that id; those that
+        are shown first.
+
+        Found out once: this version writes no such file. A compact file of this version knows all
+        of them; without one, the row of every trial is read.
+        """
+        if self._old_keys is None:
+            self._old_keys = {}
+            try:
+                compact = self._files.read_compact("trials", ["trial_id", "file_key"])
+            except StoreError:
+                compact = None
+            if compact is not None and compact.version == SCHEMA_VERSION:
+                rows, superseded = compact.rows, compact.superseded
+            else:
+                catalog = self._reader.catalog()
+                rows, superseded = catalog.rows, catalog.superseded
+            ids = dict(zip(rows["file_key"].to_pylist(), rows["trial_id"].to_pylist(), strict=True))
+            pairs = [*ids.items(), *((key, ids[shown]) for key, shown in superseded.items())]
+            for key, trial_id in pairs:
+                if key != trial_id:
+                    self._old_keys.setdefault(trial_id, []).append(key)
+        return self._old_keys
+
+    def _write_compact_trials(self, catalog: Catalog) -> Location:
+        rows = catalog.rows.combine_chunks()
+        return self._files.write_compact("trials", [rows], catalog.superseded)
 
     def _renew_compact_trials(self) -> None:
         """Write the compact file of `trials` alone. What is committed stays committed if that
         fails."""
         try:
-            self._files.write_compact("trials", self.read("trials"))
+            self._write_compact_trials(self._reader.catalog(None))
         except (StoreError, OSError) as error:
             log.warning("compact/trials.parquet is not renewed: %s", error)
 
@@ -249,9 +363,9 @@ class ResultStore:
         if not result.predictions:
             return []
         known = self._files.keys("sentences")
-        sets = {one.sentences.set_id: one.sentences for one in result.predictions}
+        sets = {predicted.sentences.set_id: predicted.sentences for predicted in result.predictions}
         return [
-            ("sentences", set_id, sentence_rows(one))
-            for set_id, one in sets.items()
+            ("sentences", set_id, sentence_rows(sentences))
+            for set_id, sentences in sets.items()
             if set_id not in known
         ]

@@ -1,14 +1,18 @@
 """Whether the files of a trial say the same: what `sparsweep verify` finds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
-from orchestrator.results.rows import spec_columns
-from orchestrator.results.schema import CHILD_TABLES
+from orchestrator.results.parquet import Stored
+from orchestrator.results.reading import Reader
+from orchestrator.results.rows import Row, spec_columns
+from orchestrator.results.schema import CHILD_TABLES, SCHEMA_VERSION
 from orchestrator.results.table_files import TableFiles
+from orchestrator.results.versions import FIRST_VERSION_OF, TrialFacts
 from workers.trial import TrialSpec
 
 
@@ -20,21 +24,28 @@ class Problem:
     what: str
 
 
-def find_problem(files: TableFiles, trial_id: str) -> Problem | None:
-    """Read all files of a trial and compare them; None when it is completed and all is well."""
+def find_problem(reader: Reader, trial_id: str, keys: Sequence[str]) -> Problem | None:
+    """Read all files of a trial and compare them.
+
+    Args:
+        reader: of the results.
+        trial_id: the trial.
+        keys: of the files that may hold it, the best first.
+
+    Returns:
+        None when the trial is completed and all is well.
+    """
     try:
-        _check_trial(files, trial_id)
+        _check_trial(reader, trial_id, keys)
     except StoreError as error:
         return Problem(trial_id, str(error))
     return None
 
 
-def _check_trial(files: TableFiles, trial_id: str) -> None:
-    try:
-        rows = files.read_one("trials", trial_id)
-    except FileNotFoundError:
-        raise StoreError("missing: it has not been run to its end; run the sweep again") from None
-    where = f"trials/{trial_id}.parquet"
+def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> None:
+    key, stored = _read_row(reader.files, keys)
+    where = f"trials/{key}.parquet"
+    rows = reader.upgraded("trials", key, stored, dict)
     if rows.num_rows != 1:
         raise StoreError(
             f"{where}: {rows.num_rows} rows, exactly 1 is valid; delete it, then run the sweep again"
@@ -44,54 +55,85 @@ def _check_trial(files: TableFiles, trial_id: str) -> None:
         raise StoreError(
             f"{row['status']}: {row['error_kind']}: {row['error_message']}; run with --retry-failed"
         )
+    _check_spec(where, trial_id, row)
+    if stored.version < SCHEMA_VERSION and stored.rows["trial_id"].to_pylist() != [key]:
+        raise StoreError(
+            f"{where}: holds trial {stored.rows['trial_id'][0]}; delete it, then run the sweep again"
+        )
+
+    fact = TrialFacts(
+        *(trial_id, row["cell_id"], row["evaluation_matching"], row["embedding_sparsity"]),
+        is_superseded=False,
+    )
+    for name, count in CHILD_TABLES.items():
+        if FIRST_VERSION_OF.get(name, 1) > stored.version:
+            continue
+        children = _check_children(reader, name, key, row[count], fact)
+        if name == "predictions":
+            _check_sentences(reader.files, key, children)
+
+
+def _read_row(files: TableFiles, keys: Sequence[str]) -> tuple[str, Stored]:
+    """The first file of these keys that is there, with its key."""
+    for key in keys:
+        try:
+            return key, files.read_file("trials", key)
+        except FileNotFoundError:
+            continue
+    raise StoreError("missing: it has not been run to its end; run the sweep again")
+
+
+def _check_spec(where: str, trial_id: str, row: Row) -> None:
+    """Compare a row of `trials` with the spec that it stores."""
+    remedy = "delete it, then run the sweep again"
     try:
-        expected = spec_columns(TrialSpec.from_json(row["spec_json"]))
+        spec = TrialSpec.from_json(row["spec_json"])
     except ValueError as error:
         raise StoreError(f"{where}: spec_json: {error}") from error
+    expected = spec_columns(spec, row["recipe_version"])
     if expected["trial_id"] != trial_id:
-        raise StoreError(
-            f"{where}: its spec_json is trial {expected['trial_id']}; delete it, then run the sweep again"
-        )
+        raise StoreError(f"{where}: its spec_json is trial {expected['trial_id']}; {remedy}")
     for column, value in expected.items():
         if row[column] != value:
             raise StoreError(
-                f"{where}: {column} is {row[column]!r}, its spec_json says {value!r}; delete it, run again"
+                f"{where}: {column} is {row[column]!r}, its spec_json says {value!r}; {remedy}"
             )
-    for name, count in CHILD_TABLES.items():
-        children = _check_children(files, name, trial_id, row[count])
-        if name == "predictions":
-            _check_sentences(files, trial_id, children)
 
 
-def _check_sentences(files: TableFiles, trial_id: str, predictions: pa.Table) -> None:
+def _check_sentences(files: TableFiles, key: str, predictions: pa.Table) -> None:
+    """Compare a trial's predictions with the sentences that they are for."""
     for counted in predictions["set_id"].value_counts().to_pylist():
         set_id, num_rows = counted["values"], counted["counts"]
         where = f"sentences/{set_id}.parquet"
         try:
-            found = files.read_one("sentences", set_id, ["sentence"]).num_rows
+            num_sentences = files.read_file("sentences", set_id, ["sentence"]).rows.num_rows
         except FileNotFoundError:
             raise StoreError(
-                f"{where}: missing; delete trials/{trial_id}.parquet (of trials with this set one is enough), then run "
-                "the sweep again"
+                f"{where}: missing; delete trials/{key}.parquet (of trials with this set one is "
+                "enough), then run the sweep again"
             ) from None
-        if found != num_rows:
+        if num_sentences != num_rows:
             raise StoreError(
-                f"{where}: {found} sentences, trial {trial_id} has predictions for {num_rows}; delete it and "
-                f"trials/{trial_id}.parquet, then run the sweep again"
+                f"{where}: {num_sentences} sentences, trial {key} has predictions for {num_rows}; "
+                f"delete it and trials/{key}.parquet, then run the sweep again"
             )
 
 
-def _check_children(files: TableFiles, name: str, trial_id: str, num_rows: int) -> pa.Table:
-    where = f"{name}/{trial_id}.parquet"
-    remedy = f"delete trials/{trial_id}.parquet, then run the sweep again"
+def _check_children(
+    reader: Reader, name: str, key: str, num_rows: int, fact: TrialFacts
+) -> pa.Table:
+    """The trial's rows of one table, compared with its row in `trials`."""
+    where = f"{name}/{key}.parquet"
+    remedy = f"delete trials/{key}.parquet, then run the sweep again"
     try:
-        rows = files.read_one(name, trial_id)
+        stored = reader.files.read_file(name, key)
     except FileNotFoundError:
         raise StoreError(f"{where}: missing; {remedy}") from None
+    rows = reader.upgraded(name, key, stored, lambda: {key: fact})
     if rows.num_rows != num_rows:
         raise StoreError(
             f"{where}: {rows.num_rows} rows, its row in trials says {num_rows}; {remedy}"
         )
-    if pc.any(pc.not_equal(rows["trial_id"], trial_id)).as_py():
+    if pc.any(pc.not_equal(rows["trial_id"], fact.trial_id)).as_py():
         raise StoreError(f"{where}: holds rows of another trial; {remedy}")
     return rows

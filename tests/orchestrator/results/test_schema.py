@@ -70,12 +70,12 @@ def test_types_and_nulls_of_settings_follow_from_the_trial_and_meanings_from_the
 @pytest.mark.parametrize("encode", [encode_small, encode_compact])
 def test_rows_read_back_equal(encode):
     rows = CURVES.build([POINT, POINT | {"step": 20}])
-    assert decode(CURVES, encode(CURVES, rows), "here").to_pylist() == rows.to_pylist()
+    assert decode(CURVES, encode(CURVES, rows), "here").rows.to_pylist() == rows.to_pylist()
 
 
 def test_columns_come_in_the_order_asked_for():
     data = encode_small(CURVES, CURVES.build([POINT]))
-    assert decode(CURVES, data, "here", ["loss", "step"]).to_pydict() == {
+    assert decode(CURVES, data, "here", ["loss", "step"]).rows.to_pydict() == {
         "loss": [1.5],
         "step": [10],
     }
@@ -125,7 +125,9 @@ def test_null_stands_where_a_score_is_not_defined():
         for name in ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")
     }
     score = make_score(precision=None, f1=0.0, num_predicted=0, num_correct=0)
-    assert SCORES.build([row | vars(score)])["precision"].to_pylist() == [None]
+    assert SCORES.build([row | {"matching": "strict"} | vars(score)])["precision"].to_pylist() == [
+        None
+    ]
 
 
 def _with_footer(version: str, table: str) -> bytes:
@@ -145,11 +147,11 @@ def _with_footer(version: str, table: str) -> bytes:
         (b"", r"here: cannot be read as Parquet"),
         (
             _with_footer("0", "curves"),
-            r"here: results of schema version 0, this sparsweep knows 3; use the sparsweep",
+            r"here: is no file of sparsweep: its schema version is 0",
         ),
         (
             _with_footer(str(SCHEMA_VERSION), "layers"),
-            r"here: holds the table layers, curves belongs there; delete it",
+            r"here: holds the table layers, curves belongs there",
         ),
     ],
 )
@@ -160,7 +162,9 @@ def test_files_that_are_not_of_the_table_are_refused(data, message):
 
 def test_a_parquet_file_of_others_is_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(StoreError, match="results of schema version none, this sparsweep knows 3"):
+    with pytest.raises(
+        StoreError, match="is no file of sparsweep: its schema version is not there"
+    ):
         decode(CURVES, (tmp_path / "a.parquet").read_bytes(), "here")
 
 

@@ -1,0 +1,123 @@
+"""Files of a trial that contradict each other or themselves are found."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.results.parquet import encode_small
+from orchestrator.results.schema import TABLES, TRIALS
+from tests.factories import make_trial_result, make_trial_spec
+from tests.orchestrator.results.committing import commit, fail, trial_file
+
+
+def _problem(store, spec=None):
+    (problem,) = store.verify([(spec or make_trial_spec()).trial_id()])
+    return problem.what
+
+
+def test_verify_finds_nothing_wrong_with_completed_trials(store):
+    specs = [
+        make_trial_spec(),
+        make_trial_spec(target_sparsity=0.0),
+        make_trial_spec(language="yo"),
+    ]
+    for spec in specs:
+        commit(store, spec, make_trial_result(curve=()))
+    assert store.verify(spec.trial_id() for spec in specs) == []
+
+
+def test_verify_names_each_trial_that_is_missing_or_failed(store):
+    specs = [make_trial_spec(seed=seed) for seed in range(3)]
+    commit(store, specs[0])
+    fail(store, specs[2], kind="bad_data", message="tag B-MISC")
+    problems = store.verify([spec.trial_id() for spec in specs])
+    assert [problem.trial_id for problem in problems] == [specs[1].trial_id(), specs[2].trial_id()]
+    assert problems[0].what == "missing: it has not been run to its end; run the sweep again"
+    assert problems[1].what == "failed: bad_data: tag B-MISC; run with --retry-failed"
+
+
+def test_verify_finds_a_truncated_row(store):
+    commit(store)
+    row = trial_file(store, "trials")
+    row.write_bytes(row.read_bytes()[:-100])
+    assert "cannot be read as Parquet" in _problem(store)
+    assert "then run the sweep again" in _problem(store)
+
+
+def test_verify_finds_a_flipped_bit_in_scores(store):
+    commit(store)
+    scores = trial_file(store, "scores")
+    data = bytearray(scores.read_bytes())
+    data[60] ^= 1
+    scores.write_bytes(data)
+    assert f"scores/{make_trial_spec().trial_id()}.parquet: cannot be read as Parquet" in _problem(
+        store
+    )
+
+
+def test_verify_finds_missing_and_incomplete_tables(store):
+    one, other = make_trial_spec(), make_trial_spec(seed=1)
+    commit(store, one)
+    commit(store, other, make_trial_result(curve=make_trial_result().curve[:1]))
+    trial_file(store, "curves", one).write_bytes(trial_file(store, "curves", other).read_bytes())
+    assert "1 rows, its row in trials says 2; delete trials/" in _problem(store, one)
+    trial_file(store, "curves", one).unlink()
+    assert f"curves/{one.trial_id()}.parquet: missing; delete trials/" in _problem(store, one)
+
+
+def test_verify_finds_files_of_another_trial(store):
+    one, other = make_trial_spec(), make_trial_spec(seed=1)
+    commit(store, one)
+    commit(store, other)
+    trial_file(store, "layers", one).write_bytes(trial_file(store, "layers", other).read_bytes())
+    assert "holds rows of another trial" in _problem(store, one)
+    trial_file(store, "trials", one).write_bytes(trial_file(store, "trials", other).read_bytes())
+    assert f"its spec_json is trial {other.trial_id()}; delete it" in _problem(store, one)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"language": "yo"}, "language is 'yo', its spec_json says 'sw'"),
+        ({"training_lr": 0.5}, "training_lr is 0.5, its spec_json says 2e-05"),
+        ({"spec_json": "{}"}, "spec_json: not a trial spec"),
+    ],
+)
+def test_verify_finds_rows_that_contradict_themselves(store, change, message):
+    commit(store)
+    row = store.read("trials").to_pylist()[0]
+    trial_file(store, "trials").write_bytes(encode_small(TRIALS, TRIALS.build([row | change])))
+    assert message in _problem(store)
+
+
+def test_verify_finds_a_second_row(store):
+    commit(store)
+    row = store.read("trials").to_pylist()[0]
+    trial_file(store, "trials").write_bytes(encode_small(TRIALS, TRIALS.build([row, row])))
+    assert "2 rows, exactly 1 is valid; delete it" in _problem(store)
+
+
+def test_predictions_whose_sentences_are_gone_are_no_valid_trial(store):
+    commit(store)
+    trial_id = make_trial_spec().trial_id()
+    (file,) = Path(store.location.path, "sentences").glob("*.parquet")
+    file.unlink()
+    (problem,) = store.verify([trial_id])
+    assert problem.what == (
+        f"sentences/{file.name}: missing; delete trials/{trial_id}.parquet (of trials with this set one is enough), "
+        "then run the sweep again"
+    )
+    file_of_trial = Path(store.location.path, "trials", f"{trial_id}.parquet")
+    file_of_trial.unlink()
+    commit(store)
+    assert store.verify([trial_id]) == []
+
+
+def test_predictions_for_other_sentences_are_no_valid_trial(store):
+    commit(store)
+    (file,) = Path(store.location.path, "sentences").glob("*.parquet")
+    rows = store.read("sentences").slice(0, 1)
+    file.write_bytes(encode_small(TABLES["sentences"], rows))
+    (problem,) = store.verify([make_trial_spec().trial_id()])
+    assert "1 sentences, trial" in problem.what
+    assert "has predictions for 2; delete it and trials/" in problem.what
