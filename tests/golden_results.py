@@ -53,13 +53,17 @@ def pack(results: Path, golden: Path) -> None:
     names[str(results.absolute())] = "results"
     has_words_of_others = any(trials["corpus_path"].to_pylist())
     for folder in _tables(results):
-        rows = without_names(_read_all(folder), names)
+        rows = _without_traces(without_names(_read_all(folder), names))
         if folder.name == "sentences" and has_words_of_others:
             words = [[WORD] * len(tokens) for tokens in rows["tokens"].to_pylist()]
             position = rows.schema.get_field_index("tokens")
             column = rows.schema.field(position)
             rows = rows.set_column(position, column, pa.array(words, column.type))
         pq.write_table(rows, golden / f"{folder.name}.parquet", compression="zstd")
+    for file in sorted((results / "compact").glob("*.parquet")):
+        (golden / "compact").mkdir(exist_ok=True)
+        rows = _without_traces(without_names(pq.read_table(file), names))
+        _write(golden / "compact" / file.name, rows, _footer(file))
 
 
 def without_names(rows: pa.Table, names: dict[str, str]) -> pa.Table:
@@ -71,6 +75,16 @@ def without_names(rows: pa.Table, names: dict[str, str]) -> pa.Table:
                 column = pc.replace_substring(column, real, shown)
             rows = rows.set_column(position, field, column)
     return rows
+
+
+def _without_traces(rows: pa.Table) -> pa.Table:
+    """The rows without Python's tracebacks, which name files of a machine."""
+    if "error_traceback" not in rows.column_names:
+        return rows
+    position = rows.schema.get_field_index("error_traceback")
+    return rows.set_column(
+        position, rows.schema.field(position), pa.nulls(rows.num_rows, pa.string())
+    )
 
 
 def unpack(folder: Path, golden: str = "paper-mini", tables: Iterable[str] = ()) -> Path:
@@ -88,16 +102,18 @@ def unpack(folder: Path, golden: str = "paper-mini", tables: Iterable[str] = ())
         if tables and file.stem not in tables:
             continue
         rows = pq.read_table(file)
-        footer = {
-            key: value
-            for key, value in pq.read_metadata(file).metadata.items()
-            if key.startswith(b"sparsweep.") and key != b"sparsweep.columns"
-        }
+        footer = _footer(file)
+        footer.pop(b"sparsweep.columns", None)
         (folder / file.stem).mkdir(parents=True, exist_ok=True)
         keys = rows[KEYS.get(file.stem, "trial_id")]
         for key in keys.unique().to_pylist():
             of_key = rows.filter(pc.equal(keys, key)).replace_schema_metadata(None)
             _write(folder / file.stem / f"{key}.parquet", of_key, footer)
+    # Last: compact files are newer than what they were made of.
+    for file in sorted((GOLDEN / golden / "compact").glob("*.parquet")):
+        if not tables or file.stem in tables:
+            (folder / "compact").mkdir(exist_ok=True)
+            (folder / "compact" / file.name).write_bytes(file.read_bytes())
     return folder
 
 
@@ -115,10 +131,13 @@ def _read_all(folder: Path) -> pa.Table:
     rows = pa.concat_tables(
         [pq.ParquetFile(file).read() for file in files], promote_options="default"
     )
-    footer = pq.read_metadata(files[0]).metadata
-    return rows.replace_schema_metadata(
-        {key: value for key, value in footer.items() if key.startswith(b"sparsweep.")}
-    )
+    return rows.replace_schema_metadata(_footer(files[0]))
+
+
+def _footer(file: Path) -> dict[bytes, bytes]:
+    """What sparsweep says in a file of itself."""
+    footer = pq.read_metadata(file).metadata
+    return {key: value for key, value in footer.items() if key.startswith(b"sparsweep.")}
 
 
 def _write(file: Path, rows: pa.Table, footer: dict[bytes, bytes]) -> None:

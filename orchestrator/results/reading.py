@@ -177,9 +177,27 @@ class Reader:
                 part = [_no_rows(table, None)]
         yield pa.concat_tables(part)
 
-    def upgraded(self, name: str, key: str, stored: Stored, facts: Facts) -> pa.Table:
-        """The rows of one file as those of today, all columns. Raises as `read`."""
-        return self._one_version(TABLES[name], [(key, stored)], None, facts)
+    def upgraded(
+        self,
+        name: str,
+        key: str,
+        stored: Stored,
+        facts: Facts,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of one file as those of today.
+
+        Args:
+            name: the table.
+            key: of the file.
+            stored: what it holds, read with these columns.
+            facts: of its trial, or of all.
+            columns: the columns wanted; all when None.
+
+        Raises:
+            StoreError: a column that needs a value has none.
+        """
+        return self._one_version(TABLES[name], [(key, stored)], columns, facts)
 
     def _read_children(
         self, table: Table, columns: Sequence[str] | None, catalog: Catalog

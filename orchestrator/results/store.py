@@ -229,8 +229,7 @@ class ResultStore:
             raise StoreError(
                 f"sentences: the set {set_id} is missing; `sparsweep verify` names the trials"
             ) from None
-        rows = self._reader.upgraded("sentences", set_id, stored, dict)
-        return rows if columns is None else rows.select(list(columns))
+        return self._reader.upgraded("sentences", set_id, stored, dict, columns)
 
     def compact(self) -> list[Location]:
         """Write each table to one file, for analysts and for `read`. Equal rows, equal bytes.

@@ -307,10 +307,11 @@ def miss_rate(spec: TrialSpec, language: str) -> float:
 
 def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> None:
     key = {name: value for name, value in spec_columns(spec).items() if name in KEY}
+    scored = key | {"matching": spec.evaluation.matching}
     predicted = [predict(spec, key, one) for one in sets]
-    scores = [row for _, counts, one in predicted for row in score_rows(key, one, counts)]
+    scores = [row for _, counts, one in predicted for row in score_rows(scored, one, counts)]
     robustness = [
-        row for _, counts, one in predicted for row in robustness_rows(key, spec, one, counts)
+        row for _, counts, one in predicted for row in robustness_rows(scored, spec, one, counts)
     ]
     tables = {
         "predictions": pa.concat_tables([table for table, _, _ in predicted]),
