@@ -124,7 +124,7 @@ def _everything(store):
 
 
 @pytest.mark.parametrize("touch", range(1, 2 * len(TABLES) + 1, 3))
-@pytest.mark.parametrize("old", [None, "results/v3"], ids=["new", "mixed"])
+@pytest.mark.parametrize("old", [None, "results/v2"], ids=["new", "mixed"])
 def test_compacting_that_is_killed_loses_nothing(store, touch, old):
     if old:
         unpack(Path(store.location.path), old)
@@ -142,7 +142,8 @@ def test_compacting_that_is_killed_loses_nothing(store, touch, old):
     assert dying.returncode == -signal.SIGKILL
     assert _everything(ResultStore(str(store.location))) == before
     assert _bytes_of_files(store) == files
-    assert store.verify(store.statuses()) == []
+    statuses = store.statuses()
+    assert store.verify(key for key in statuses if statuses[key] == "completed") == []
 
     store.compact()
     assert _everything(ResultStore(str(store.location))) == before
