@@ -123,6 +123,7 @@ def _everything(store):
     return {name: store.read(name).to_pylist() for name in TABLES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("touch", range(1, 2 * len(TABLES) + 1, 3))
 @pytest.mark.parametrize("old", [None, "results/v2"], ids=["new", "mixed"])
 def test_compacting_that_is_killed_loses_nothing(store, touch, old):
