@@ -49,6 +49,8 @@ REPORT_EVERY_S = 0.5
 class TrialTrainable(tune.Trainable):
     """Runs the trials that it is given, see `orchestrator.running.messages`."""
 
+    report_every_s = REPORT_EVERY_S
+
     def setup(self, config: dict[str, Any], setup: Mapping[str, Any]) -> None:
         """Once a worker, before its first trial: `setup` is a `WorkerSetup`."""
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")  # into the worker's log
@@ -129,7 +131,7 @@ class TrialTrainable(tune.Trainable):
             return self._leave(None)
         if not self.has_arrived:
             return self._arrive()
-        until = time.monotonic() + REPORT_EVERY_S
+        until = time.monotonic() + self.report_every_s
         while True:
             try:
                 progress = next(self.running)

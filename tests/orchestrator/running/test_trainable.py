@@ -19,7 +19,7 @@ from orchestrator.running.messages import (
     TooLate,
     WorkerSetup,
 )
-from orchestrator.running.trainable import REPORT_EVERY_S, TrialTrainable, make_worker
+from orchestrator.running.trainable import TrialTrainable, make_worker
 from tests.factories import make_trial_result, make_trial_spec
 from workers.result import Progress, TrialResult
 from workers.trial import TrialError, TrialSpec
@@ -36,6 +36,7 @@ class Scripted(TrialTrainable):
     """A real worker whose trials take two reports, and fail if their seed has a fault; seed 4 goes
     on until it is stopped."""
 
+    report_every_s = 0.0
     is_stopping = False
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
@@ -45,7 +46,6 @@ class Scripted(TrialTrainable):
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         step = 0
         while step < 2 or spec.seed == 4:
-            time.sleep(REPORT_EVERY_S * 1.1)
             step += 1
             yield progress(step)
             if spec.seed in FAULTS:
