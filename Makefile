@@ -74,7 +74,7 @@ test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'
 	$(BIN)/python -m pytest -m gpu tests/workers $(PYTEST_ARGS)
 
-bench: $(READY) ## test the kernels, then measure what the README states (about 8 minutes on 2 cores)
+bench: $(READY) ## test the kernels, then measure what RESULTS.md states (about 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/kernels/test_kernels.py
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 

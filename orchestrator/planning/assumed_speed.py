@@ -90,7 +90,7 @@ USUAL_GPU = "A100"
 CPU = "a CPU"
 CORE_S_PER_SENTENCE_OF_BASE = 48 * 2 / 1000
 """Measured, once: mBERT's shape trained on 1,000 sentences in 48 s on 2 cores of an AMD EPYC with
-AVX512 (README)."""
+AVX512 (RESULTS.md)."""
 
 
 def core_s_per_sentence(model_name: str) -> float:

@@ -1,1 +1,1 @@
-"""Measurements of what the README states; never part of the tests. Run them with `make bench`."""
+"""Measurements of what RESULTS.md states; never part of the tests. Run them with `make bench`."""
