@@ -1,0 +1,126 @@
+"""What a trial is handed of its languages: one value, made once, that follows files and limits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.factories import make_trial_spec
+from tests.workers.data.test_corpus import path_corpus, write_parquet
+from workers.data.cache import LOADED
+from workers.data.corpus import fingerprint_folder, fingerprint_language
+from workers.data.languages import LanguageSource, check_files, load_language, load_train_text
+from workers.trial import SPLITS, DonorPool, RobustnessSpec, TrialError, combine_fingerprints
+
+TOKENS = [["Asha", "wa", "Tanga"], ["New", "York"], ["New", "York"]]
+TAGS = [[1, 0, 5], [5, 6], [5, 6]]
+
+
+def source_of(folder, **changes) -> LanguageSource:
+    model = make_trial_spec().model
+    corpus = path_corpus(folder, **changes)
+    return LanguageSource(corpus=corpus, language="sw", model=model, max_length=16)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    LOADED.clear()
+    for split in SPLITS:
+        write_parquet(tmp_path / "sw", split, TOKENS, TAGS)
+        write_parquet(tmp_path / "yo", split, [[split]], [[1]])
+    yield tmp_path
+    LOADED.clear()
+
+
+def load(source: LanguageSource):
+    return load_language(source, ("test",), load_train_text(source.corpus, "sw"))
+
+
+def test_a_language_is_one_object_for_all_trials_of_a_process(folder):
+    first = load(source_of(folder))
+    assert load(source_of(folder)) is first
+    assert list(first.splits) == ["train", "test"]
+    assert LOADED.num_bytes > 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"fingerprint": "y"}, {"max_train_sentences": 2}, {"max_eval_sentences": 2}]
+)
+def test_other_files_and_other_limits_are_another_language(folder, changes):
+    assert load(source_of(folder, **changes)) is not load(source_of(folder))
+
+
+def test_the_limit_of_evaluation_has_no_say_in_a_train_split(folder):
+    corpus = path_corpus(folder)
+    few = replace(corpus, max_eval_sentences=1)
+    assert load_train_text(few, "sw") is load_train_text(corpus, "sw")
+
+
+def test_what_is_stored_of_scored_sentences(folder):
+    text = load(source_of(folder, max_train_sentences=1)).scored["test"]
+    stored = text.describe()
+    assert stored["tokens"] == TOKENS
+    assert stored["gold"] == text.gold() == [["B-PER", "O", "B-LOC"], *[["B-LOC", "I-LOC"]] * 2]
+    assert stored["is_seen"] == [True, False, False]
+    assert stored["num_unseen_entities"] == [0, 1, 1]
+    assert all(count >= 2 for count in stored["num_subwords"])
+    assert (stored["perturbation"], stored["draw"]) == ("none", 0)
+
+
+def test_the_id_of_scored_sentences_follows_their_content(folder):
+    ids = {
+        load(source_of(folder, **changes)).scored["test"].set_id
+        for changes in ({}, {"fingerprint": "y"}, {"max_eval_sentences": 2})
+    }
+    assert len(ids) == 2, "a fingerprint is no content"
+
+
+def test_labels_are_small_in_memory_and_the_same(folder):
+    data = load(source_of(folder))
+    assert data.train.labels.dtype == data.scored["test"].text.labels.dtype == np.int8
+    words = data.train.labels[data.train.labels >= 0]
+    assert words.tolist() == [1, 0, 5, 5, 6, 5, 6]
+
+
+def trial_on(folder, **changes):
+    """A trial on Swahili, with Yoruba as a donor, as it would be planned."""
+    pools = (DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None),)
+    robustness = RobustnessSpec(
+        perturbations=("within_script",),
+        draws=1,
+        seed=0,
+        donor_fingerprint=fingerprint_folder(folder, "yo", ["train"]),
+        pools=pools,
+    )
+    corpus = path_corpus(folder, fingerprint=fingerprint_language(folder, "sw"))
+    return make_trial_spec(**{"corpus": corpus, "robustness": robustness} | changes)
+
+
+def test_fingerprints_of_a_trial_are_those_of_its_languages_and_donors(folder):
+    files = check_files(trial_on(folder))
+    assert files.of_languages == {"sw": fingerprint_language(folder, "sw")}
+    assert files.of_train == {
+        code: fingerprint_folder(folder, code, ["train"]) for code in ("sw", "yo")
+    }
+
+
+def test_several_languages_have_fingerprints_of_their_own(folder):
+    both = {code: fingerprint_language(folder, code) for code in ("sw", "yo")}
+    corpus = path_corpus(folder, fingerprint=combine_fingerprints(both))
+    spec = trial_on(
+        folder, regime="multilingual", languages=("sw", "yo"), corpus=corpus, robustness=None
+    )
+    assert check_files(spec).of_languages == both
+
+
+def test_a_donor_that_changed_since_planning_is_refused(folder):
+    spec = trial_on(folder)
+    write_parquet(folder / "yo", "train", [["another"]], [[1]])
+    with pytest.raises(TrialError, match=r"/yo has changed since the sweep was planned \("):
+        check_files(spec)
+
+
+def test_a_corpus_without_files_has_the_fingerprint_of_the_plan():
+    files = check_files(make_trial_spec())
+    assert files.of_languages == {"sw": "0123456789abcdef"}
+    assert files.of_train == {"sw": None}
