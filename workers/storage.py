@@ -61,6 +61,9 @@ class Location:
     def parse(cls, text: str) -> "Location":
         """Read a path or an address; nothing is opened yet.
 
+        Args:
+            text: a path, in which ~ stands for the home folder, or an address of s3 or gs.
+
         Raises:
             ValueError: it is empty, contains credentials, or is of a kind or has an option that is
                 not known.

@@ -337,5 +337,9 @@ def make_optimizer(
 
 
 def autocast_dtype(settings: TrainingSpec) -> torch.dtype:
-    """The torch dtype of a trial's precision; float32 stands for no autocast."""
+    """The torch dtype of a trial's precision; float32 stands for no autocast.
+
+    Args:
+        settings: the trial's.
+    """
     return getattr(torch, settings.precision)  # type: ignore[no-any-return]

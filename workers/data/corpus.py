@@ -67,6 +67,11 @@ def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
 def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
     """Like `load_sentences`, without a Python object a word.
 
+    Args:
+        corpus: where the split is, and how many of its sentences are used.
+        language: the language's code.
+        split: train, validation or test.
+
     Returns:
         A row a sentence: `tokens`, list of strings, and `labels`, list of int64, as many.
 

@@ -232,7 +232,11 @@ def entity_keys(flat: FlatSentences, entities: Entities) -> pa.Array:
 
 
 def words_of_key(key: bytes) -> list[str]:
-    """The words that `entity_keys` joined, without the white space around them."""
+    """The words that `entity_keys` joined, without the white space around them.
+
+    Args:
+        key: of one entity.
+    """
     return [word.decode() for word in key.split(BETWEEN_WORDS)]
 
 

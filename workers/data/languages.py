@@ -159,6 +159,9 @@ def check_files(spec: TrialSpec) -> CorpusFiles:
 
     A trial's id names the content of its files; another content would be another trial.
 
+    Args:
+        spec: the trial.
+
     Raises:
         TrialError: kind `bad_data`, when a file is missing, or has changed since the sweep was
             planned.
@@ -205,7 +208,7 @@ def refuse_change(where: str, planned: str | None, present: str | None) -> None:
         raise TrialError(
             "bad_data",
             f"{where} has changed since the sweep was planned ({planned}, now {present}); "
-            "run it again",
+            "run the sweep again, which plans it anew",
         )
 
 

@@ -6,7 +6,7 @@ touches those.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.data.synthetic import LANGUAGES, make_sentences
 
@@ -77,47 +77,17 @@ def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
     Raises:
         ValueError: there are no words.
     """
-    from tokenizers import (
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-        trainers,
-    )
-
-    def assemble(model: models.WordPiece) -> Tokenizer:
-        tokenizer = Tokenizer(model)
-        tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        return tokenizer
+    from tokenizers import decoders, models, processors
 
     words = sorted(word for text in texts for word in text)
     if not words:
         raise ValueError("texts: 0 words to train on; give sentences of at least one word")
-    trained = assemble(models.WordPiece(unk_token=SPECIAL_TOKENS[1]))
-    # WordPieceTrainer numbers the continuations of characters ("##a") in the order of a hash table
-    # that differs from process to process, and breaks ties between merges by those numbers. Naming
-    # them beforehand, in order, fixes both; they are named as special tokens, the only entries that
-    # it takes, hence the second tokenizer below.
-    continuations = _continued_characters(trained, words)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, *continuations],
-        limit_alphabet=_UNLIMITED_ALPHABET,
+    entries = models.WordPiece(
+        _learn_entries(words, vocab_size),
+        unk_token=SPECIAL_TOKENS[1],
         continuing_subword_prefix=_CONTINUATION,
-        show_progress=False,
     )
-    trained.train_from_iterator(words, trainer)
-
-    tokenizer = assemble(
-        models.WordPiece(
-            trained.get_vocab(),
-            unk_token=SPECIAL_TOKENS[1],
-            continuing_subword_prefix=_CONTINUATION,
-        )
-    )
+    tokenizer = _assemble(entries)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -126,6 +96,39 @@ def train_wordpiece(texts: Iterable[list[str]], vocab_size: int) -> "Tokenizer":
     )
     tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUATION)
     return tokenizer
+
+
+def _assemble(model: Any) -> "Tokenizer":
+    """A tokenizer that cuts text into words as BERT's does, before the model cuts words."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _learn_entries(words: list[str], vocab_size: int) -> dict[str, int]:
+    """The ids of all sub-words that are learned from words, which are sorted.
+
+    WordPieceTrainer numbers the continuations of characters ("##a") in the order of a hash table
+    that differs from process to process, and breaks ties between merges by those numbers. Naming
+    them beforehand, in order, fixes both; they are named as special tokens, the only entries that
+    it takes. So the tokenizer that is trained here is of no use but for its entries.
+    """
+    from tokenizers import models, trainers
+
+    tokenizer = _assemble(models.WordPiece(unk_token=SPECIAL_TOKENS[1]))
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *_continued_characters(tokenizer, words)],
+        limit_alphabet=_UNLIMITED_ALPHABET,
+        continuing_subword_prefix=_CONTINUATION,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(words, trainer)
+    entries: dict[str, int] = tokenizer.get_vocab()
+    return entries
 
 
 def _continued_characters(tokenizer: "Tokenizer", words: list[str]) -> list[str]:
