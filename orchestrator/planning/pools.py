@@ -4,7 +4,7 @@ A pool may be empty by nature: no other of the 40 languages is written in Greek 
 error; the trial's row says so.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from workers.trial import (
     Perturbation,
     RobustnessSpec,
     TrialError,
+    TrialSpec,
     combine_fingerprints,
     digest,
 )
@@ -45,12 +46,13 @@ class Pools:
         for code in self.asked.donors or ():
             if code not in LANGUAGES:
                 raise SpecError(
-                    f"robustness.donors: {code!r} is no language whose script and family are known; "
-                    f"accepted: {', '.join(LANGUAGES)}"
+                    f"robustness.donors: {code!r} is no language whose script and family are "
+                    f"known; accepted: {', '.join(LANGUAGES)}"
                 )
             if code not in present:
                 raise SpecError(
-                    f"robustness.donors: the corpus has no train split of {code!r}; it has {_list(present)}"
+                    f"robustness.donors: the corpus has no train split of {code!r}; it has "
+                    f"{_list(present)}"
                 )
         self.available = [
             code for code in present if self.asked.donors is None or code in self.asked.donors
@@ -66,24 +68,22 @@ class Pools:
         if not self.asked.perturbations:
             return None
         perturbations = tuple(name for name in PERTURBATIONS if name in self.asked.perturbations)
-        spec = RobustnessSpec(
+        pools = tuple(
+            self._pool(code, perturbation) for code in codes for perturbation in perturbations
+        )
+        return RobustnessSpec(
             perturbations=perturbations,
             draws=self.asked.draws,
             seed=self.asked.seed,
-            donor_fingerprint=None,
-            pools=tuple(
-                self._pool(code, perturbation) for code in codes for perturbation in perturbations
-            ),
+            donor_fingerprint=self._fingerprint(pools),
+            pools=pools,
         )
-        return replace(spec, donor_fingerprint=self._fingerprint(spec))
 
-    def _fingerprint(self, spec: RobustnessSpec) -> str | None:
-        """Of the donors' files; elsewhere of who the donors are, since a revision identifies what
-        they have."""
-        donors = spec.donor_languages
-        if self.folder is None:
-            return digest([list(pool.donors) for pool in spec.pools]) if donors else None
-        return combine_fingerprints({code: self._examine(code, self.folder) for code in donors})
+    def _fingerprint(self, pools: Sequence[DonorPool]) -> str | None:
+        folder = self.folder
+        return _fingerprint_donors(
+            pools, None if folder is None else lambda code: self._examine(code, folder)
+        )
 
     def _examine(self, code: str, folder: Path) -> str | None:
         """Check a donor's train split, once for all trials; its fingerprint."""
@@ -113,6 +113,60 @@ class Pools:
         )
         nobody = None if donors else f"{candidates} shares its {kind}, {shared(code)}"
         return DonorPool(language=code, perturbation=perturbation, donors=donors, reason=nobody)
+
+
+def merge_robustness(asked: TrialSpec, stored: TrialSpec) -> RobustnessSpec | None:
+    """The perturbed test sets of both, with the seed and the donors that are asked for."""
+    if asked.robustness is None or stored.robustness is None:
+        return asked.robustness or stored.robustness
+    pools = {
+        (pool.language, pool.perturbation): pool
+        for robustness in (stored.robustness, asked.robustness)
+        for pool in robustness.pools
+    }
+    merged = tuple(
+        pools[code, perturbation]
+        for code in asked.languages
+        for perturbation in PERTURBATIONS
+        if (code, perturbation) in pools
+    )
+    if merged == asked.robustness.pools:
+        donor_fingerprint = asked.robustness.donor_fingerprint
+    else:
+        donor_fingerprint = _fingerprint_donors(merged, _examiner(asked))
+    return replace(
+        asked.robustness,
+        perturbations=tuple(dict.fromkeys(pool.perturbation for pool in merged)),
+        draws=max(asked.robustness.draws, stored.robustness.draws),
+        donor_fingerprint=donor_fingerprint,
+        pools=merged,
+    )
+
+
+def _examiner(spec: TrialSpec) -> Callable[[str], str | None] | None:
+    """What gives the fingerprint of a language's train split; None outside of folders."""
+    if spec.corpus.kind != "path":
+        return None
+    from workers.data.corpus import fingerprint_folder
+
+    folder = Path(str(spec.corpus.path))
+    return lambda code: fingerprint_folder(folder, code, ["train"])
+
+
+def _fingerprint_donors(
+    pools: Sequence[DonorPool], examine: Callable[[str], str | None] | None
+) -> str | None:
+    """What identifies the entities that other languages give.
+
+    Args:
+        pools: all of a trial.
+        examine: the fingerprint of a donor's files; None where donors are in no folder: who the
+            donors are is enough there, since a revision identifies what they have.
+    """
+    codes = {code for pool in pools for code in pool.donors if code != pool.language}
+    if examine is None:
+        return digest([list(pool.donors) for pool in pools]) if codes else None
+    return combine_fingerprints({code: examine(code) for code in sorted(codes)})
 
 
 def _present(sweep: SweepSpec, folder: Path | None) -> list[str]:

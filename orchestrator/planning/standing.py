@@ -1,0 +1,127 @@
+"""How a sweep stands against its results: what is done, what a completed trial lacks, and what is
+kept of another recipe."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.planning.pools import merge_robustness
+from orchestrator.results.lacking import Lack, describe_lacks, find_lack
+from orchestrator.results.store import ResultStore
+from orchestrator.wording import counted
+from workers.trial import RECIPE_VERSION, SPLITS, TrialSpec
+
+READ = ("trial_id", "status", "recipe_version", "spec_json")
+"""Columns of trials that are looked at."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A sweep beside its results.
+
+    Attributes:
+        statuses: `completed` or `failed`, of each trial there is, those of other sweeps included.
+        lacks: what completed trials of the sweep lack, by id; only those that lack something.
+        stored: these trials as they were run, by id.
+        other_recipes: how many trials of the sweep were run with another recipe, by its version.
+    """
+
+    statuses: dict[str, str]
+    lacks: dict[str, Lack] = field(default_factory=dict)
+    stored: dict[str, TrialSpec] = field(default_factory=dict)
+    other_recipes: dict[int, int] = field(default_factory=dict)
+
+    def to_rescore(self, planned: Iterable[PlannedTrial]) -> list[PlannedTrial]:
+        """Trials with scores to be computed from stored predictions."""
+        return [trial for trial in planned if self._lack(trial).of_predictions]
+
+    def to_run_again(self, planned: Iterable[PlannedTrial]) -> list[PlannedTrial]:
+        """Trials that lack what only running them again gives, as they have to be run: scored on
+        all that is asked for and on all that they were scored on before."""
+        return [
+            replace(trial, spec=with_scoring_of(trial.spec, self.stored[trial.trial_id]))
+            for trial in planned
+            if self._lack(trial).of_training
+        ]
+
+    def lines(self) -> list[str]:
+        """What is to be said beside the counts; nothing, as a rule."""
+        lines = []
+        lacks = self.lacks.values()
+        if number := sum(bool(lack.of_predictions) for lack in lacks):
+            lines.append(f"{counted(number, 'trial')} to score from stored predictions")
+        if number := sum(bool(lack.of_training) for lack in lacks):
+            are = "trial is" if number == 1 else "trials are"
+            lines.append(
+                f"{number:,} {are} completed but lack: {describe_lacks(lacks)}; "
+                "give --rerun-lacking to run them again"
+            )
+        for recipe, number in sorted(self.other_recipes.items()):
+            are = "is" if number == 1 else "are"
+            lines.append(
+                f"{counted(number, 'trial')} of recipe {recipe} {are} kept and not compared"
+            )
+        return lines
+
+    def _lack(self, trial: PlannedTrial) -> Lack:
+        return self.lacks.get(trial.trial_id, Lack())
+
+
+def find_standing(planned: Sequence[PlannedTrial], store: ResultStore) -> Standing:
+    """Compare a sweep's trials with the results.
+
+    Raises:
+        StoreError: results are damaged or of a newer version.
+    """
+    rows = store.read("trials", READ).to_pylist()
+    statuses = {row["trial_id"]: row["status"] for row in rows}
+    other_recipes = _count_other_recipes(planned, rows)
+    specs_json = {row["trial_id"]: row["spec_json"] for row in rows if row["status"] == "completed"}
+    done = [trial for trial in planned if trial.trial_id in specs_json]
+    if not done:
+        return Standing(statuses, other_recipes=other_recipes)
+
+    rescored = store.rescored()
+    lacks, stored = {}, {}
+    for trial in done:
+        trial_id = trial.trial_id
+        spec = TrialSpec.from_json(specs_json[trial_id])
+        lack = find_lack(trial.spec, spec, rescored.get(trial_id, ()))
+        if lack != Lack():
+            lacks[trial_id], stored[trial_id] = lack, spec
+    return Standing(statuses, lacks, stored, other_recipes)
+
+
+def _count_other_recipes(
+    planned: Iterable[PlannedTrial], rows: Iterable[Mapping[str, object]]
+) -> dict[int, int]:
+    """Completed rows of the sweep's trials as another recipe makes them, by its version."""
+    by_recipe: dict[int, set[str]] = {}
+    for row in rows:
+        if row["recipe_version"] != RECIPE_VERSION and row["status"] == "completed":
+            by_recipe.setdefault(int(str(row["recipe_version"])), set()).add(str(row["trial_id"]))
+    counts: Counter[int] = Counter()
+    for recipe, ids in by_recipe.items():
+        counts[recipe] = sum(trial.spec.trial_id(recipe) in ids for trial in planned)
+    return {recipe: number for recipe, number in counts.items() if number}
+
+
+def with_scoring_of(asked: TrialSpec, stored: TrialSpec) -> TrialSpec:
+    """The trial that is asked for, scored also on what it was scored on before, so that nothing is
+    lost when its results take the place of the stored ones.
+
+    The rule of matching, the seed of perturbed sets and their donors are those that are asked for.
+    """
+    evaluation = asked.evaluation
+    splits = {*evaluation.splits, *stored.evaluation.splits}
+    predictions = {*evaluation.predictions, *stored.evaluation.predictions}
+    return replace(
+        asked,
+        evaluation=replace(
+            evaluation,
+            splits=tuple(split for split in SPLITS if split in splits),
+            predictions=tuple(kind for kind in (*SPLITS, "perturbed") if kind in predictions),
+        ),
+        robustness=merge_robustness(asked, stored),
+    )

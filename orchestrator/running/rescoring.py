@@ -1,0 +1,133 @@
+"""Scores by another rule of matching, computed from the predictions that trials have stored.
+
+A predicted tag and the true one are all that matching looks at, so these scores are those that the
+trial would have had if it had been scored by that rule at once, to the last bit. Nothing is trained
+and Ray is not needed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.results.store import ResultStore
+from workers.result import EntityScore, RobustnessScore
+from workers.scoring.evaluate import count_entities, score, score_perturbed
+from workers.tags import ENTITY_TYPES
+from workers.trial import CLEAN, TrialSpec
+
+Rows = list[dict[str, Any]]
+
+SET_COLUMNS = ("set_id", "language", "split", "perturbation", "draw")
+"""Columns of predictions that say of which set a sentence is."""
+
+
+def rescore(
+    store: ResultStore, trials: Sequence[TrialSpec], is_stopping: Any = lambda: False
+) -> Iterator[str]:
+    """Add the scores by the rule that trials ask for, of all sets that they have predicted.
+
+    Args:
+        store: where the predictions are, and the scores go.
+        trials: completed ones, which have been scored by another rule.
+        is_stopping: asked before each trial; the others are left when it says so.
+
+    Yields:
+        The id of each trial, once its scores are stored.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    specs = {spec.trial_id(): spec for spec in trials}
+    sentences = _Sentences(store)
+    robustness = store.read_each("robustness", specs)
+    for (trial_id, predictions), (_, perturbed) in zip(
+        store.read_each("predictions", specs), robustness, strict=True
+    ):
+        if is_stopping():
+            return
+        rule = specs[trial_id].evaluation.matching
+        scores = _score(predictions, perturbed.to_pylist(), sentences, rule)
+        store.add_scores(specs[trial_id], *scores)
+        yield trial_id
+
+
+class _Sentences:
+    """Sets of sentences, each read once: trials share them."""
+
+    def __init__(self, store: ResultStore):
+        self.store = store
+        self._known: dict[str, pa.Table] = {}
+
+    def __getitem__(self, set_id: str) -> pa.Table:
+        if set_id not in self._known:
+            columns = ("sentence", "gold", "is_seen")
+            rows = self.store.read_sentences(set_id, columns)
+            self._known[set_id] = rows.sort_by("sentence")
+        return self._known[set_id]
+
+
+def _score(
+    predictions: pa.Table, perturbed: Rows, sentences: _Sentences, matching: str
+) -> tuple[list[EntityScore], list[RobustnessScore]]:
+    """Scores of all sets that one trial has predicted.
+
+    Args:
+        predictions: of the trial, as stored.
+        perturbed: its stored scores of perturbed sets by another rule.
+        sentences: by set.
+        matching: strict or lenient.
+    """
+    scores: list[EntityScore] = []
+    robustness: list[RobustnessScore] = []
+    for (set_id, language, split, perturbation, draw), predicted in _sets(predictions):
+        known = sentences[set_id]
+        counts = count_entities(known["gold"].to_pylist(), predicted, matching)
+        if perturbation == CLEAN:
+            scores += score(language, split, counts, known["is_seen"].to_numpy())
+        else:
+            place = (language, perturbation, draw)
+            num_replaced = _num_replaced(perturbed, place, len(predicted))
+            robustness += score_perturbed(*place, counts, num_replaced)
+    if robustness:
+        robustness += _not_applicable(perturbed)
+    return scores, robustness
+
+
+def _sets(predictions: pa.Table) -> Iterator[tuple[tuple[Any, ...], list[list[str]]]]:
+    """Each set that a trial has predicted: the values of `SET_COLUMNS`, and the predicted tags of
+    its sentences in order."""
+    rows = predictions.sort_by([(name, "ascending") for name in (*SET_COLUMNS, "sentence")])
+    places = zip(*(rows[name].to_pylist() for name in SET_COLUMNS), strict=True)
+    tags: dict[tuple[Any, ...], list[list[str]]] = {}
+    for place, predicted in zip(places, rows["predicted"].to_pylist(), strict=True):
+        tags.setdefault(place, []).append(predicted)
+    yield from tags.items()
+
+
+def _num_replaced(perturbed: Rows, place: tuple[str, str, int], num_sentences: int) -> np.ndarray:
+    """How many entities of each type were replaced in a perturbed set, whatever the rule.
+
+    Their sums over the sentences are stored, and the sums alone are scored: the first sentence gets
+    them.
+
+    Returns:
+        int64 (num_sentences, 3), types in the order of `ENTITY_TYPES`.
+    """
+    sums = {
+        row["entity_type"]: row["num_replaced"]
+        for row in perturbed
+        if (row["language"], row["perturbation"], row["draw"]) == place
+    }
+    num_replaced = np.zeros((num_sentences, len(ENTITY_TYPES)), np.int64)
+    num_replaced[0] = [sums[entity_type] for entity_type in ENTITY_TYPES]
+    return num_replaced
+
+
+def _not_applicable(perturbed: Rows) -> Iterable[RobustnessScore]:
+    """The rows of perturbations that do not apply to a language, which no rule changes."""
+    names = RobustnessScore.__dataclass_fields__
+    for row in perturbed:
+        if row["status"] == "not_applicable":
+            yield RobustnessScore(**{name: row[name] for name in names})
