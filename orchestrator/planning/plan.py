@@ -4,7 +4,7 @@ Planning looks at what the sweep names (languages, corpus files, model folder) a
 would fail later, before any job is queued. It imports neither torch nor ray.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -47,10 +47,18 @@ class PlannedTrial:
     cost: float
 
 
-def make_plan(sweep: SweepSpec) -> list[PlannedTrial]:
+def make_plan(
+    sweep: SweepSpec, known_fingerprints: Collection[str | None] = ()
+) -> list[PlannedTrial]:
     """All trials of a sweep, the longest first; equally long ones in the order of the file.
 
     Longest first keeps the last worker from starting the longest trial when the others are done.
+
+    Args:
+        sweep: what is asked.
+        known_fingerprints: those of the data that the results are of. An earlier version looked at
+            fewer files of a folder; where results know the folder by that fingerprint only, it is
+            kept, so that their trials are found.
 
     Raises:
         SpecError: a language, the corpus or the model is not there or not usable; one line.
@@ -63,7 +71,10 @@ def make_plan(sweep: SweepSpec) -> list[PlannedTrial]:
             else None
         )
         pools = Pools(sweep, folder)
-        data = [_resolve_data(sweep, codes, folder, pools) for codes in _language_groups(sweep)]
+        data = [
+            _resolve_data(sweep, codes, folder, pools, known_fingerprints)
+            for codes in _language_groups(sweep)
+        ]
     except TrialError as error:
         raise SpecError(str(error)) from error
     planned = [
@@ -235,7 +246,11 @@ def _absolute(path: str, field: str) -> Path:
 
 
 def _resolve_data(
-    sweep: SweepSpec, codes: tuple[str, ...], folder: Path | None, pools: Pools
+    sweep: SweepSpec,
+    codes: tuple[str, ...],
+    folder: Path | None,
+    pools: Pools,
+    known_fingerprints: Collection[str | None],
 ) -> _Data:
     """The corpus of one group of languages, who gives entities to them, and how many sentences will
     be used."""
@@ -252,15 +267,35 @@ def _resolve_data(
         fields |= {"path": str(folder)}
     else:
         fields |= {"seed": corpus.seed}
-    fingerprints = {code: one.fingerprint for code, one in zip(codes, facts, strict=True)}
+    fingerprint = combine_fingerprints(
+        {code: one.fingerprint for code, one in zip(codes, facts, strict=True)}
+    )
+    if folder is not None and known_fingerprints and fingerprint not in known_fingerprints:
+        fingerprint = _known_before(folder, codes, known_fingerprints) or fingerprint
     spec = CorpusSpec(
         kind=corpus.kind,
-        fingerprint=combine_fingerprints(fingerprints),
+        fingerprint=fingerprint,
         max_train_sentences=corpus.max_train_sentences,
         max_eval_sentences=corpus.max_eval_sentences,
         **fields,
     )
     return _Data(codes, spec, pools.resolve(codes), sizes)
+
+
+def _known_before(
+    folder: Path, codes: tuple[str, ...], known_fingerprints: Collection[str | None]
+) -> str | None:
+    """The fingerprint by which an earlier version knew a folder and results still do, if any."""
+    from workers.data.corpus import fingerprints_before
+
+    return next(
+        (
+            fingerprint
+            for fingerprint in fingerprints_before(folder, codes)
+            if fingerprint in known_fingerprints
+        ),
+        None,
+    )
 
 
 def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "CorpusFacts":

@@ -11,6 +11,7 @@ from transformers import BertConfig
 
 from tests.factories import PRUNING
 from tests.workers.trials import finish, numbers, real_trial, small_trial
+from workers.data.corpus import fingerprints_before
 from workers.model.folder import fingerprint_model_folder
 from workers.run import prepare_process, run_trial
 from workers.trial import ModelSpec, TrialError
@@ -118,6 +119,14 @@ def test_files_that_changed_since_planning_are_refused(device, wikiann, pretrain
         TrialError, match=r"model.name: .* has changed since the sweep was planned \(another, now"
     ):
         finish(run_trial(other_model, device))
+
+
+def test_files_that_an_earlier_version_planned_are_the_same_files(device, wikiann, pretrained):
+    spec = real_trial(wikiann, pretrained)
+    fingerprint, _ = fingerprints_before(wikiann, ["ka"])
+    before = replace(spec, corpus=replace(spec.corpus, fingerprint=fingerprint))
+    assert before.trial_id() != spec.trial_id()
+    assert numbers(finish(run_trial(before, device))) == numbers(finish(run_trial(spec, device)))
 
 
 def test_sequences_longer_than_the_model_takes_are_refused(device):

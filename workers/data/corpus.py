@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from workers.data import synthetic
 from workers.data.fingerprints import fingerprint_files
 from workers.tags import TAGS
-from workers.trial import SPLITS, CorpusSpec, TrialError
+from workers.trial import SPLITS, CorpusSpec, TrialError, combine_fingerprints
 
 LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
@@ -136,6 +136,22 @@ def fingerprint_language(path: Path, language: str) -> str:
     """
     others = [split for split in SPLITS[1:] if _list_files(path / language, split)]
     return fingerprint_folder(path, language, ("train", *others))
+
+
+def fingerprints_before(path: Path, languages: Sequence[str]) -> list[str | None]:
+    """What stood for the files of these languages until schema version 4, where one split was
+    scored: the hash of those of train and that split.
+
+    Raises:
+        TrialError: kind `bad_data`, when a language has no train split.
+    """
+    return [
+        combine_fingerprints(
+            {code: fingerprint_folder(path, code, ("train", split)) for code in languages}
+        )
+        for split in reversed(SPLITS[1:])
+        if all(_list_files(path / code, split) for code in languages)
+    ]
 
 
 def count_unstarted_entities(labels: list[list[int]]) -> int:

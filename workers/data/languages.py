@@ -15,7 +15,12 @@ import numpy as np
 
 from workers.data.align import EncodedSplit, load_encoded
 from workers.data.cache import LOADED
-from workers.data.corpus import fingerprint_folder, fingerprint_language, load_table
+from workers.data.corpus import (
+    fingerprint_folder,
+    fingerprint_language,
+    fingerprints_before,
+    load_table,
+)
 from workers.data.entities import (
     FlatSentences,
     SentenceFacts,
@@ -179,11 +184,12 @@ def check_files(spec: TrialSpec) -> CorpusFiles:
         of_languages={code: fingerprint_language(folder, code) for code in spec.languages},
         of_train={code: fingerprint_folder(folder, code, ["train"]) for code in with_donors},
     )
-    refuse_change(
-        _name_files(folder, spec.languages),
-        spec.corpus.fingerprint,
-        combine_fingerprints(files.of_languages),
-    )
+    if spec.corpus.fingerprint not in fingerprints_before(folder, spec.languages):
+        refuse_change(
+            _name_files(folder, spec.languages),
+            spec.corpus.fingerprint,
+            combine_fingerprints(files.of_languages),
+        )
     if spec.robustness is not None:
         refuse_change(
             _name_files(folder, donors),

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.errors import SpecError
 from orchestrator.planning.plan import make_plan, plan_digest, trials_left
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
+from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprints_before
 from workers.trial import TrialSpec
 
 
@@ -487,3 +488,36 @@ def test_a_folder_without_a_split_that_is_not_scored_is_planned(tmp_path):
     assert specs(languages=["ka"], evaluation={"splits": ["test"]}, **changes)
     with pytest.raises(SpecError, match="no split 'validation'"):
         specs(languages=["ka"], **changes)
+
+
+def test_a_folder_that_results_know_by_the_fingerprint_of_an_earlier_version_keeps_it(tmp_path):
+    for language in ("ka", "sw"):
+        make_corpus(tmp_path / language, num_train=5)
+    for regime in ("monolingual", "multilingual"):
+        asked = sweep(
+            languages=["ka", "sw"],
+            regime=regime,
+            corpus={"path": str(tmp_path)},
+            model={"name": "some/encoder"},
+        )
+        groups = [["ka", "sw"]] if regime == "multilingual" else [["ka"], ["sw"]]
+        today = {trial.spec.corpus.fingerprint for trial in make_plan(asked)}
+        before = {fingerprints_before(tmp_path, group)[0] for group in groups}
+        assert not before & today
+
+        def planned(known: set[str | None], asked: SweepSpec = asked) -> set[str | None]:
+            return {trial.spec.corpus.fingerprint for trial in make_plan(asked, known)}
+
+        assert planned(before) == before
+        assert planned({"of another folder"}) == today
+        assert planned(before | today) == today, "results of today come first"
+
+
+def test_fingerprints_of_an_earlier_version_are_those_of_train_and_one_split(tmp_path):
+    make_corpus(tmp_path / "ka", num_train=5)
+    splits = [("train", "test"), ("train", "validation")]
+    of_splits = [fingerprint_folder(tmp_path, "ka", names) for names in splits]
+    assert fingerprints_before(tmp_path, ["ka"]) == of_splits
+    (tmp_path / "ka" / "validation.parquet").unlink()
+    assert fingerprints_before(tmp_path, ["ka"]) == of_splits[:1]
+    assert fingerprint_language(tmp_path, "ka") == of_splits[0], "there are no other files"
