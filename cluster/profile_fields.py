@@ -45,15 +45,16 @@ class Hardware:
     limit_field: str = ""
 
 
-class ProfileSection(BaseModel):
-    """A part of a profile: unknown keys are refused, values do not change after reading."""
+class Section(BaseModel):
+    """A part of a profile or of a sweep file: unknown keys are refused, values do not change after
+    reading."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
 
 
-class ClusterProfile(ProfileSection):
+class ClusterProfile(Section):
     """One cluster. What differs between backends is asked here, never by the backend's name."""
 
     shares_files: ClassVar[bool]

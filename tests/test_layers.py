@@ -62,6 +62,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "running": {
         *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
+        *("workers.scoring", "workers.tags"),
         *("cluster.contract", "cluster.node"),
     },
     "analysis": {"workers.trial", "workers.tags", "workers.storage"},

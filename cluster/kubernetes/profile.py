@@ -10,7 +10,7 @@ from cluster.profile_fields import (
     Hardware,
     NaturalInt,
     PositiveInt,
-    ProfileSection,
+    Section,
     Word,
 )
 
@@ -29,7 +29,7 @@ Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|
 """An amount as Kubernetes writes it, such as 16Gi."""
 
 
-class Toleration(ProfileSection):
+class Toleration(Section):
     """A taint that pods put up with."""
 
     key: LabelKey | None = None
@@ -42,7 +42,7 @@ class Toleration(ProfileSection):
     """Which effect; null: all."""
 
 
-class Volume(ProfileSection):
+class Volume(Section):
     """A persistent volume claim that all pods mount."""
 
     claim: DnsName

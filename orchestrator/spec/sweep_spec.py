@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictInt,
     ValidationError,
@@ -23,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from cluster.profile_fields import NaturalInt, PositiveInt, Section
 from orchestrator.errors import SpecError
 from orchestrator.spec.profiles import ProfilesByName
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
@@ -39,8 +38,6 @@ def _refuse_bool(value: Any) -> Any:
     return value
 
 
-PositiveInt = Annotated[StrictInt, Field(gt=0, lt=2**31)]
-NaturalInt = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 Number = Annotated[
     float, BeforeValidator(_refuse_bool)
 ]  # 1e-4 without a dot is text in YAML, and a number here
@@ -71,14 +68,6 @@ def _as_list(value: Any) -> Any:
 
 
 EmbeddingSparsity = Annotated[Literal["off", "same"] | float, BeforeValidator(_embedding_sparsity)]
-
-
-class Section(BaseModel):
-    """A part of the sweep file: unknown keys are refused, values do not change after reading."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
 
 
 def refuse_duplicates(values: list[Any]) -> list[Any]:
@@ -153,13 +142,13 @@ class Pruning(Section):
     tensors."""
     embedding_sparsity: Annotated[
         list[EmbeddingSparsity], BeforeValidator(_as_list), Field(min_length=1)
-    ] = ["off"]
+    ] = Field(default=["off"])
     """Target sparsity of the word embeddings: off (dense), same (as the rest), or a value; a list
     makes trials for each. Dense trials have dense embeddings."""
-    include: list[Regex] = []
+    include: list[Regex] = Field(default=[])
     """Regular expressions: of the encoder's linear layers, prune those whose weight's name one of
     them finds; all when empty. `sparsweep plan` shows the names."""
-    exclude: list[Regex] = []
+    exclude: list[Regex] = Field(default=[])
     """Regular expressions: of these, leave out those whose name one of them finds."""
     prune_head: bool = False
     """Whether the classification head is pruned, too, ranked with the encoder."""
@@ -241,7 +230,7 @@ class Evaluation(Section):
     """Which model is scored: that of the last step, or that of the epoch with the best micro F1 on
     validation (the mean over languages), as XTREME does; of a pruned trial, among the epochs that
     end at the target sparsity."""
-    predictions: list[Literal["validation", "test", "perturbed"]] = ["test"]
+    predictions: list[Literal["validation", "test", "perturbed"]] = Field(default=["test"])
     """Splits whose predicted tags are stored by sentence; perturbed: the perturbed test sets as
     well."""
 
@@ -252,7 +241,7 @@ class Robustness(Section):
     """Scores on test sentences whose entities are replaced by others of the same type, from train
     splits."""
 
-    perturbations: list[Perturbation] = []
+    perturbations: list[Perturbation] = Field(default=[])
     """Where the new entities come from: within_language, the language's own; within_script and
     within_family, other languages written in the same script, or of the same family. Empty: nothing
     is perturbed."""
