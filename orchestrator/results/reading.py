@@ -32,6 +32,9 @@ RANKED_BY = (
 CATALOGUED = ("cell_id", "evaluation_matching", *RANKED_BY, *CHILD_TABLES.values())
 """Columns of trials that are always read."""
 
+ADDED_TO = ("scores", "robustness")
+"""Tables that scores by another rule of matching are added to, see `ResultStore.add_scores`."""
+
 COMPACT = "compact"
 """In place of a file's key."""
 
@@ -208,7 +211,27 @@ class Reader:
         have = set(pc.unique(kept["trial_id"]).to_pylist())
         left = [key for trial_id, key in keys.items() if trial_id not in have]
         new = self._today(table, self.files.read_files(table.name, left, names), names, facts)
+        if table.name in ADDED_TO:
+            new += self._added(table, names, keys, kept)
         return _sorted(table, pa.concat_tables([kept, *new]))
+
+    def _added(
+        self, table: Table, names: list[str] | None, keys: Mapping[str, str], kept: pa.Table
+    ) -> list[pa.Table]:
+        """Scores by another rule of matching that were added to these trials and are not among the
+        rows of the compact file."""
+        added = self.files.added_keys(table.name)
+        if not added:
+            return []
+        places = zip(kept["trial_id"].to_pylist(), kept["matching"].to_pylist(), strict=True)
+        have = set(places)
+        left = [
+            f"{key}-{rule}"
+            for trial_id, key in keys.items()
+            for rule in added.get(key, ())
+            if (trial_id, rule) not in have
+        ]
+        return self._today(table, self.files.read_files(table.name, left, names), names, dict)
 
     def _unchanged(
         self, table: Table, names: list[str] | None, keys: Mapping[str, str], facts: Facts
@@ -371,12 +394,20 @@ def _rank(
     file_key: str,
 ) -> tuple[Any, ...]:
     """The larger, the more reason to show these of several rows of a trial: completed before
-    failed, then more scores, then the newer; the rest decides ties."""
+    failed, run again before that, then more scores, then the newer; the rest decides ties."""
     num_all_scores = num_scores + num_robustness_scores
     return (
-        *(status == "completed", num_all_scores, num_predictions, ended_at),
+        *(status == "completed", number_of_run(file_key, trial_id)),
+        *(num_all_scores, num_predictions, ended_at),
         *(file_key == trial_id, file_key),
     )
+
+
+def number_of_run(file_key: str, trial_id: str) -> int:
+    """Which of the runs of a trial a file is of, from 1: the first has the trial's id as its key,
+    those that took its place have a number, too."""
+    number = file_key.removeprefix(f"{trial_id}-")
+    return int(number) if number != file_key else 1
 
 
 def _distinct(table: Table, columns: Iterable[str]) -> list[str]:

@@ -7,7 +7,13 @@ from typing import Any, TypedDict, cast
 
 from orchestrator.errors import StoreError
 from orchestrator.results.schema import MEASURED, PROVENANCE, SETTINGS
-from workers.result import PredictedSet, SentenceSet, TrialResult
+from workers.result import (
+    EntityScore,
+    PredictedSet,
+    RobustnessScore,
+    SentenceSet,
+    TrialResult,
+)
 from workers.trial import RECIPE_VERSION, TrialSpec
 
 Row = dict[str, Any]
@@ -63,7 +69,12 @@ def check_circumstances(circumstances: Circumstances) -> None:
 
 
 def trial_row(
-    spec: TrialSpec, outcome: Outcome, circumstances: Circumstances, num_attempts: int
+    spec: TrialSpec,
+    outcome: Outcome,
+    circumstances: Circumstances,
+    *,
+    num_attempts: int,
+    file_key: str,
 ) -> Row:
     """The row of `trials`."""
     result = None if isinstance(outcome, Failure) else outcome
@@ -79,7 +90,7 @@ def trial_row(
         "status": "completed" if result else "failed",
         "num_attempts": num_attempts,
         "duration_s": (circumstances["ended_at"] - circumstances["started_at"]).total_seconds(),
-        "file_key": spec.trial_id(),
+        "file_key": file_key,
         "languages": list(spec.languages),
         "num_scores": len(result.scores) if result else 0,
         "num_robustness_scores": len(result.robustness) if result else 0,
@@ -94,10 +105,8 @@ def trial_row(
 def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
     """The trial's rows in the other tables that its numbers go to, by table."""
     key = {"trial_id": spec.trial_id(), **_grid(spec)}
-    scored = key | {"matching": spec.evaluation.matching}
     return {
-        "scores": [scored | asdict(score) for score in result.scores],
-        "robustness": [scored | asdict(score) for score in result.robustness],
+        **score_rows(spec, result.scores, result.robustness),
         "predictions": [
             key | row for predicted in result.predictions for row in _prediction_rows(predicted)
         ],
@@ -106,6 +115,18 @@ def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
             key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights}
             for layer in result.layers
         ],
+    }
+
+
+def score_rows(
+    spec: TrialSpec, scores: Iterable[EntityScore], robustness: Iterable[RobustnessScore]
+) -> dict[str, list[Row]]:
+    """The trial's rows in the tables of scores, by table; all by the rule of matching that the
+    trial asks for."""
+    key = {"trial_id": spec.trial_id(), **_grid(spec), "matching": spec.evaluation.matching}
+    return {
+        "scores": [key | asdict(score) for score in scores],
+        "robustness": [key | asdict(score) for score in robustness],
     }
 
 

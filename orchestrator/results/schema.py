@@ -266,7 +266,7 @@ SCORES = Table(
     "One row a completed trial, language, split, subset and entity type. An entity is right when its words and its "
     "type are. Sum up over one subset and entity type only, such as all and micro.",
     key="trial_id",
-    sort_by=(*SORT_BY, "split", "subset"),
+    sort_by=(*SORT_BY, "split", "subset", "matching"),
     columns=(
         TRIAL_ID,
         *GRID_SCORED,
@@ -298,7 +298,7 @@ ROBUSTNESS = Table(
     "One row a completed trial, language, perturbation, draw and entity type: scores on test sentences whose entities "
     "were replaced. All trials meet the same sentences. Compare with subset all of split test in scores.",
     key="trial_id",
-    sort_by=(*SORT_BY, "perturbation", "draw"),
+    sort_by=(*SORT_BY, "perturbation", "draw", "matching"),
     columns=(
         TRIAL_ID,
         *GRID_SCORED,

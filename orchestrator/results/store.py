@@ -15,6 +15,13 @@
 is ever rewritten, nor removed: `orchestrator.results.reading` shows what it holds as today's.
 
 A completed trial is never overwritten; a failed one may be, by a better outcome or a newer failure.
+What is added to a completed trial has files of its own:
+
+    <results>/{scores,robustness}/<key>-<rule>.parquet   scores by another rule of matching, computed
+                                               from its predictions
+    <results>/<table>/<trial_id>-<n>.parquet   all that its nth run left, where the trial was run
+                                               again for scores that it lacked; that is shown then
+
 Whoever dies between a trial's files and its row leaves files that nobody reads; the trial is run
 again and they are replaced.
 
@@ -32,7 +39,8 @@ from typing import Unpack
 import pyarrow as pa
 
 from orchestrator.errors import StoreError
-from orchestrator.results.reading import Catalog, Reader
+from orchestrator.results.lacking import find_lack
+from orchestrator.results.reading import Catalog, Reader, number_of_run
 from orchestrator.results.rows import (
     Circumstances,
     Failure,
@@ -42,13 +50,14 @@ from orchestrator.results.rows import (
     check_circumstances,
     child_rows,
     plan_rows,
+    score_rows,
     sentence_rows,
     trial_row,
 )
 from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES, SCHEMA_VERSION, TABLES
 from orchestrator.results.table_files import NUM_READERS, TableFiles
 from orchestrator.results.verify import Problem, find_problem
-from workers.result import TrialResult
+from workers.result import EntityScore, RobustnessScore, TrialResult
 from workers.storage import Location
 from workers.trial import TrialSpec
 
@@ -97,9 +106,12 @@ class ResultStore:
     ) -> bool:
         """Keep a trial's numbers, and a record of the attempt.
 
+        A trial that is completed and lacks some of what `spec` asks for gets these numbers as those
+        of one more run, and they are shown from then on; what is stored stays where it is.
+
         Returns:
-            False if the trial was completed before: then what is stored stays, and these numbers
-            are dropped.
+            False if the trial was completed before and lacks nothing: then these numbers are
+            dropped.
 
         Raises:
             StoreError: a value cannot be stored, such as NaN; nothing has been written.
@@ -146,6 +158,63 @@ class ResultStore:
         return self._has_completed(trial_id) or any(
             self._has_completed(key) for key in self._keys_of_old_versions().get(trial_id, ())
         )
+
+    def has(self, spec: TrialSpec) -> bool:
+        """Whether a trial is completed and has all that this spec asks for, or what follows from
+        its predictions.
+
+        Raises:
+            StoreError: a row is damaged, or of a later version.
+        """
+        trial_id = spec.trial_id()
+        if not self.is_completed(trial_id):
+            return False
+        stored, _ = self._shown(trial_id)
+        return not find_lack(spec, stored).of_training
+
+    def rescored(self) -> dict[str, set[str]]:
+        """Rules of matching by which scores were added to trials, by the id of the trial.
+
+        Raises:
+            StoreError: a row is damaged, or of a later version.
+        """
+        added = self._files.added_keys("scores")  # written last, see `add_scores`
+        if not added:
+            return {}
+        keys = self._reader.catalog().keys()
+        return {trial_id: set(added[key]) for trial_id, key in keys.items() if key in added}
+
+    def file_keys(self) -> dict[str, str]:
+        """Keys of the files of completed trials, by the id of the trial.
+
+        Raises:
+            StoreError: a row is damaged, or of a later version.
+        """
+        return self._reader.catalog().keys()
+
+    def add_scores(
+        self,
+        file_key: str,
+        spec: TrialSpec,
+        scores: Sequence[EntityScore],
+        robustness: Sequence[RobustnessScore],
+    ) -> None:
+        """Keep scores of a completed trial by another rule of matching than the one that it was
+        scored by. Nothing that is stored changes.
+
+        Args:
+            file_key: of the trial's files, from `file_keys`.
+            spec: the trial, with the other rule.
+            scores: of all published sets that it has predicted.
+            robustness: of all perturbed sets that it has predicted.
+
+        Raises:
+            StoreError: a value cannot be stored.
+            OSError: writing failed.
+        """
+        key = f"{file_key}-{spec.evaluation.matching}"
+        rows = score_rows(spec, scores, robustness)
+        self._files.write(("robustness", key, rows["robustness"]), ("scores", key, rows["scores"]))
 
     def statuses(self) -> dict[str, str]:
         """`completed` or `failed`, of each trial there is, of any recipe."""
@@ -268,9 +337,11 @@ class ResultStore:
         if not files.keys() >= set(expected):
             old_keys = self._keys_of_old_versions()
 
+        runs = _later_runs(files)
+
         def find(trial_id: str) -> Problem | None:
-            keys = [key for key in (trial_id, *old_keys.get(trial_id, ())) if key in files]
-            return find_problem(self._reader, trial_id, keys)
+            known = (*runs.get(trial_id, ()), trial_id, *old_keys.get(trial_id, ()))
+            return find_problem(self._reader, trial_id, [key for key in known if key in files])
 
         with ThreadPoolExecutor(NUM_READERS) as readers:
             return [problem for problem in readers.map(find, expected) if problem]
@@ -286,11 +357,11 @@ class ResultStore:
         check_circumstances(circumstances)
         trial_id = spec.trial_id()
         with self.location.locked():
-            is_first = not self.is_completed(trial_id)
+            file_key = self._key_for(spec, outcome)
             if isinstance(outcome, Failure):
                 status = outcome.status
             else:
-                status = "completed" if is_first else "duplicate"
+                status = "duplicate" if file_key is None else "completed"
             attempts = (self.location / "attempts").names()
             keys = (trial_id, *self._keys_of_old_versions().get(trial_id, ()))
             number = 1 + sum(name.startswith(keys) for name in attempts)
@@ -299,18 +370,40 @@ class ResultStore:
 
             # The trial's own row comes last: without it, all else is as if it were not there.
             files: list[tuple[str, str, Sequence[Row]]] = [("attempts", attempt_id, [row])]
-            if is_first and is_final:
+            if file_key is not None and is_final:
                 if isinstance(outcome, TrialResult):
                     files += self._new_sentences(outcome)
                     children = child_rows(spec, outcome)
-                    files += [(name, trial_id, rows) for name, rows in children.items()]
-                row = trial_row(spec, outcome, circumstances, number)
-                files.append(("trials", trial_id, [row]))
+                    files += [(name, file_key, rows) for name, rows in children.items()]
+                row = trial_row(
+                    spec, outcome, circumstances, num_attempts=number, file_key=file_key
+                )
+                files.append(("trials", file_key, [row]))
             self._files.write(*files)
 
             if (len(attempts) + 1) % COMPACT_EVERY_ATTEMPTS == 0:
                 self._renew_compact_trials()
-        return is_first
+        return file_key is not None
+
+    def _key_for(self, spec: TrialSpec, outcome: Outcome) -> str | None:
+        """The key of the files that an outcome goes to; None where what is stored stays as it is
+        and is all that is asked for."""
+        trial_id = spec.trial_id()
+        if not self.is_completed(trial_id):
+            return trial_id
+        if isinstance(outcome, Failure):
+            return None
+        stored, shown = self._shown(trial_id)
+        if not find_lack(spec, stored).of_training:
+            return None
+        return f"{trial_id}-{1 + number_of_run(shown, trial_id)}"
+
+    def _shown(self, trial_id: str) -> tuple[TrialSpec, str]:
+        """A completed trial as it was run, and the key of its files: those that are shown."""
+        rows = self.read("trials", ["trial_id", "spec_json", "file_key"])
+        place = rows["trial_id"].to_pylist().index(trial_id)
+        spec_json, file_key = (rows[name][place].as_py() for name in ("spec_json", "file_key"))
+        return TrialSpec.from_json(spec_json), file_key
 
     def _has_completed(self, key: str) -> bool:
         """Whether the file of this key is there and has a completed trial."""
@@ -368,3 +461,16 @@ class ResultStore:
             for set_id, sentences in sets.items()
             if set_id not in known
         ]
+
+
+def _later_runs(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Keys of the files of trials that were run again, by the trial's id, the last run first."""
+    runs: dict[str, list[str]] = {}
+    for key in keys:
+        trial_id, _, number = key.partition("-")
+        if number:
+            runs.setdefault(trial_id, []).append(key)
+    return {
+        trial_id: sorted(of_trial, key=lambda key: -number_of_run(key, trial_id))
+        for trial_id, of_trial in runs.items()
+    }

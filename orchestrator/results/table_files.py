@@ -35,11 +35,15 @@ FILES_OF_TASK = 16
 
 SUFFIX = ".parquet"
 ANY_KEY = re.compile(r"(.+)\.parquet")
-TRIAL_KEY = re.compile(r"([0-9a-f]{16})\.parquet")
-KEYS = dict.fromkeys(("trials", *CHILD_TABLES, "sentences"), TRIAL_KEY) | {
-    "attempts": re.compile(r"([0-9a-f]{16}-[0-9a-f]{8})\.parquet")
+TRIAL_KEY = re.compile(r"([0-9a-f]{16}(?:-[1-9][0-9]{0,3})?)\.parquet")
+KEYS = dict.fromkeys(("trials", *CHILD_TABLES), TRIAL_KEY) | {
+    "sentences": re.compile(r"([0-9a-f]{16})\.parquet"),
+    "attempts": re.compile(r"([0-9a-f]{16}-[0-9a-f]{8})\.parquet"),
 }
 """Names of files, so that somebody's "Copy of …" doubles nothing."""
+
+ADDED_KEY = re.compile(r"([0-9a-f]{16}(?:-[1-9][0-9]{0,3})?)-(strict|lenient)\.parquet")
+"""Names of files with scores by another rule of matching than that of the trial's own file."""
 
 
 class TableFiles:
@@ -60,6 +64,25 @@ class TableFiles:
             for entry in (self.location / name).entries()
         )
         return {match[1]: mtime_ns for match, mtime_ns in matches if match}
+
+    def added_keys(self, name: str) -> dict[str, list[str]]:
+        """Of `scores` or `robustness`: keys of trials with files of scores that were added, each
+        with the rules of matching.
+
+        A file that is older than the trial's row is of an outcome that somebody deleted.
+        """
+        matches = [
+            (match, entry.mtime_ns)
+            for entry in (self.location / name).entries()
+            if (match := ADDED_KEY.fullmatch(entry.name))
+        ]
+        written = self.keys("trials") if matches else {}
+        added: dict[str, list[str]] = {}
+        for match, mtime_ns in matches:
+            key, rule = match.groups()
+            if key in written and written[key] <= mtime_ns:
+                added.setdefault(key, []).append(rule)
+        return added
 
     def read_file(self, name: str, key: str, columns: Sequence[str] | None = None) -> Stored:
         """Read one file.

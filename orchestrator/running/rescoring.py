@@ -40,6 +40,7 @@ def rescore(
         StoreError: a file is missing or damaged.
     """
     specs = {spec.trial_id(): spec for spec in trials}
+    keys = store.file_keys()
     sentences = _Sentences(store)
     robustness = store.read_each("robustness", specs)
     for (trial_id, predictions), (_, perturbed) in zip(
@@ -49,7 +50,7 @@ def rescore(
             return
         rule = specs[trial_id].evaluation.matching
         scores = _score(predictions, perturbed.to_pylist(), sentences, rule)
-        store.add_scores(specs[trial_id], *scores)
+        store.add_scores(keys[trial_id], specs[trial_id], *scores)
         yield trial_id
 
 

@@ -1,0 +1,189 @@
+"""What is added to a completed trial: scores by another rule, and the files of one more run."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.results.store import ResultStore
+from tests.factories import (
+    make_circumstances,
+    make_not_applicable,
+    make_predicted_set,
+    make_robustness_score,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+)
+from workers.trial import TrialSpec
+
+SPEC = make_trial_spec()
+LENIENT = replace(SPEC, evaluation=replace(SPEC.evaluation, matching="lenient"))
+NARROW = replace(SPEC, evaluation=replace(SPEC.evaluation, splits=("test",)))
+NARROW_RESULT = make_trial_result(f1=0.125, scores=(make_score(f1=0.125),))
+
+
+@pytest.fixture
+def store(tmp_path) -> ResultStore:
+    return ResultStore(str(tmp_path))
+
+
+def commit(store: ResultStore, spec: TrialSpec = SPEC, **changes) -> bool:
+    return store.commit_completed(spec, make_trial_result(**changes), **make_circumstances())
+
+
+def add(store: ResultStore, spec: TrialSpec = LENIENT, f1: float = 0.75) -> None:
+    key = store.file_keys()[spec.trial_id()]
+    scores = [make_score(f1=f1)]
+    store.add_scores(key, spec, scores, [make_robustness_score(f1=f1), make_not_applicable()])
+
+
+def micro(store: ResultStore, name: str = "scores") -> dict[str, float]:
+    """Micro F1 on test, by rule of matching."""
+    rows = store.read(name).to_pylist()
+    is_wanted = {"entity_type": "micro", "split": "test", "subset": "all", "status": "scored"}
+    return {
+        row["matching"]: row["f1"]
+        for row in rows
+        if all(row.get(key, value) == value for key, value in is_wanted.items())
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that is stored but for compact files and records of attempts."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*.parquet")
+        if file.parent.name not in ("compact", "attempts")
+    }
+
+
+def test_added_scores_are_read_beside_the_others_by_rule(store, tmp_path):
+    commit(store, f1=0.5)
+    before = contents(tmp_path)
+    assert store.rescored() == {}
+    add(store)
+    assert micro(store) == {"strict": 0.5, "lenient": 0.75}
+    assert micro(store, "robustness") == {"strict": 0.5, "lenient": 0.75}
+    assert store.rescored() == {SPEC.trial_id(): {"lenient"}}
+    assert before.items() <= contents(tmp_path).items(), "nothing stored was rewritten"
+    assert store.verify([SPEC.trial_id()]) == []
+
+
+@pytest.mark.parametrize("is_compacted_after", [False, True])
+def test_added_scores_are_read_once_whether_they_were_compacted_or_not(store, is_compacted_after):
+    commit(store)
+    store.compact()
+    add(store)
+    if is_compacted_after:
+        store.compact()
+    assert micro(store) == {"strict": 0.5, "lenient": 0.75}
+    rows = store.read("scores", ["matching", "split"]).to_pylist()
+    assert len([row for row in rows if row["matching"] == "lenient"]) == 1
+    assert len(rows) == 24 + 1
+
+
+def test_added_scores_of_an_outcome_that_was_deleted_are_not_read(store, tmp_path):
+    commit(store, f1=0.5)
+    add(store)
+    row = tmp_path / "trials" / f"{SPEC.trial_id()}.parquet"
+    row.unlink()
+    assert micro(store) == {}
+    commit(store, f1=0.25)
+    later = (tmp_path / "scores" / f"{SPEC.trial_id()}-lenient.parquet").stat().st_mtime_ns + 1
+    os.utime(row, ns=(later, later))
+    assert micro(store) == {"strict": 0.25}
+    assert store.rescored() == {}
+    add(store, f1=0.375)
+    os.utime(row, ns=(1, 1))
+    assert micro(store) == {"strict": 0.25, "lenient": 0.375}
+
+
+def test_what_was_killed_before_all_scores_were_added_counts_as_not_added(store, tmp_path):
+    commit(store)
+    add(store)
+    (tmp_path / "scores" / f"{SPEC.trial_id()}-lenient.parquet").unlink()
+    assert store.rescored() == {}
+    add(store)
+    assert store.rescored() == {SPEC.trial_id(): {"lenient"}}
+
+
+def test_a_trial_that_predicted_perturbed_sets_only_gets_no_other_scores(store):
+    commit(store)
+    store.add_scores(SPEC.trial_id(), LENIENT, [], [make_robustness_score(f1=0.75)])
+    assert micro(store) == {"strict": 0.5}
+    assert micro(store, "robustness") == {"strict": 0.5, "lenient": 0.75}
+    assert store.rescored() == {SPEC.trial_id(): {"lenient"}}
+
+
+# One more run
+
+
+def commit_narrow(store: ResultStore) -> None:
+    """A trial scored on test alone."""
+    assert store.commit_completed(NARROW, NARROW_RESULT, **make_circumstances())
+
+
+def test_a_run_that_gives_what_a_trial_lacks_is_shown_and_rewrites_nothing(store, tmp_path):
+    commit_narrow(store)
+    assert (store.has(NARROW), store.has(SPEC)) == (True, False)
+    before = contents(tmp_path)
+    assert commit(store, f1=0.5), "validation was lacking"
+    assert before.items() <= contents(tmp_path).items()
+    assert (tmp_path / "trials" / f"{SPEC.trial_id()}-2.parquet").exists()
+    for _ in ("as they are", "compacted"):
+        (row,) = store.read("trials", ["trial_id", "file_key"]).to_pylist()
+        assert row == {"trial_id": SPEC.trial_id(), "file_key": f"{SPEC.trial_id()}-2"}
+        assert micro(store) == {"strict": 0.5}
+        assert store.read("scores").num_rows == 24
+        assert store.statuses() == {SPEC.trial_id(): "completed"}
+        assert store.verify([SPEC.trial_id()]) == []
+        assert (store.has(NARROW), store.has(SPEC)) == (True, True)
+        store.compact()
+
+
+def test_a_run_that_gives_nothing_new_is_a_duplicate(store):
+    commit_narrow(store)
+    assert not commit(store, NARROW, f1=0.5)
+    assert commit(store, f1=0.5)
+    assert not commit(store, f1=0.75)
+    assert micro(store) == {"strict": 0.5}
+    statuses = store.read("attempts", ["status"])["status"].to_pylist()
+    assert sorted(statuses) == ["completed", "completed", "duplicate", "duplicate"]
+
+
+def test_a_rule_that_follows_from_predictions_needs_no_run(store):
+    evaluation = replace(LENIENT.evaluation, splits=("test",))
+    commit_narrow(store)
+    assert store.has(replace(LENIENT, evaluation=evaluation))
+    assert not store.has(LENIENT), "validation was not scored"
+
+
+def test_another_run_that_fails_leaves_the_trial_completed(store):
+    commit_narrow(store)
+    failure = {"kind": "out_of_memory", "message": "too large", "traceback": None}
+    assert not store.commit_failed(SPEC, **failure, **make_circumstances())
+    assert store.statuses() == {SPEC.trial_id(): "completed"}
+    assert micro(store) == {"strict": 0.125}
+
+
+def test_scores_that_were_added_stay_with_the_run_that_they_are_of(store):
+    commit_narrow(store)
+    add(store, f1=0.25)
+    commit(store, f1=0.5)
+    assert micro(store) == {"strict": 0.5}, "those of the run before are not shown"
+    assert store.rescored() == {}
+    add(store, f1=0.75)
+    store.compact()
+    assert micro(store) == {"strict": 0.5, "lenient": 0.75}
+
+
+def test_a_third_run_takes_the_place_of_the_second(store):
+    commit_narrow(store)
+    commit(store)
+    more = replace(SPEC, evaluation=replace(SPEC.evaluation, predictions=("validation", "test")))
+    assert commit(store, more, f1=0.875, predictions=(make_predicted_set(),))
+    assert store.file_keys() == {SPEC.trial_id(): f"{SPEC.trial_id()}-3"}
+    assert micro(store) == {"strict": 0.875}
+    assert store.verify([SPEC.trial_id()]) == []
