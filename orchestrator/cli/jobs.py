@@ -21,6 +21,7 @@ from orchestrator.cli.shared import (
 )
 from orchestrator.errors import SpecError, SweepError
 from orchestrator.planning.plan import make_plan
+from orchestrator.planning.standing import find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
@@ -148,7 +149,7 @@ def _open_jobs(
     on the cluster that the sweep goes to or went to."""
     store = open_store(sweep.results, must_exist=False)
     try:
-        planned = make_plan(sweep)
+        planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
         return Jobs(
             sweep, planned, store.statuses() if reads_results else {}, store.location
         ), store
@@ -219,6 +220,8 @@ def _describe(sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submissi
             console.print(f"{sweep.name}: not counted here; {where}", soft_wrap=True)
         else:
             console.print(counts_line(sweep, store, counts), soft_wrap=True)
+            for line in find_standing(jobs.planned or (), store).lines():
+                console.print(line, soft_wrap=True)
         if latest is not None:
             console.print(_job_line(latest), soft_wrap=True)
             if jobs.has_changed_since(latest.record):

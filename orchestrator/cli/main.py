@@ -166,6 +166,11 @@ def _add_runs(line: CommandLine) -> None:
         "--retry-failed", action="store_true", help="run trials again that failed in an earlier run"
     )
     run.add_argument(
+        "--rerun-lacking",
+        action="store_true",
+        help="run completed trials again that lack scores or predictions which are asked for",
+    )
+    run.add_argument(
         "--as-job", action="store_true", help="exit with 0 although trials failed; for batch jobs"
     )
     run.add_argument(

@@ -31,6 +31,7 @@ from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.planning.speed import COLUMNS, Speeds
+from orchestrator.planning.standing import find_standing
 from orchestrator.planning.work import Work
 from orchestrator.results.store import ResultStore
 from orchestrator.running.driver import Driver
@@ -39,6 +40,7 @@ from orchestrator.running.stopping import StopSignals
 from orchestrator.running.views import open_view
 from orchestrator.spec.profiles import load_profile
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.wording import counted
 from workers.trial import MULTILINGUAL, TrialError
 
 
@@ -47,6 +49,7 @@ def plan(args: argparse.Namespace) -> int:
     takes."""
     sweep, planned, store = load(args)
     statuses, speeds = _read_rows(sweep, planned, store)
+    standing = find_standing(planned, store)
     asked = estimate(trials_left(planned, statuses), speeds, sweep.resources)
     outlook = _outlook(asked, args.on, sweep) if args.on else None
     if args.json:
@@ -55,6 +58,8 @@ def plan(args: argparse.Namespace) -> int:
                 "trial_id": t.trial_id,
                 "status": statuses.get(t.trial_id, "new"),
                 "cost": t.cost,
+                "to_score_from_predictions": standing.lack(t).of_predictions,
+                "lacks": standing.lack(t).of_training,
                 "spec": asdict(t.spec),
             }
             for t in planned
@@ -72,6 +77,7 @@ def plan(args: argparse.Namespace) -> int:
         _print_weights(planned, console)
     console.print("\n".join(lines(asked, outlook)))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    _print_lines(standing.lines(), console)
     return DONE
 
 
@@ -81,13 +87,17 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
     statuses, speeds = _read_rows(sweep, planned, store)
-    work = Work.of(planned, statuses, args.retry_failed)
+    standing = find_standing(planned, store)
+    run_again = standing.to_run_again(planned) if args.rerun_lacking else []
+    work = Work.of(planned, statuses, args.retry_failed, run_again)
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    _print_lines(standing.lines(), console)
 
-    stop_reason = None
-    if work.left:
+    _rescore(standing.to_rescore(planned), store, signals, console)
+    stop_reason = signals.received
+    if work.left and stop_reason is None:
         progress = SweepProgress(
             sweep.name,
             str(store.location),
@@ -132,6 +142,25 @@ def verify(args: argparse.Namespace) -> int:
 
 
 # What these commands are made of
+
+
+def _rescore(
+    trials: Sequence[PlannedTrial], store: ResultStore, signals: StopSignals, console: Console
+) -> None:
+    """Compute the scores that follow from stored predictions, until a signal comes."""
+    if not trials:
+        return
+    from orchestrator.running.rescoring import rescore
+
+    specs = [trial.spec for trial in trials]
+    number = sum(1 for _ in rescore(store, specs, lambda: signals.received is not None))
+    rule = specs[0].evaluation.matching
+    console.print(f"{counted(number, 'trial')} scored by the {rule} rule from stored predictions")
+
+
+def _print_lines(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _read_rows(

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial, make_plan
+from orchestrator.planning.standing import known_fingerprints
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.trial import describe_place
@@ -24,7 +25,8 @@ def load_sweep(args: argparse.Namespace) -> SweepSpec:
 def load(args: argparse.Namespace) -> tuple[SweepSpec, list[PlannedTrial], ResultStore]:
     """The sweep, its trials in order, and the store of its results."""
     sweep = load_sweep(args)
-    return sweep, make_plan(sweep), open_store(sweep.results, must_exist=False)
+    store = open_store(sweep.results, must_exist=False)
+    return sweep, make_plan(sweep, known_fingerprints(sweep, store)), store
 
 
 def open_store(location: str, must_exist: bool = True) -> ResultStore:

@@ -9,6 +9,7 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.pools import merge_robustness
 from orchestrator.results.lacking import Lack, describe_lacks, find_lack
 from orchestrator.results.store import ResultStore
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted
 from workers.trial import RECIPE_VERSION, SPLITS, TrialSpec
 
@@ -32,9 +33,13 @@ class Standing:
     stored: dict[str, TrialSpec] = field(default_factory=dict)
     other_recipes: dict[int, int] = field(default_factory=dict)
 
+    def lack(self, trial: PlannedTrial) -> Lack:
+        """What a trial of the sweep lacks; nothing where it is not completed."""
+        return self.lacks.get(trial.trial_id, Lack())
+
     def to_rescore(self, planned: Iterable[PlannedTrial]) -> list[PlannedTrial]:
         """Trials with scores to be computed from stored predictions."""
-        return [trial for trial in planned if self._lack(trial).of_predictions]
+        return [trial for trial in planned if self.lack(trial).of_predictions]
 
     def to_run_again(self, planned: Iterable[PlannedTrial]) -> list[PlannedTrial]:
         """Trials that lack what only running them again gives, as they have to be run: scored on
@@ -42,7 +47,7 @@ class Standing:
         return [
             replace(trial, spec=with_scoring_of(trial.spec, self.stored[trial.trial_id]))
             for trial in planned
-            if self._lack(trial).of_training
+            if self.lack(trial).of_training
         ]
 
     def lines(self) -> list[str]:
@@ -63,9 +68,6 @@ class Standing:
                 f"{counted(number, 'trial')} of recipe {recipe} {are} kept and not compared"
             )
         return lines
-
-    def _lack(self, trial: PlannedTrial) -> Lack:
-        return self.lacks.get(trial.trial_id, Lack())
 
 
 def find_standing(planned: Sequence[PlannedTrial], store: ResultStore) -> Standing:
@@ -91,6 +93,18 @@ def find_standing(planned: Sequence[PlannedTrial], store: ResultStore) -> Standi
         if lack != Lack():
             lacks[trial_id], stored[trial_id] = lack, spec
     return Standing(statuses, lacks, stored, other_recipes)
+
+
+def known_fingerprints(sweep: SweepSpec, store: ResultStore) -> set[str | None]:
+    """Those of the data that results are of, where the sweep's data lie in a folder; see
+    `make_plan`.
+
+    Raises:
+        StoreError: results are damaged or of a newer version.
+    """
+    if sweep.corpus.kind != "path":
+        return set()
+    return set(store.read("trials", ["corpus_fingerprint"])["corpus_fingerprint"].to_pylist())
 
 
 def _count_other_recipes(

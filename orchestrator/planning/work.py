@@ -28,6 +28,7 @@ class Work:
         planned: Sequence[PlannedTrial],
         statuses: Mapping[str, str],
         retry_failed: bool = False,
+        run_again: Sequence[PlannedTrial] = (),
     ) -> "Work":
         """What is to be done.
 
@@ -35,9 +36,12 @@ class Work:
             planned: the trials of the sweep.
             statuses: `completed` or `failed` by trial id, as the results have them.
             retry_failed: whether trials that failed are run again.
+            run_again: trials of these that are run although they are completed, as they are to be
+                run, see `Standing.to_run_again`.
         """
-        left = trials_left(planned, statuses, retry_failed)
-        waiting = {trial.trial_id for trial in left}
+        waiting = {trial.trial_id: trial for trial in trials_left(planned, statuses, retry_failed)}
+        waiting |= {trial.trial_id: trial for trial in run_again}
+        left = [waiting[trial.trial_id] for trial in planned if trial.trial_id in waiting]
         over = [trial for trial in planned if trial.trial_id not in waiting]
         return cls(
             planned=planned,

@@ -69,6 +69,7 @@ class Driver:
     ):
         self.spec, self.trials, self.store, self.progress = spec, trials, store, progress
         self.trainable, self.reuse_workers, self.signals = trainable, reuse_workers, signals
+        self._specs = {trial.trial_id: trial.spec for trial in trials}
         self._switch = StopSwitch()
         try:
             limit = TimeLimit.from_environment(os.environ, time.time())
@@ -189,7 +190,7 @@ class Driver:
         return replace(assignment, start_by=start_by)
 
     def _is_wanted(self, assignment: Assignment) -> bool:
-        if not self.store.is_completed(assignment.trial_id):
+        if not self.store.has(self._specs[assignment.trial_id]):
             self._timetable.has_started()
             return True
         self.progress.completed(assignment.trial_id, None)  # by another driver on the same results
