@@ -29,3 +29,10 @@ def test_failed_trials_are_left_when_they_are_to_be_tried_again():
 
 def test_without_results_everything_is_left():
     assert ids(Work.of(PLANNED, {}).left) == ids(PLANNED)
+
+
+def test_completed_trials_that_are_run_again_are_left_as_they_are_to_be_run():
+    again = PlannedTrial(make_trial_spec(seed=0, robustness=None), "t0", 2.0)
+    work = Work.of(PLANNED, STATUSES, run_again=[again])
+    assert (ids(work.left), ids(work.completed)) == (["t0", "t1", "t3"], [])
+    assert work.left[0] is again

@@ -1,0 +1,133 @@
+"""How a sweep stands against its results: what trials lack, what is of another recipe."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.planning.standing import find_standing, with_scoring_of
+from orchestrator.results.lacking import Lack, find_lack
+from orchestrator.results.store import ResultStore
+from orchestrator.results.table_files import TableFiles
+from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from workers.storage import Location
+from workers.trial import DonorPool, RobustnessSpec, TrialSpec
+
+SPECS = [make_trial_spec(seed=seed) for seed in (0, 1)]
+
+
+def scored(spec: TrialSpec, **changes) -> TrialSpec:
+    return replace(spec, evaluation=replace(spec.evaluation, **changes))
+
+
+def planned(**changes) -> list[PlannedTrial]:
+    """Two trials that ask to be scored as told."""
+    specs = [scored(spec, **changes) for spec in SPECS]
+    return [PlannedTrial(spec, spec.trial_id(), 1.0) for spec in specs]
+
+
+@pytest.fixture
+def store(tmp_path) -> ResultStore:
+    """Both trials, by the strict rule."""
+    store = ResultStore(str(tmp_path))
+    for spec in SPECS:
+        store.commit_completed(spec, make_trial_result(), **make_circumstances())
+    return store
+
+
+def test_a_sweep_whose_trials_have_all_that_is_asked_for_has_nothing_to_say(store):
+    standing = find_standing(planned(), store)
+    assert standing.lines() == []
+    assert standing.statuses == {spec.trial_id(): "completed" for spec in SPECS}
+    assert standing.to_rescore(planned()) == standing.to_run_again(planned()) == []
+
+
+def test_nothing_is_lacking_where_nothing_has_run(tmp_path):
+    assert find_standing(planned(), ResultStore(str(tmp_path / "none"))).lines() == []
+
+
+def test_what_follows_from_predictions_is_told_apart_from_what_does_not(store):
+    asked = planned(splits=("test",), matching="lenient")
+    standing = find_standing(asked, store)
+    assert standing.lines() == ["2 trials to score from stored predictions"]
+    assert (standing.to_rescore(asked), standing.to_run_again(asked)) == (asked, [])
+    store.add_scores(asked[0].trial_id, asked[0].spec, [make_score()], [])
+    assert find_standing(asked, store).lines() == ["1 trial to score from stored predictions"]
+
+    asked = planned(matching="lenient", predictions=("test", "validation"))
+    assert find_standing(asked, store).lines() == [
+        "1 trial to score from stored predictions",
+        "2 trials are completed but lack: lenient scores of validation (2), "
+        "predictions of validation (2); give --rerun-lacking to run them again",
+    ]
+
+
+def test_failed_trials_lack_nothing(tmp_path):
+    store = ResultStore(str(tmp_path))
+    failure = {"kind": "bad_data", "message": "tag B-MISC", "traceback": None}
+    store.commit_failed(SPECS[0], **failure, **make_circumstances())
+    standing = find_standing(planned(predictions=("validation",)), store)
+    assert (standing.statuses[SPECS[0].trial_id()], standing.lines()) == ("failed", [])
+
+
+def with_pools(spec: TrialSpec, *pools: DonorPool, **changes) -> TrialSpec:
+    robustness = RobustnessSpec(
+        perturbations=tuple(pool.perturbation for pool in pools),
+        draws=1,
+        seed=0,
+        donor_fingerprint=None,
+        pools=pools,
+    )
+    return replace(spec, robustness=replace(robustness, **changes))
+
+
+OWN = DonorPool(language="sw", perturbation="within_language", donors=("sw",), reason=None)
+SCRIPT = DonorPool(language="sw", perturbation="within_script", donors=("en", "yo"), reason=None)
+NARROW = replace(SCRIPT, donors=("yo",))
+
+SPEC = SPECS[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        (scored(SPEC, splits=("test",)), scored(SPEC, splits=("validation",))),
+        (scored(SPEC, predictions=("test",)), scored(SPEC, predictions=("validation",))),
+        (with_pools(SPEC, OWN), SPEC),
+        (SPEC, with_pools(SPEC, OWN)),
+        (with_pools(SPEC, OWN, draws=2), with_pools(SPEC, SCRIPT, draws=1)),
+        (with_pools(SPEC, SCRIPT), with_pools(SPEC, OWN, SCRIPT, draws=3)),
+    ],
+)
+def test_a_trial_that_is_run_again_loses_nothing_that_it_had(asked, stored):
+    both = with_scoring_of(asked, stored)
+    assert both.trial_id() == asked.trial_id()
+    assert find_lack(asked, both) == find_lack(stored, both) == Lack()
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        (scored(SPEC, matching="lenient"), SPEC),
+        (with_pools(SPEC, SCRIPT, seed=1), with_pools(SPEC, OWN, SCRIPT, seed=0)),
+        (with_pools(SPEC, NARROW), with_pools(SPEC, OWN, SCRIPT)),
+    ],
+)
+def test_what_cannot_be_both_is_as_it_is_asked_for(asked, stored):
+    both = with_scoring_of(asked, stored)
+    assert find_lack(asked, both) == Lack()
+    assert find_lack(stored, both) != Lack()
+
+
+def test_trials_of_another_recipe_are_counted_and_not_taken_for_done(tmp_path, store):
+    files = TableFiles(Location.parse(str(tmp_path / "old")))
+    for row in store.read("trials").to_pylist():
+        spec = TrialSpec.from_json(row["spec_json"])
+        old = {"recipe_version": 1, "trial_id": spec.trial_id(1), "cell_id": spec.cell_id(1)}
+        old["dense_trial_id"] = spec.dense_counterpart().trial_id(1)
+        files.write(("trials", spec.trial_id(1), [row | old | {"file_key": spec.trial_id(1)}]))
+    standing = find_standing(planned(), ResultStore(str(tmp_path / "old")))
+    assert standing.lines() == ["2 trials of recipe 1 are kept and not compared"]
+    assert not standing.statuses.keys() & {spec.trial_id() for spec in SPECS}
+    other_sweep = [PlannedTrial(spec, spec.trial_id(), 1.0) for spec in [make_trial_spec(seed=7)]]
+    assert find_standing(other_sweep, ResultStore(str(tmp_path / "old"))).lines() == []
