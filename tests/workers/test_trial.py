@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.factories import PRUNING, make_trial_spec
+from tests.golden_results import GOLDEN
 from workers.trial import (
     AS_BEFORE,
     SCORED_AS_BEFORE,
@@ -188,21 +189,33 @@ def test_ids_never_change():
 
 def test_scoring_with_the_defaults_is_what_the_identity_has_in_its_place():
     spec = make_trial_spec()
-    assert digest(before(spec)) == spec.trial_id()
+    assert id_before(spec) == spec.trial_id()
     asked = json.loads(spec.to_json())["evaluation"]
     assert asked == SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
 
 
-def before(spec: TrialSpec) -> dict[str, Any]:
-    """The identity as it was while how a trial is scored was part of it."""
-    parts = {"corpus": spec.corpus.identity(), "model": spec.model.identity(), "recipe": 2}
-    return asdict(spec) | parts
+def id_before(spec: TrialSpec, recipe: int = 2) -> str:
+    """The id as it was until schema version 4, when how a trial is scored was part of it."""
+    parts = {"corpus": spec.corpus.identity(), "model": spec.model.identity(), "recipe": recipe}
+    identity = asdict(spec) | parts
+    if spec.robustness:
+        pools = [[pool.language, pool.perturbation, pool.donors] for pool in spec.robustness.pools]
+        identity["robustness"] = asdict(spec.robustness) | {"pools": pools}
+    return digest(identity)
+
+
+def test_specs_stored_by_an_earlier_version_hash_to_their_ids():
+    rows = pq.read_table(GOLDEN / "paper-mini" / "trials.parquet", columns=["trial_id", "spec_json"]).to_pylist()
+    specs = [TrialSpec.from_json(row["spec_json"]) for row in rows]
+    assert [id_before(spec) for spec in specs] == [row["trial_id"] for row in rows]
+    today = sorted(spec.trial_id() for spec in specs)
+    assert (len(set(today)), digest(today)) == (89, "d190590818202911")
 
 
 def test_stored_trials_have_the_id_of_their_own_recipe():
     spec = make_trial_spec()
     assert spec.trial_id(recipe=2) == spec.trial_id()
-    assert spec.trial_id(recipe=1) == digest(before(spec) | {"recipe": 1}) != spec.trial_id()
+    assert spec.trial_id(recipe=1) == id_before(spec, recipe=1) != spec.trial_id()
     assert spec.cell_id(recipe=1) != spec.cell_id(recipe=2)
 
 
