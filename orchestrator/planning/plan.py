@@ -78,8 +78,8 @@ def make_plan(
     except TrialError as error:
         raise SpecError(str(error)) from error
     planned = [
-        _plan_trial(_make_trial(sweep, one, sparsity, pruning, seed, model), one.num_sentences)
-        for one in data
+        _plan_trial(_make_trial(sweep, of_group, sparsity, pruning, seed, model), of_group)
+        for of_group in data
         for sparsity in sweep.sparsities
         for pruning in _prunings(sweep, sparsity)
         for seed in sweep.seeds
@@ -130,9 +130,8 @@ def _make_trial(
     model: ModelSpec,
 ) -> TrialSpec:
     training, evaluation = sweep.training.model_dump(), sweep.evaluation.model_dump()
-    if (
-        training["num_steps"] is not None
-    ):  # what has no say must not make a difference to the trial's identity
+    # What has no say must not make a difference to the trial's identity.
+    if training["num_steps"] is not None:
         training["num_epochs"] = None
     if sweep.regime == "monolingual":
         training["sampling"] = None
@@ -195,8 +194,8 @@ def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> Prunin
     return PruningSpec(**fields)
 
 
-def _plan_trial(spec: TrialSpec, num_sentences: Mapping[str, int]) -> PlannedTrial:
-    training = spec.training
+def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
+    training, num_sentences = spec.training, data.num_sentences
     if training.num_steps is not None:
         trained = training.num_steps * training.batch_size
     else:
@@ -220,9 +219,8 @@ def _resolve_model(sweep: SweepSpec) -> ModelSpec:
     from workers.model.folder import fingerprint_model_folder, is_folder_name
 
     model = sweep.model
-    if model.name.startswith(
-        "builtin:"
-    ):  # its vocabulary is trained on the spot, by a library that may change
+    if model.name.startswith("builtin:"):
+        # Its vocabulary is trained on the spot, by a library that may change.
         fingerprint = f"{model.name}-tokenizers{version('tokenizers')}"
         return ModelSpec(name=model.name, revision=None, init=model.init, fingerprint=fingerprint)
     if not is_folder_name(model.name):
@@ -237,11 +235,8 @@ def _resolve_model(sweep: SweepSpec) -> ModelSpec:
 def _absolute(path: str, field: str) -> Path:
     try:
         return Path(path).expanduser().resolve()
-    except (
-        RuntimeError,
-        ValueError,
-        OSError,
-    ) as error:  # ~nobody, a null character, a loop of links
+    except (RuntimeError, ValueError, OSError) as error:
+        # ~nobody, a null character, a loop of links
         raise SpecError(f"{field}: {path!r} is no path ({error}); give a folder") from error
 
 
@@ -256,7 +251,7 @@ def _resolve_data(
     be used."""
     facts = [_examine_corpus(sweep, code, folder) for code in codes]
     sizes = {
-        split: sum(_limited(one.num_sentences[split], split, sweep.corpus) for one in facts)
+        split: sum(_limited(of_code.num_sentences[split], split, sweep.corpus) for of_code in facts)
         for split in SPLITS
     }
     corpus = sweep.corpus
@@ -268,7 +263,7 @@ def _resolve_data(
     else:
         fields |= {"seed": corpus.seed}
     fingerprint = combine_fingerprints(
-        {code: one.fingerprint for code, one in zip(codes, facts, strict=True)}
+        {code: of_code.fingerprint for code, of_code in zip(codes, facts, strict=True)}
     )
     if folder is not None and known_fingerprints and fingerprint not in known_fingerprints:
         fingerprint = _known_before(folder, codes, known_fingerprints) or fingerprint

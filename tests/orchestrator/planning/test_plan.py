@@ -202,7 +202,8 @@ def test_planning_needs_neither_torch_nor_ray():
         "import sys, json; from orchestrator.spec.sweep_spec import load_sweep_spec;"
         "from orchestrator.planning.plan import make_plan;"
         "make_plan(load_sweep_spec('smoke'));"
-        "print(json.dumps([m for m in ('torch', 'ray', 'transformers', 'faker', 'datasets') if m in sys.modules]))"
+        "heavy = ('torch', 'ray', 'transformers', 'faker', 'datasets');"
+        "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
@@ -328,7 +329,8 @@ def test_n_of_m_prunes_each_layer_by_itself_without_being_told():
         ),
         (
             {"sparsity_schedule": "constant", "saliency": "movement"},
-            r"saliency: movement with sparsity_schedule constant; its masks are fixed before the first gradient",
+            r"saliency: movement with sparsity_schedule constant; its masks are fixed before the "
+            r"first gradient",
         ),
         ({"granularity": "n_of_m"}, r"pruning.n_of_m: missing with granularity n_of_m"),
         (

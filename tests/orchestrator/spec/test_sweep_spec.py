@@ -108,7 +108,8 @@ def test_a_field_says_what_it_means_in_the_schema():
         ),
         (
             ["pruning.sparsity_schedule=cosine"],
-            r"pruning.sparsity_schedule: 'cosine': input should be one of cubic, linear, one_shot, ",
+            r"pruning.sparsity_schedule: 'cosine': input should be one of cubic, linear, "
+            r"one_shot, ",
         ),
         (["corpus.kind=path"], r"corpus.path: missing; kind path needs the folder"),
         (["corpus={kind: hub, path: /x}"], r"corpus.path: '/x' is not used by kind hub"),
