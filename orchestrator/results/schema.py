@@ -33,6 +33,14 @@ SCHEMA_VERSION = 4
 are refused."""
 
 
+POLICY = """\
+Every later version of sparsweep reads these files, and none rewrites them but the compact ones; an
+earlier version refuses them. A trial's id is the hash of all that can change its training. How it
+is scored is no part of the id, and a setting that a later version adds leaves the id alone. Rows of
+another recipe_version are kept, and are never compared with today's."""
+"""What an upgrade does to results."""
+
+
 def describe(tables: Iterable[Table]) -> str:
     """Describe tables and their columns as Markdown.
 
@@ -40,9 +48,10 @@ def describe(tables: Iterable[Table]) -> str:
         tables: those wanted, in this order: the stored ones (`TABLES`), computed ones, or both.
 
     Returns:
-        One section a table, below a title with the schema's version; it ends in a line break.
+        One section a table, below a title with the schema's version and what an upgrade does; it
+        ends in a line break.
     """
-    lines = [f"# Results, schema version {SCHEMA_VERSION}"]
+    lines = [f"# Results, schema version {SCHEMA_VERSION}", "", " ".join(POLICY.split())]
     for table in tables:
         lines += ["", f"## {table.name}", "", table.meaning, ""]
         lines += ["| column | type | unit | null | meaning |", "|---|---|---|---|---|"]
