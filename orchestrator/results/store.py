@@ -293,7 +293,7 @@ class ResultStore:
             StoreError: there is no such set, or its file is damaged or of a later version.
         """
         try:
-            stored = self._files.read_file("sentences", set_id)
+            stored = self._files.read_file("sentences", set_id, columns)
         except FileNotFoundError:
             raise StoreError(
                 f"sentences: the set {set_id} is missing; `sparsweep verify` names the trials"
