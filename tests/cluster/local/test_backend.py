@@ -193,6 +193,24 @@ def test_submissions_at_once_start_one_job(tmp_path, running):
     assert sum("runs already as" in stderr for _, stderr in outputs) == 3
 
 
+def test_submission_that_dies_keeps_nobody_from_submitting(tmp_path, running, state):
+    state.mkdir(parents=True)
+    lock = state / ".sw-tiny-0123abcd.lock"
+    words = f"import filelock\nwith filelock.FileLock({str(lock)!r}): print(1); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-uc", words], stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout.readline()
+        job = make_job(tmp_path / "job")
+        second = submitting(job.folder)
+        second.stdin.write("\n")
+        second.stdin.flush()
+        time.sleep(1)
+        assert not any(job.folder.iterdir())
+        holder.kill()
+    running.append(second.communicate(timeout=WAIT_S)[0].strip())
+    assert shell("").status(running[0], job.folder).state is JobState.RUNNING
+
+
 def test_cancel_stops_cleanly(tmp_path, running):
     backend = shell(
         'trap "echo saved; sleep 0.5; exit 75" USR2; echo begun; while true; do sleep 0.05; done'
