@@ -77,9 +77,6 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
 }
 
-# Imports that break a rule above, each with what removes it. None is meant to stay.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
-
 
 @cache
 def modules() -> dict[str, Path]:
@@ -181,18 +178,11 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return [list(circle) for circle in sorted(tied)]
 
 
-def without_exceptions(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    return {
-        module: {target for target in targets if (module, target) not in EXCEPTIONS}
-        for module, targets in graph.items()
-    }
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_import_runs_upward_or_to_a_room_that_it_may_not_know(package):
     wrong = [
         f"{importer} -> {imported}"
-        for importer, targets in without_exceptions(arrows()).items()
+        for importer, targets in arrows().items()
         for imported in sorted(targets)
         if importer.split(".")[0] == package and not is_allowed(importer, imported)
     ]
@@ -200,7 +190,7 @@ def test_no_import_runs_upward_or_to_a_room_that_it_may_not_know(package):
 
 
 def test_no_files_import_each_other():
-    assert circles(without_exceptions(arrows())) == []
+    assert circles(arrows()) == []
 
 
 def test_circles_are_found_through_several_files_and_in_types():
@@ -219,13 +209,6 @@ def test_what_a_room_may_know_outside_it_does_know(name):
         if imported.split(".")[0] != "orchestrator"
     }
     assert KNOWN_OUTSIDE[name] - known == set(), "delete it from KNOWN_OUTSIDE"
-
-
-@pytest.mark.parametrize("exception", EXCEPTIONS, ids=" -> ".join)
-def test_exception_is_still_needed(exception):
-    importer, imported = exception
-    is_needed = imported in arrows().get(importer, ())
-    assert is_needed, "the import is gone: delete its line in EXCEPTIONS"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,3 +1,5 @@
+"""Where results come from: the commit, the versions and the machine, and nothing of the user."""
+
 import os
 import platform
 import re

@@ -1,3 +1,5 @@
+"""What a process may use of its machine: cores and memory, also inside containers."""
+
 import os
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Slurm's notations of time, in seconds."""
+
 import pytest
 
 from cluster.slurm.time_limit import seconds

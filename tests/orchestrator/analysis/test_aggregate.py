@@ -1,3 +1,5 @@
+"""Aggregates over seeds: means, spreads, holes, and which trials are one cell."""
+
 import io
 import math
 import re

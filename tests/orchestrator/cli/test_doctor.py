@@ -1,3 +1,5 @@
+"""What `sparsweep doctor` finds on a machine, and the remedies that it names."""
+
 import io
 import os
 import socket

@@ -1,3 +1,5 @@
+"""How long a sweep takes, on this machine and on clusters, before and after trials have run."""
+
 import json
 from pathlib import Path
 

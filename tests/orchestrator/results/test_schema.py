@@ -1,3 +1,5 @@
+"""The tables: every column has a type and a meaning, and their description is that on file."""
+
 import json
 import math
 from dataclasses import replace

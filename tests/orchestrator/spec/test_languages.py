@@ -1,3 +1,5 @@
+"""The languages, their groups, and refusals of codes that are none."""
+
 import dataclasses
 from collections import Counter
 
