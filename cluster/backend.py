@@ -49,6 +49,7 @@ class JobSpec:
         cpus_per_trial: cores of a trial.
         gpus_per_trial: GPUs of a trial; None: one.
         retry_failed: whether trials that failed in an earlier run are tried again.
+        rerun_lacking: whether completed trials that lack scores are run again.
     """
 
     name: str
@@ -60,6 +61,7 @@ class JobSpec:
     cpus_per_trial: int
     gpus_per_trial: float | None
     retry_failed: bool = False
+    rerun_lacking: bool = False
 
     @property
     def job_name(self) -> str:

@@ -28,9 +28,11 @@ def run_words(job: JobSpec) -> list[str]:
 
 
 def run_options(job: JobSpec) -> list[str]:
-    """Options of the command: refuse another plan than the one submitted; try again what failed."""
+    """Options of the command: refuse another plan than the one submitted; run again what failed
+    or lacks scores."""
     expected = [] if job.plan_digest is None else ["--expect-plan", job.plan_digest]
-    return [*expected, *(["--retry-failed"] if job.retry_failed else [])]
+    again = {"--retry-failed": job.retry_failed, "--rerun-lacking": job.rerun_lacking}
+    return [*expected, *(option for option, is_wanted in again.items() if is_wanted)]
 
 
 def write_sweep_file(job: JobSpec) -> Path:

@@ -21,7 +21,7 @@ from orchestrator.cli.shared import (
 )
 from orchestrator.errors import SpecError, SweepError
 from orchestrator.planning.plan import make_plan
-from orchestrator.planning.standing import find_standing, known_fingerprints
+from orchestrator.planning.standing import Standing, find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
@@ -37,9 +37,10 @@ def submit(args: argparse.Namespace) -> int:
     profile = load_profile(args.on, sweep.clusters, address=args.address)
     jobs, _ = _open_jobs(sweep, profile.data_is_there, reads_results=not args.dry_run)
     if args.dry_run:
-        print(open_backend(profile).render(jobs.draft(profile, args.retry_failed)), end="")
+        job = jobs.draft(profile, args.retry_failed, args.rerun_lacking)
+        print(open_backend(profile).render(job), end="")
         return DONE
-    return _send(jobs, args.on, profile, another=args.another, retry_failed=args.retry_failed)
+    return _send(jobs, args.on, profile, args, another=args.another)
 
 
 def resume(args: argparse.Namespace) -> int:
@@ -57,9 +58,7 @@ def resume(args: argparse.Namespace) -> int:
             "new version with "
             f"`sparsweep submit {args.spec} --on {record.profile_name}`, or undo the change"
         )
-    return _send(
-        jobs, record.profile_name, record.cluster(), another=False, retry_failed=args.retry_failed
-    )
+    return _send(jobs, record.profile_name, record.cluster(), args)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -150,9 +149,9 @@ def _open_jobs(
     store = open_store(sweep.results, must_exist=False)
     try:
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
-        return Jobs(
-            sweep, planned, store.statuses() if reads_results else {}, store.location
-        ), store
+        standing = find_standing(planned, store) if reads_results else Standing({})
+        lacking = [trial.trial_id for trial in standing.to_run_again(planned)]
+        return Jobs(sweep, planned, standing.statuses, store.location, lacking), store
     except OSError as error:  # of an object store, in several lines
         reason = " ".join(str(error).split())
         raise SweepError(
@@ -168,16 +167,23 @@ def _open_jobs(
 
 
 def _send(
-    jobs: Jobs, name: str, profile: ClusterProfile, *, another: bool, retry_failed: bool
+    jobs: Jobs,
+    name: str,
+    profile: ClusterProfile,
+    args: argparse.Namespace,
+    *,
+    another: bool = False,
 ) -> int:
-    sweep, left = jobs.sweep, jobs.left(retry_failed)
+    """Send a sweep to the cluster of this name and profile; `args` say what is run again."""
+    again = {"retry_failed": args.retry_failed, "rerun_lacking": args.rerun_lacking}
+    sweep, left = jobs.sweep, jobs.left(**again)
     if left == []:
         print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
         return DONE
     if profile.shares_files or not jobs.results.is_local:
         jobs.results.check_writable()
 
-    submission, is_new = jobs.submit(name, profile, another=another, retry_failed=retry_failed)
+    submission, is_new = jobs.submit(name, profile, another=another, **again)
     number = "its" if left is None else str(len(left))
     if is_new:
         print(

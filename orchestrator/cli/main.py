@@ -190,6 +190,7 @@ def _add_runs(line: CommandLine) -> None:
 
 def _add_submission(line: CommandLine) -> None:
     retry = "also run trials again that failed in an earlier run"
+    rerun = "also run completed trials again that lack scores or predictions which are asked for"
     submit = line.add(
         "submit",
         lambda args: _jobs().submit(args),
@@ -209,6 +210,7 @@ def _add_submission(line: CommandLine) -> None:
         "--address", metavar="URL", help="of the dashboard of a Ray cluster, http://HOST:8265"
     )
     submit.add_argument("--retry-failed", action="store_true", help=retry)
+    submit.add_argument("--rerun-lacking", action="store_true", help=rerun)
 
     resume = line.add(
         "resume",
@@ -217,6 +219,7 @@ def _add_submission(line: CommandLine) -> None:
         takes_spec=True,
     )
     resume.add_argument("--retry-failed", action="store_true", help=retry)
+    resume.add_argument("--rerun-lacking", action="store_true", help=rerun)
 
 
 def _add_jobs(line: CommandLine) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.pools import merge_robustness
 from orchestrator.results.lacking import Lack, describe_lacks, find_lack
+from orchestrator.results.rows import read_spec
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted
 from workers.trial import RECIPE_VERSION, SPLITS, TrialSpec
 
-READ = ("trial_id", "status", "recipe_version", "spec_json")
+READ = ("trial_id", "status", "recipe_version", "spec_json", "file_key")
 """Columns of trials that are looked at."""
 
 
@@ -79,8 +80,8 @@ def find_standing(planned: Sequence[PlannedTrial], store: ResultStore) -> Standi
     rows = store.read("trials", READ).to_pylist()
     statuses = {row["trial_id"]: row["status"] for row in rows}
     other_recipes = _count_other_recipes(planned, rows)
-    specs_json = {row["trial_id"]: row["spec_json"] for row in rows if row["status"] == "completed"}
-    done = [trial for trial in planned if trial.trial_id in specs_json]
+    completed = {row["trial_id"]: row for row in rows if row["status"] == "completed"}
+    done = [trial for trial in planned if trial.trial_id in completed]
     if not done:
         return Standing(statuses, other_recipes=other_recipes)
 
@@ -88,7 +89,7 @@ def find_standing(planned: Sequence[PlannedTrial], store: ResultStore) -> Standi
     lacks, stored = {}, {}
     for trial in done:
         trial_id = trial.trial_id
-        spec = TrialSpec.from_json(specs_json[trial_id])
+        spec = read_spec(completed[trial_id]["spec_json"], completed[trial_id]["file_key"])
         lack = find_lack(trial.spec, spec, rescored.get(trial_id, ()))
         if lack != Lack():
             lacks[trial_id], stored[trial_id] = lack, spec

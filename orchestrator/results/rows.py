@@ -118,6 +118,18 @@ def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
     }
 
 
+def read_spec(spec_json: str, file_key: str) -> TrialSpec:
+    """The trial that a row of `trials` stores.
+
+    Raises:
+        StoreError: this version cannot read it, for example since a newer one wrote it.
+    """
+    try:
+        return TrialSpec.from_json(spec_json)
+    except ValueError as error:
+        raise StoreError(f"trials/{file_key}.parquet: spec_json: {error}") from error
+
+
 def score_rows(
     spec: TrialSpec, scores: Iterable[EntityScore], robustness: Iterable[RobustnessScore]
 ) -> dict[str, list[Row]]:

@@ -50,6 +50,7 @@ from orchestrator.results.rows import (
     check_circumstances,
     child_rows,
     plan_rows,
+    read_spec,
     score_rows,
     sentence_rows,
     trial_row,
@@ -403,7 +404,7 @@ class ResultStore:
         rows = self.read("trials", ["trial_id", "spec_json", "file_key"])
         place = rows["trial_id"].to_pylist().index(trial_id)
         spec_json, file_key = (rows[name][place].as_py() for name in ("spec_json", "file_key"))
-        return TrialSpec.from_json(spec_json), file_key
+        return read_spec(spec_json, file_key), file_key
 
     def _has_completed(self, key: str) -> bool:
         """Whether the file of this key is there and has a completed trial."""

@@ -9,7 +9,7 @@ for more.
 import contextlib
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Jobs:
         planned: its trials; None where its data is not here.
         statuses: of trials that the results have.
         results: where its results go.
+        lacking: ids of completed trials that lack what only running them again gives.
     """
 
     def __init__(
@@ -44,21 +45,30 @@ class Jobs:
         planned: Sequence[PlannedTrial] | None,
         statuses: Mapping[str, str],
         results: Location,
+        lacking: Collection[str] = (),
     ):
         self.sweep, self.planned, self.statuses, self.results = sweep, planned, statuses, results
+        self.lacking = lacking
         self.sweep_id = _digest(f"{sweep.name}\n{results}")[:8]
 
     def update(self, statuses: Mapping[str, str]) -> None:
         """Take over what the results have by now."""
         self.statuses = statuses
 
-    def left(self, retry_failed: bool = False) -> list[PlannedTrial] | None:
+    def left(
+        self, retry_failed: bool = False, rerun_lacking: bool = False
+    ) -> list[PlannedTrial] | None:
         """The trials that would run; None where the sweep is not planned."""
         if self.planned is None:
             return None
-        return trials_left(self.planned, self.statuses, retry_failed)
+        left = {trial.trial_id for trial in trials_left(self.planned, self.statuses, retry_failed)}
+        if rerun_lacking:
+            left |= set(self.lacking)
+        return [trial for trial in self.planned if trial.trial_id in left]
 
-    def draft(self, profile: ClusterProfile, retry_failed: bool = False) -> JobSpec:
+    def draft(
+        self, profile: ClusterProfile, retry_failed: bool = False, rerun_lacking: bool = False
+    ) -> JobSpec:
         """What would be submitted now.
 
         Raises:
@@ -76,6 +86,7 @@ class Jobs:
             cpus_per_trial=self.sweep.resources.cpus_per_trial,
             gpus_per_trial=self.sweep.resources.gpus_per_trial,
             retry_failed=retry_failed,
+            rerun_lacking=rerun_lacking,
         )
 
     def submit(
@@ -85,6 +96,7 @@ class Jobs:
         *,
         another: bool = False,
         retry_failed: bool = False,
+        rerun_lacking: bool = False,
     ) -> tuple[Submission, bool]:
         """Send the sweep, unless a live job has it.
 
@@ -93,6 +105,7 @@ class Jobs:
             profile: the cluster.
             another: send it beside a live one.
             retry_failed: also what failed.
+            rerun_lacking: also what is completed and lacks scores.
 
         Returns:
             The submission, and whether it is new.
@@ -102,7 +115,7 @@ class Jobs:
             ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the
                 attempt.
         """
-        job = self.draft(profile, retry_failed)
+        job = self.draft(profile, retry_failed, rerun_lacking)
         record = self._record(job, profile_name, profile.describe())
         backend = open_backend(profile)
         with _one_at_a_time(job.folder.parent):
@@ -163,7 +176,7 @@ class Jobs:
         return newest
 
     def _record(self, job: JobSpec, profile_name: str, fields: dict[str, Any]) -> JobRecord:
-        left = self.left(job.retry_failed)
+        left = self.left(job.retry_failed, job.rerun_lacking)
         return JobRecord(
             job_id=None,
             job_name=job.job_name,

@@ -101,6 +101,11 @@ def test_time_limit_that_leaves_no_time_is_refused():
         script(time_limit="3")
 
 
+def test_trials_that_lack_scores_are_run_again_when_asked():
+    assert "--rerun-lacking" in script(dataclasses.replace(JOB, rerun_lacking=True))
+    assert "--rerun-lacking" not in script()
+
+
 def test_trials_that_failed_are_tried_again_when_asked():
     assert "--retry-failed" in script(dataclasses.replace(JOB, retry_failed=True))
     assert "--retry-failed" not in script()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.errors import StoreError
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.standing import find_standing, with_scoring_of
 from orchestrator.results.lacking import Lack, find_lack
@@ -131,3 +132,16 @@ def test_trials_of_another_recipe_are_counted_and_not_taken_for_done(tmp_path, s
     assert not standing.statuses.keys() & {spec.trial_id() for spec in SPECS}
     other_sweep = [PlannedTrial(spec, spec.trial_id(), 1.0) for spec in [make_trial_spec(seed=7)]]
     assert find_standing(other_sweep, ResultStore(str(tmp_path / "old"))).lines() == []
+
+
+def test_a_stored_spec_that_a_newer_version_wrote_is_refused_in_one_line(tmp_path, store):
+    files = TableFiles(Location.parse(str(tmp_path)))
+    (row,) = [row for row in store.read("trials").to_pylist() if row["seed"] == 0]
+    spec_json = row["spec_json"].replace('"lr":', '"label_smoothing":0.1,"lr":')
+    files.write(("trials", row["trial_id"], [row | {"spec_json": spec_json}]))
+    message = (
+        r"^trials/[0-9a-f]{16}.parquet: spec_json: not a trial spec: training.label_smoothing is "
+        r"unknown; a newer sparsweep may know it, this is \S+$"
+    )
+    with pytest.raises(StoreError, match=message):
+        find_standing(planned(), store)

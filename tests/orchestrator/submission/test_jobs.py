@@ -31,6 +31,15 @@ def jobs_of(results: object, *overrides: str) -> Jobs:
     return Jobs(sweep, make_plan(sweep), {}, Location.parse(str(results)))
 
 
+def test_what_lacks_scores_is_left_when_it_shall_be_run_again():
+    sweep = load_sweep_spec("smoke", ["results=unused", "languages=[ka]", "sparsities=[0]"])
+    planned = make_plan(sweep)
+    done = {trial.trial_id: "completed" for trial in planned}
+    jobs = Jobs(sweep, planned, done, Location.parse("unused"), lacking=[planned[1].trial_id])
+    assert jobs.left() == []
+    assert jobs.left(rerun_lacking=True) == [planned[1]]
+
+
 def toy(queue: Path, **fields: Any):
     return make_profile("toy", {"queue": str(queue)} | fields)
 
