@@ -1,1 +1,55 @@
-"""Plans a sweep, drives Ray Tune over its trials, keeps their results and reads them."""
+"""Plans a sweep, drives Ray Tune over its trials, keeps their results and reads them.
+
+What analysts need, in a notebook or a script, is here:
+
+    from orchestrator import ResultStore, aggregate, analyze
+
+    store = ResultStore("results/demo")            # or s3://bucket/folder
+    trials = store.read("trials").to_pandas()      # any table of `sparsweep schema --results`
+    f1s = aggregate(store).table.to_pandas()       # the table of `sparsweep aggregate`
+    tables = {table.name: table.rows.to_pandas() for table in analyze(store)}
+
+Names are loaded when they are asked for, so that importing this package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.aggregate import Aggregates, aggregate
+    from orchestrator.analysis.analyze import analyze, write_tables
+    from orchestrator.analysis.bootstrap import Bootstrap
+    from orchestrator.analysis.tables import AnalysisTable
+    from orchestrator.errors import StoreError
+    from orchestrator.results.store import ResultStore
+
+__all__ = [
+    "Aggregates",
+    "AnalysisTable",
+    "Bootstrap",
+    "ResultStore",
+    "StoreError",
+    "aggregate",
+    "analyze",
+    "write_tables",
+]
+
+_MODULES = {
+    "Aggregates": "orchestrator.analysis.aggregate",
+    "AnalysisTable": "orchestrator.analysis.tables",
+    "Bootstrap": "orchestrator.analysis.bootstrap",
+    "ResultStore": "orchestrator.results.store",
+    "StoreError": "orchestrator.errors",
+    "aggregate": "orchestrator.analysis.aggregate",
+    "analyze": "orchestrator.analysis.analyze",
+    "write_tables": "orchestrator.analysis.analyze",
+}
+"""Where each name of `__all__` is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(
+            f"orchestrator has no {name!r}; it offers {', '.join(__all__)}, and its modules"
+        )
+    return getattr(import_module(_MODULES[name]), name)

@@ -23,7 +23,7 @@ PACKAGES = ("orchestrator", "workers", "cluster")
 # From the top floor down. Rooms on one floor do not import each other.
 FLOORS: dict[str, tuple[set[str], ...]] = {
     "orchestrator": (
-        {"cli"},
+        {"cli", "orchestrator"},  # orchestrator: __init__.py, which offers what analysts need
         {"submission", "running", "analysis"},
         {"planning"},
         {"results"},

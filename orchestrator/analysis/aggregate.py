@@ -25,7 +25,8 @@ from workers.trial import MICRO
 SCORED_SPLITS = ("validation", "test")
 
 F1s = Mapping[tuple[str, str], float | None]
-"""Micro F1 on the split asked for, in [0, 1], by trial id and language; None where it is 0 / 0."""
+"""Micro F1 on the split asked for, in [0, 1], by trial id and language; None where it is 0 / 0. All
+of one rule of matching."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,14 @@ class Cell:
         trials: rows of `trials`, or of `plans` where the trial has not run.
         languages: those that its trials score, sorted; `multilingual` in place of them where no
             trial of the cell's sweep has run and named them.
+        f1s: of its trials, of the dense ones beside them and of others, by the rule of its series.
     """
 
     cell_id: str
     series: Series
     trials: list[Row]
     languages: list[str]
+    f1s: F1s
 
 
 def aggregate(store: ResultStore, split: str = "test") -> Aggregates:
@@ -94,28 +97,24 @@ def aggregate(store: ResultStore, split: str = "test") -> Aggregates:
         StoreError: there is no such split, or a file cannot be read.
     """
     rows = read_rows(store)
-    f1s = micro_f1s(rows.scores, split)
-    return aggregate_cells(find_cells(rows, f1s), f1s, split, rows.notes)
+    return aggregate_cells(find_cells(rows, split), split, rows.notes)
 
 
-def aggregate_cells(
-    cells: Sequence[Cell], f1s: F1s, split: str, notes: Sequence[str] = ()
-) -> Aggregates:
+def aggregate_cells(cells: Sequence[Cell], split: str, notes: Sequence[str] = ()) -> Aggregates:
     """Summarize cells over their seeds.
 
     Args:
         cells: the cells.
-        f1s: of their trials and of the dense ones beside them.
-        split: that of `f1s`.
+        split: that of their F1.
         notes: for the outcome.
     """
     rows = [
-        _summarize(cell, language, f1s) | {"split": split}
+        _summarize(cell, language) | {"split": split}
         for cell in cells
         for language in cell.languages
     ]
     order = [(name, "ascending") for name in AGGREGATES.sort_by]
-    holes = [_find_hole(trial, cell, f1s, split) for cell in cells for trial in cell.trials]
+    holes = [_find_hole(trial, cell, split) for cell in cells for trial in cell.trials]
     return Aggregates(
         table=AGGREGATES.build(rows).sort_by(order),
         holes=sorted((hole for hole in holes if hole), key=_order_of),
@@ -123,8 +122,8 @@ def aggregate_cells(
     )
 
 
-def micro_f1s(scores: pa.Table, split: str) -> F1s:
-    """F1 of all entities together on all sentences of a split.
+def micro_f1s(scores: pa.Table, split: str) -> Mapping[str, F1s]:
+    """F1 of all entities together on all sentences of a split, by the rule of matching.
 
     Args:
         scores: rows of `scores` with the columns `reading.SCORES_READ`.
@@ -138,39 +137,64 @@ def micro_f1s(scores: pa.Table, split: str) -> F1s:
         raise StoreError(f"split: {split!r} is never scored; give one of {accepted}")
     for name, value in (("split", split), ("subset", "all"), ("entity_type", MICRO)):
         scores = scores.filter(pc.equal(scores[name], value))
-    keys = zip(scores["trial_id"].to_pylist(), scores["language"].to_pylist(), strict=True)
-    return dict(zip(keys, scores["f1"].to_pylist(), strict=True))
+
+    f1s: defaultdict[str, dict[tuple[str, str], float | None]] = defaultdict(dict)
+    columns = (scores[name].to_pylist() for name in ("matching", "trial_id", "language", "f1"))
+    for matching, trial_id, language, f1 in zip(*columns, strict=True):
+        f1s[matching][trial_id, language] = f1
+    return f1s
 
 
-def find_cells(rows: StoredRows, f1s: F1s) -> list[Cell]:
-    """The cells that were planned or tried, in the order in which their first trials are stored."""
+def find_cells(rows: StoredRows, split: str) -> list[Cell]:
+    """The cells that were planned or tried, in the order in which their first trials are stored.
+
+    Args:
+        rows: the stored rows that are compared.
+        split: that of the cells' F1, validation or test.
+
+    Raises:
+        StoreError: there is no such split.
+    """
     planned = rows.plans.to_pylist()
     # A trial's own row says more than that of a plan, and takes its place.
     trials = {row["trial_id"]: row for row in (*planned, *rows.trials.to_pylist())}
     series = find_series(trials, planned)
-
     members: defaultdict[str, list[Row]] = defaultdict(list)
     for row in trials.values():
         members[row["cell_id"]].append(row)
+
+    # The languages that have a score by the rule of their cell.
+    f1s = micro_f1s(rows.scores, split)
     scored: defaultdict[str, set[str]] = defaultdict(set)
-    for trial_id, language in f1s:
-        scored[trials[trial_id]["cell_id"]].add(language)
+    for matching, of_rule in f1s.items():
+        for trial_id, language in of_rule:
+            cell_id = trials[trial_id]["cell_id"]
+            if series[cell_id].matching == matching:
+                scored[cell_id].add(language)
 
     cells = []
     for cell_id, of_cell in members.items():
+        of_series = series[cell_id]
         is_multilingual = of_cell[0]["regime"] == "multilingual"
-        trained = series[cell_id].languages if is_multilingual else ()
+        trained = of_series.languages if is_multilingual else ()
         languages = scored[cell_id] or trained or (of_cell[0]["language"],)
-        cells.append(Cell(cell_id, series[cell_id], of_cell, sorted(languages)))
+        cell = Cell(
+            cell_id=cell_id,
+            series=of_series,
+            trials=of_cell,
+            languages=sorted(languages),
+            f1s=f1s.get(of_series.matching or "", {}),
+        )
+        cells.append(cell)
     return cells
 
 
-def _summarize(cell: Cell, language: str, f1s: F1s) -> Row:
+def _summarize(cell: Cell, language: str) -> Row:
     """The row of one cell and language, but for its split."""
     values, deltas, relative = [], [], []
     for trial in cell.trials:
-        value = f1s.get((trial["trial_id"], language))
-        dense = f1s.get((trial.get("dense_trial_id") or "", language))
+        value = cell.f1s.get((trial["trial_id"], language))
+        dense = cell.f1s.get((trial.get("dense_trial_id") or "", language))
         if value is not None:
             values.append(value)
             if dense is not None:
@@ -194,9 +218,9 @@ def _summarize(cell: Cell, language: str, f1s: F1s) -> Row:
     }
 
 
-def _find_hole(trial: Row, cell: Cell, f1s: F1s, split: str) -> Hole | None:
+def _find_hole(trial: Row, cell: Cell, split: str) -> Hole | None:
     """What is missing of a trial; None when all its languages have an F1."""
-    trial_id = trial["trial_id"]
+    trial_id, f1s = trial["trial_id"], cell.f1s
     missing = [language for language in cell.languages if f1s.get((trial_id, language)) is None]
     if not missing:
         return None
@@ -212,6 +236,8 @@ def _find_hole(trial: Row, cell: Cell, f1s: F1s, split: str) -> Hole | None:
         why = f"no F1 on {split}{names}: nothing predicted and nothing to find"
     elif len(missing) < len(cell.languages):
         why = f"not scored on {split} for {', '.join(missing)}"
+    elif trial["evaluation_matching"] != cell.series.matching:
+        why = f"not scored on {split} by the {cell.series.matching} rule of its cell"
     else:
         why = f"not scored on {split}"
 

@@ -69,11 +69,18 @@ def find_intervals(
         draws = _SetDraws(len(predictions.support), f1s)
         of_language.setdefault(predictions.language, []).append(draws)
 
+    # Predictions that were counted by another rule of matching than a cell's are not resampled.
+    trials = results.trials
+    rules = dict(zip(trials["trial_id"], trials["own_matching"], strict=True))
     rows = []
-    for place, trials in results.sparse.groupby([*CELL, "language", "cell_id"]):
+    for place, of_cell in results.sparse.groupby([*CELL, "language", "cell_id"]):
         row = dict(zip([*CELL, "language"], place[:-1], strict=True))
-        draws_of_language = of_language.get(row["language"], [])
-        rows.append(row | _find_interval(trials, draws_of_language, options, generator))
+        is_by_rule = of_cell["matching"] == of_cell["trial_id"].map(rules)
+        is_by_rule &= of_cell["matching"] == of_cell["dense_trial_id"].map(rules)
+        deltas, num_sentences = _pair_draws(
+            of_cell[is_by_rule], of_language.get(row["language"], [])
+        )
+        rows.append(row | _find_interval(of_cell, deltas, num_sentences, options, generator))
     table = in_order(pd.DataFrame(rows))
     return finish(SIGNIFICANCE, table, _notes(table, options))
 
@@ -131,14 +138,14 @@ def draw_sentences(
 
 def _find_interval(
     trials: pd.DataFrame,
-    draws: Sequence[_SetDraws],
+    deltas: np.ndarray,
+    num_sentences: int | None,
     options: Bootstrap,
     generator: np.random.Generator,
 ) -> Row:
-    """The numbers of one cell and language, from its trials' rows, one a seed."""
-    # A column a seed with a sparse and a dense side. The first row is what was measured; with
-    # predictions, a row a replicate of the sentences follows.
-    deltas, num_sentences = _pair_draws(trials, draws)
+    """The numbers of one cell and language, from its trials' rows, one a seed, and what
+    `_pair_draws` gives."""
+    # Without predictions the seeds' own changes stand in the one row that there is.
     has_sentences = num_sentences is not None
     if not has_sentences:
         deltas = trials.loc[trials["delta"].notna(), "delta"].to_numpy()[None, :]
@@ -189,8 +196,8 @@ def _what_was_resampled(has_sentences: bool, num_seeds: int) -> str:
 
 
 def _pair_draws(trials: pd.DataFrame, draws: Sequence[_SetDraws]) -> tuple[np.ndarray, int | None]:
-    """Sparse minus dense, float64 (1 + replicates, seeds), and the number of sentences; None
-    without predictions."""
+    """Sparse minus dense F1, float64 (1 + replicates, seeds with both), the first row of the
+    sentences as they are; and the number of sentences, None without predictions."""
     for of_set in draws:
         pairs = zip(trials["trial_id"], trials["dense_trial_id"], strict=True)
         deltas = [

@@ -17,16 +17,24 @@ from typing import Any
 from orchestrator.results.rows import Row
 from orchestrator.results.schema import SETTINGS
 
-VARIED = ("corpus_path", "pruning_embedding_sparsity")
-"""No part of a trial's identity, or of the grid."""
+DATA = "corpus_fingerprint"
+"""Differs from language to language. Within a language it tells versions of the data apart."""
 
-DATA = ("corpus_fingerprint", "robustness_donor_fingerprint")
-"""Differ from language to language. Within a language they tell versions of the data apart."""
+VARIED = (
+    DATA,
+    "corpus_path",
+    "evaluation_predictions",
+    "evaluation_splits",
+    "pruning_embedding_sparsity",
+    *(column.name for column in SETTINGS if column.name.startswith("robustness_")),
+)
+"""Change no F1 on published sentences, are of the grid, or are compared in another way. Which
+perturbed sentences a trial was scored on is for `robustness` to compare."""
 
-SETTING_NAMES = [column.name for column in SETTINGS if column.name not in (*VARIED, *DATA)]
+SETTING_NAMES = [column.name for column in SETTINGS if column.name not in VARIED]
 """Settings that cells of one series share."""
 
-SETTINGS_READ = [*SETTING_NAMES, *DATA]
+SETTINGS_READ = [*SETTING_NAMES, DATA]
 """Columns of `trials` that decide a series, beside those of the grid."""
 
 
@@ -39,11 +47,14 @@ class Series:
         label: how the series differs from others of its regime; None where it is the only one.
         languages: those that a multilingual series' trials are trained on; () for others, and where
             none of the trials has run.
+        matching: the rule by which predicted entities count in all its scores; None where none of
+            the trials has run.
     """
 
     number: int
     label: str | None
     languages: tuple[str, ...]
+    matching: str | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,8 @@ def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Se
             sweep's other trials.
     """
     run = _read_settings(rows.values())
+    # How it is scored is no part of a trial's identity, so the trials of a cell may differ in that:
+    # then the newest one decides.
     keys: dict[str, _SeriesKey] = {}
     for trial_id, trial in run.items():
         keys.setdefault(rows[trial_id]["cell_id"], trial.key)
@@ -86,9 +99,22 @@ def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Se
     }
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys.values()))}
     return {
-        cell_id: Series(numbers[key], labels[key], languages.get(key, ()))
+        cell_id: Series(
+            number=numbers[key],
+            label=labels[key],
+            languages=languages.get(key, ()),
+            matching=_choose_matching(key),
+        )
         for cell_id, key in keys.items()
     }
+
+
+def _choose_matching(key: _SeriesKey) -> str | None:
+    """The rule of matching by which a series is compared: the one that its trials were run with.
+
+    A trial may have scores by another rule, too. This is the only place that chooses.
+    """
+    return dict(key.settings).get("evaluation_matching")
 
 
 def _read_settings(rows: Iterable[Row]) -> dict[str, _RunTrial]:
@@ -113,11 +139,13 @@ def _read_settings(rows: Iterable[Row]) -> dict[str, _RunTrial]:
             (name, value) for name, value in settings.items() if not name.startswith("pruning_")
         )
         seen = versions[row["regime"], row["language"], unpruned]
-        data = tuple(row[name] for name in DATA)
-        settings["data"] = str(seen.setdefault(data, 1 + len(seen)))
+        settings["data"] = str(seen.setdefault(row[DATA], 1 + len(seen)))
 
-        # A folder's fingerprint identifies a model, wherever the folder lies.
+        # A folder's fingerprint identifies a model, wherever the folder lies. How many sentences
+        # are scored at a time matters only where scores choose the epoch.
         ignored = {"model_name"} if row["model_fingerprint"] else set()
+        if row["evaluation_selection"] != "best_epoch":
+            ignored.add("evaluation_batch_size")
         deciding = tuple((name, value) for name, value in settings.items() if name not in ignored)
         key = _SeriesKey(row["regime"], _is_dense(row), deciding)
         trials[row["trial_id"]] = _RunTrial(key, settings)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.analysis.aggregate import Cell, F1s, Hole, aggregate_cells, find_cells, micro_f1s
+from orchestrator.analysis.aggregate import Cell, Hole, aggregate_cells, find_cells
 from orchestrator.analysis.comparable import embeddings_name
-from orchestrator.analysis.reading import StoredRows
+from orchestrator.analysis.reading import PERTURBED_SETS, StoredRows
 from orchestrator.analysis.tables import TIERS, AnalysisTable
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import TEXT, Table
@@ -43,8 +43,10 @@ class Results:
         split: validation or test.
         trials: a row a trial and language scored. F1 and its differences are fractions, NaN where
             they were not measured: `f1`, `dense_f1` (of the same seed's dense trial) and `delta`
-            (`f1` - `dense_f1`). `num_train_sentences`, `tier`, `script` and `family` are facts of
-            the language.
+            (`f1` - `dense_f1`). `matching` is the rule of matching of the cell, and `perturbed_as`
+            says which perturbed sentences the cell is compared on; `own_matching` and
+            `own_perturbed_as` are those that the trial was run with. `num_train_sentences`, `tier`,
+            `script` and `family` are facts of the language.
         cells: a row a cell and language, with the columns of `tables.AGGREGATES` and these facts.
         holes: the trials without an F1, or without one in all their languages.
         notes: sentences on what was left out of the comparison.
@@ -77,16 +79,15 @@ def make_results(rows: StoredRows, split: str) -> Results:
     Raises:
         StoreError: there is no such split, or nothing has been run or planned.
     """
-    f1s = micro_f1s(rows.scores, split)
-    cells = find_cells(rows, f1s)
+    cells = find_cells(rows, split)
     if not cells:
         raise StoreError(
             "results: no trials, run or planned; give the results of a sweep that has been run"
         )
-    aggregates = aggregate_cells(cells, f1s, split, rows.notes)
+    aggregates = aggregate_cells(cells, split, rows.notes)
 
     # A row a trial and language.
-    by_trial = pd.DataFrame(row for cell in cells for row in _trial_rows(cell, f1s))
+    by_trial = pd.DataFrame(row for cell in cells for row in _trial_rows(cell))
     by_trial["delta"] = by_trial["f1"] - by_trial["dense_f1"]
     _name_fixed_embeddings(by_trial)
     facts = _find_facts(by_trial)
@@ -105,8 +106,9 @@ def make_results(rows: StoredRows, split: str) -> Results:
     )
 
 
-def _trial_rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
+def _trial_rows(cell: Cell) -> Iterator[Row]:
     """A row for each trial and language of a cell, without the facts of the language."""
+    perturbed_as = _choose_perturbed(cell)
     for trial in cell.trials:
         is_monolingual = trial["regime"] == "monolingual"
         of_trial = {
@@ -123,14 +125,33 @@ def _trial_rows(cell: Cell, f1s: F1s) -> Iterator[Row]:
             "num_used": trial.get("num_train_sentences") if is_monolingual else None,
             "max_train_sentences": trial.get("corpus_max_train_sentences"),
             "num_predictions": trial.get("num_predictions") or 0,
+            "matching": cell.series.matching or "",
+            "own_matching": trial.get("evaluation_matching") or "",
             "perturbations": tuple(trial.get("robustness_perturbations") or ()),
+            "perturbed_as": perturbed_as,
+            "own_perturbed_as": _describe_perturbed(trial),
         }
         for language in cell.languages:
             yield of_trial | {
                 "language": language,
-                "f1": _number(f1s.get((trial["trial_id"], language))),
-                "dense_f1": _number(f1s.get((trial.get("dense_trial_id") or "", language))),
+                "f1": _number(cell.f1s.get((trial["trial_id"], language))),
+                "dense_f1": _number(cell.f1s.get((trial.get("dense_trial_id") or "", language))),
             }
+
+
+def _choose_perturbed(cell: Cell) -> str:
+    """Which perturbed sentences a cell is compared on: those of its newest trial that has any."""
+    perturbed = [trial for trial in cell.trials if trial.get("robustness_perturbations")]
+    if not perturbed:
+        return ""
+    newest = max(perturbed, key=lambda trial: (trial["started_at"], trial["trial_id"]))
+    return _describe_perturbed(newest)
+
+
+def _describe_perturbed(trial: Row) -> str:
+    if not trial.get("robustness_perturbations"):
+        return ""
+    return ", ".join(f"{name}={trial[name]}" for name in PERTURBED_SETS)
 
 
 def _name_fixed_embeddings(trials: pd.DataFrame) -> None:

@@ -16,16 +16,20 @@ from orchestrator.results.store import ResultStore
 from orchestrator.wording import counted
 from workers.trial import RECIPE_VERSION
 
+PERTURBED_SETS = ("robustness_seed", "robustness_draws", "robustness_donor_fingerprint")
+"""Settings that decide which sentences a perturbation makes of a language's test split."""
+
 TRIALS_READ = [
     *("trial_id", "cell_id", "dense_trial_id", "recipe_version", "sweep"),
     *("regime", "language", "target_sparsity", "embedding_sparsity", "seed", "languages"),
     *("status", "error_kind", "error_message", "started_at"),
     *("num_train_sentences", "num_predictions"),
+    *("robustness_perturbations", *PERTURBED_SETS),
     *SETTINGS_READ,
 ]
 """Columns of `trials` that comparisons need."""
 
-SCORES_READ = ["trial_id", "language", "split", "subset", "entity_type", "f1"]
+SCORES_READ = ["trial_id", "language", "split", "subset", "entity_type", "matching", "f1"]
 """Columns of `scores` that comparisons need."""
 
 
@@ -107,4 +111,5 @@ def choose_recipe(versions: Iterable[int]) -> int:
 
 
 def _without(rows: pa.Table, name: str, values: set[str]) -> pa.Table:
-    return rows.filter(pa.array([value not in values for value in rows[name].to_pylist()]))
+    is_kept = [value not in values for value in rows[name].to_pylist()]
+    return rows.filter(pa.array(is_kept, pa.bool_()))

@@ -17,7 +17,7 @@ from orchestrator.wording import counted
 from workers.trial import MICRO
 
 ROBUSTNESS_READ = [
-    *("trial_id", "language", "perturbation", "draw", "entity_type"),
+    *("trial_id", "language", "perturbation", "draw", "entity_type", "matching"),
     *("status", "reason", "f1"),
 ]
 """Columns of the stored table `robustness` that are needed."""
@@ -59,21 +59,27 @@ def _measure(results: Results, scores: pd.DataFrame) -> pd.DataFrame:
     asked = results.trials[["series", "perturbations"]].explode("perturbations")
     asked = asked.dropna().drop_duplicates().rename(columns={"perturbations": "perturbation"})
 
-    # A row a trial, language and perturbation: the mean F1 over draws.
-    scored = scores[scores["status"] == "scored"].groupby(["trial_id", *keys])["f1"]
+    # A row a trial, language, perturbation and rule of matching: the mean F1 over draws.
+    scored = scores[scores["status"] == "scored"].groupby(["trial_id", *keys, "matching"])["f1"]
     means = scored.agg(perturbed="mean", num_draws="count").reset_index()
+    own = results.trials[["trial_id", "own_perturbed_as"]].drop_duplicates()
+    means = means.merge(own.rename(columns={"own_perturbed_as": "perturbed_as"}), on="trial_id")
 
-    # The same rows as those asked for: what was measured beside the F1 on published sentences.
+    # The rows asked for: what was measured by the rule of the row's cell and on its perturbed
+    # sentences, beside the F1 on published ones.
+    keys += ["matching", "perturbed_as"]
     trials = results.trials.merge(asked, on="series").merge(means, "left", ["trial_id", *keys])
     trials["clean"] = trials["f1"]
     trials["drop"] = trials["clean"] - trials["perturbed"]
     trials["relative_drop"] = trials["drop"] / trials["clean"].where(trials["clean"] != 0)
 
-    # Beside each trial that of the same seed's dense trial.
-    dense = trials[["trial_id", *keys, "perturbed", "drop"]].rename(
-        columns={"trial_id": "dense_trial_id", "perturbed": "dense_perturbed", "drop": "dense_drop"}
+    # Beside each trial that of the same seed's dense trial, by the same rule and on the same
+    # perturbed sentences.
+    dense = means.drop(columns="num_draws").rename(
+        columns={"trial_id": "dense_trial_id", "perturbed": "dense_perturbed"}
     )
     trials = trials.merge(dense, "left", ["dense_trial_id", *keys])
+    trials["dense_drop"] = trials["dense_f1"] - trials["dense_perturbed"]
     trials["delta_dense"] = trials["perturbed"] - trials["dense_perturbed"]
     trials["delta_drop"] = trials["drop"] - trials["dense_drop"]
 

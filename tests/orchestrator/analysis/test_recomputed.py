@@ -75,11 +75,13 @@ def sql(folder, is_real):
     connection.executemany("insert into languages values (?, ?, ?, ?)", facts)
     connection.execute("""
         create view f1 as
-        select trial_id, language, f1 from scores where split = 'test' and subset = 'all' and entity_type = 'micro'
+        select trial_id, language, f1 from scores where split = 'test' and subset = 'all'
+               and entity_type = 'micro'
     """)
     connection.execute("""
         create table t as
-        select p.trial_id, r.dense_trial_id, p.regime, p.target_sparsity, p.embedding_sparsity, p.seed, l.language,
+        select p.trial_id, r.dense_trial_id, p.regime, p.target_sparsity, p.embedding_sparsity,
+               p.seed, l.language,
                f.f1, f.f1 - d.f1 as delta, (f.f1 - d.f1) / d.f1 as relative
         from plans p
         join languages l on p.regime = 'multilingual' or p.language = l.language
@@ -89,9 +91,12 @@ def sql(folder, is_real):
     """)
     connection.execute("""
         create table cells as
-        select regime, language, target_sparsity, embedding_sparsity, avg(f1) as f1_mean, stddev_samp(f1) as f1_std,
-               count(f1) as num_seeds, avg(delta) as delta_dense_mean, stddev_samp(delta) as delta_dense_std,
-               avg(relative) as relative_dense_mean, count(delta) as num_pairs, count(*) - count(f1) as num_holes
+        select regime, language, target_sparsity, embedding_sparsity, avg(f1) as f1_mean,
+               stddev_samp(f1) as f1_std,
+               count(f1) as num_seeds, avg(delta) as delta_dense_mean,
+               stddev_samp(delta) as delta_dense_std,
+               avg(relative) as relative_dense_mean, count(delta) as num_pairs,
+               count(*) - count(f1) as num_holes
         from t group by all
     """)
     connection.execute("""
@@ -131,12 +136,17 @@ def test_quality(tables, sql, is_real):
 
 
 GROUPS = """
-    select c.regime, g.grouping, g."group", c.target_sparsity, c.embedding_sparsity, avg(c.f1_mean) as f1_mean,
+    select c.regime, g.grouping, g."group", c.target_sparsity, c.embedding_sparsity,
+           avg(c.f1_mean) as f1_mean,
            stddev_samp(c.f1_mean) as f1_std, count(c.f1_mean) as num_languages,
-           avg(c.delta_dense_mean) as delta_dense_mean, stddev_samp(c.delta_dense_mean) as delta_dense_std,
-           avg(c.relative_dense_mean) as relative_dense_mean, count(c.delta_dense_mean) as num_languages_compared,
-           count(*) - count(c.f1_mean) as num_languages_missing, any_value(n.num_trials) as num_trials,
-           any_value(n.num_trials_compared) as num_trials_compared, any_value(n.num_holes) as num_holes
+           avg(c.delta_dense_mean) as delta_dense_mean,
+           stddev_samp(c.delta_dense_mean) as delta_dense_std,
+           avg(c.relative_dense_mean) as relative_dense_mean,
+           count(c.delta_dense_mean) as num_languages_compared,
+           count(*) - count(c.f1_mean) as num_languages_missing,
+           any_value(n.num_trials) as num_trials,
+           any_value(n.num_trials_compared) as num_trials_compared,
+           any_value(n.num_holes) as num_holes
     from cells c join groupings g using (language)
     join (
         select regime, grouping, "group", target_sparsity, embedding_sparsity,
@@ -157,17 +167,21 @@ def test_groups(tables, sql):
 def test_worst(tables, sql):
     text = f"""
         with every as (
-            select regime, target_sparsity, embedding_sparsity, 'language' as kind, language as name, delta_dense_mean,
+            select regime, target_sparsity, embedding_sparsity, 'language' as kind,
+                   language as name, delta_dense_mean,
                    relative_dense_mean, 1::int as num_languages, num_pairs as num_trials from cells
-            union all select regime, target_sparsity, embedding_sparsity, grouping, "group", delta_dense_mean,
+            union all select regime, target_sparsity, embedding_sparsity, grouping, "group",
+                   delta_dense_mean,
                    relative_dense_mean, num_languages_compared, num_trials_compared from ({GROUPS})
                    where grouping <> 'all'
         )
-        select *, count(delta_dense_mean) over place as num_compared, count(*) over place - num_compared as num_missing
+        select *, count(delta_dense_mean) over place as num_compared,
+               count(*) over place - num_compared as num_missing
         from every where target_sparsity > 0
         window place as (partition by regime, target_sparsity, embedding_sparsity, kind)
         qualify row_number() over (
-            partition by regime, target_sparsity, embedding_sparsity, kind order by delta_dense_mean nulls last, name
+            partition by regime, target_sparsity, embedding_sparsity, kind
+            order by delta_dense_mean nulls last, name
         ) = 1
     """
     assert_same(tables["worst"], query(sql, text), (*LEVEL, "kind"))
@@ -175,10 +189,12 @@ def test_worst(tables, sql):
 
 def test_tally(tables, sql):
     text = """
-        select regime, target_sparsity, embedding_sparsity, count(*) filter (delta_dense_mean > 0.01) as num_improved,
+        select regime, target_sparsity, embedding_sparsity,
+               count(*) filter (delta_dense_mean > 0.01) as num_improved,
                count(*) filter (abs(delta_dense_mean) <= 0.01) as num_held,
                count(*) filter (delta_dense_mean < -0.01) as num_dropped,
-               count(*) filter (delta_dense_mean is null) as num_missing, count(delta_dense_mean) as num_languages
+               count(*) filter (delta_dense_mean is null) as num_missing,
+               count(delta_dense_mean) as num_languages
         from cells where target_sparsity > 0 group by all
     """
     assert_same(tables["tally"], query(sql, text), LEVEL)
@@ -191,14 +207,19 @@ def test_tolerance(tables, sql, is_real):
                    relative_dense_mean < -0.01 as is_over
             from cells where target_sparsity > 0
         ), limits as (
-            select regime, language, embeddings, min(target_sparsity) filter (is_over) as exceeded_at,
+            select regime, language, embeddings,
+                   min(target_sparsity) filter (is_over) as exceeded_at,
                    count(relative_dense_mean) as num_sparsities,
-                   count(*) - count(relative_dense_mean) as num_sparsities_missing, sum(num_pairs)::int as num_trials
+                   count(*) - count(relative_dense_mean) as num_sparsities_missing,
+                   sum(num_pairs)::int as num_trials
             from measured group by all
         )
-        select l.*, if(any_value(num_sparsities) > 0, coalesce(max(target_sparsity) filter (not is_over), 0), null)
+        select l.*,
+               if(any_value(num_sparsities) > 0,
+                  coalesce(max(target_sparsity) filter (not is_over), 0), null)
                as tolerated_sparsity,
-               arg_max(relative_dense_mean, target_sparsity) filter (not is_over) as relative_at_tolerated
+               arg_max(relative_dense_mean, target_sparsity) filter (not is_over)
+               as relative_at_tolerated
         from limits l left join measured m
              on (m.regime, m.language, m.embeddings) = (l.regime, l.language, l.embeddings)
              and m.target_sparsity < coalesce(exceeded_at, 1)
@@ -210,8 +231,10 @@ def test_tolerance(tables, sql, is_real):
 
 EMBEDDINGS = """
     select p.regime, p.language, p.target_sparsity, p.embedding_sparsity,
-           avg(p.f1) filter (d.f1 is not null) as f1_pruned_mean, avg(d.f1) filter (p.f1 is not null) as f1_dense_mean,
-           avg(p.f1 - d.f1) as delta_embeddings_mean, stddev_samp(p.f1 - d.f1) as delta_embeddings_std,
+           avg(p.f1) filter (d.f1 is not null) as f1_pruned_mean,
+           avg(d.f1) filter (p.f1 is not null) as f1_dense_mean,
+           avg(p.f1 - d.f1) as delta_embeddings_mean,
+           stddev_samp(p.f1 - d.f1) as delta_embeddings_std,
            count(p.f1 - d.f1) as num_pairs, 3 - count(p.f1 - d.f1) as num_holes
     from t p join t d using (regime, language, target_sparsity, seed)
     where p.embedding_sparsity > 0 and d.embedding_sparsity = 0 group by all
@@ -221,7 +244,8 @@ EMBEDDINGS = """
 def test_embeddings(tables, sql):
     assert_same(tables["embeddings"], query(sql, EMBEDDINGS), (*LEVEL, "language"))
     overall = f"""
-        select regime, target_sparsity, embedding_sparsity, avg(delta_embeddings_mean) as delta_embeddings_mean,
+        select regime, target_sparsity, embedding_sparsity,
+               avg(delta_embeddings_mean) as delta_embeddings_mean,
                stddev_samp(delta_embeddings_mean) as delta_embeddings_std,
                count(delta_embeddings_mean) as num_languages from ({EMBEDDINGS}) group by all
     """
@@ -235,15 +259,19 @@ ROBUSTNESS = """
         from robustness where entity_type = 'micro' group by all
     ), v as (
         select t.*, r.perturbation, r.perturbed, r.draws, t.f1 - r.perturbed as lost,
-               r.perturbed - d.perturbed as gained, (t.f1 - r.perturbed) - (df.f1 - d.perturbed) as more
+               r.perturbed - d.perturbed as gained,
+               (t.f1 - r.perturbed) - (df.f1 - d.perturbed) as more
         from t join perturbed r using (trial_id, language)
         left join perturbed d on d.trial_id = t.dense_trial_id and d.language = t.language
              and d.perturbation = r.perturbation
         left join f1 df on (df.trial_id, df.language) = (t.dense_trial_id, t.language)
     )
-    select regime, language, target_sparsity, embedding_sparsity, perturbation, avg(f1) filter (lost is not null) as
-           f1_clean_mean, avg(perturbed) as f1_perturbed_mean, stddev_samp(perturbed) as f1_perturbed_std,
-           avg(lost) as drop_mean, avg(lost / nullif(f1, 0)) as relative_drop_mean, avg(gained) as delta_dense_mean,
+    select regime, language, target_sparsity, embedding_sparsity, perturbation,
+           avg(f1) filter (lost is not null) as f1_clean_mean,
+           avg(perturbed) as f1_perturbed_mean,
+           stddev_samp(perturbed) as f1_perturbed_std,
+           avg(lost) as drop_mean, avg(lost / nullif(f1, 0)) as relative_drop_mean,
+           avg(gained) as delta_dense_mean,
            avg(more) as delta_drop_mean, sum(draws)::int as num_draws, count(lost) as num_seeds,
            count(more) as num_pairs
     from v group by all
@@ -292,7 +320,8 @@ def test_robustness_overall(tables, sql):
     )
     means = ", ".join(f"avg({name}) as {name}" for name in (*names, "delta_drop_mean"))
     text = f"""
-        select regime, target_sparsity, embedding_sparsity, perturbation, {means}, count(drop_mean) as num_languages,
+        select regime, target_sparsity, embedding_sparsity, perturbation, {means},
+               count(drop_mean) as num_languages,
                count(delta_drop_mean) as num_languages_compared from ({ROBUSTNESS}) group by all
     """
     assert_same(tables["robustness_overall"], query(sql, text), (*LEVEL, "perturbation"))
@@ -300,12 +329,15 @@ def test_robustness_overall(tables, sql):
 
 MODES = """
     with pairs as (
-        select t.*, s.sentence, s.set_id, s.support, len(s.predicted) as words, s.predicted::text as sparse,
+        select t.*, s.sentence, s.set_id, s.support, len(s.predicted) as words,
+               s.predicted::text as sparse,
                d.predicted::text as dense
         from t join predictions s on (s.trial_id, s.language) = (t.trial_id, t.language)
-        join predictions d on (d.trial_id, d.set_id, d.sentence) = (t.dense_trial_id, s.set_id, s.sentence)
+        join predictions d
+             on (d.trial_id, d.set_id, d.sentence) = (t.dense_trial_id, s.set_id, s.sentence)
     ), votes as (
-        select regime, language, target_sparsity, embedding_sparsity, set_id, sentence, support, words, side, sequence,
+        select regime, language, target_sparsity, embedding_sparsity, set_id, sentence, support,
+               words, side, sequence,
                count(*) as num, min(seed) as first
         from (unpivot pairs on sparse, dense into name side value sequence) group by all
     ), modes as (
@@ -315,21 +347,27 @@ MODES = """
                 partition by regime, language, target_sparsity, embedding_sparsity, sentence, side
             ) as most from votes
         )
-        window place as (partition by regime, language, target_sparsity, embedding_sparsity, sentence, side)
+        window place as (partition by regime, language, target_sparsity, embedding_sparsity,
+            sentence, side)
         qualify row_number() over (
-            partition by regime, language, target_sparsity, embedding_sparsity, sentence, side order by num desc, first
+            partition by regime, language, target_sparsity, embedding_sparsity, sentence, side
+            order by num desc, first
         ) = 1
     )
-    select regime, language, target_sparsity, embedding_sparsity, set_id, sentence, any_value(support) as entities,
-           any_value(words) as words, count(distinct sequence) > 1 as is_pie, bool_or(is_tied) as is_tied
+    select regime, language, target_sparsity, embedding_sparsity, set_id, sentence,
+           any_value(support) as entities,
+           any_value(words) as words, count(distinct sequence) > 1 as is_pie,
+           bool_or(is_tied) as is_tied
     from modes group by all
 """
 
 
 def test_disagreement(tables, sql, is_real):
     text = f"""
-        select regime, language, target_sparsity, embedding_sparsity, count(*) filter (is_pie) as num_pies,
-               count(*) as num_sentences, avg(is_pie::int) as pie_share, count(*) filter (is_tied) as num_undecided
+        select regime, language, target_sparsity, embedding_sparsity,
+               count(*) filter (is_pie) as num_pies,
+               count(*) as num_sentences, avg(is_pie::int) as pie_share,
+               count(*) filter (is_tied) as num_undecided
         from ({MODES}) group by all
     """
     measured = [row for row in tables["disagreement"] if row["num_pairs"]]
@@ -346,8 +384,10 @@ def test_share_that_dense_seeds_predict_differently(tables, sql):
     text = """
         select t.regime, t.language, avg((a.predicted <> b.predicted)::int) as share
         from t join predictions a using (trial_id, language)
-        join t u on (u.regime, u.language, u.target_sparsity) = (t.regime, t.language, 0) and u.seed > t.seed
-        join predictions b on (b.trial_id, b.set_id, b.sentence) = (u.trial_id, a.set_id, a.sentence)
+        join t u on (u.regime, u.language, u.target_sparsity) = (t.regime, t.language, 0)
+            and u.seed > t.seed
+        join predictions b
+             on (b.trial_id, b.set_id, b.sentence) = (u.trial_id, a.set_id, a.sentence)
         where t.target_sparsity = 0 group by all
     """
     shares = {(row["regime"], row["language"]): row["share"] for row in query(sql, text)}
@@ -368,7 +408,8 @@ def test_pies_profile(tables, sql):
     for name, value in values.items():
         text = f"""
             select regime, m.language, target_sparsity, embedding_sparsity, '{name}' as property,
-                   avg({value}) filter (is_pie) as pies_mean, avg({value}) filter (not is_pie) as others_mean,
+                   avg({value}) filter (is_pie) as pies_mean,
+                   avg({value}) filter (not is_pie) as others_mean,
                    pies_mean - others_mean as difference, count(*) filter (is_pie) as num_pies,
                    count(*) filter (not is_pie) as num_others
             from ({MODES}) m join sentences using (set_id, sentence) group by all
@@ -380,7 +421,8 @@ def test_pies_profile(tables, sql):
 def test_changes_that_have_intervals(tables, sql, is_real):
     text = """
         select regime, language, target_sparsity, embedding_sparsity, avg(delta) as delta_mean,
-               count(delta) as num_pairs, 3 - count(delta) as num_holes from t where target_sparsity > 0 group by all
+               count(delta) as num_pairs, 3 - count(delta) as num_holes from t
+               where target_sparsity > 0 group by all
     """
     assert_same(tables["significance"], query(sql, text), (*LEVEL, "language"))
     for row in tables["significance"]:
@@ -390,24 +432,31 @@ def test_changes_that_have_intervals(tables, sql, is_real):
 
 def test_signed_ranks_and_their_corrections(tables, sql):
     changes = f"""
-        select 'sparse - dense' as comparison, regime, target_sparsity, embedding_sparsity, language,
+        select 'sparse - dense' as comparison, regime, target_sparsity, embedding_sparsity,
+               language,
                delta_dense_mean as change from cells where target_sparsity > 0
-        union all select 'pruned - dense embeddings', regime, target_sparsity, embedding_sparsity, language,
+        union all select 'pruned - dense embeddings', regime, target_sparsity, embedding_sparsity,
+               language,
                delta_embeddings_mean from ({EMBEDDINGS})
     """
     text = f"""
         with ranked as (
-            select *, rank() over (partition by comparison, regime, target_sparsity, embedding_sparsity
-                                   order by abs(change)) as place from ({changes}) where abs(change) > 1e-12
+            select *, rank() over (
+                partition by comparison, regime, target_sparsity, embedding_sparsity
+                order by abs(change)
+            ) as place from ({changes}) where abs(change) > 1e-12
         ), medians as (
-            select comparison, regime, target_sparsity, embedding_sparsity, median(change) as median_change,
+            select comparison, regime, target_sparsity, embedding_sparsity,
+                   median(change) as median_change,
                    count(change) as num_languages, count(*) - count(change) as num_languages_missing
             from ({changes}) group by all
         )
         select medians.*,
-               least(coalesce(sum(place) filter (change > 0), 0), coalesce(sum(place) filter (change < 0), 0))::double
+               least(coalesce(sum(place) filter (change > 0), 0),
+               coalesce(sum(place) filter (change < 0), 0))::double
                as statistic, count(*) as num_changed
-        from ranked join medians using (comparison, regime, target_sparsity, embedding_sparsity) group by all
+        from ranked join medians using (comparison, regime, target_sparsity, embedding_sparsity)
+        group by all
     """
     rows = query(sql, text)
     for row in rows:

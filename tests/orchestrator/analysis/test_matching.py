@@ -1,0 +1,118 @@
+"""Two rules of matching are never in one comparison, and no trial counts twice."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.analysis.aggregate import aggregate
+from orchestrator.results.rows import child_rows
+from orchestrator.results.table_files import TableFiles
+from tests.factories import (
+    STARTED_AT,
+    make_circumstances,
+    make_predicted_set,
+    make_robustness_score,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+)
+from tests.orchestrator.analysis.committing import rows_of, tables_of
+from workers.trial import RobustnessSpec
+
+ROBUSTNESS = RobustnessSpec(
+    perturbations=("within_language",), draws=1, seed=0, donor_fingerprint=None, pools=()
+)
+EVALUATION = make_trial_spec().evaluation
+
+
+def commit_by(store, matching, sparsity, seed, f1s, hours=0):
+    """A trial of Swahili that was run with a rule of matching, with scores by one or both rules.
+
+    `f1s`: by rule, F1 on sentences as published and on perturbed ones.
+    """
+    spec = make_trial_spec(
+        target_sparsity=sparsity,
+        seed=seed,
+        evaluation=replace(EVALUATION, matching=matching),
+        robustness=ROBUSTNESS,
+    )
+    result = make_trial_result(
+        scores=(make_score(f1=f1s[matching][0]),),
+        robustness=(make_robustness_score(f1=f1s[matching][1]),),
+        predictions=(make_predicted_set(),),
+    )
+    times = {
+        "started_at": STARTED_AT + timedelta(hours=hours),
+        "ended_at": STARTED_AT + timedelta(hours=hours + 1),
+    }
+    store.commit_completed(spec, result, **make_circumstances(**times))
+    files, children = TableFiles(store.location), child_rows(spec, result)
+    for place, name in enumerate(("scores", "robustness")):
+        rows = [
+            row | {"matching": rule, "f1": f1[place]}
+            for rule, f1 in f1s.items()
+            for row in children[name]
+        ]
+        files.write((name, spec.trial_id(), rows))
+    return spec
+
+
+BOTH = {"strict": (0.5, 0.25), "lenient": (0.875, 0.75)}
+DENSE = {"strict": (0.75, 0.5), "lenient": (1.0, 0.9375)}
+
+
+@pytest.mark.parametrize(("matching", "expected"), [("strict", 0.5), ("lenient", 0.875)])
+def test_a_trial_with_scores_by_two_rules_counts_once_by_its_own(store, matching, expected):
+    commit_by(store, matching, 0.5, 0, BOTH)
+    rows = aggregate(store).table.select(["f1_mean", "num_seeds", "settings"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(expected, 1, None)]
+    assert rows_of(store, "robustness", "f1_clean_mean", "f1_perturbed_mean", "num_draws") == [
+        BOTH[matching] + (1,)
+    ]
+
+
+def test_a_change_to_dense_is_of_one_rule(store):
+    """The dense trial was run with the strict rule and has lenient scores since."""
+    commit_by(store, "strict", 0.0, 0, DENSE)
+    commit_by(store, "lenient", 0.5, 0, BOTH)
+    rows = aggregate(store).table.select(["target_sparsity", "f1_mean", "delta_dense_mean"])
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [
+        (0.0, 0.75, None),
+        (0.5, 0.875, 0.875 - 1.0),
+    ]
+    names = ("target_sparsity", "f1_perturbed_mean", "delta_dense_mean", "delta_drop_mean")
+    assert rows_of(store, "robustness", *names) == [
+        (0.0, 0.5, None, None),
+        (0.5, 0.75, 0.75 - 0.9375, (0.875 - 0.75) - (1.0 - 0.9375)),
+    ]
+
+
+def test_without_a_dense_score_by_the_same_rule_there_is_no_change(store):
+    commit_by(store, "strict", 0.0, 0, {"strict": DENSE["strict"]})
+    commit_by(store, "lenient", 0.5, 0, {"lenient": BOTH["lenient"]})
+    names = ("target_sparsity", "delta_dense_mean", "num_pairs")
+    assert rows_of(store, "quality", *names) == [(0.0, None, 0), (0.5, None, 0)]
+    names = ("target_sparsity", "delta_dense_mean", "delta_drop_mean", "num_pairs")
+    assert rows_of(store, "robustness", *names) == [(0.0, None, None, 0), (0.5, None, None, 0)]
+
+
+def test_seeds_run_with_two_rules_are_compared_by_that_of_the_newest(store):
+    commit_by(store, "strict", 0.5, 0, BOTH)
+    alone = commit_by(store, "strict", 0.5, 1, {"strict": BOTH["strict"]})
+    commit_by(store, "lenient", 0.5, 2, {"lenient": (0.625, 0.5)}, hours=1)
+    found = aggregate(store)
+    assert found.table["f1_mean"].to_pylist() == [(0.875 + 0.625) / 2]
+    assert [(hole.trial_id, hole.why) for hole in found.holes] == [
+        (alone.trial_id(), "not scored on test by the lenient rule of its cell")
+    ]
+
+
+def test_predictions_counted_by_another_rule_are_not_resampled(store):
+    """The dense trials' predictions are counted strictly; only their scores are lenient, too."""
+    for seed in range(2):
+        commit_by(store, "strict", 0.0, seed, DENSE)
+        commit_by(store, "lenient", 0.5, seed, BOTH)
+    row = tables_of(store)["significance"].rows.to_pylist()[0]
+    assert (row["resampled"], row["num_sentences"]) == ("seeds", None)
+    assert row["delta_mean"] == row["low"] == row["high"] == 0.875 - 1.0

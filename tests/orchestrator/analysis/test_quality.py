@@ -1,0 +1,123 @@
+"""Tables of F1 and its change, from small results worked by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import (
+    PRUNING,
+    make_circumstances,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+)
+from tests.orchestrator.analysis.committing import commit, rows_of
+
+
+def test_groups_are_means_of_languages_however_many_seeds_they_have(store):
+    for language, seed, dense, sparse in (
+        ("de", 0, 0.5, 0.25),
+        ("de", 1, 0.5, 0.25),
+        ("fr", 0, 0.75, 0.25),
+    ):
+        commit(store, language, 0.0, seed, dense)
+        commit(store, language, 0.5, seed, sparse)
+    found = rows_of(
+        store,
+        "groups",
+        "grouping",
+        "group",
+        "target_sparsity",
+        "f1_mean",
+        "delta_dense_mean",
+        "num_trials",
+    )
+    assert ("family", "Indo-European", 0.0, 0.625, None, 3) in found
+    assert ("family", "Indo-European", 0.5, 0.25, -0.375, 3) in found  # -0.25 of de and -0.5 of fr
+
+
+def test_tally_holds_what_changes_by_a_point_at_most(store):
+    changes = {
+        "de": 0.81,
+        "fr": 0.79,
+        "sw": 0.8,
+        "yo": 0.8101,
+        "my": 0.7899,
+        "jv": 0.9,
+    }  # 0.81 - 0.8 > 0.01 in floats
+    for language, f1 in changes.items():
+        commit(store, language, 0.0, 0, 0.8)
+        commit(store, language, 0.5, 0, f1)
+    commit(store, "ko", 0.5, 0, 0.5)
+    names = (
+        "num_improved",
+        "num_held",
+        "num_dropped",
+        "num_missing",
+        "num_languages",
+        "num_trials",
+    )
+    assert rows_of(store, "tally", *names) == [(2, 3, 1, 1, 6, 6)]
+
+
+def test_the_worst_language_and_groups(store):
+    for language, sparse in (("de", 0.5), ("yo", 0.25), ("sw", 0.75)):
+        commit(store, language, 0.0, 0, 0.75)
+        commit(store, language, 0.5, 0, sparse)
+    names = ("kind", "name", "delta_dense_mean", "num_languages", "num_compared")
+    assert rows_of(store, "worst", *names) == [
+        (
+            "family",
+            "Indo-European",
+            -0.25,
+            1,
+            2,
+        ),  # Niger-Congo: -0.5 and 0; of equals the first in the alphabet
+        ("language", "yo", -0.5, 1, 3),
+        ("script", "Latn", -0.25, 3, 1),
+        ("tier", "up to 100", -0.5, 1, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("f1s", "expected"),
+    [
+        ({0.5: 0.8, 0.7: 0.792, 0.9: 0.7}, (0.7, 0.9)),
+        ({0.5: 0.7, 0.7: 0.8, 0.9: 0.8}, (0.0, 0.5)),  # what is lost below is not found again above
+        ({0.5: 0.8, 0.7: 0.9}, (0.7, None)),
+        ({0.7: None}, (None, None)),
+    ],
+)
+def test_a_sparsity_is_tolerated_if_all_below_it_are(store, f1s, expected):
+    commit(store, "sw", 0.0, 0, 0.8)
+    for sparsity, f1 in f1s.items():
+        commit(store, "sw", sparsity, 0, f1)
+    assert rows_of(store, "tolerance", "tolerated_sparsity", "exceeded_at") == [expected]
+
+
+def test_pruned_embeddings_are_compared_by_seed(store):
+    pruned = replace(PRUNING, embedding_sparsity=0.5)
+    for seed, (dense, sparse) in enumerate(((0.5, 0.25), (0.75, 0.75), (0.875, None))):
+        commit(store, "sw", 0.5, seed, dense)
+        commit(store, "sw", 0.5, seed, sparse, pruning=pruned)
+    commit(store, "sw", 0.5, 3, 0.5)
+    names = (
+        "embeddings",
+        "f1_pruned_mean",
+        "f1_dense_mean",
+        "delta_embeddings_mean",
+        "num_pairs",
+        "num_holes",
+    )
+    assert rows_of(store, "embeddings", *names) == [("pruned", 0.5, 0.625, -0.125, 2, 2)]
+
+
+def test_a_fixed_target_of_the_embeddings_is_one_row(store):
+    commit(store, "sw", 0.0, 0, 0.8)
+    for sparsity, f1 in ((0.5, 0.8), (0.9, 0.4)):
+        pruning = replace(PRUNING, embedding_sparsity=0.5)
+        spec = make_trial_spec(language="sw", target_sparsity=sparsity, pruning=pruning)
+        result = make_trial_result(scores=(make_score(f1=f1),))
+        store.commit_completed(spec, result, **make_circumstances())
+    names = ("embeddings", "tolerated_sparsity", "exceeded_at")
+    assert rows_of(store, "tolerance", *names) == [("pruned to 0.5", 0.5, 0.9)]
