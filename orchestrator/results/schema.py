@@ -272,8 +272,9 @@ def _entity_counts(kind: pa.DataType, is_nullable: bool = False) -> tuple[Column
 
 SCORES = Table(
     "scores",
-    "One row a completed trial, language, split, subset and entity type. An entity is right when its words and its "
-    "type are. Sum up over one subset and entity type only, such as all and micro.",
+    "One row a completed trial, language, split, subset, entity type and rule of matching. An entity "
+    "is right when its words and its type are. Sum up over one subset, entity type and rule only, "
+    "such as all, micro and strict.",
     key="trial_id",
     sort_by=(*SORT_BY, "split", "subset", "matching"),
     columns=(
@@ -304,8 +305,9 @@ SCORES = Table(
 
 ROBUSTNESS = Table(
     "robustness",
-    "One row a completed trial, language, perturbation, draw and entity type: scores on test sentences whose entities "
-    "were replaced. All trials meet the same sentences. Compare with subset all of split test in scores.",
+    "One row a completed trial, language, perturbation, draw, entity type and rule of matching: "
+    "scores on test sentences whose entities were replaced. All trials meet the same sentences. "
+    "Compare with subset all of split test in scores, by the same rule.",
     key="trial_id",
     sort_by=(*SORT_BY, "perturbation", "draw", "matching"),
     columns=(

@@ -337,12 +337,12 @@ class ResultStore:
         old_keys = {}
         if not files.keys() >= set(expected):
             old_keys = self._keys_of_old_versions()
-
-        runs = _later_runs(files)
+        runs, rescored = _later_runs(files), self._files.added_keys("scores")
 
         def find(trial_id: str) -> Problem | None:
             known = (*runs.get(trial_id, ()), trial_id, *old_keys.get(trial_id, ()))
-            return find_problem(self._reader, trial_id, [key for key in known if key in files])
+            keys = [key for key in known if key in files]
+            return find_problem(self._reader, trial_id, keys, rescored)
 
         with ThreadPoolExecutor(NUM_READERS) as readers:
             return [problem for problem in readers.map(find, expected) if problem]

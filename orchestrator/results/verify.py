@@ -1,6 +1,6 @@
 """Whether the files of a trial say the same: what `sparsweep verify` finds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import Stored
-from orchestrator.results.reading import Reader
+from orchestrator.results.reading import ADDED_TO, Reader
 from orchestrator.results.rows import Row, spec_columns
 from orchestrator.results.schema import CHILD_TABLES, SCHEMA_VERSION
 from orchestrator.results.table_files import TableFiles
@@ -24,25 +24,31 @@ class Problem:
     what: str
 
 
-def find_problem(reader: Reader, trial_id: str, keys: Sequence[str]) -> Problem | None:
+def find_problem(
+    reader: Reader, trial_id: str, keys: Sequence[str], rescored: Mapping[str, Sequence[str]]
+) -> Problem | None:
     """Read all files of a trial and compare them.
 
     Args:
         reader: of the results.
         trial_id: the trial.
         keys: of the files that may hold it, the best first.
+        rescored: rules of matching by which scores were added to trials, by the keys of these.
 
     Returns:
         None when the trial is completed and all is well.
     """
     try:
-        _check_trial(reader, trial_id, keys)
+        key = _check_trial(reader, trial_id, keys)
+        for rule in rescored.get(key, ()):
+            _check_added(reader.files, trial_id, key, rule)
     except StoreError as error:
         return Problem(trial_id, str(error))
     return None
 
 
-def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> None:
+def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
+    """Compare the files of the trial's last run; returns their key."""
     key, stored = _read_row(reader.files, keys)
     where = f"trials/{key}.parquet"
     rows = reader.upgraded("trials", key, stored, dict)
@@ -71,6 +77,20 @@ def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> None:
         children = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
             _check_sentences(reader.files, key, children)
+    return key
+
+
+def _check_added(files: TableFiles, trial_id: str, key: str, rule: str) -> None:
+    """Compare scores by another rule of matching with the trial that they were added to."""
+    for name in ADDED_TO:
+        where = f"{name}/{key}-{rule}.parquet"
+        remedy = f"delete scores/{key}-{rule}.parquet, then run the sweep again"
+        try:
+            rows = files.read_file(name, f"{key}-{rule}", ["trial_id", "matching"]).rows
+        except FileNotFoundError:
+            raise StoreError(f"{where}: missing; {remedy}") from None
+        if any(row != {"trial_id": trial_id, "matching": rule} for row in rows.to_pylist()):
+            raise StoreError(f"{where}: holds rows of another trial or rule; {remedy}")
 
 
 def _read_row(files: TableFiles, keys: Sequence[str]) -> tuple[str, Stored]:

@@ -215,7 +215,8 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """What is scored after training."""
+    """What is scored after training. None of it is part of a trial's identity, but for what
+    chooses the best epoch: `selection`, and with best_epoch `matching` and `batch_size`."""
 
     splits: list[Literal["validation", "test"]] = Field(
         default=["validation", "test"], min_length=1
@@ -239,7 +240,7 @@ class Evaluation(Section):
 
 class Robustness(Section):
     """Scores on test sentences whose entities are replaced by others of the same type, from train
-    splits."""
+    splits. No part of a trial's identity."""
 
     perturbations: list[Perturbation] = Field(default=[])
     """Where the new entities come from: within_language, the language's own; within_script and

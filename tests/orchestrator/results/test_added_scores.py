@@ -1,6 +1,8 @@
 """What is added to a completed trial: scores by another rule, and the files of one more run."""
 
 import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +117,28 @@ def test_a_trial_that_predicted_perturbed_sets_only_gets_no_other_scores(store):
     assert micro(store) == {"strict": 0.5}
     assert micro(store, "robustness") == {"strict": 0.5, "lenient": 0.75}
     assert store.rescored() == {SPEC.trial_id(): {"lenient"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        (
+            "robustness",
+            None,
+            r"^robustness/\w+-lenient.parquet: missing; delete scores/\w+-lenient",
+        ),
+        ("scores", "strict", r"^scores/\w+-lenient.parquet: holds rows of another trial or rule"),
+    ],
+)
+def test_verify_names_added_scores_that_are_not_right(store, tmp_path, name, rows, message):
+    commit(store)
+    add(store)
+    file = tmp_path / name / f"{SPEC.trial_id()}-lenient.parquet"
+    file.unlink()
+    if rows:
+        shutil.copy(tmp_path / name / f"{SPEC.trial_id()}.parquet", file)
+    (problem,) = store.verify([SPEC.trial_id()])
+    assert re.search(message, problem.what)
 
 
 # One more run
