@@ -97,7 +97,7 @@ class Work:
     def schedule(self) -> Schedule:
         """Sparsity by step, which peers either follow or come to by their own settings."""
         assert self.spec.pruning is not None
-        return Schedule.from_spec(self.spec.pruning, self.spec.target_sparsity, self.num_steps)
+        return Schedule.from_spec(self.spec, self.num_steps)
 
     @property
     def num_steps(self) -> int:

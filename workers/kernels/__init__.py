@@ -1,5 +1,4 @@
-"""What is done to every weight of a model: the AdamW step with masks, and the search for the
-weights to prune.
+"""What is done to every weight: the AdamW step with masks, and the search for what to prune.
 
 One definition, three implementations: `reference` (plain PyTorch, the meaning), `numba` (CPUs) and
 `triton` (GPUs). `interface` says what each of them takes and does, `packed` how masks lie in
@@ -25,6 +24,9 @@ def make_kernels(name: str, device: torch.device) -> Kernels:
             What is asked for by name is given or refused, never replaced.
         device: where the weights are.
 
+    Returns:
+        A new one; those for GPUs keep tables on the device for their tensors.
+
     Raises:
         ValueError: there is no such implementation, it is not installed, or it cannot compute on
             that device.
@@ -38,7 +40,8 @@ def make_kernels(name: str, device: torch.device) -> Kernels:
     if name == "numba":
         if device.type != "cpu":
             raise ValueError(
-                f"kernels: numba computes on CPUs and the weights are on {device}; use auto or triton"
+                f"kernels: numba computes on CPUs and the weights are on {device}; "
+                "use auto or triton"
             )
         from workers.kernels.numba_cpu import NumbaKernels
 
@@ -46,11 +49,13 @@ def make_kernels(name: str, device: torch.device) -> Kernels:
     if name == "triton":
         if importlib.util.find_spec("triton") is None:
             raise ValueError(
-                "kernels: triton is not installed; install it (torch for CUDA does) or use reference"
+                "kernels: triton is not installed; install it (torch for CUDA does) "
+                "or use reference"
             )
         if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
             raise ValueError(
-                f"kernels: triton computes on GPUs and the weights are on {device}; use auto, numba or reference"
+                f"kernels: triton computes on GPUs and the weights are on {device}; "
+                "use auto, numba or reference"
             )
         from workers.kernels.triton_gpu import TritonKernels
 

@@ -15,20 +15,43 @@ Semantics = Literal["hard", "dense_shadow"]
 
 @dataclass(frozen=True, slots=True)
 class StepTensors:
-    """One parameter in an optimizer step. `step` is 0-dimensional and counts the steps done before
-    this one."""
+    """One parameter in an optimizer step."""
 
     weight: Tensor
     grad: Tensor
     exp_avg: Tensor
     exp_avg_sq: Tensor
     step: Tensor
-    mask: Tensor | None  # None: nothing of it is pruned
+    """0-dimensional; how many steps were done before this one."""
+    mask: Tensor | None
+    """int32; None: nothing of the parameter is pruned."""
     lr: float | Tensor
+    """At least 0; a tensor of 1 element may be float64, and on the CPU."""
     beta1: float
+    """In [0, 1), as `beta2`."""
     beta2: float
     eps: float
+    """Above 0."""
     weight_decay: float
+    """At least 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """What holds for all parameters of an optimizer step."""
+
+    semantics: Semantics
+    max_grad_norm: float | None = None
+    """Largest 2-norm of all unpruned entries of all gradients together, above 0; None: no clipping.
+
+    Gradients are multiplied by min(1, max / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_`
+    does, and by NaN if the norm is not finite: such a step leaves no weight that could be taken for
+    a good one.
+    """
+    grad_scale: Tensor | None = None
+    """What the loss was multiplied by, 1 element; None: 1."""
+    found_inf: Tensor | None = None
+    """Not 0 if a gradient is not finite, 1 element: nothing changes then. None: 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,7 @@ class MaskTensors:
     exp_avg: Tensor
     exp_avg_sq: Tensor
     mask: Tensor
+    """int32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +70,14 @@ class RankGroup:
     """Parameters whose weights are ranked together, in the order that breaks ties."""
 
     tensors: tuple[MaskTensors, ...]
-    num_pruned: int  # after the update, 0 to all
+    num_pruned: int
+    """Of all their weights, after the update; 0 to all."""
 
 
 class Kernels(Protocol):
-    """An implementation. Both methods change the tensors in place and never make the host wait for
-    a GPU.
+    """An implementation.
+
+    Both methods change the tensors in place and never make the host wait for a GPU.
 
     Attributes:
         name: as in `pruning.kernels` and in a trial's row.
@@ -59,17 +85,8 @@ class Kernels(Protocol):
 
     name: str
 
-    def step(
-        self,
-        tensors: Sequence[StepTensors],
-        *,
-        semantics: Semantics,
-        max_grad_norm: float | None,
-        grad_scale: Tensor | None,
-        found_inf: Tensor | None,
-    ) -> Tensor | None:
-        """One AdamW step of all parameters (Loshchilov & Hutter 2019, algorithm 2), then zeros
-        where a mask says so.
+    def step(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
+        """Do one AdamW step of all parameters, then set to zero what a mask prunes.
 
         With g the gradient times one factor, which takes `grad_scale` out and scales down to
         `max_grad_norm`, all of it in float32 and in this order (factor and coefficients are
@@ -85,20 +102,16 @@ class Kernels(Protocol):
 
         Args:
             tensors: the parameters that have gradients.
-            semantics: hard or dense_shadow.
-            max_grad_norm: largest 2-norm of all unpruned entries of all gradients together; None:
-                no clipping. Gradients are multiplied by min(1, max / (norm + 1e-6)), as
-                `torch.nn.utils.clip_grad_norm_` does, and by NaN if the norm is not finite: such a
-                step leaves no weight that could be taken for a good one.
-            grad_scale: what the loss was multiplied by; 1 element.
-            found_inf: whether a gradient is not finite; 1 element.
+            options: what holds for all of them.
 
         Returns:
-            The norm before clipping, 0-dimensional; None without clipping.
+            The norm before clipping, float32, 0-dimensional; None without clipping.
+
+        Source: Loshchilov & Hutter (2019), algorithm 2.
         """
 
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
-        """Prune exactly `num_pruned` weights of smallest magnitude in each group.
+        """Prune the weights of smallest magnitude in each group, exactly `num_pruned`.
 
         The magnitude is that of the weight, and under `dense_shadow` for a pruned weight that of
         its frozen dense value, which its place in `exp_avg` holds. Under `hard` pruned weights rank
@@ -110,6 +123,10 @@ class Kernels(Protocol):
         `dense_shadow` its value moves to `exp_avg` and its second moment stays. A weight that comes
         back takes its frozen value and the second moment that it had, and its first moment starts
         from 0. Pruned weights that others wrote to in between are +0 again.
+
+        Args:
+            groups: what is ranked together; a parameter is in one group at most.
+            semantics: hard or dense_shadow.
 
         Returns:
             How many of the ranked weights are NaN: 0-dimensional, int64. When it is not 0, nothing

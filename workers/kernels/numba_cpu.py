@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from workers.kernels import numba_loops as loops
-from workers.kernels.interface import RankGroup, Semantics, StepTensors
+from workers.kernels.interface import RankGroup, Semantics, StepOptions, StepTensors
 from workers.kernels.packed import num_words
 
 CHUNK_WORDS = 1024
@@ -32,42 +32,34 @@ class NumbaKernels:
 
     name = "numba"
 
-    def step(
-        self,
-        tensors: Sequence[StepTensors],
-        *,
-        semantics: Semantics,
-        max_grad_norm: float | None,
-        grad_scale: Tensor | None,
-        found_inf: Tensor | None,
-    ) -> Tensor | None:
+    def step(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
         """See `Kernels.step`."""
         table = _table(
-            [(one.weight, one.grad, one.exp_avg, one.exp_avg_sq, one.mask) for one in tensors]
+            [(own.weight, own.grad, own.exp_avg, own.exp_avg_sq, own.mask) for own in tensors]
         )
-        chunks = _chunks(tuple(one.weight.numel() for one in tensors))
-        scale = float(grad_scale) if grad_scale is not None else 1.0
+        chunks = _chunks(tuple(own.weight.numel() for own in tensors))
+        scale = float(options.grad_scale) if options.grad_scale is not None else 1.0
         norm, multiplier = None, 1.0 / scale
-        if max_grad_norm is not None:
+
+        if options.max_grad_norm is not None:
             sums = np.empty(len(chunks))
             _in_threads(
                 chunks, lambda first, last: loops.sum_squares(table, chunks, first, last, sums)
             )
             norm = math.sqrt(sums.sum()) / scale
-            multiplier *= (
-                min(1.0, max_grad_norm / (norm + 1e-6)) if math.isfinite(norm) else math.nan
-            )
-        if found_inf is None or float(found_inf) == 0:
-            coefficients = np.array([_coefficients(one) for one in tensors], np.float32).reshape(
-                -1, loops.EPS + 1
-            )
-            args = (np.float32(multiplier), semantics == "dense_shadow")
+            clip = min(1.0, options.max_grad_norm / (norm + 1e-6))
+            multiplier *= clip if math.isfinite(norm) else math.nan
+
+        if options.found_inf is None or float(options.found_inf) == 0:
+            rows = [_coefficients(own) for own in tensors]
+            coefficients = np.array(rows, np.float32).reshape(-1, loops.EPS + 1)
+            args = (np.float32(multiplier), options.semantics == "dense_shadow")
             _in_threads(
                 chunks,
                 lambda first, last: loops.adamw(table, coefficients, chunks, first, last, *args),
             )
-            for one in tensors:
-                one.step.add_(1)
+            for own in tensors:
+                own.step.add_(1)
         return None if norm is None else torch.tensor(norm, dtype=torch.float32)
 
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
@@ -83,31 +75,38 @@ class NumbaKernels:
 
 
 class Search:
-    """The k-th smallest magnitude of one group, digit by digit, and the masks that follow from
-    it."""
+    """The search for the k-th smallest magnitude of one group, digit by digit.
+
+    Args:
+        group: what is ranked together.
+        is_shadow: whether pruned weights compete, too.
+
+    Attributes:
+        threshold: bits of the k-th smallest magnitude; 0 until it is known.
+        num_ties: how many of the weights at the threshold are pruned.
+        num_nan: how many of the ranked weights are NaN.
+        first_ranks: of each thread, how many weights at the threshold lie before its range.
+    """
 
     def __init__(self, group: RankGroup, is_shadow: bool):
         tensors = group.tensors
         self.table = _table(
-            [(one.weight, None, one.exp_avg, one.exp_avg_sq, one.mask) for one in tensors]
+            [(own.weight, None, own.exp_avg, own.exp_avg_sq, own.mask) for own in tensors]
         )
-        self.chunks = _chunks(tuple(one.weight.numel() for one in tensors))
+        self.chunks = _chunks(tuple(own.weight.numel() for own in tensors))
         self.is_shadow, self.num_pruned = is_shadow, group.num_pruned
-        self.num_weights = sum(one.weight.numel() for one in tensors)
+        self.num_weights = sum(own.weight.numel() for own in tensors)
         self.threshold, self.num_ties, self.num_nan = 0, 0, 0
         self.first_ranks: list[int] = []
 
     def find_threshold(self) -> None:
-        """Set `threshold`, the bits of the k-th magnitude, and `num_ties`, how many of those that
-        equal it go.
-
-        `first_ranks` says how many equal ones lie before each thread's range.
-        """
-        left, prefix = 0, 0
+        """Set the attributes from the weights and masks as they are now."""
+        left, prefix = 0, 0  # how many of those that share the prefix go; the digits so far
         for shift, bits in DIGITS:
             counts = self._count_digits(prefix, shift, bits)
             totals = counts.sum(axis=0)
             if shift == DIGITS[0][0]:
+                # Under hard only kept weights are counted: what is pruned goes before all others.
                 self.num_nan = self._count_nan(totals)
                 left = max(0, self.num_pruned - (self.num_weights - int(totals.sum())))
             if left == 0 or self.num_nan:
@@ -122,7 +121,7 @@ class Search:
         self.first_ranks = (ties.cumsum() - ties).tolist()
 
     def write_masks(self) -> None:
-        """Prune as `find_threshold` found."""
+        """Prune what lies below the threshold, and the first ties at it."""
         _in_threads(
             self.chunks,
             lambda first, last, rank: loops.write_masks(
@@ -152,8 +151,8 @@ class Search:
         return totals
 
     def _count_nan(self, totals: np.ndarray) -> int:
-        """NaN among the candidates; only where a first digit is that of infinity and NaN is it
-        worth another look."""
+        """NaN among the candidates."""
+        # A look at the weights again is worth it only where a first digit is infinity's and NaN's.
         if not totals[INFINITY >> DIGITS[0][0] :].any():
             return 0
         span = LARGEST - INFINITY - 1
@@ -168,10 +167,15 @@ class Search:
 
 
 def _table(rows: Sequence[tuple[Tensor | None, ...]]) -> np.ndarray:
-    """Addresses of weight, gradient, both moments and mask (0 where there is none), and the number
-    of weights."""
+    """Addresses of the tensors of each row (0 where there is none), and the number of weights.
+
+    A row has weight, gradient, both moments and mask.
+    """
     addresses = [
-        [*(0 if one is None else one.data_ptr() for one in row), row[0].numel()]  # type: ignore[union-attr]
+        [
+            *(0 if tensor is None else tensor.data_ptr() for tensor in row),
+            row[0].numel(),  # type: ignore[union-attr]
+        ]
         for row in rows
     ]
     return np.array(addresses, np.int64).reshape(-1, loops.NUM_WEIGHTS + 1)
@@ -188,22 +192,25 @@ def _chunks(sizes: tuple[int, ...]) -> np.ndarray:
     return np.array(chunks, np.int64).reshape(-1, 3)
 
 
-def _coefficients(one: StepTensors) -> tuple[float, ...]:
-    step, lr = float(one.step) + 1, float(one.lr)
+def _coefficients(own: StepTensors) -> tuple[float, ...]:
+    """In the order of the coefficients' columns, see `numba_loops`."""
+    step, lr = float(own.step) + 1, float(own.lr)
     return (
-        1 - lr * one.weight_decay,
-        1 - one.beta1,
-        one.beta2,
-        1 - one.beta2,
-        lr / (1 - one.beta1**step),
-        1 / math.sqrt(1 - one.beta2**step),
-        one.eps,
+        1 - lr * own.weight_decay,
+        1 - own.beta1,
+        own.beta2,
+        1 - own.beta2,
+        lr / (1 - own.beta1**step),
+        1 / math.sqrt(1 - own.beta2**step),
+        own.eps,
     )
 
 
 def _ranges(chunks: np.ndarray) -> list[tuple[int, int]]:
-    """Contiguous ranges of chunks, at least one and at most one a thread, of about the same number
-    of words."""
+    """Contiguous ranges of chunks, of about the same number of words.
+
+    There are at least one, and at most one a thread.
+    """
     num_ranges = max(1, min(torch.get_num_threads(), len(chunks)))
     words = np.cumsum(chunks[:, 2] - chunks[:, 1])
     inner = [int(np.searchsorted(words, words[-1] * i / num_ranges)) for i in range(1, num_ranges)]
@@ -213,18 +220,27 @@ def _ranges(chunks: np.ndarray) -> list[tuple[int, int]]:
 def _in_threads(
     chunks: np.ndarray, work: Callable[..., Any], own: Sequence[Any] | None = None
 ) -> list[Any]:
-    """What `work(first, last)`, or `work(first, last, own[thread])`, returns for each range of
-    chunks."""
-    ranges = _ranges(chunks)
-    calls = [
-        (*bounds, *(() if own is None else (own[thread],))) for thread, bounds in enumerate(ranges)
-    ]
+    """Do all ranges of chunks at once, one a thread.
+
+    Args:
+        chunks: what is divided.
+        work: called as `work(first, last)`, or as `work(first, last, own[thread])`.
+        own: an argument for each thread.
+
+    Returns:
+        What the calls returned.
+    """
+    calls: list[tuple[Any, ...]] = [*_ranges(chunks)]
+    if own is not None:
+        calls = [(*bounds, argument) for bounds, argument in zip(calls, own, strict=True)]
     if len(calls) == 1:
         return [work(*calls[0])]
     futures = [_pool(len(calls)).submit(work, *call) for call in calls]
     try:
         return [future.result() for future in futures]
-    finally:  # also after Ctrl-C no thread may write to memory that the caller believes to be its own again
+    finally:
+        # The caller takes the memory for its own again, so no thread may write to it any more, not
+        # even after Ctrl-C.
         wait(futures)
 
 

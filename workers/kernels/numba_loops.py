@@ -34,8 +34,10 @@ _inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 @intrinsic
 def where(typingctx: Any, condition: Any, value: Any, other: Any) -> Any:
-    """Select without a branch; from a branch LLVM makes masked loads, which cost 1.4 times the
-    whole step."""
+    """Select without a branch.
+
+    From a branch LLVM makes masked loads, which cost 1.4 times the whole step.
+    """
     signature = value(types.boolean, value, value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -86,11 +88,9 @@ def _filled(builder: Any, value: Any) -> Any:
     )
 
 
-_floats, _ints, _words = (
-    _pointer_to(types.float32),
-    _pointer_to(types.int32),
-    _pointer_to(types.uint32),
-)
+_floats = _pointer_to(types.float32)
+_ints = _pointer_to(types.int32)
+_words = _pointer_to(types.uint32)
 
 
 @_inlined
@@ -104,21 +104,20 @@ def _all_lanes(lanes):
     return ALL_LANES >> np.uint32(WORD_BITS - lanes)
 
 
-# --- the step
-# ---------------------------------------------------------------------------------------------------------
+# --- the step -------------------------------------------------------------------------------------
 
-WEIGHT, GRAD, EXP_AVG, EXP_AVG_SQ, MASK, NUM_WEIGHTS = range(
-    6
-)  # columns of a table: addresses, and a number
-LR_DECAY, ONE_BETA1, BETA2, ONE_BETA2, STEP_SIZE, CORRECTION, EPS = range(
-    7
-)  # columns of the coefficients
+# Columns of a table: addresses, and a number.
+WEIGHT, GRAD, EXP_AVG, EXP_AVG_SQ, MASK, NUM_WEIGHTS = range(6)
+# Columns of the coefficients.
+LR_DECAY, ONE_BETA1, BETA2, ONE_BETA2, STEP_SIZE, CORRECTION, EPS = range(7)
 
 
 @_compiled
 def sum_squares(table, chunks, first, last, sums):
-    """Sum of squares of the kept gradient entries of each chunk; 32 sums beside one another, then
-    added up."""
+    """Sum of squares of the kept gradient entries of each chunk, into sums (C,) float64.
+
+    32 sums are made beside one another and then added up, so that the order is the same always.
+    """
     lanes = np.empty(WORD_BITS, np.float64)  # in which no square of a float32 overflows
     for chunk in range(first, last):
         tensor, word, end = chunks[chunk]
@@ -252,28 +251,20 @@ def adamw(table, coefficients, chunks, first, last, multiplier, is_shadow):
         if end * WORD_BITS > size:
             keep = mask[end - 1] if is_masked else ALL_LANES
             start = size // WORD_BITS * WORD_BITS
+            lanes = size - start
             _adamw_lanes(
-                weight,
-                grad,
-                exp_avg,
-                exp_avg_sq,
-                start,
-                size - start,
-                keep,
-                c,
-                multiplier,
-                is_shadow,
+                weight, grad, exp_avg, exp_avg_sq, start, lanes, keep, c, multiplier, is_shadow
             )
 
 
-# --- the search for the k-th magnitude
-# --------------------------------------------------------------------------------
+# --- the search for the k-th magnitude ------------------------------------------------------------
 
 
 @intrinsic
 def _lanes_within(typingctx: Any, weights: Any, frozen: Any, mask: Any, low: Any, span: Any) -> Any:
-    """Which of a word's 32 keys lie from `low` to `low + span`, as bits; the first two arguments
-    are addresses.
+    """Which of a word's 32 keys lie from `low` to `low + span`, as bits.
+
+    The first two arguments are addresses.
 
     Written in LLVM's vectors because its loop vectorizer unrolls the loop that says the same, to a
     tenth of the speed.
@@ -338,20 +329,22 @@ def count_digits(table, chunks, first, last, is_shadow, prefix, shift, bits, cou
         for w in range(word, end):
             start = w * WORD_BITS
             lanes = min(WORD_BITS, size - start)
-            found = _all_lanes(lanes) if is_shadow else mask[w]
-            if found != 0 and is_filtered:
-                found &= _keys_within(weight, frozen, start, lanes, mask[w], low, span)
-            while found != 0:
-                lane = first_bit(found)
-                found &= found - ONE
+            candidates = _all_lanes(lanes) if is_shadow else mask[w]
+            if candidates != 0 and is_filtered:
+                candidates &= _keys_within(weight, frozen, start, lanes, mask[w], low, span)
+            while candidates != 0:
+                lane = first_bit(candidates)
+                candidates &= candidates - ONE
                 key = _key(weight, frozen, start + lane, _has_bit(mask[w], lane))
                 counts[lane & ONE, (key >> shift) & digit] += 1
 
 
 @_compiled
 def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties):
-    """Prune the candidates below `threshold`, and the first `num_ties` of those at it, of which
-    `rank` lie before."""
+    """Prune the candidates below `threshold`, and the first `num_ties` of those at it.
+
+    Of the latter `rank` lie before the chunk `first`.
+    """
     for chunk in range(first, last):
         tensor, word, end = chunks[chunk]
         size = table[tensor, NUM_WEIGHTS]
@@ -382,9 +375,8 @@ def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties
             rank += num_bits(ties)
             new = candidates & ~pruned
             non_zero = ~_keys_within(keys, keys, start, lanes, old, np.int32(0), np.int32(0))
-            if (
-                new == old and non_zero & ~old & _all_lanes(lanes) == 0
-            ):  # nor did others write to a pruned weight
+            # Nothing is new here, nor did others write to a pruned weight.
+            if new == old and non_zero & ~old & _all_lanes(lanes) == 0:
                 continue
             mask[w] = new
             if lanes == WORD_BITS:
@@ -420,8 +412,8 @@ def count_within(table, chunks, first, last, is_shadow, low, span):
         for w in range(word, end):
             lanes = min(WORD_BITS, size - w * WORD_BITS)
             candidates = _all_lanes(lanes) if is_shadow else mask[w]
-            found = _keys_within(
+            within = _keys_within(
                 weight, frozen, w * WORD_BITS, lanes, mask[w], np.int32(low), np.int32(span)
             )
-            total += num_bits(found & candidates)
+            total += num_bits(within & candidates)
     return total

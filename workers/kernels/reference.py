@@ -1,16 +1,18 @@
-"""The kernels in plain PyTorch: the definition of right. Nothing here is fast, and looking at
-results waits for a GPU.
+"""The kernels in plain PyTorch: the definition of right.
+
+Nothing here is fast, and looking at results waits for a GPU.
 
 The other implementations give the same bits, except that they may add up the gradient norm in
 another order.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from workers.kernels.interface import RankGroup, Semantics, StepTensors
+from workers.kernels.interface import MaskTensors, RankGroup, Semantics, StepOptions, StepTensors
 from workers.kernels.packed import pack, unpack
 
 
@@ -19,26 +21,17 @@ class ReferenceKernels:
 
     name = "reference"
 
-    def step(
-        self,
-        tensors: Sequence[StepTensors],
-        *,
-        semantics: Semantics,
-        max_grad_norm: float | None,
-        grad_scale: Tensor | None,
-        found_inf: Tensor | None,
-    ) -> Tensor | None:
+    def step(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
         """See `Kernels.step`."""
-        scale = float(grad_scale) if grad_scale is not None else 1.0
+        scale = float(options.grad_scale) if options.grad_scale is not None else 1.0
         norm, multiplier = None, 1.0 / scale
-        if max_grad_norm is not None:
+        if options.max_grad_norm is not None:
             norm = grad_norm(tensors) / scale
-            multiplier *= (
-                min(1.0, max_grad_norm / (float(norm) + 1e-6)) if norm.isfinite() else float("nan")
-            )
-        if found_inf is None or float(found_inf) == 0:
-            for one in tensors:
-                _adamw(one, multiplier, semantics)
+            clip = min(1.0, options.max_grad_norm / (float(norm) + 1e-6))
+            multiplier *= clip if norm.isfinite() else math.nan
+        if options.found_inf is None or float(options.found_inf) == 0:
+            for parameter in tensors:
+                _adamw(parameter, multiplier, options.semantics)
         return None if norm is None else norm.float()
 
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
@@ -52,35 +45,43 @@ class ReferenceKernels:
 
 
 def grad_norm(tensors: Sequence[StepTensors]) -> Tensor:
-    """2-norm of the unpruned entries of all gradients together, float64."""
+    """2-norm of the unpruned entries of all gradients together.
+
+    Args:
+        tensors: parameters on one device.
+
+    Returns:
+        float64, 0-dimensional, in which no square of a float32 overflows; 0 without parameters.
+    """
     kept = [
-        one.grad if one.mask is None else one.grad[unpack(one.mask, one.grad.shape)]
-        for one in tensors
+        own.grad if own.mask is None else own.grad[unpack(own.mask, own.grad.shape)]
+        for own in tensors
     ]
     squares = [grad.double().square().sum() for grad in kept]
     return torch.stack(squares).sum().sqrt() if squares else torch.zeros((), dtype=torch.float64)
 
 
-def _adamw(one: StepTensors, multiplier: float, semantics: Semantics) -> None:
-    weight, exp_avg, exp_avg_sq = one.weight, one.exp_avg, one.exp_avg_sq
-    one.step.add_(1)
-    step, lr = float(one.step), float(one.lr)
-    grad = one.grad * _round(multiplier)
-    new_avg = (grad - exp_avg).mul_(_round(1 - one.beta1)).add_(exp_avg)
-    new_sq = (exp_avg_sq * _round(one.beta2)).add_(grad.square().mul_(_round(1 - one.beta2)))
-    inverse_correction = _round(1 / (1 - one.beta2**step) ** 0.5)
-    root = (
-        new_sq.double().sqrt().float()
-    )  # torch's float32 square root is not always the nearest float on a CPU
-    change = new_avg.div(root.mul_(inverse_correction).add_(_round(one.eps)))
-    new_weight = (weight * _round(1 - lr * one.weight_decay)).sub_(
-        change.mul_(_round(lr / (1 - one.beta1**step)))
+def _adamw(own: StepTensors, multiplier: float, semantics: Semantics) -> None:
+    weight, exp_avg, exp_avg_sq = own.weight, own.exp_avg, own.exp_avg_sq
+    own.step.add_(1)
+    step, lr = float(own.step), float(own.lr)
+
+    grad = own.grad * _round(multiplier)
+    new_avg = (grad - exp_avg).mul_(_round(1 - own.beta1)).add_(exp_avg)
+    new_sq = (exp_avg_sq * _round(own.beta2)).add_(grad.square().mul_(_round(1 - own.beta2)))
+
+    inverse_correction = _round(1 / (1 - own.beta2**step) ** 0.5)
+    # On a CPU torch's float32 square root is not always the nearest float.
+    root = new_sq.double().sqrt().float()
+    change = new_avg.div(root.mul_(inverse_correction).add_(_round(own.eps)))
+    new_weight = (weight * _round(1 - lr * own.weight_decay)).sub_(
+        change.mul_(_round(lr / (1 - own.beta1**step)))
     )
-    if one.mask is not None:
-        pruned = ~unpack(one.mask, weight.shape)
-        new_weight.masked_fill_(
-            pruned, 0.0
-        )  # selected, not multiplied: infinities leave no NaN behind
+
+    if own.mask is not None:
+        pruned = ~unpack(own.mask, weight.shape)
+        # Selected, not multiplied: infinities leave no NaN behind.
+        new_weight.masked_fill_(pruned, 0.0)
         is_shadow = semantics == "dense_shadow"
         new_avg = torch.where(pruned, exp_avg if is_shadow else 0.0, new_avg)
         new_sq = torch.where(pruned, exp_avg_sq if is_shadow else 0.0, new_sq)
@@ -97,36 +98,29 @@ def _round(coefficient: float) -> float:
 def _scores(group: RankGroup, semantics: Semantics) -> Tensor:
     """What the group's weights are ranked by, as one vector; −1 ranks below all magnitudes."""
     scores = []
-    for one in group.tensors:
-        keep = unpack(one.mask, one.weight.shape)
-        below = (
-            one.exp_avg.abs()
-            if semantics == "dense_shadow"
-            else torch.tensor(-1.0, device=one.weight.device)
-        )
-        scores.append(torch.where(keep, one.weight.abs(), below).flatten())
+    for own in group.tensors:
+        keep = unpack(own.mask, own.weight.shape)
+        if semantics == "dense_shadow":
+            below = own.exp_avg.abs()
+        else:
+            below = torch.tensor(-1.0, device=own.weight.device)
+        scores.append(torch.where(keep, own.weight.abs(), below).flatten())
     return torch.cat(scores)
 
 
 def _prune(group: RankGroup, scores: Tensor, semantics: Semantics) -> None:
-    sizes = [one.weight.numel() for one in group.tensors]
-    for one, keep in zip(
-        group.tensors, _smallest_pruned(scores, group.num_pruned).split(sizes), strict=True
-    ):
-        _apply(
-            one.weight,
-            one.exp_avg,
-            one.exp_avg_sq,
-            unpack(one.mask, one.weight.shape),
-            keep,
-            semantics,
-        )
-        one.mask.copy_(pack(keep))
+    sizes = [own.weight.numel() for own in group.tensors]
+    kept = _smallest_pruned(scores, group.num_pruned).split(sizes)
+    for own, is_kept in zip(group.tensors, kept, strict=True):
+        _apply(own, is_kept, semantics)
+        own.mask.copy_(pack(is_kept))
 
 
 def _smallest_pruned(scores: Tensor, num_pruned: int) -> Tensor:
-    """Which weights are kept when the `num_pruned` lowest scores go, and all that are −1; ties by
-    position."""
+    """Which weights are kept when the `num_pruned` lowest scores go, and all that are −1.
+
+    Ties go by position.
+    """
     num_pruned = max(num_pruned, int((scores == -1).sum()))
     if num_pruned == 0:
         return torch.ones_like(scores, dtype=torch.bool)
@@ -137,15 +131,10 @@ def _smallest_pruned(scores: Tensor, num_pruned: int) -> Tensor:
     return keep
 
 
-def _apply(
-    weight: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    was_kept: Tensor,
-    is_kept: Tensor,
-    semantics: Semantics,
-) -> None:
-    is_kept = is_kept.view(weight.shape)
+def _apply(own: MaskTensors, is_kept: Tensor, semantics: Semantics) -> None:
+    """Set weight and moments to what the new mask makes of them; the old one is still in `own`."""
+    weight, exp_avg, exp_avg_sq = own.weight, own.exp_avg, own.exp_avg_sq
+    was_kept, is_kept = unpack(own.mask, weight.shape), is_kept.view(weight.shape)
     if semantics == "hard":  # what is kept was kept
         for tensor in (weight, exp_avg, exp_avg_sq):
             tensor.masked_fill_(~is_kept, 0.0)

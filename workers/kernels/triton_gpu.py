@@ -1,5 +1,4 @@
-"""The kernels in Triton: for GPUs, and for CPU tensors under Triton's interpreter, which tests them
-without a GPU.
+"""The kernels in Triton: for GPUs, and interpreted for CPU tensors, to be tested without a GPU.
 
 Nothing here waits for the device: what the host must know it knows from shapes, and what only the
 device knows (masks, norms, thresholds, NaN) is read there. Results are those of `reference` bit for
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workers.kernels.interface import RankGroup, Semantics, StepTensors
+from workers.kernels.interface import RankGroup, Semantics, StepOptions, StepTensors
 from workers.kernels.triton_launch import Launcher
 from workers.kernels.triton_masks import MaskUpdate
 from workers.kernels.triton_step import Step
@@ -40,15 +39,7 @@ class TritonKernels:
         """Kernels launched so far."""
         return self._launcher.num_launches
 
-    def step(
-        self,
-        tensors: Sequence[StepTensors],
-        *,
-        semantics: Semantics,
-        max_grad_norm: float | None,
-        grad_scale: Tensor | None,
-        found_inf: Tensor | None,
-    ) -> Tensor | None:
+    def step(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
         """See `Kernels.step`.
 
         Raises:
@@ -57,7 +48,7 @@ class TritonKernels:
                 step's.
         """
         with self._launcher.on_device():
-            return self._step(tensors, semantics, max_grad_norm, grad_scale, found_inf)
+            return self._step(tensors, options)
 
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
         """See `Kernels.update_masks`.

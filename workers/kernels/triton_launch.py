@@ -1,5 +1,4 @@
-"""How one launch covers many tensors: they are cut into chunks, and tables on the device say where
-the chunks lie.
+"""How one launch covers many tensors: in chunks, and tables on the device say where those lie.
 
 A model has hundreds of tensors, and a launch for each would take longer than most of them do. So
 each launch gets two tables: `rows`, int64 [tensors, columns], with the addresses and numbers of
@@ -32,16 +31,17 @@ OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
 def find_chunk(
     chunks: tl.tensor, chunk: tl.tensor, CHUNK: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """The row of a chunk's tensor, and which of that tensor's weights is the chunk's first; all
-    int64."""
+    """The row of a chunk's tensor, and which of its weights is the chunk's first; all int64."""
     entry = chunks + 2 * chunk
     return tl.load(entry).to(tl.int64), tl.load(entry + 1).to(tl.int64) * CHUNK
 
 
 @triton.jit
 def block_offsets(WORDS: tl.constexpr) -> tl.tensor:
-    """Of a block's weights from its first, [WORDS, LANES]. int32: int64 offsets are added to the
-    block's first."""
+    """Of a block's weights from its first, [WORDS, LANES].
+
+    int32: int64 offsets are added to the block's first.
+    """
     return tl.arange(0, WORDS)[:, None] * LANES + tl.arange(0, LANES)[None, :]
 
 
@@ -55,8 +55,10 @@ def count_inside(first: tl.tensor, numel: tl.tensor, WORDS: tl.constexpr) -> tl.
 def load_kept(
     mask: tl.tensor, first: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr
 ) -> tl.tensor:
-    """Which weights of a block are kept, bool [WORDS, LANES]: by the mask at this address, or all
-    if that is 0."""
+    """Which weights of a block are kept, bool [WORDS, LANES].
+
+    It is what the mask at this address says, or all if the address is 0.
+    """
     word = tl.arange(0, WORDS)
     pointers = mask.to(tl.pointer_type(tl.int32)) + first // LANES + word
     words = tl.load(pointers, mask=(word * LANES < num_inside) & (mask != 0), other=-1)
@@ -64,7 +66,15 @@ def load_kept(
 
 
 def list_chunks(sizes: Sequence[int], chunk_size: int) -> Tensor:
-    """The table `chunks` of tensors of so many weights, in their order."""
+    """The table `chunks` of tensors.
+
+    Args:
+        sizes: weights of each tensor; a tensor of none has no chunk.
+        chunk_size: weights of a chunk; the last one of a tensor may have fewer.
+
+    Returns:
+        int32 [chunks, 2], in the order of the tensors, on the host.
+    """
     counts = torch.tensor([-(-size // chunk_size) for size in sizes])
     rows = torch.arange(len(sizes)).repeat_interleave(counts)
     before = counts.cumsum(0) - counts
@@ -72,8 +82,9 @@ def list_chunks(sizes: Sequence[int], chunk_size: int) -> Tensor:
 
 
 class DeviceTable:
-    """A table made on the host and kept on the device; a new one is sent only when it is not the
-    last one again.
+    """A table made on the host and kept on the device.
+
+    A table is sent only when it is not the last one again.
 
     The host never waits: the copy is made from pinned memory, which torch uses again only after the
     copy. Each table is a tensor of its own, so one that a captured CUDA graph reads is not
@@ -88,7 +99,11 @@ class DeviceTable:
         self._captured: list[Tensor] = []
 
     def get(self, key: object, make: Callable[[], Tensor]) -> Tensor:
-        """The table that `make` makes; `key` is equal to the last one only if the table is.
+        """The table that `make` makes, on the device.
+
+        Args:
+            key: equal to that of the last call only if the table is.
+            make: called when the key is another one.
 
         Raises:
             RuntimeError: a new table is needed while a CUDA graph is captured, which would send it
@@ -98,18 +113,18 @@ class DeviceTable:
         if key != self._key:
             if is_capturing:
                 raise RuntimeError(
-                    "MaskedAdamW: a CUDA graph is captured, and tensors or options are not those of the last call; do "
-                    "one step before capturing, keep gradients in place (zero_grad(set_to_none=False)), and give lr as "
-                    "a tensor on the device if it is to change"
+                    "MaskedAdamW: a CUDA graph is captured, and tensors or options are not those "
+                    "of the last call; do one step before capturing, keep gradients in place "
+                    "(zero_grad(set_to_none=False)), and give lr as a tensor on the device if it "
+                    "is to change"
                 )
             table = make()
             if self._device.type != "cpu":
                 table = table.pin_memory().to(self._device, non_blocking=True)
             self._key, self._table = key, table
         if is_capturing and not any(table is self._table for table in self._captured):
-            self._captured.append(
-                self._table
-            )  # graphs may be replayed when this is no longer the last table
+            # Graphs may be replayed when this is no longer the last table.
+            self._captured.append(self._table)
         return self._table
 
 
@@ -125,15 +140,22 @@ class Launcher:
         self.num_launches = 0
 
     def on_device(self) -> AbstractContextManager[Any]:
-        """What launches happen in: Triton launches on the current device, and its interpreter warns
-        of infinities."""
-        return (
-            torch.cuda.device(self.device)
-            if self.device.type == "cuda"
-            else np.errstate(all="ignore")
-        )
+        """What launches happen in.
+
+        Triton launches on the current device, and its interpreter warns of infinities.
+        """
+        if self.device.type == "cuda":
+            return torch.cuda.device(self.device)
+        return np.errstate(all="ignore")
 
     def launch(self, kernel: Any, num_programs: int, *arguments: Any, **constants: Any) -> None:
-        """Launch so many programs of a kernel, on the current stream."""
+        """Launch a kernel on the current stream.
+
+        Args:
+            kernel: a `triton.jit` function.
+            num_programs: how many programs of it, at least 1.
+            arguments: its arguments in order; None, numbers, and tensors on the device.
+            constants: its arguments that are constants when it is compiled.
+        """
         self.num_launches += 1
         kernel[(num_programs,)](*arguments, **constants, **OPTIONS)

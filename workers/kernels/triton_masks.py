@@ -1,14 +1,12 @@
-"""The mask update in Triton: seven launches, whatever the number of tensors and of groups, and no
-look from the host.
+"""The mask update in Triton: seven launches, however many tensors and groups there are.
 
 The threshold of a group is found digit by digit in the bits of the magnitudes, which sort as the
 magnitudes do (radix select). A launch counts one digit of the weights that agree with the threshold
 in the digits before; the next one reads these counts and so knows a digit more. Only integers are
-added up, so nothing hangs on the order of programs.
+added up, so nothing hangs on the order of programs. The host looks at nothing.
 
 1. to 4. `count_digits`: 8, 8, 8 and 7 bits, the highest first; the first also counts NaN. (Triton
-  compiles histograms
-   of more than 256 bins badly, so digits are not wider.)
+   compiles histograms of more than 256 bins badly, so digits are not wider.)
 5. `count_ties`: weights at the threshold, chunk by chunk.
 6. `share_ties`: how many of them are to be pruned from each chunk on.
 7. `write_masks`: masks, weights and moments.
@@ -55,9 +53,8 @@ NUM_GROUP_COLUMNS = tl.constexpr(4)
 
 BLOCK_WORDS = tl.constexpr(32)
 BLOCK = tl.constexpr(BLOCK_WORDS.value * LANES.value)
-CHUNK = tl.constexpr(
-    32 * BLOCK.value
-)  # one program's: large beside the reading of 256 counts that comes before it
+# What one program reads: much, beside the 256 counts that it reads before.
+CHUNK = tl.constexpr(32 * BLOCK.value)
 NUM_DIGITS = tl.constexpr(4)
 NUM_BINS = tl.constexpr(256)
 MAGNITUDE = tl.constexpr(0x7FFFFFFF)  # all bits of a float32 but its sign
@@ -74,8 +71,10 @@ def count_digits(
     DIGIT: tl.constexpr,
     SHADOW: tl.constexpr,
 ) -> None:
-    """Add to `counts` how often each value of one digit occurs among a chunk's weights that agree
-    in those before."""
+    """Add to `counts` how often each value of one digit occurs among a chunk's weights.
+
+    Only those weights count that agree with the threshold in the digits before.
+    """
     shift: tl.constexpr = 23 - 8 * DIGIT if DIGIT < 3 else 0
     width: tl.constexpr = 8 if DIGIT < 3 else 7
     index, first = find_chunk(chunks, tl.program_id(0).to(tl.int64), CHUNK)
@@ -109,16 +108,17 @@ def count_digits(
 def _find_threshold(
     groups: tl.tensor, counts: tl.tensor, group: tl.tensor, DIGITS: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """The first DIGITS digits of a group's threshold, and how many weights that agree with them are
-    to be pruned."""
+    """The first DIGITS digits of a group's threshold.
+
+    And how many of the weights that agree with them are to be pruned.
+    """
     own = counts + group * (NUM_DIGITS * NUM_BINS) + tl.arange(0, NUM_BINS)
     threshold = tl.full((), 0, tl.int32)
     left = tl.full((), 0, tl.int64)
     if DIGITS > 0:
         columns = groups + group * NUM_GROUP_COLUMNS
-        num_pruned_before = tl.load(columns + NUM_WEIGHTS) - tl.sum(
-            tl.load(own)
-        )  # these do not compete
+        # What was pruned before does not compete under hard, and so was not counted.
+        num_pruned_before = tl.load(columns + NUM_WEIGHTS) - tl.sum(tl.load(own))
         left = tl.maximum(tl.load(columns + NUM_PRUNED) - num_pruned_before, 0)
     for digit in range(DIGITS):
         count = tl.load(own + digit * NUM_BINS)
@@ -134,8 +134,10 @@ def _find_threshold(
 def _load_ranked(
     row: tl.tensor, first: tl.tensor, SHADOW: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """A block's bits of the ranked values, whether they compete, and whether they are kept;
-    [BLOCK_WORDS, LANES]."""
+    """Of a block: bits of the ranked values, whether they compete, and whether they are kept.
+
+    All are [BLOCK_WORDS, LANES].
+    """
     num_inside = count_inside(first, tl.load(row + NUMEL), BLOCK_WORDS)
     inside = block_offsets(BLOCK_WORDS) < num_inside
     keep = load_kept(tl.load(row + MASK), first, num_inside, BLOCK_WORDS)
@@ -180,8 +182,7 @@ def count_ties(
 def share_ties(
     groups: tl.tensor, counts: tl.tensor, ties: tl.tensor, thresholds: tl.tensor, shares: tl.tensor
 ) -> None:
-    """One group's threshold, and for each of its chunks how many ties are still to be pruned when
-    it begins."""
+    """One group's threshold, and how many ties are still to be pruned when each chunk begins."""
     group = tl.program_id(0).to(tl.int64)
     threshold, left = _find_threshold(groups, counts, group, NUM_DIGITS)
     tl.store(thresholds + group, threshold)
@@ -203,8 +204,10 @@ def write_masks(
     num_nan: tl.tensor,
     SHADOW: tl.constexpr,
 ) -> None:
-    """Prune a chunk's weights below the threshold and its share of those at it; nothing if there
-    are NaN."""
+    """Prune a chunk's weights below the threshold, and its share of those at it.
+
+    Nothing changes if there are NaN.
+    """
     index, first = find_chunk(chunks, tl.program_id(0).to(tl.int64), CHUNK)
     row = rows + index * NUM_COLUMNS
     numel = tl.load(row + NUMEL)
@@ -264,9 +267,10 @@ class MaskUpdate:
         # Torch gives this and the memory below to later work on this stream only, so after these
         # kernels.
         num_nan = torch.zeros((), dtype=torch.int64, device=device)
-        sizes = [one.weight.numel() for group in groups for one in group.tensors]
+        sizes = [own.weight.numel() for group in groups for own in group.tensors]
         if sum(sizes) == 0:
             return num_nan
+
         row_values = [value for index, group in enumerate(groups) for value in _rows(group, index)]
         group_values = _group_values(groups)
         rows = self._rows.get(
@@ -276,6 +280,7 @@ class MaskUpdate:
         table = self._groups.get(
             group_values, lambda: torch.tensor(group_values).view(-1, NUM_GROUP_COLUMNS.value)
         )
+
         counts = torch.zeros(
             (len(groups), NUM_DIGITS.value, NUM_BINS.value), dtype=torch.int64, device=device
         )
@@ -285,17 +290,8 @@ class MaskUpdate:
 
         shadow = semantics == "dense_shadow"
         for digit in range(NUM_DIGITS.value):
-            launch(
-                count_digits,
-                len(chunks),
-                rows,
-                chunks,
-                table,
-                counts,
-                num_nan,
-                DIGIT=digit,
-                SHADOW=shadow,
-            )
+            arguments = (rows, chunks, table, counts, num_nan)
+            launch(count_digits, len(chunks), *arguments, DIGIT=digit, SHADOW=shadow)
         launch(count_ties, len(chunks), rows, chunks, table, counts, ties, SHADOW=shadow)
         launch(share_ties, len(groups), table, counts, ties, thresholds, shares)
         launch(write_masks, len(chunks), rows, chunks, thresholds, shares, num_nan, SHADOW=shadow)
@@ -303,23 +299,17 @@ class MaskUpdate:
 
 
 def _rows(group: RankGroup, index: int) -> list[int]:
-    return [
-        value
-        for one in group.tensors
-        for value in (
-            *(
-                one.weight.data_ptr(),
-                one.exp_avg.data_ptr(),
-                one.exp_avg_sq.data_ptr(),
-                one.mask.data_ptr(),
-            ),
-            *(one.weight.numel(), index),
-        )
-    ]
+    """In the order of the columns of `rows`, one row after the other."""
+    values: list[int] = []
+    for own in group.tensors:
+        addressed = (own.weight, own.exp_avg, own.exp_avg_sq, own.mask)
+        values += [*(tensor.data_ptr() for tensor in addressed), own.weight.numel(), index]
+    return values
 
 
 def _group_values(groups: Sequence[RankGroup]) -> list[int]:
-    sizes = [[one.weight.numel() for one in group.tensors] for group in groups]
+    """In the order of the columns of `groups`, one group after the other."""
+    sizes = [[own.weight.numel() for own in group.tensors] for group in groups]
     ends = list(accumulate(sum(-(-size // CHUNK.value) for size in group) for group in sizes))
     return [
         value

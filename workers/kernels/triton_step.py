@@ -1,5 +1,4 @@
-"""The AdamW step of all parameters in Triton: two launches, or three with clipping, however many
-tensors there are.
+"""The AdamW step of all parameters in Triton: two launches, or three with clipping.
 
 Every weight is read and written once, with one bit of mask: 28 1/8 bytes a weight, and 4 1/8 more
 for the norm.
@@ -22,7 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workers.kernels.interface import Semantics, StepTensors
+from workers.kernels.interface import StepOptions, StepTensors
 from workers.kernels.triton_launch import (
     LANES,
     DeviceTable,
@@ -122,8 +121,10 @@ def prepare(
     num_rows: tl.tensor,
     num_squares: tl.tensor,
 ) -> None:
-    """Coefficients for ROWS_PER_PROGRAM tensors, in float64 and rounded once; the norm, unless
-    `norm` is None."""
+    """Coefficients for ROWS_PER_PROGRAM tensors, and the norm, unless `norm` is None.
+
+    They are computed in float64 and rounded once.
+    """
     index = tl.program_id(0) * ROWS_PER_PROGRAM + tl.arange(0, ROWS_PER_PROGRAM)
     is_row = index < num_rows
     row = rows + index.to(tl.int64) * NUM_COLUMNS
@@ -197,8 +198,10 @@ def adamw(
     found_inf: tl.tensor,
     SHADOW: tl.constexpr,
 ) -> None:
-    """The update of one block; CHUNK_BLOCKS programs share a chunk. Nothing changes if `found_inf`
-    is not 0."""
+    """The update of one block; CHUNK_BLOCKS programs share a chunk.
+
+    Nothing changes if `found_inf` is not 0.
+    """
     program = tl.program_id(0).to(tl.int64)
     index, first = find_chunk(chunks, program // CHUNK_BLOCKS, CHUNK)
     first += program % CHUNK_BLOCKS * BLOCK
@@ -293,14 +296,7 @@ class Step:
         self._launcher = launcher
         self._rows, self._chunks = DeviceTable(launcher.device), DeviceTable(launcher.device)
 
-    def __call__(
-        self,
-        tensors: Sequence[StepTensors],
-        semantics: Semantics,
-        max_grad_norm: float | None,
-        grad_scale: Tensor | None,
-        found_inf: Tensor | None,
-    ) -> Tensor | None:
+    def __call__(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
         """See `Kernels.step`.
 
         Raises:
@@ -308,16 +304,18 @@ class Step:
             RuntimeError: see `DeviceTable.get`.
         """
         device, launch = self._launcher.device, self._launcher.launch
+        max_norm = options.max_grad_norm
         if not tensors:
-            return None if max_grad_norm is None else torch.zeros((), device=device)
-        row_values = [value for one in tensors for value in _row(one, max_grad_norm, device)]
-        sizes = [one.weight.numel() for one in tensors]
+            return None if max_norm is None else torch.zeros((), device=device)
+        row_values = [value for own in tensors for value in _row(own, max_norm, device)]
+        sizes = [own.weight.numel() for own in tensors]
         rows = self._rows.get(
             row_values, lambda: torch.tensor(row_values).view(-1, NUM_COLUMNS.value)
         )
         chunks = self._chunks.get(sizes, lambda: list_chunks(sizes, CHUNK.value))
+
         # Torch gives this memory to later work on this stream only, so after these kernels.
-        norm = None if max_grad_norm is None else torch.empty((), device=device)
+        norm = None if max_norm is None else torch.empty((), device=device)
         coefficients = torch.empty((len(tensors), NUM_COEFFICIENTS.value), device=device)
         num_chunks = len(chunks)
         chunks_per_program = -(-num_chunks // MAX_PROGRAMS.value)
@@ -329,38 +327,35 @@ class Step:
         launch(
             prepare,
             -(-len(tensors) // ROWS_PER_PROGRAM.value),
-            *(rows, squares, coefficients, norm, grad_scale, found_inf),
+            *(rows, squares, coefficients, norm, options.grad_scale, options.found_inf),
             *(len(tensors), num_programs),
         )
         if num_chunks > 0:
-            shadow = semantics == "dense_shadow"
             launch(
                 adamw,
                 num_chunks * CHUNK_BLOCKS.value,
-                rows,
-                chunks,
-                coefficients,
-                found_inf,
-                SHADOW=shadow,
+                *(rows, chunks, coefficients, options.found_inf),
+                SHADOW=options.semantics == "dense_shadow",
             )
         return norm
 
 
-def _row(one: StepTensors, max_grad_norm: float | None, device: torch.device) -> tuple[int, ...]:
+def _row(own: StepTensors, max_grad_norm: float | None, device: torch.device) -> tuple[int, ...]:
+    """In the order of the columns of `rows`."""
     addresses = (
-        one.weight.data_ptr(),
-        one.grad.data_ptr(),
-        one.exp_avg.data_ptr(),
-        one.exp_avg_sq.data_ptr(),
+        own.weight.data_ptr(),
+        own.grad.data_ptr(),
+        own.exp_avg.data_ptr(),
+        own.exp_avg_sq.data_ptr(),
     )
     is_aligned = all(address % ALIGNMENT.value == 0 for address in addresses)
-    mask = 0 if one.mask is None else one.mask.data_ptr()
-    lr, lr32, lr64 = _lr(one.lr, device)
+    mask = 0 if own.mask is None else own.mask.data_ptr()
+    lr, lr32, lr64 = _lr(own.lr, device)
     max_norm = 1.0 if max_grad_norm is None else max_grad_norm
-    numbers = struct.pack("6d", lr, one.beta1, one.beta2, one.eps, one.weight_decay, max_norm)
+    numbers = struct.pack("6d", lr, own.beta1, own.beta2, own.eps, own.weight_decay, max_norm)
     return (
-        *(*addresses, one.step.data_ptr(), mask, lr32, lr64),
-        *(one.weight.numel(), is_aligned),
+        *(*addresses, own.step.data_ptr(), mask, lr32, lr64),
+        *(own.weight.numel(), is_aligned),
         *struct.unpack("6q", numbers),
     )
 
@@ -376,6 +371,6 @@ def _lr(lr: float | Tensor, device: torch.device) -> tuple[float, int, int]:
     if lr.device.type == "cpu":
         return float(lr), 0, 0
     raise ValueError(
-        f"lr: a tensor of {lr.dtype} on {lr.device}, with weights on {device}; give a float, or a tensor of float32 or "
-        "float64 on the weights' device"
+        f"lr: a tensor of {lr.dtype} on {lr.device}, with weights on {device}; give a float, or a "
+        "tensor of float32 or float64 on the weights' device"
     )

@@ -1,7 +1,7 @@
-"""Which choices cannot go together, and why; what a tensor's shape forbids is `granularity`'s to
-tell.
+"""Which choices cannot go together, and why.
 
-Adding an entry to a registry touches nothing here: rules ask entries for what they need.
+What a tensor's shape forbids is checked by `granularity`, where the model is known. Adding an entry
+to a registry touches nothing here: rules ask entries for what they need.
 """
 
 import math
@@ -25,11 +25,14 @@ and documented there by itself."""
 
 
 def refusals(pruning: PruningSpec, target: float) -> list[str]:
-    """Why these settings cannot prune to `target`; empty when they can.
+    """Why these settings cannot prune to `target`.
 
     Args:
         pruning: resolved, see `PruningSpec`.
         target: sparsity of the encoder, in (0, 1).
+
+    Returns:
+        A line for each reason, with the field, its value and what to do; empty when there is none.
     """
     unknown = list(_unknown_names(pruning))
     if unknown:
@@ -49,39 +52,56 @@ def _unknown_names(pruning: PruningSpec) -> Iterator[str]:
             yield f"pruning.{field}: {name} is unknown; there are {', '.join(registry)}"
 
 
+def _targets(pruning: PruningSpec, target: float) -> list[tuple[str, float]]:
+    """What is asked of the encoder, and of the word embeddings if they have a target."""
+    embedding = pruning.embedding_sparsity
+    return [
+        ("the target", target),
+        *([] if embedding is None else [("embedding_sparsity", embedding)]),
+    ]
+
+
 def _schedule_refusals(pruning: PruningSpec, target: float) -> Iterator[str]:
-    name, shape = pruning.sparsity_schedule, SCHEDULES[pruning.sparsity_schedule]
-    begin = pruning.begin if shape.uses_begin else 0.0
+    name, curve = pruning.sparsity_schedule, SCHEDULES[pruning.sparsity_schedule]
+    begin = pruning.begin if curve.uses_begin else 0.0
     unused = {
-        "initial_sparsity": (shape.uses_initial, 0.0),
-        "begin": (shape.uses_begin, 0.0),
-        "end": (shape.uses_end, begin),
+        "initial_sparsity": (curve.uses_initial, 0.0),
+        "begin": (curve.uses_begin, 0.0),
+        "end": (curve.uses_end, begin),
     }
     for field, (is_used, fixed) in unused.items():
         if not is_used and (value := getattr(pruning, field)) != fixed:
-            yield f"pruning.{field}: {value} with sparsity_schedule {name}; {shape.reason}, leave {field} out"
-    for what, sparsity in (
-        ("the target", target),
-        ("embedding_sparsity", pruning.embedding_sparsity),
-    ):
-        if shape.uses_initial and sparsity is not None and pruning.initial_sparsity > sparsity:
-            yield f"pruning.initial_sparsity: {pruning.initial_sparsity} is above {what} {sparsity}; give at most that"
+            yield (
+                f"pruning.{field}: {value} with sparsity_schedule {name}; {curve.reason}, "
+                f"leave {field} out"
+            )
+    for what, sparsity in _targets(pruning, target):
+        if curve.uses_initial and pruning.initial_sparsity > sparsity:
+            yield (
+                f"pruning.initial_sparsity: {pruning.initial_sparsity} is above {what} {sparsity}; "
+                "give at most that"
+            )
 
 
 def _saliency_refusals(pruning: PruningSpec) -> Iterator[str]:
     name, saliency = pruning.saliency, SALIENCIES[pruning.saliency]
-    others = " or ".join(other for other, one in SALIENCIES.items() if not one.needs_gradients)
+    others = " or ".join(
+        other for other, criterion in SALIENCIES.items() if not criterion.needs_gradients
+    )
     if saliency.needs_gradients and not SCHEDULES[pruning.sparsity_schedule].uses_begin:
         yield (
-            f"pruning.saliency: {name} with sparsity_schedule {pruning.sparsity_schedule}; its masks are fixed before "
-            f"the first gradient, use {others}"
+            f"pruning.saliency: {name} with sparsity_schedule {pruning.sparsity_schedule}; "
+            f"its masks are fixed before the first gradient, use {others}"
         )
     elif saliency.needs_gradients and pruning.begin == 0:
-        yield f"pruning.saliency: {name} with begin 0; there is no gradient yet, begin later or use {others}"
+        yield (
+            f"pruning.saliency: {name} with begin 0; there is no gradient yet, begin later or "
+            f"use {others}"
+        )
     if pruning.semantics == "dense_shadow" and saliency.start is not None:
         yield (
-            f"pruning.saliency: {name} with semantics dense_shadow; pruned weights have a magnitude and nothing else, "
-            "use magnitude or semantics hard"
+            f"pruning.saliency: {name} with semantics dense_shadow; pruned weights have a "
+            "magnitude and nothing else, use magnitude or semantics hard"
         )
 
 
@@ -95,16 +115,16 @@ def _granularity_refusals(pruning: PruningSpec) -> Iterator[str]:
     for other, granularity in GRANULARITIES.items():
         if granularity.setting is None:
             continue
-        value = getattr(pruning, granularity.setting)
+        value, field = getattr(pruning, granularity.setting), f"pruning.{granularity.setting}"
         if other == name and value is None:
-            yield f"pruning.{granularity.setting}: missing with granularity {name}; give two numbers"
+            yield f"{field}: missing with granularity {name}; give two numbers"
         if other != name and value is not None:
             yield (
-                f"pruning.{granularity.setting}: {list(value)} with granularity {name}; leave it out, or use "
+                f"{field}: {list(value)} with granularity {name}; leave it out, or use "
                 f"granularity {other}"
             )
         if value is not None and (len(value) != 2 or min(value) < 1):
-            yield f"pruning.{granularity.setting}: {list(value)} are not two numbers from 1 on; give two"
+            yield f"{field}: {list(value)} are not two numbers from 1 on; give two"
 
 
 def _n_of_m_refusals(pruning: PruningSpec, target: float) -> Iterator[str]:
@@ -116,16 +136,16 @@ def _n_of_m_refusals(pruning: PruningSpec, target: float) -> Iterator[str]:
         yield f"pruning.n_of_m: {n} of {m} prunes nothing; give n below m"
         return
     share = 1 - n / m
-    for what, sparsity in (
-        ("the target", target),
-        ("embedding_sparsity", pruning.embedding_sparsity),
-    ):
-        if sparsity is not None and not math.isclose(sparsity, share, abs_tol=1e-6):
-            yield f"pruning.n_of_m: {n} of {m} is sparsity {share:.6g} and {what} is {sparsity}; make them equal"
+    for what, sparsity in _targets(pruning, target):
+        if not math.isclose(sparsity, share, abs_tol=1e-6):
+            yield (
+                f"pruning.n_of_m: {n} of {m} is sparsity {share:.6g} and {what} is {sparsity}; "
+                "make them equal"
+            )
     if pruning.scope != "layer":
         yield (
-            f"pruning.scope: {pruning.scope} with granularity n_of_m; every run of weights has the same share, "
-            "use scope layer"
+            f"pruning.scope: {pruning.scope} with granularity n_of_m; every run of weights has the "
+            "same share, use scope layer"
         )
 
 

@@ -19,7 +19,7 @@ from workers.result import LayerSparsity
 from workers.trial import PruningSpec, TrialError, TrialSpec
 
 PREFIX = "saliency."
-"""Of the names under which scores are saved."""
+"""With it begin the names under which scores are saved."""
 
 
 class Pruner:
@@ -29,12 +29,13 @@ class Pruner:
         weights: prunable parameters by name.
         optimizer: has them in its prunable groups.
         spec: the trial, of whose pruning `compatibility.refusals` has nothing to say.
-        num_steps: of the whole training.
+        num_steps: optimizer steps of the whole training.
         embedding_name: the word embeddings' among the names; they are ranked apart, and follow the
             same schedule to a target of their own.
 
     Attributes:
-        sparsity: that is in force in the encoder, as the schedule asked.
+        schedule: when masks change; None for a dense trial.
+        sparsity: what is in force in the encoder, as the schedule asked; a fraction in [0, 1).
 
     Raises:
         TrialError: kind `bad_data`, when a tensor cannot be pruned in such pieces, or when masks
@@ -51,15 +52,12 @@ class Pruner:
     ):
         self.weights, self.optimizer, self.pruning = weights, optimizer, spec.pruning
         self.embedding_name = embedding_name
-        self.schedule: Schedule | None = None
+        self.schedule = Schedule.from_spec(spec, num_steps)
         self.sparsity = 0.0
-        self._scores: dict[
-            str, Tensor
-        ] = {}  # none when weights are ranked by magnitude, and when pruning is over
-        if spec.pruning is None:
-            return
-        self.schedule = Schedule.from_spec(spec.pruning, spec.target_sparsity, num_steps)
-        self._start(spec.pruning, self.schedule, spec.seed)
+        # By name; none when weights are ranked by magnitude, and when pruning is over.
+        self._scores: dict[str, Tensor] = {}
+        if spec.pruning is not None and self.schedule is not None:
+            self._start(spec.pruning, self.schedule, spec.seed)
 
     def _start(self, pruning: PruningSpec, schedule: Schedule, seed: int) -> None:
         for name, weight in self.weights.items():
@@ -68,8 +66,8 @@ class Pruner:
         if saliency.needs_gradients and schedule.begin_step == 0:
             raise TrialError(
                 "bad_data",
-                f"pruning.begin: {pruning.begin} is step 0, and saliency {pruning.saliency} has no gradient before it; "
-                "begin later or use another saliency",
+                f"pruning.begin: {pruning.begin} is step 0, and saliency {pruning.saliency} has no "
+                "gradient before it; begin later or use another saliency",
             )
         if saliency.start is not None:
             for index, (name, weight) in enumerate(self.weights.items()):
@@ -81,8 +79,10 @@ class Pruner:
 
     @torch.no_grad()
     def observe(self) -> None:
-        """Add the gradients to the scores; to be called between each backward pass and its
-        optimizer step."""
+        """Add the gradients to the scores.
+
+        To be called between each backward pass and its optimizer step.
+        """
         accumulate = SALIENCIES[self.pruning.saliency].accumulate if self.pruning else None
         if accumulate is None:
             return
@@ -92,7 +92,10 @@ class Pruner:
                 accumulate(score, weight, weight.grad)
 
     def update(self, step: int) -> Tensor | None:
-        """Change the masks if that is due after `step` completed steps.
+        """Change the masks if that is due.
+
+        Args:
+            step: completed optimizer steps.
 
         Returns:
             How many scores are NaN (then nothing has changed), see `MaskedAdamW.prune`; None if not
@@ -107,13 +110,16 @@ class Pruner:
         saliency = SALIENCIES[self.pruning.saliency]
         scores: dict[Tensor, Tensor] | None = None
         if saliency.start is not None:
+            # The last update was made before the trial was stopped, and scores went with it.
             if not self._scores and step >= self.schedule.end_step:
                 return None
             scores = {self.weights[name]: score for name, score in self._scores.items()}
+
         groups = self._groups(self.schedule, self.pruning, step)
         num_nan = GRANULARITIES[self.pruning.granularity].prune(
             self.optimizer, groups, scores, self.pruning
         )
+
         if step >= self.schedule.end_step:
             self._scores.clear()
         elif saliency.is_reset:
@@ -134,27 +140,35 @@ class Pruner:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Scores that have come together so far, by name; none when pruning is over, or needs no
-        gradients."""
+        """Scores that have come together so far.
+
+        Returns:
+            float32 of each weight's shape, by `PREFIX` and the weight's name; none when pruning is
+            over, or needs no gradients. They are the pruner's own, not copies.
+        """
         if self.pruning is None or not SALIENCIES[self.pruning.saliency].needs_gradients:
             return {}
         return {f"{PREFIX}{name}": score for name, score in self._scores.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave, which may be among other tensors; masks are the optimizer's
-        to restore.
+        """Take over what `state` gave; masks are the optimizer's to restore.
+
+        Args:
+            state: may have other tensors beside the scores.
 
         Raises:
-            KeyError, ValueError: some scores are missing, or of another shape.
+            KeyError: some scores are missing.
+            ValueError: some are of another shape.
         """
         expected = self.state()
-        if expected and not expected.keys() & state.keys():  # it was saved when pruning was over
-            self._scores.clear()
+        if expected and not expected.keys() & state.keys():
+            self._scores.clear()  # it was saved when pruning was over
             return
         for name, score in expected.items():
             if state[name].shape != score.shape:
                 raise ValueError(
-                    f"{name} has shape {tuple(state[name].shape)}, its weight {tuple(score.shape)}"
+                    f"{name} has shape {tuple(state[name].shape)}, its weight "
+                    f"{tuple(score.shape)}; restore the scores of the same model"
                 )
             score.copy_(state[name])
 

@@ -17,17 +17,20 @@ STREAM = 0x5CA1E
 
 @dataclass(frozen=True, kw_only=True)
 class Saliency:
-    """A criterion.
-
-    `start(weight, seed, index)` is the score before the first step, of the tensor with that index;
-    None: the kernels rank the weights' magnitudes themselves. `accumulate(score, weight, grad)`
-    adds one step to the score, in place; the gradient is that of the loss, before clipping. With
-    `is_reset` the score is 0 again after each mask update.
-    """
+    """A criterion."""
 
     start: "Callable[[Tensor, int, int], Tensor] | None"
+    """`start(weight, seed, index)`: the score before the first step, of the tensor with that index.
+
+    None: the kernels rank the weights' magnitudes themselves.
+    """
     accumulate: "Callable[[Tensor, Tensor, Tensor], object] | None" = None
+    """`accumulate(score, weight, grad)`: adds one step to the score, in place.
+
+    The gradient is that of the loss, before clipping. None: the score stays what it was.
+    """
     is_reset: bool = False
+    """Whether the score is 0 again after each mask update."""
 
     @property
     def needs_gradients(self) -> bool:
@@ -42,8 +45,10 @@ def _zeros(weight: "Tensor", seed: int, index: int) -> "Tensor":
 
 
 def _drawn(weight: "Tensor", seed: int, index: int) -> "Tensor":
-    """Drawn by NumPy: the same on all devices, and nothing is taken from torch's global
-    generator."""
+    """Uniform in [0, 1).
+
+    Drawn by NumPy: the same on all devices, and nothing is taken from torch's global generator.
+    """
     import numpy as np
     import torch
 

@@ -7,36 +7,37 @@ registries of choices.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workers.trial import PruningSpec
+from workers.trial import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class Curve:
     """One way from the initial to the target sparsity, and which settings it uses.
 
-    `remaining` is the part of that way which is left, in [0, 1], when the fraction `done` of the
-    span is over. What a shape does not use is fixed by `Schedule.from_spec`, and `reason` says why.
+    What a curve does not use is fixed by `Schedule.from_spec`.
     """
 
     remaining: Callable[[float], float]
+    """The part of the way that is left, in [0, 1], by the part of the span that is over."""
     uses_initial: bool = True
     uses_begin: bool = True
     uses_end: bool = True
     uses_interval: bool = True
     reason: str = ""
+    """Why it does not use the others, as a refusal says it."""
 
 
-SCHEDULES: dict[str, Shape] = {
-    "cubic": Shape(remaining=lambda done: (1 - done) ** 3),
-    "linear": Shape(remaining=lambda done: 1 - done),
-    "one_shot": Shape(
+SCHEDULES: dict[str, Curve] = {
+    "cubic": Curve(remaining=lambda done: (1 - done) ** 3),
+    "linear": Curve(remaining=lambda done: 1 - done),
+    "one_shot": Curve(
         remaining=lambda done: 0.0,
         uses_initial=False,
         uses_end=False,
         uses_interval=False,
         reason="it prunes to the target at once, at begin",
     ),
-    "constant": Shape(
+    "constant": Curve(
         remaining=lambda done: 0.0,
         uses_initial=False,
         uses_begin=False,
@@ -45,7 +46,7 @@ SCHEDULES: dict[str, Shape] = {
         reason="its masks are fixed before the first step",
     ),
 }
-"""Shapes by the name that `pruning.sparsity_schedule` gives them.
+"""Curves by the name that `pruning.sparsity_schedule` gives them.
 
 Source: cubic is Zhu & Gupta (2017), equation 1.
 """
@@ -53,18 +54,25 @@ Source: cubic is Zhu & Gupta (2017), equation 1.
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Sparsity goes from `initial` to `target` as `shape` says, while `begin_step <= step <=
-    end_step`.
+    """Sparsity rises from `initial` to `target` between two steps.
 
     `step` counts completed optimizer steps. Masks change when `is_due`; between two changes
     sparsity stays.
+
+    Attributes:
+        curve: how it rises; a name in `SCHEDULES`.
+        initial: sparsity at `begin_step`, in [0, 1).
+        target: sparsity from `end_step` on, in [0, 1).
+        begin_step: the first step after which masks change.
+        end_step: the last one, at least `begin_step`.
+        update_every_steps: steps from one change to the next, at least 1.
 
     Source: Zhu & Gupta (2017), equation 1, with begin t_0 and end t_0 + n Δt. There the last of the
     n intervals ends exactly at the end; here the end step is always due, also where the frequency
     does not divide the span.
     """
 
-    shape: str
+    curve: str
     initial: float
     target: float
     begin_step: int
@@ -72,16 +80,27 @@ class Schedule:
     update_every_steps: int
 
     @classmethod
-    def from_spec(cls, pruning: PruningSpec, target: float, num_steps: int) -> "Schedule":
-        """Turn fractions of training into steps, to the nearest one."""
-        shape = SCHEDULES[pruning.sparsity_schedule]
-        begin_step = round(pruning.begin * num_steps) if shape.uses_begin else 0
+    def from_spec(cls, spec: TrialSpec, num_steps: int) -> "Schedule | None":
+        """Turn fractions of training into steps, to the nearest one.
+
+        Args:
+            spec: the trial, of whose pruning `compatibility.refusals` has nothing to say.
+            num_steps: optimizer steps of the whole training.
+
+        Returns:
+            The schedule of the encoder's sparsity; None for a dense trial.
+        """
+        pruning, target = spec.pruning, spec.target_sparsity
+        if pruning is None:
+            return None
+        curve = SCHEDULES[pruning.sparsity_schedule]
+        begin_step = round(pruning.begin * num_steps) if curve.uses_begin else 0
         return cls(
-            shape=pruning.sparsity_schedule,
-            initial=pruning.initial_sparsity if shape.uses_initial else target,
+            curve=pruning.sparsity_schedule,
+            initial=pruning.initial_sparsity if curve.uses_initial else target,
             target=target,
             begin_step=begin_step,
-            end_step=round(pruning.end * num_steps) if shape.uses_end else begin_step,
+            end_step=round(pruning.end * num_steps) if curve.uses_end else begin_step,
             update_every_steps=pruning.update_every_steps,
         )
 
@@ -98,4 +117,4 @@ class Schedule:
         if step >= self.end_step:
             return self.target
         done = (step - self.begin_step) / (self.end_step - self.begin_step)
-        return self.target + (self.initial - self.target) * SCHEDULES[self.shape].remaining(done)
+        return self.target + (self.initial - self.target) * SCHEDULES[self.curve].remaining(done)

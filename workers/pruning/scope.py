@@ -16,13 +16,11 @@ NUM_EXAMPLES = 3
 RankedTogether = tuple[list[int], float]
 """Indices of tensors that are ranked together, and their sparsity."""
 
-# --- which weights
-# ----------------------------------------------------------------------------------------------------
+# --- which weights --------------------------------------------------------------------------------
 
 
 def prunable_weights(model: "nn.Module", pruning: PruningSpec | None) -> "dict[str, nn.Parameter]":
-    """Prunable parameters by name, in the model's order; a weight that is shared between modules
-    counts once.
+    """Find the parameters that may be pruned.
 
     These are the weights of the linear layers below the embeddings, without the pooler (85 of
     mBERT's 177 million parameters), of which `include` and `exclude` may leave some out; the word
@@ -34,15 +32,17 @@ def prunable_weights(model: "nn.Module", pruning: PruningSpec | None) -> "dict[s
         model: a Hugging Face model with a token-classification head; on any device, also meta.
         pruning: None: all of the encoder's linear layers.
 
+    Returns:
+        Parameters by name, in the model's order; a weight that modules share is there once.
+
     Raises:
         TrialError: kind `bad_data`, when the model has no such weights, when none is left, or when
             it is nn.DataParallel.
     """
     from torch import nn
 
-    if isinstance(
-        model, nn.DataParallel
-    ):  # it copies the weights to other devices anew for every forward pass
+    # It copies the weights to other devices anew for every forward pass.
+    if isinstance(model, nn.DataParallel):
         raise TrialError(
             "bad_data",
             "model: nn.DataParallel is not served; use DistributedDataParallel and its module",
@@ -55,14 +55,22 @@ def prunable_weights(model: "nn.Module", pruning: PruningSpec | None) -> "dict[s
         chosen = _word_embeddings(model) | chosen
     if pruning is not None and pruning.prune_head:
         chosen = chosen | _head(model)
-    found: dict[int, tuple[str, nn.Parameter]] = {}
+
+    by_identity: dict[int, tuple[str, nn.Parameter]] = {}
     for name, weight in chosen.items():
-        found.setdefault(id(weight), (name, weight))
-    return dict(found.values())
+        by_identity.setdefault(id(weight), (name, weight))
+    return dict(by_identity.values())
 
 
 def embedding_name(model: "nn.Module") -> str | None:
-    """Name of the word embeddings' weight below the base model; None when the model has none."""
+    """Name of the word embeddings' weight.
+
+    Args:
+        model: any, also one that is not from Hugging Face; on any device, also meta.
+
+    Returns:
+        The name below the base model, as `prunable_weights` has it; None when there are none.
+    """
     body: Any = model.base_model
     try:
         embeddings = body.get_input_embeddings()
@@ -85,20 +93,21 @@ def _encoder_linears(model: "nn.Module") -> "Iterator[tuple[str, nn.Parameter]]"
 def _narrowed(
     linears: "dict[str, nn.Parameter]", pruning: PruningSpec
 ) -> "dict[str, nn.Parameter]":
-    def is_found(patterns: tuple[str, ...], name: str) -> bool:
+    def matches(patterns: tuple[str, ...], name: str) -> bool:
         return any(re.search(pattern, name) for pattern in patterns)
 
     left = {
         name: weight
         for name, weight in linears.items()
-        if (not pruning.include or is_found(pruning.include, name))
-        and not is_found(pruning.exclude, name)
+        if (not pruning.include or matches(pruning.include, name))
+        and not matches(pruning.exclude, name)
     }
     if not left:
         raise TrialError(
             "bad_data",
-            f"pruning.include: {list(pruning.include)} and exclude {list(pruning.exclude)} leave none of the encoder's "
-            f"{len(linears)} linear layers; names are like {', '.join(list(linears)[:NUM_EXAMPLES])}",
+            f"pruning.include: {list(pruning.include)} and exclude {list(pruning.exclude)} leave "
+            f"none of the encoder's {len(linears)} linear layers; correct them, names are like "
+            f"{', '.join(list(linears)[:NUM_EXAMPLES])}",
         )
     return left
 
@@ -108,7 +117,8 @@ def _word_embeddings(model: "nn.Module") -> "dict[str, nn.Parameter]":
     if name is None:
         raise TrialError(
             "bad_data",
-            f"pruning.embedding_sparsity: {type(model).__name__} has no word embeddings; set it to off",
+            f"pruning.embedding_sparsity: {type(model).__name__} has no word embeddings; "
+            "set it to off",
         )
     body: Any = model.base_model
     return {name: body.get_parameter(name)}
@@ -119,21 +129,21 @@ def _head(model: "nn.Module") -> "dict[str, nn.Parameter]":
 
     body: Any = model.base_model
     inside = {id(module) for module in body.modules()}
-    found = {
+    weights = {
         f"{name}.weight": model.get_parameter(f"{name}.weight")
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and id(module) not in inside
     }
-    if not found:
+    if not weights:
         raise TrialError(
             "bad_data",
-            f"pruning.prune_head: {type(model).__name__} has no linear layer outside its encoder; unset it",
+            f"pruning.prune_head: {type(model).__name__} has no linear layer outside its encoder; "
+            "unset it",
         )
-    return found
+    return weights
 
 
-# --- how sparsity is spread
-# -------------------------------------------------------------------------------------------
+# --- how sparsity is spread -----------------------------------------------------------------------
 
 
 def _together(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[RankedTogether]:
@@ -155,6 +165,8 @@ def _erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[Ran
     summands and factors, too.
     """
     sizes, widths = [math.prod(shape) for shape in shapes], [sum(shape) for shape in shapes]
+
+    # What is left to be kept is shared by tensors that are not dense, of this width together.
     left, width, epsilon = (1 - sparsity) * sum(sizes), sum(widths), 0.0
     # As ε rises, densities reach 1 in the order of size / width, so those that do are the first few
     # of that order.
@@ -163,6 +175,7 @@ def _erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float) -> list[Ran
         if epsilon * widths[index] < sizes[index]:
             break
         left, width = left - sizes[index], width - widths[index]
+
     densities = [
         min(1.0, epsilon * width / size) for width, size in zip(widths, sizes, strict=True)
     ]

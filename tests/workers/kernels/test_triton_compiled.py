@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("triton", reason="needs triton, which is for Linux")
 
 from workers.kernels import triton_masks, triton_step
-from workers.kernels.interface import MaskTensors, RankGroup, StepTensors
+from workers.kernels.interface import MaskTensors, RankGroup, StepOptions, StepTensors
 from workers.kernels.packed import all_kept
 from workers.kernels.triton_gpu import TritonKernels
 
@@ -122,9 +122,7 @@ def step_tensors(size: int, lr: float | torch.Tensor = 1e-3) -> StepTensors:
 def step(
     kernels: TritonKernels, tensors: list[StepTensors], max_grad_norm: float | None
 ) -> torch.Tensor | None:
-    return kernels.step(
-        tensors, semantics="hard", max_grad_norm=max_grad_norm, grad_scale=None, found_inf=None
-    )
+    return kernels.step(tensors, StepOptions(semantics="hard", max_grad_norm=max_grad_norm))
 
 
 def launches(kernels: TritonKernels, do: Callable[[], object]) -> int:

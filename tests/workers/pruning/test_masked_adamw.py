@@ -16,7 +16,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from workers.kernels import NAMES, make_kernels
-from workers.pruning.masked_adamw import MaskedAdamW, rankable
+from workers.pruning.masked_adamw import MaskedAdamW
+from workers.pruning.ranking import rankable
 
 HAS_GPU = torch.cuda.is_available()
 BOTH = pytest.mark.parametrize("kernels", ["reference", "numba"])

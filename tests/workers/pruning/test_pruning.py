@@ -16,8 +16,9 @@ from transformers import BertConfig, BertForTokenClassification
 from tests.factories import PRUNING, make_trial_spec
 from workers.pruning.compatibility import refusals
 from workers.pruning.granularity import GRANULARITIES
-from workers.pruning.masked_adamw import MaskedAdamW, count_pruned
+from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
+from workers.pruning.ranking import count_pruned
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.schedule import SCHEDULES, Schedule
 from workers.pruning.scope import SCOPES, embedding_name, prunable_weights
@@ -35,7 +36,13 @@ def schedule(**changes) -> Schedule:
         "end_step": 30,
         "update_every_steps": 7,
     }
-    return Schedule(**{"shape": "cubic"} | fields | changes)
+    return Schedule(**{"curve": "cubic"} | fields | changes)
+
+
+def schedule_of(pruning: PruningSpec) -> Schedule:
+    """To 0.9 within 40 steps."""
+    spec = replace(make_trial_spec(target_sparsity=0.9), pruning=pruning)
+    return Schedule.from_spec(spec, num_steps=40)
 
 
 def small_bert(**changes) -> BertForTokenClassification:
@@ -131,8 +138,8 @@ def test_cubic_schedule_follows_zhu_and_gupta():
 
 
 def test_linear_schedule_is_halfway_in_the_middle():
-    assert schedule(shape="linear").sparsity(20) == pytest.approx(0.5)
-    assert schedule(shape="linear").sparsity(15) == pytest.approx(0.35)
+    assert schedule(curve="linear").sparsity(20) == pytest.approx(0.5)
+    assert schedule(curve="linear").sparsity(15) == pytest.approx(0.35)
 
 
 def test_last_update_is_on_the_end_step_where_the_frequency_does_not_divide():
@@ -146,27 +153,25 @@ def test_begin_equal_to_end_prunes_once():
 
 
 def test_schedule_of_a_trial_ends_at_its_fraction_of_the_steps():
-    made = Schedule.from_spec(PRUNING, 0.9, num_steps=40)
-    assert (made.shape, made.begin_step, made.end_step, made.target) == ("cubic", 4, 28, 0.9)
+    made = schedule_of(PRUNING)
+    assert (made.curve, made.begin_step, made.end_step, made.target) == ("cubic", 4, 28, 0.9)
 
 
 def test_one_shot_prunes_to_the_target_at_begin():
-    made = Schedule.from_spec(replace(PRUNING, sparsity_schedule="one_shot"), 0.9, num_steps=40)
+    made = schedule_of(replace(PRUNING, sparsity_schedule="one_shot"))
     assert [step for step in range(41) if made.is_due(step)] == [4]
     assert (made.sparsity(3), made.sparsity(4)) == (0.0, 0.9)
 
 
 def test_constant_masks_are_there_before_the_first_step():
-    made = Schedule.from_spec(replace(PRUNING, sparsity_schedule="constant"), 0.9, num_steps=40)
+    made = schedule_of(replace(PRUNING, sparsity_schedule="constant"))
     assert [step for step in range(41) if made.is_due(step)] == [0]
     assert made.sparsity(0) == 0.9
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_rises_to_its_target(name):
-    made = Schedule.from_spec(
-        settings(sparsity_schedule=name, initial_sparsity=0.1), 0.9, num_steps=40
-    )
+    made = schedule_of(settings(sparsity_schedule=name, initial_sparsity=0.1))
     due = [step for step in range(41) if made.is_due(step)]
     sparsities = [made.sparsity(step) for step in due]
     assert sparsities == sorted(sparsities)
@@ -179,9 +184,9 @@ def test_schedules_say_what_they_do_not_use():
         name: [
             field
             for field in ("initial", "begin", "end", "interval")
-            if not getattr(shape, f"uses_{field}")
+            if not getattr(curve, f"uses_{field}")
         ]
-        for name, shape in SCHEDULES.items()
+        for name, curve in SCHEDULES.items()
     }
     assert unused == {
         "cubic": [],
