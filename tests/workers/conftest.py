@@ -1,6 +1,9 @@
-"""What tests of workers share: a process that computes as a worker does."""
+"""What tests of workers share: a process that computes as a worker does, and quick kernels."""
 
+import functools
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -35,3 +38,31 @@ def pretrained(mbert, tmp_path_factory) -> ModelSpec:
     tokenizer.save_pretrained(folder)
     fingerprint = fingerprint_model_folder(folder, "pretrained")
     return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
+
+
+@pytest.fixture(scope="session")
+def quick_interpreter() -> Iterator[None]:
+    """Spare Triton's interpreter the preparations that it makes for nothing.
+
+    A launch replaces the functions of `triton.language` by interpreted ones. A call from one kernel
+    function to another does the same again, which finds nothing left to replace after the first
+    time, and takes more than half of all time.
+    """
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        yield
+        return
+    interpreter = pytest.importorskip("triton.runtime.interpreter", reason="needs triton")
+    call_prepared = interpreter.InterpretedFunction.__call__
+    modules_seen: set[int] = set()
+
+    @functools.wraps(call_prepared)
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        module = id(function.fn.__globals__)
+        if module in modules_seen:
+            return function.rewrite()(*args, **kwargs)
+        modules_seen.add(module)
+        return call_prepared(function, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter.InterpretedFunction, "__call__", call)
+        yield

@@ -1,5 +1,4 @@
-"""Compile all Triton kernels for GPUs that need not be there, and print what became of them as
-JSON.
+"""Compile all Triton kernels for GPUs that need not be there, and describe the result as JSON.
 
     python -m tests.workers.kernels.compile_triton ARCHITECTURE ...
 
@@ -55,8 +54,7 @@ KERNELS = {
     "write_masks": (triton_masks.write_masks, {"SHADOW": False}),
     "write_masks, shadow": (triton_masks.write_masks, {"SHADOW": True}),
 }
-"""Each with the arguments that are constants; all kernels that are launched, in the variants that
-differ most."""
+"""All kernels that are launched, in the variants that differ most, with what is constant there."""
 
 
 def describe(name: str, architecture: int) -> dict[str, int]:
@@ -65,12 +63,15 @@ def describe(name: str, architecture: int) -> dict[str, int]:
     names = function.arg_names
     source = ASTSource(
         fn=function,
-        signature={one: "constexpr" if one in constants else TYPES[one] for one in names},
-        constexprs={(names.index(one),): value for one, value in constants.items()},
+        signature={
+            argument: "constexpr" if argument in constants else TYPES[argument]
+            for argument in names
+        },
+        constexprs={(names.index(argument),): value for argument, value in constants.items()},
         attrs={  # as torch allocates
             (index,): [["tt.divisibility", 16]]
-            for index, one in enumerate(names)
-            if one not in constants and TYPES[one].startswith("*")
+            for index, argument in enumerate(names)
+            if argument not in constants and TYPES[argument].startswith("*")
         },
     )
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=OPTIONS)

@@ -1,5 +1,4 @@
-"""Numba and Triton do what the reference does, to the bit, on the inputs that tell implementations
-apart.
+"""Numba and Triton do what the reference does, to the bit, on inputs that tell them apart.
 
 Triton runs on a GPU where there is one, otherwise in its interpreter.
 """
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 from workers.kernels.packed import all_kept, num_words, pack, unpack
 from workers.pruning.masked_adamw import MaskedAdamW
 
+pytestmark = pytest.mark.usefixtures("quick_interpreter")
+
 HAS_GPU = torch.cuda.is_available()
 SIZES = ((1,), (0,), (7,), (31, 1), (33,), (5, 13), (1024,), (3, 1367))
-"""Off the power of two, one element, none, less than a word, more than one block of any
-implementation."""
+"""Off the power of two, one element, none, less than a word, more than a block of any kernels."""
 
 
 @pytest.fixture(
@@ -39,8 +39,7 @@ implementation."""
     ]
 )
 def twins(request) -> Callable[..., "Twins"]:
-    """Makes pairs of optimizers with equal parameters: the reference, and the implementation under
-    test."""
+    """Makes pairs of optimizers with equal parameters: the reference, and what is tested."""
     name, device = request.param
     if name == "triton":
         pytest.importorskip("triton", reason="needs triton")
@@ -48,8 +47,10 @@ def twins(request) -> Callable[..., "Twins"]:
 
 
 class Twins:
-    """Does everything to both, and compares every bit afterwards. The last parameter is not
-    prunable."""
+    """Does everything to both, and compares every bit afterwards.
+
+    The last parameter is not prunable.
+    """
 
     def __init__(self, weights: list[Tensor], kernels: str, device: str, **options):
         self.device = device
@@ -78,12 +79,12 @@ class Twins:
             optimizer.update_masks(sparsity, scope)
 
     def assert_equal(self) -> None:
-        (expected, _), (found, _) = self.both
-        for index, (one, other) in enumerate(zip(expected, found, strict=True)):
-            assert_same_bits(one, other, f"weight {index}")
+        (expected, _), (computed, _) = self.both
+        for index, pair in enumerate(zip(expected, computed, strict=True)):
+            assert_same_bits(*pair, f"weight {index}")
             states = [
-                optimizer.state[p]
-                for optimizer, p in zip(self.optimizers, (one, other), strict=True)
+                optimizer.state[parameter]
+                for optimizer, parameter in zip(self.optimizers, pair, strict=True)
             ]
             assert states[0].keys() == states[1].keys()
             for name in states[0]:
@@ -103,13 +104,13 @@ def make_parameters(weights: list[Tensor], device: str) -> list[nn.Parameter]:
     return [nn.Parameter(weight.clone().to(device)) for weight in weights]
 
 
-def assert_same_bits(expected: Tensor, found: Tensor, what: str) -> None:
-    assert expected.dtype == found.dtype, what
-    expected, found = (
-        value.detach().cpu().contiguous().view(torch.int32) for value in (expected, found)
+def assert_same_bits(expected: Tensor, computed: Tensor, what: str) -> None:
+    assert expected.dtype == computed.dtype, what
+    expected, computed = (
+        value.detach().cpu().contiguous().view(torch.int32) for value in (expected, computed)
     )
-    assert torch.equal(expected, found), (
-        f"{what}: {int((expected != found).sum())} of {found.numel()} differ"
+    assert torch.equal(expected, computed), (
+        f"{what}: {int((expected != computed).sum())} of {computed.numel()} differ"
     )
 
 
@@ -198,9 +199,9 @@ def test_pruned_infinity_and_nan_gradients_become_positive_zero(twins):
 def test_nan_and_inf_gradients_of_kept_weights_spread_as_in_the_reference(twins):
     pair = twins([torch.tensor([5.0, 3.0, 0.2, -4.0]), torch.ones(2)])
     pair.step([torch.tensor([1.0, math.nan, -math.inf, 1e30]), torch.tensor([math.inf, 1e-45])])
-    expected, found = (parameters[0].detach().cpu() for parameters, _ in pair.both)
-    assert torch.equal(expected.isnan(), found.isnan())
-    assert found.isnan().tolist() == [False, True, True, False]
+    expected, computed = (parameters[0].detach().cpu() for parameters, _ in pair.both)
+    assert torch.equal(expected.isnan(), computed.isnan())
+    assert computed.isnan().tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
@@ -234,9 +235,7 @@ def test_hard_never_brings_back_when_less_is_asked(twins):
     pair.step(random_tensors(1))
     pair.update(0.2)
     pair.assert_equal()
-    assert all(
-        torch.equal(one, other) for one, other in zip(before[:-1], pair.masks[:-1], strict=True)
-    )
+    assert all(torch.equal(*masks) for masks in zip(before[:-1], pair.masks[:-1], strict=True))
 
 
 def test_shadow_comes_back_with_its_frozen_value_and_second_moment(twins):
@@ -267,8 +266,8 @@ def test_shadow_all_comes_back_at_sparsity_zero(twins):
     pair.update(0.0)
     pair.assert_equal()
     assert all(
-        torch.equal(found, weight)
-        for found, weight in zip(pair.weights, random_tensors(0), strict=True)
+        torch.equal(weight, original)
+        for weight, original in zip(pair.weights, random_tensors(0), strict=True)
     )
 
 
@@ -315,8 +314,8 @@ def test_norm_over_many_blocks(twins):
     assert norms[0] == pytest.approx(
         math.sqrt(sum(float(g.double().square().sum()) for g in kept)), rel=1e-6
     )
-    for one, other in zip(pair.both[0][0], pair.both[1][0], strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+    for expected, computed in zip(pair.both[0][0], pair.both[1][0], strict=True):
+        torch.testing.assert_close(expected, computed, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("max_grad_norm", [None, 1.0])
@@ -331,8 +330,8 @@ def test_gradient_scale_is_divided_out(twins, max_grad_norm):
     plain.step(grads)
     if max_grad_norm is None:  # a norm is added up in another order than the reference's
         scaled.assert_equal()
-    for one, other in zip(scaled.weights, plain.weights, strict=True):
-        assert_same_bits(one, other, "weight")
+    for unscaled, expected in zip(scaled.weights, plain.weights, strict=True):
+        assert_same_bits(expected, unscaled, "weight")
 
 
 def test_found_inf_changes_nothing_not_even_the_step(twins):
@@ -365,8 +364,8 @@ def test_what_others_wrote_to_pruned_weights_is_gone_after_a_mask_update(twins, 
             for parameter, weight in zip(parameters, random_tensors(0), strict=True):
                 parameter.copy_(weight)
     pair.update(0.5)
-    for one, other in zip(pair.both[0][0], pair.both[1][0], strict=True):
-        assert_same_bits(one, other, "weight")
+    for expected, computed in zip(pair.both[0][0], pair.both[1][0], strict=True):
+        assert_same_bits(expected, computed, "weight")
     assert sum(int((weight == 0).sum()) for weight in pair.weights[:-1]) == round(
         0.5 * sum(weight.numel() for weight in pair.weights[:-1])
     )
@@ -380,8 +379,7 @@ def test_more_tensors_than_one_program_prepares(twins):
 
 
 def test_many_chunks_with_ties_across_them(twins, monkeypatch):
-    """Triton's chunks are made small for this one: its interpreter would take minutes for as many
-    of the usual size."""
+    """Triton's chunks are made small for this test: as many of the usual size take minutes."""
     tl = pytest.importorskip("triton.language", reason="needs triton")
     from workers.kernels import triton_masks, triton_step
 
@@ -413,8 +411,8 @@ def test_no_gradients_at_all_is_a_step_of_nothing(twins):
     pair.step([None] * len(SIZES))
     assert float(pair.optimizers[1].grad_norm) == 0.0
     assert all(
-        torch.equal(found, weight)
-        for found, weight in zip(pair.weights, random_tensors(0), strict=True)
+        torch.equal(weight, original)
+        for weight, original in zip(pair.weights, random_tensors(0), strict=True)
     )
 
 

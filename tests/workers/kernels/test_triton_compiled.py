@@ -1,5 +1,4 @@
-"""What Triton's kernels are to a GPU: how many launches, and machine code, which is compiled here
-without one."""
+"""What Triton's kernels are to a GPU: launches, and machine code, compiled here without one."""
 
 import json
 import os
@@ -17,6 +16,8 @@ from workers.kernels import triton_masks, triton_step
 from workers.kernels.interface import MaskTensors, RankGroup, StepOptions, StepTensors
 from workers.kernels.packed import all_kept
 from workers.kernels.triton_gpu import TritonKernels
+
+pytestmark = pytest.mark.usefixtures("quick_interpreter")
 
 ROOT = Path(__file__).resolve().parents[3]
 ARCHITECTURES = ("80", "90", "100")  # A100, H100, B200
@@ -88,10 +89,10 @@ def test_launches_do_not_grow_with_the_number_of_tensors(num_tensors):
     assert launches(kernels, lambda: step(kernels, tensors, max_grad_norm=None)) == 2
     assert launches(kernels, lambda: step(kernels, tensors, max_grad_norm=1.0)) == 3
     masked = [
-        MaskTensors(one.weight, one.exp_avg, one.exp_avg_sq, all_kept(one.weight))
-        for one in tensors
+        MaskTensors(own.weight, own.exp_avg, own.exp_avg_sq, all_kept(own.weight))
+        for own in tensors
     ]
-    for groups in ([RankGroup(tuple(masked), 3)], [RankGroup((one,), 3) for one in masked]):
+    for groups in ([RankGroup(tuple(masked), 3)], [RankGroup((own,), 3) for own in masked]):
         num_launches = launches(kernels, lambda groups=groups: kernels.update_masks(groups, "hard"))
         assert num_launches == triton_masks.NUM_DIGITS.value + 3
 

@@ -1,0 +1,98 @@
+"""From training step to sparsity, by hand and for every curve."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.factories import PRUNING, make_trial_spec
+from tests.workers.pruning.pruners import settings
+from workers.pruning.schedule import SCHEDULES, Schedule
+from workers.trial import PruningSpec
+
+
+def schedule(**changes) -> Schedule:
+    fields = {
+        "initial": 0.2,
+        "target": 0.8,
+        "begin_step": 10,
+        "end_step": 30,
+        "update_every_steps": 7,
+    }
+    return Schedule(**{"curve": "cubic"} | fields | changes)
+
+
+def schedule_of(pruning: PruningSpec) -> Schedule:
+    """To 0.9 within 40 steps."""
+    spec = replace(make_trial_spec(target_sparsity=0.9), pruning=pruning)
+    return Schedule.from_spec(spec, num_steps=40)
+
+
+def test_cubic_schedule_follows_zhu_and_gupta():
+    # s_f + (s_i - s_f) (1 - (t - t_0) / (n Δt))^3 at the middle: 0.8 - 0.6 / 8
+    assert schedule().sparsity(20) == pytest.approx(0.725)
+    assert schedule().sparsity(10) == pytest.approx(0.2)
+    assert schedule().sparsity(9) == 0.0
+    assert schedule().sparsity(30) == schedule().sparsity(1000) == 0.8
+
+
+def test_linear_schedule_is_halfway_in_the_middle():
+    assert schedule(curve="linear").sparsity(20) == pytest.approx(0.5)
+    assert schedule(curve="linear").sparsity(15) == pytest.approx(0.35)
+
+
+def test_last_update_is_on_the_end_step_where_the_frequency_does_not_divide():
+    assert [step for step in range(50) if schedule().is_due(step)] == [10, 17, 24, 30]
+
+
+def test_begin_equal_to_end_prunes_once():
+    once = schedule(begin_step=5, end_step=5)
+    assert [step for step in range(50) if once.is_due(step)] == [5]
+    assert once.sparsity(5) == 0.8
+
+
+def test_schedule_of_a_trial_ends_at_its_fraction_of_the_steps():
+    made = schedule_of(PRUNING)
+    assert (made.curve, made.begin_step, made.end_step, made.target) == ("cubic", 4, 28, 0.9)
+
+
+def test_one_shot_prunes_to_the_target_at_begin():
+    made = schedule_of(replace(PRUNING, sparsity_schedule="one_shot"))
+    assert [step for step in range(41) if made.is_due(step)] == [4]
+    assert (made.sparsity(3), made.sparsity(4)) == (0.0, 0.9)
+
+
+def test_constant_masks_are_there_before_the_first_step():
+    made = schedule_of(replace(PRUNING, sparsity_schedule="constant"))
+    assert [step for step in range(41) if made.is_due(step)] == [0]
+    assert made.sparsity(0) == 0.9
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_rises_to_its_target(name):
+    made = schedule_of(settings(sparsity_schedule=name, initial_sparsity=0.1))
+    due = [step for step in range(41) if made.is_due(step)]
+    sparsities = [made.sparsity(step) for step in due]
+    assert sparsities == sorted(sparsities)
+    assert sparsities[-1] == 0.9
+    assert sparsities[0] == pytest.approx(0.1 if SCHEDULES[name].uses_initial else 0.9)
+
+
+def test_schedules_say_what_they_do_not_use():
+    unused = {
+        name: [
+            field
+            for field in ("initial", "begin", "end", "interval")
+            if not getattr(curve, f"uses_{field}")
+        ]
+        for name, curve in SCHEDULES.items()
+    }
+    assert unused == {
+        "cubic": [],
+        "linear": [],
+        "one_shot": ["initial", "end", "interval"],
+        "constant": ["initial", "begin", "end", "interval"],
+    }
+
+
+def test_a_dense_trial_has_no_schedule():
+    assert Schedule.from_spec(make_trial_spec(target_sparsity=0.0), num_steps=40) is None
