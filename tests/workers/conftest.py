@@ -3,27 +3,35 @@
 import functools
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
 
-from workers.model.folder import fingerprint_model_folder
-from workers.run import prepare_process
-from workers.trial import ModelSpec
+if TYPE_CHECKING:
+    from workers.trial import ModelSpec
+
+# Fixtures import what they need: this file may be read before Triton is told to interpret, and some
+# of these modules load Triton.
 
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[torch.device]:
     """Where trials compute, one thread on a CPU."""
+    from workers.run import prepare_process
+
     yield prepare_process(num_threads=1)
     torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="module")
-def pretrained(mbert, tmp_path_factory) -> ModelSpec:
+def pretrained(mbert, tmp_path_factory) -> "ModelSpec":
     """mBERT's own vocabulary, and a small encoder's weights that went to disk and came back."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from workers.model.folder import fingerprint_model_folder
+    from workers.trial import ModelSpec
+
     folder = tmp_path_factory.mktemp("model")
     tokenizer = AutoTokenizer.from_pretrained(mbert)
     torch.manual_seed(0)
