@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster import BACKENDS
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("orchestrator", "workers", "cluster")
 
@@ -41,7 +43,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "cluster": (
         {"cluster"},  # __init__.py: from a profile to its backend
-        {"local", "rayjobs", "slurm", "kubernetes"},
+        {package.rpartition(".")[2] for package in BACKENDS.values()},
         {"job_files", "node"},
         {"backend"},
         {"contract", "errors", "profile_fields", "user_folders"},

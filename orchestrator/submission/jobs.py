@@ -115,9 +115,10 @@ class Jobs:
             ClusterError: the cluster does not take it; nothing was sent, and nothing is left of the
                 attempt.
         """
+        left = self.left(retry_failed, rerun_lacking)
         job = self.draft(profile, retry_failed, rerun_lacking)
-        record = self._record(job, profile_name, profile.describe())
         backend = open_backend(profile)
+        record = _record(job, profile_name, profile, None if left is None else len(left))
         with _one_at_a_time(job.folder.parent):
             if not another and (live := self._live(record, backend)):
                 return live, False
@@ -175,21 +176,6 @@ class Jobs:
             )
         return newest
 
-    def _record(self, job: JobSpec, profile_name: str, fields: dict[str, Any]) -> JobRecord:
-        left = self.left(job.retry_failed, job.rerun_lacking)
-        return JobRecord(
-            job_id=None,
-            job_name=job.job_name,
-            profile_name=profile_name,
-            profile=fields,
-            sweep_digest=_digest(job.sweep_json),
-            plan_digest=job.plan_digest,
-            num_left=None if left is None else len(left),
-            submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            user=user_name(),
-            host=socket.gethostname(),
-        )
-
     def _freeze(self, profile: ClusterProfile) -> str:
         """The sweep as the job reads it: paths absolute, and on a cluster that grows, what a trial
         gets and how many may run."""
@@ -215,6 +201,24 @@ class Jobs:
 
 def _digest(text: str) -> str:
     return digest_bytes([text.encode()])
+
+
+def _record(
+    job: JobSpec, profile_name: str, profile: ClusterProfile, num_left: int | None
+) -> JobRecord:
+    """What is known of a job before it is sent."""
+    return JobRecord(
+        job_id=None,
+        job_name=job.job_name,
+        profile_name=profile_name,
+        profile=profile.describe(),
+        sweep_digest=_digest(job.sweep_json),
+        plan_digest=job.plan_digest,
+        num_left=num_left,
+        submitted_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        user=user_name(),
+        host=socket.gethostname(),
+    )
 
 
 @contextlib.contextmanager
