@@ -5,7 +5,8 @@ trial would have had if it had been scored by that rule at once, to the last bit
 and Ray is not needed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ SET_COLUMNS = ("set_id", "language", "split", "perturbation", "draw")
 
 
 def rescore(
-    store: ResultStore, trials: Sequence[TrialSpec], is_stopping: Any = lambda: False
+    store: ResultStore,
+    trials: Sequence[TrialSpec],
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
     """Add the scores by the rule that trials ask for, of all sets that they have predicted.
 
@@ -41,7 +44,8 @@ def rescore(
     """
     specs = {spec.trial_id(): spec for spec in trials}
     keys = store.file_keys()
-    sentences = _Sentences(store)
+    columns = ("sentence", "gold", "is_seen")
+    read_sentences = cache(lambda set_id: store.read_sentences(set_id, columns))
     robustness = store.read_each("robustness", specs)
     for (trial_id, predictions), (_, perturbed) in zip(
         store.read_each("predictions", specs), robustness, strict=True
@@ -49,41 +53,35 @@ def rescore(
         if is_stopping():
             return
         rule = specs[trial_id].evaluation.matching
-        scores = _score(predictions, perturbed.to_pylist(), sentences, rule)
+        scores = score_predictions(predictions, perturbed.to_pylist(), read_sentences, rule)
         store.add_scores(keys[trial_id], specs[trial_id], *scores)
         yield trial_id
 
 
-class _Sentences:
-    """Sets of sentences, each read once: trials share them."""
-
-    def __init__(self, store: ResultStore):
-        self.store = store
-        self._known: dict[str, pa.Table] = {}
-
-    def __getitem__(self, set_id: str) -> pa.Table:
-        if set_id not in self._known:
-            columns = ("sentence", "gold", "is_seen")
-            rows = self.store.read_sentences(set_id, columns)
-            self._known[set_id] = rows.sort_by("sentence")
-        return self._known[set_id]
-
-
-def _score(
-    predictions: pa.Table, perturbed: Rows, sentences: _Sentences, matching: str
+def score_predictions(
+    predictions: pa.Table,
+    perturbed: Rows,
+    read_sentences: Callable[[str], pa.Table],
+    matching: str,
 ) -> tuple[list[EntityScore], list[RobustnessScore]]:
-    """Scores of all sets that one trial has predicted.
+    """Score all sets that one trial has predicted.
 
     Args:
-        predictions: of the trial, as stored.
-        perturbed: its stored scores of perturbed sets by another rule.
-        sentences: by set.
+        predictions: rows of `predictions` of the trial, in any order.
+        perturbed: its rows of `robustness`, by whatever rule, for what no rule changes.
+        read_sentences: gives the rows of `sentences` of a set, in any order.
         matching: strict or lenient.
+
+    Returns:
+        Scores of published sets and of perturbed ones.
+
+    Raises:
+        ValueError: a stored tag is not a tag, or a sentence has not as many as words.
     """
     scores: list[EntityScore] = []
     robustness: list[RobustnessScore] = []
     for (set_id, language, split, perturbation, draw), predicted in _sets(predictions):
-        known = sentences[set_id]
+        known = read_sentences(set_id).sort_by("sentence")
         counts = count_entities(known["gold"].to_pylist(), predicted, matching)
         if perturbation == CLEAN:
             scores += score(language, split, counts, known["is_seen"].to_numpy())

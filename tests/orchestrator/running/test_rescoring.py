@@ -1,19 +1,20 @@
 """Scores by another rule, computed from stored predictions: those that scoring a trial gives."""
 
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
 
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
-from orchestrator.running.rescoring import rescore
+from orchestrator.running.rescoring import rescore, score_predictions
 from tests.factories import (
     make_circumstances,
     make_not_applicable,
     make_trial_result,
     make_trial_spec,
 )
+from tests.golden_results import unpack
 from workers.result import EntityScore, PredictedSet, RobustnessScore, SentenceSet, TrialResult
 from workers.scoring.evaluate import count_entities, score, score_perturbed
 from workers.tags import TAGS
@@ -135,3 +136,22 @@ def test_predictions_of_a_set_that_is_gone_are_refused(tmp_path):
     with pytest.raises(StoreError, match="the set 0000000000000000 is missing; `sparsweep verify`"):
         list(rescore(store, [trial("lenient")]))
     assert store.rescored() == {}
+
+
+def test_rescoring_real_trials_by_their_own_rule_gives_their_scores_to_the_last_bit(tmp_path):
+    tables = ("trials", "scores", "robustness", "predictions", "sentences")
+    store = ResultStore(str(unpack(tmp_path, tables=tables)))
+    trial_ids = sorted(store.file_keys())[::12]
+    names = [field.name for field in fields(EntityScore)]
+    stored: dict[str, list[tuple]] = {}
+    for row in store.read("scores", ["trial_id", *names]).to_pylist():
+        stored.setdefault(row.pop("trial_id"), []).append(tuple(row.values()))
+    perturbed = dict(store.read_each("robustness", trial_ids))
+    num_others = 0
+    for trial_id, predictions in store.read_each("predictions", trial_ids):
+        rows = perturbed[trial_id].to_pylist()
+        scores, _ = score_predictions(predictions, rows, store.read_sentences, "strict")
+        assert sorted(map(repr, map(astuple, scores))) == sorted(map(repr, stored[trial_id]))
+        lenient, _ = score_predictions(predictions, rows, store.read_sentences, "lenient")
+        num_others += lenient != scores
+    assert num_others > 0, "the rules differ on some of these trials"
