@@ -27,9 +27,10 @@ SIZES = ((1,), (0,), (7,), (31, 1), (33,), (5, 13), (1024,), (3, 1367))
         pytest.param(
             ("triton", "cpu"),
             id="triton-interpreted",
-            marks=pytest.mark.skipif(
-                HAS_GPU, reason="runs on the GPU instead of in the interpreter"
-            ),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(HAS_GPU, reason="runs on the GPU, not in the interpreter"),
+            ],
         ),
         pytest.param(
             ("triton", "cuda"),

@@ -21,10 +21,13 @@ EACH = pytest.mark.parametrize(
         pytest.param(
             ("triton", "cpu"),
             id="triton-interpreted",
-            marks=pytest.mark.skipif(
-                HAS_GPU or not importlib.util.find_spec("triton"),
-                reason="needs triton, and no GPU to run on instead",
-            ),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(
+                    HAS_GPU or not importlib.util.find_spec("triton"),
+                    reason="needs triton, and no GPU to run on instead",
+                ),
+            ],
         ),
         pytest.param(
             ("triton", "cuda"),
