@@ -1,47 +1,90 @@
 """The whole analysis: reads results once, gives every table, and writes tables to files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
 
 from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages, fit_models
-from orchestrator.analysis.predictions import read_predictions, read_sentences
-from orchestrator.analysis.quality import analyze_quality
+from orchestrator.analysis.predictions import (
+    SetPredictions,
+    read_predictions,
+    read_sentences,
+)
+from orchestrator.analysis.quality import QUALITY_TABLES, analyze_quality
 from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
-from orchestrator.analysis.tables import AnalysisTable
+from orchestrator.analysis.tables import (
+    ANALYSES,
+    DISAGREEMENT,
+    MODEL,
+    PIES_PROFILE,
+    ROBUSTNESS,
+    ROBUSTNESS_OVERALL,
+    SIGNIFICANCE,
+    TESTS,
+    AnalysisTable,
+)
+from orchestrator.errors import StoreError
+from orchestrator.results.columns import Table
 from orchestrator.results.export import write_csv, write_parquet
 from orchestrator.results.store import ResultStore
 from workers.storage import Location
 
 
 def analyze(
-    store: ResultStore, split: str = "test", bootstrap: Bootstrap | None = None
+    store: ResultStore,
+    split: str = "test",
+    bootstrap: Bootstrap | None = None,
+    only: Collection[str] | None = None,
 ) -> list[AnalysisTable]:
-    """Make every table in `tables.ANALYSES`, in that order. One that has nothing to say has no
-    rows, and a note.
+    """Make the tables in `tables.ANALYSES`, in that order. One that has nothing to say has no rows,
+    and a note.
 
     Args:
         store: the results.
         split: validation or test; robustness is of test, always.
         bootstrap: how intervals are made.
+        only: names of the tables wanted; all when None. What only others need is not read.
 
     Raises:
-        StoreError: there is no such split, nothing was planned or run, or a file cannot be read.
+        StoreError: there is no such split or table, nothing was planned or run, or a file cannot be
+            read.
     """
+    wanted = set(ANALYSES if only is None else only)
+    if unknown := sorted(wanted - set(ANALYSES)):
+        raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(ANALYSES)}")
     rows = read_rows(store)
     results = make_results(rows, split)
-    on_test = results if split == "test" else make_results(rows, "test")
-    predicted = read_predictions(store, _with_predictions(results), split)
-    return [
-        *analyze_quality(results),
-        *analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ)),
-        *find_disagreement(results, predicted, lambda set_id: read_sentences(store, set_id)),
-        find_intervals(results, predicted, bootstrap or Bootstrap()),
-        compare_languages(results),
-        fit_models(results),
+
+    @cache
+    def predicted() -> list[SetPredictions]:
+        return read_predictions(store, _with_predictions(results), split)
+
+    def robustness() -> list[AnalysisTable]:
+        on_test = results if split == "test" else make_results(rows, "test")
+        return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ))
+
+    def disagreement() -> list[AnalysisTable]:
+        return find_disagreement(results, predicted(), lambda set_id: read_sentences(store, set_id))
+
+    # Each step with the tables that it makes, in the order of `ANALYSES`.
+    steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
+        QUALITY_TABLES: lambda: analyze_quality(results),
+        (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
+        (DISAGREEMENT, PIES_PROFILE): disagreement,
+        (SIGNIFICANCE,): lambda: [find_intervals(results, predicted(), bootstrap or Bootstrap())],
+        (TESTS,): lambda: [compare_languages(results)],
+        (MODEL,): lambda: [fit_models(results)],
+    }
+    made = [
+        table
+        for of_step, make in steps.items()
+        if wanted & {table.name for table in of_step}
+        for table in make()
     ]
+    return [table for table in made if table.name in wanted]
 
 
 def _with_predictions(results: Results) -> list[str]:

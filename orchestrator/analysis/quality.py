@@ -30,6 +30,9 @@ from orchestrator.analysis.tables import (
 from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
+QUALITY_TABLES = (QUALITY, GROUPS, WORST, TALLY, TOLERANCE, EMBEDDINGS, EMBEDDINGS_OVERALL)
+"""The tables that are made here."""
+
 GROUP = [*SERIES, "grouping", "group", *LEVEL]
 """Columns that place a group of languages."""
 

@@ -337,7 +337,9 @@ KEY = ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")
 
 
 def make_trial_row(spec: TrialSpec, outcome: Any, counts: dict[str, int]) -> Row:
-    return trial_row(spec, outcome, make_circumstances(sweep="bench"), 1) | counts
+    circumstances = make_circumstances(sweep="bench")
+    row = trial_row(spec, outcome, circumstances, num_attempts=1, file_key=spec.trial_id())
+    return row | counts
 
 
 def predict(

@@ -61,15 +61,15 @@ def fail(store, spec, kind, message):
     store.commit_failed(spec, kind=kind, message=message, traceback=None, **make_circumstances())
 
 
-def tables_of(store, split="test", **options):
-    """All tables of an analysis by name, with few replicates."""
-    tables = analyze(store, split, Bootstrap(num_replicates=20, **options))
+def tables_of(store, split="test", only=None):
+    """Tables of an analysis by name, all of them or those named, with few replicates."""
+    tables = analyze(store, split, Bootstrap(num_replicates=20), only)
     return {table.name: table for table in tables}
 
 
 def rows_of(store, name, *columns):
     """The rows of one table of an analysis, as tuples of these columns' values."""
-    rows = tables_of(store)[name].rows
+    rows = tables_of(store, only=[name])[name].rows
     return [tuple(row.values()) for row in rows.select(columns or rows.column_names).to_pylist()]
 
 

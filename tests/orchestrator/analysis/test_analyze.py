@@ -22,9 +22,9 @@ from tests.orchestrator.analysis.committing import (
 )
 
 
-def assert_whole(store, **options):
+def assert_whole(store):
     """Every table is there, can be shown, and says why where it is empty."""
-    tables = tables_of(store, **options)
+    tables = tables_of(store)
     assert list(tables) == list(ANALYSES)
     assert all(table.rows.num_rows or table.notes for table in tables.values())
     assert max(len(line) for line in shown_tables(tables.values()).splitlines()) <= 100
@@ -180,3 +180,23 @@ def test_files_hold_all_digits_and_the_meaning_of_each_column(whole, tmp_path):
         row = next(csv.DictReader(lines))
     first = whole[0].rows.to_pylist()[0]
     assert (float(row["f1_mean"]), row["settings"]) == (first["f1_mean"], "")
+
+
+def test_tables_that_are_asked_for_are_those_of_the_whole_analysis(store, tmp_path):
+    """Alone, a table is what it is among all; what it does not need is not read."""
+    for seed in range(2):
+        for sparsity, f1 in ((0.0, 0.75), (0.5, 0.5)):
+            predictions = (make_predicted_set(),)
+            spec = commit(store, "sw", sparsity, seed, f1, predictions=predictions)
+    whole = tables_of(store)
+    for name in ("tally", "pies_profile", "significance", "model"):
+        (table,) = tables_of(store, only=[name]).values()
+        assert (table.name, table.notes) == (name, whole[name].notes)
+        assert table.rows.equals(whole[name].rows)
+    (tmp_path / "results" / "predictions" / f"{spec.trial_id()}.parquet").unlink()
+    assert list(tables_of(store, only=["tests", "quality"])) == ["quality", "tests"]
+
+
+def test_a_table_that_is_none_is_refused(store):
+    with pytest.raises(StoreError, match=r"only: no table qualty; there are quality, groups, "):
+        analyze(store, only=["quality", "qualty"])

@@ -21,11 +21,11 @@ def commit_of_recipe(store, recipe, sparsity, seed, f1):
     result = make_trial_result(scores=(make_score(f1=f1),), robustness=(), predictions=())
     columns = spec_columns(spec, recipe)
     trial_id = columns["trial_id"]
-    row = trial_row(spec, result, make_circumstances(), 1) | columns | {"file_key": trial_id}
+    row = trial_row(spec, result, make_circumstances(), num_attempts=1, file_key=trial_id)
     files = TableFiles(store.location)
     for name, rows in child_rows(spec, result).items():
         files.write((name, trial_id, [child | {"trial_id": trial_id} for child in rows]))
-    files.write(("trials", trial_id, [row]))
+    files.write(("trials", trial_id, [row | columns]))
     return trial_id
 
 
