@@ -145,8 +145,8 @@ def _run(
     trial.spent.load_s += time.perf_counter() - started
 
     try:
-        # Training, with gradual pruning. A trial may go on while it was looking at a model, hence
-        # the look before the first step.
+        # Training, with gradual pruning. A trial that was stopped while it scored a candidate goes
+        # on there, hence `select` before the first step.
         yield from trial.select()
         for _ in trial.training.run():
             if checkpoint is not None and checkpoint.is_due:
@@ -194,10 +194,10 @@ class _RunningTrial:
         )
 
     def select(self) -> Generator[Progress, None, None]:
-        """Look at the model as it is now, if it may be the one to be scored."""
+        """Score the model as it is now on validation, if it is a candidate for the best one."""
         if self.selection.is_due:
-            looking = score_validation(self.training, self.data.languages)
-            self.selection.take((yield from self._evaluate(looking)))
+            scoring = score_validation(self.training, self.data.languages)
+            self.selection.take((yield from self._evaluate(scoring)))
 
     def score(self) -> Generator[Progress, None, Scores]:
         """Score the model as it is now."""
