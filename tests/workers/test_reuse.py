@@ -46,6 +46,9 @@ class Openings:
             watch = libc.inotify_add_watch(self._descriptor, os.fsencode(folder), self.IN_OPEN)
             assert watch >= 0, os.strerror(ctypes.get_errno())
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     def names(self) -> list[str]:
         """Names of the files that were opened since the last call, one an opening."""
         names, event = [], struct.Struct("iIII")
@@ -83,6 +86,7 @@ def openings(corpus) -> Iterator[Openings]:
     encoded.mkdir(parents=True, exist_ok=True)
     opened = Openings(encoded, *(corpus / code for code in CODES))
     yield opened
+    opened.close()
     LOADED.clear()
 
 
