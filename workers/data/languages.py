@@ -184,12 +184,11 @@ def check_files(spec: TrialSpec) -> CorpusFiles:
         of_languages={code: fingerprint_language(folder, code) for code in spec.languages},
         of_train={code: fingerprint_folder(folder, code, ["train"]) for code in with_donors},
     )
-    if spec.corpus.fingerprint not in fingerprints_before(folder, spec.languages):
-        refuse_change(
-            _name_files(folder, spec.languages),
-            spec.corpus.fingerprint,
-            combine_fingerprints(files.of_languages),
-        )
+    planned, present = spec.corpus.fingerprint, combine_fingerprints(files.of_languages)
+    # Results of an earlier version know the same files by another fingerprint, which then stays.
+    if present != planned and planned in fingerprints_before(folder, spec.languages):
+        present = planned
+    refuse_change(_name_files(folder, spec.languages), planned, present)
     if spec.robustness is not None:
         refuse_change(
             _name_files(folder, donors),
