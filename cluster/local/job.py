@@ -75,7 +75,7 @@ def _process_start(pid: int) -> str | None:
         if sys.platform != "linux":
             return f"{process.create_time() * 1e6:.0f}"
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except (psutil.NoSuchProcess, OSError):
+    except (psutil.Error, OSError):  # ended, or hidden, so none of ours
         return None
     # What is before the last bracket is the program's name, whatever is in it.
     return stat.rpartition(")")[2].split()[19]

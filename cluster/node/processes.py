@@ -1,4 +1,4 @@
-"""Processes of this machine, any of which may end while it is looked at."""
+"""Processes of this machine, any of which may end while it is looked at, or be hidden from us."""
 
 import contextlib
 
@@ -6,11 +6,20 @@ import psutil
 
 
 def descendants(root_pid: int) -> list[psutil.Process]:
-    """The processes below one, parents first; none when it has ended."""
-    try:
-        below: list[psutil.Process] = psutil.Process(root_pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    """The processes below one, parents first; none when it has ended.
+
+    psutil's own `children` fails where the system hides other users' processes (hidepid).
+    """
+    children: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            children.setdefault(process.ppid(), []).append(process)
+
+    below: list[psutil.Process] = []
+    waiting = children.get(root_pid, [])
+    while waiting:
+        below += waiting
+        waiting = [child for parent in waiting for child in children.get(parent.pid, [])]
     return below
 
 
