@@ -6,8 +6,6 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.analysis.aggregate import aggregate
-from orchestrator.results.rows import child_rows
-from orchestrator.results.table_files import TableFiles
 from tests.factories import (
     STARTED_AT,
     make_circumstances,
@@ -47,14 +45,11 @@ def commit_by(store, matching, sparsity, seed, f1s, hours=0):
         "ended_at": STARTED_AT + timedelta(hours=hours + 1),
     }
     store.commit_completed(spec, result, **make_circumstances(**times))
-    files, children = TableFiles(store.location), child_rows(spec, result)
-    for place, name in enumerate(("scores", "robustness")):
-        rows = [
-            row | {"matching": rule, "f1": f1[place]}
-            for rule, f1 in f1s.items()
-            for row in children[name]
-        ]
-        files.write((name, spec.trial_id(), rows))
+    for rule in f1s.keys() - {matching}:
+        other = replace(spec, evaluation=replace(spec.evaluation, matching=rule))
+        f1, perturbed_f1 = f1s[rule]
+        scores, robustness = [make_score(f1=f1)], [make_robustness_score(f1=perturbed_f1)]
+        store.add_scores(spec.trial_id(), other, scores, robustness)
     return spec
 
 
