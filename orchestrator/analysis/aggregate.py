@@ -86,18 +86,20 @@ class Cell:
     f1s: F1s
 
 
-def aggregate(store: ResultStore, split: str = "test") -> Aggregates:
+def aggregate(store: ResultStore, split: str = "test", matching: str | None = None) -> Aggregates:
     """All cells of a results location, and all holes in what its sweeps planned and tried.
 
     Args:
         store: the results.
         split: validation or test.
+        matching: the rule by which predicted entities count, strict or lenient; None: that by which
+            the trials of a cell were scored when they were run.
 
     Raises:
         StoreError: there is no such split, or a file cannot be read.
     """
     rows = read_rows(store)
-    return aggregate_cells(find_cells(rows, split), split, rows.notes)
+    return aggregate_cells(find_cells(rows, split, matching), split, rows.notes)
 
 
 def aggregate_cells(cells: Sequence[Cell], split: str, notes: Sequence[str] = ()) -> Aggregates:
@@ -145,12 +147,13 @@ def micro_f1s(scores: pa.Table, split: str) -> Mapping[str, F1s]:
     return f1s
 
 
-def find_cells(rows: StoredRows, split: str) -> list[Cell]:
+def find_cells(rows: StoredRows, split: str, matching: str | None = None) -> list[Cell]:
     """The cells that were planned or tried, in the order in which their first trials are stored.
 
     Args:
         rows: the stored rows that are compared.
         split: that of the cells' F1, validation or test.
+        matching: see `aggregate`.
 
     Raises:
         StoreError: there is no such split.
@@ -158,7 +161,7 @@ def find_cells(rows: StoredRows, split: str) -> list[Cell]:
     planned = rows.plans.to_pylist()
     # A trial's own row says more than that of a plan, and takes its place.
     trials = {row["trial_id"]: row for row in (*planned, *rows.trials.to_pylist())}
-    series = find_series(trials, planned)
+    series = find_series(trials, planned, matching)
     members: defaultdict[str, list[Row]] = defaultdict(list)
     for row in trials.values():
         members[row["cell_id"]].append(row)
@@ -166,10 +169,10 @@ def find_cells(rows: StoredRows, split: str) -> list[Cell]:
     # The languages that have a score by the rule of their cell.
     f1s = micro_f1s(rows.scores, split)
     scored: defaultdict[str, set[str]] = defaultdict(set)
-    for matching, of_rule in f1s.items():
+    for rule, of_rule in f1s.items():
         for trial_id, language in of_rule:
             cell_id = trials[trial_id]["cell_id"]
-            if series[cell_id].matching == matching:
+            if series[cell_id].matching == rule:
                 scored[cell_id].add(language)
 
     cells = []

@@ -75,13 +75,16 @@ class _RunTrial:
     settings: Mapping[str, str]
 
 
-def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Series]:
+def find_series(
+    rows: Mapping[str, Row], planned: Sequence[Row], matching: str | None = None
+) -> dict[str, Series]:
     """The series of each cell, by the cell's id.
 
     Args:
         rows: by trial id, rows of `trials`, or of `plans` where the trial has not run.
         planned: all rows of `plans`. A cell of which nothing has run has the settings of its
             sweep's other trials.
+        matching: the rule of matching for all; None: of each series the one of its trials.
     """
     run = _read_settings(rows.values())
     # How it is scored is no part of a trial's identity, so the trials of a cell may differ in that:
@@ -103,7 +106,7 @@ def find_series(rows: Mapping[str, Row], planned: Sequence[Row]) -> dict[str, Se
             number=numbers[key],
             label=labels[key],
             languages=languages.get(key, ()),
-            matching=_choose_matching(key),
+            matching=matching or _choose_matching(key),
         )
         for cell_id, key in keys.items()
     }

@@ -280,6 +280,11 @@ def _add_results(line: CommandLine) -> None:
         "named.",
         takes_results=True,
     )
+    aggregate.add_argument(
+        "--matching",
+        choices=["strict", "lenient"],
+        help="rule by which entities count; default: that by which trials were scored when run",
+    )
     analyze = line.add(
         "analyze",
         lambda args: _reading().analyze(args),

@@ -25,7 +25,7 @@ ANALYSIS_WIDTH = 100
 def aggregate(args: argparse.Namespace) -> int:
     """Mean, spread and difference to dense of F1, by language and sparsity; what is missing is
     named."""
-    result = aggregate_results(open_store(args.results), args.split)
+    result = aggregate_results(open_store(args.results), args.split, args.matching)
     if args.csv is not None:
         write_csv(result.table, args.csv)
     if args.parquet is not None:

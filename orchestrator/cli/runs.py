@@ -234,7 +234,8 @@ def _conclude(
     """After the last trial: the table, the failures, where the files are, and the exit code."""
     split = "test" if "test" in sweep.evaluation.splits else "validation"
     cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
-    console.print(f1_table(aggregate(store, split).of_cells(cells)))
+    by_rule = aggregate(store, split, sweep.evaluation.matching)
+    console.print(f1_table(by_rule.of_cells(cells)))
     counts = count(planned, store.statuses())
     print_failures(find_failures(planned, store) if counts["failed"] else [], console)
     console.print(

@@ -67,6 +67,22 @@ def test_a_trial_with_scores_by_two_rules_counts_once_by_its_own(store, matching
     ]
 
 
+@pytest.mark.parametrize(("asked", "expected"), [("strict", 0.5), ("lenient", 0.875)])
+@pytest.mark.parametrize("run_with", ["strict", "lenient"])
+def test_the_rule_is_chosen_whichever_the_trials_were_run_with(store, run_with, asked, expected):
+    commit_by(store, run_with, 0.5, 0, BOTH)
+    assert aggregate(store, "test", asked).table["f1_mean"].to_pylist() == [expected]
+
+
+def test_a_trial_without_scores_by_the_rule_that_is_chosen_is_a_hole(store):
+    commit_by(store, "strict", 0.5, 0, {"strict": BOTH["strict"]})
+    chosen = aggregate(store, "test", "lenient")
+    assert chosen.table["f1_mean"].to_pylist() == [None]
+    assert [hole.why for hole in chosen.holes] == [
+        "not scored on test by the lenient rule of its cell"
+    ]
+
+
 def test_a_change_to_dense_is_of_one_rule(store):
     """The dense trial was run with the strict rule and has lenient scores since."""
     commit_by(store, "strict", 0.0, 0, DENSE)
