@@ -28,6 +28,7 @@ BATCH_PID = "SPARSWEEP_BATCH_PID"
 HEAD_PATIENCE_S = 120.0
 """How long a node waits for the head: one that has just started, or went back to the queue, needs a
 few seconds."""
+LOOKS_FOR_HEAD_EVERY_S = 1.0
 ASKS_EVERY_S = 15.0
 """How often a worker that looks for the head asks Slurm whether its job is still there."""
 HEAD_LOST_S = 60.0
@@ -176,5 +177,5 @@ def find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
             asked_s = time.monotonic()
             if not _is_head_live(folder):
                 return None
-        time.sleep(1.0)
+        time.sleep(LOOKS_FOR_HEAD_EVERY_S)
     return None

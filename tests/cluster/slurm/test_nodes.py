@@ -34,6 +34,12 @@ def head(slurm_job: Path) -> Iterator[dict[str, str]]:
         yield fields
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks for a head looks all the time."""
+    monkeypatch.setattr(nodes, "LOOKS_FOR_HEAD_EVERY_S", 0.05)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a head, and Slurm is asked at every look."""
