@@ -86,6 +86,10 @@ def find_series(
             sweep's other trials.
         matching: the rule of matching for all; None: of each series the one of its trials.
     """
+    if matching is not None:  # then the rule that a trial was run with tells no series apart
+        rows = {
+            trial_id: {**row, "evaluation_matching": matching} for trial_id, row in rows.items()
+        }
     run = _read_settings(rows.values())
     # How it is scored is no part of a trial's identity, so the trials of a cell may differ in that:
     # then the newest one decides.

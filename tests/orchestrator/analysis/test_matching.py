@@ -74,6 +74,14 @@ def test_the_rule_is_chosen_whichever_the_trials_were_run_with(store, run_with, 
     assert aggregate(store, "test", asked).table["f1_mean"].to_pylist() == [expected]
 
 
+def test_under_a_chosen_rule_the_rule_of_the_run_tells_no_series_apart(store):
+    commit_by(store, "strict", 0.5, 0, BOTH)
+    commit_by(store, "lenient", 0.7, 0, BOTH)
+    table = aggregate(store, "test", "lenient").table
+    assert table["settings"].to_pylist() == [None, None]
+    assert table["f1_mean"].to_pylist() == [0.875, 0.875]
+
+
 def test_a_trial_without_scores_by_the_rule_that_is_chosen_is_a_hole(store):
     commit_by(store, "strict", 0.5, 0, {"strict": BOTH["strict"]})
     chosen = aggregate(store, "test", "lenient")
