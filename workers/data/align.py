@@ -58,6 +58,12 @@ class EncodedSplit:
         return np.diff(self.offsets)
 
     @property
+    def word_labels(self) -> np.ndarray:
+        """The true label of every word: int8 (num_words,)."""
+        labels: np.ndarray = self.labels[self.labels != NO_LABEL]
+        return labels
+
+    @property
     def num_sequences(self) -> int:
         """Sequences; at least the number of sentences."""
         return len(self.offsets) - 1
@@ -133,8 +139,7 @@ def load_encoded(
         text = flatten_table(load_table(corpus, language, split))
     key = [FORMAT_VERSION, corpus.identity(), model.identity(), language, split, max_length]
     if corpus.fingerprint is None:  # a revision of the hub may move: what it gave is what counts
-        sentences = unflatten(text)
-        key.append(digest([sentences.tokens, sentences.labels]))
+        key.append(digest([text.words.to_pylist(), text.labels.tolist(), text.offsets.tolist()]))
     if model.fingerprint is None:
         key.append(digest(load_tokenizer(model, corpus).backend_tokenizer.to_str()))
 

@@ -42,11 +42,6 @@ class FlatSentences:
         """Sentences."""
         return len(self.offsets) - 1
 
-    def labels_of_sentences(self) -> list[list[int]]:
-        """The labels of each sentence."""
-        labels = self.labels.tolist()
-        return [labels[start:end] for start, end in pairwise(self.offsets.tolist())]
-
 
 @dataclass(frozen=True)
 class Entities:
@@ -174,7 +169,9 @@ def flatten_table(table: pa.Table) -> FlatSentences:
 def unflatten(flat: FlatSentences) -> Sentences:
     """The sentences that were laid end to end."""
     tokens = pa.ListArray.from_arrays(pa.array(flat.offsets, pa.int32()), flat.words)
-    return Sentences(tokens.to_pylist(), flat.labels_of_sentences())
+    labels = flat.labels.tolist()
+    bounds = pairwise(flat.offsets.tolist())
+    return Sentences(tokens.to_pylist(), [labels[start:end] for start, end in bounds])
 
 
 def flatten_labels(labels: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -67,19 +67,16 @@ class ScoredText:
     facts: SentenceFacts
     num_replaced: np.ndarray | None = None
 
-    def gold(self) -> list[list[str]]:
-        """The true tags of each sentence."""
-        return [[TAGS[label] for label in labels] for labels in self.text.labels_of_sentences()]
-
     def describe(self) -> dict[str, Any]:
         """What is stored of the sentences, by the names of `workers.result.SentenceSet`."""
+        sentences = unflatten(self.text)
         return {
             "language": self.language,
             "split": self.split,
             "perturbation": self.perturbation,
             "draw": self.draw,
-            "tokens": unflatten(self.text).tokens,
-            "gold": self.gold(),
+            "tokens": sentences.tokens,
+            "gold": [[TAGS[label] for label in labels] for labels in sentences.labels],
             "num_subwords": self.encoded.num_subwords_of_sentences.tolist(),
             "num_unseen_entities": self.facts.num_unseen_entities.tolist(),
             "is_seen": self.facts.is_seen.tolist(),

@@ -116,6 +116,7 @@ def perturbed_text(
     def make() -> ScoredText:
         perturbed = perturb(data.scored["test"].text, train_texts, robustness.seed, pool, draw)
         text = flatten(perturbed.sentences)
+        facts = sentence_facts(train_texts[data.language], text)
         tokenizer = load_tokenizer(data.source.model, data.source.corpus)
         return ScoredText(
             language=data.language,
@@ -124,7 +125,7 @@ def perturbed_text(
             draw=draw,
             text=text,
             encoded=encode(perturbed.sentences, tokenizer, data.source.max_length),
-            facts=sentence_facts(train_texts[data.language], text),
+            facts=facts,
             num_replaced=perturbed.num_replaced,
         )
 
@@ -170,6 +171,7 @@ def perturb(
         pool: the language, the perturbation and the donors.
         draw: which of the draws, from 0.
     """
+    original = unflatten(test)
     entities = find_entities(test.labels, test.offsets)
     keys = entity_keys(test, entities)
     of_donors = [donors[code].entities for code in sorted(pool.donors)]
@@ -183,7 +185,6 @@ def perturb(
         new_keys[is_kind] = _draw(keys.filter(is_kind), forms, chances[is_kind])
 
     is_replaced = np.array([key is not None for key in new_keys], bool)
-    original = unflatten(test)
     return Perturbed(
         original=original,
         sentences=_lay_in(original, entities, test.offsets, new_keys),

@@ -126,8 +126,9 @@ def _predict(
         training.model, text.encoded, settings.batch_size, training.device, dtype
     ):
         yield
+    gold = tags_of_sentences(text.encoded, text.encoded.word_labels)
     predicted = tags_of_sentences(text.encoded, labels)
-    return predicted, count_entities(text.gold(), predicted, settings.matching)
+    return predicted, count_entities(gold, predicted, settings.matching)
 
 
 def _predicted_set(
