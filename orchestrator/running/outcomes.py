@@ -72,7 +72,7 @@ class Outcomes:
     def completed(self, attempt: Attempt, completed: Completed) -> None:
         """The worker stored the trial's result, which must then be among those that the driver
         sees."""
-        if self.store.is_completed(attempt.trial_id):
+        if self.store.has(self._specs[attempt.trial_id]):
             self.progress.completed(attempt.trial_id, completed.f1, completed.timing)
             return
         message = (
