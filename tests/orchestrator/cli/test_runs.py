@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from orchestrator.planning.plan import make_plan
+from orchestrator.results.store import ResultStore
+from orchestrator.spec.sweep_spec import load_sweep_spec
+from tests.factories import make_circumstances, make_predicted_set, make_trial_result
 from tests.orchestrator.cli.command import run
 
 
@@ -114,3 +118,48 @@ def test_a_job_refuses_to_run_other_trials_than_were_planned(capsys, tmp_path):
     )
     assert err.endswith("make them equal, submit again\n")
     assert not (tmp_path / "r").exists()
+
+
+# A sweep that asks for more of trials that are completed
+
+
+@pytest.fixture
+def words(tmp_path) -> list[str]:
+    """A sweep of two trials that are completed, scored by the strict rule."""
+    words = ["smoke", "--set", f"results={tmp_path}/r", "--set", "languages=[ka]"]
+    words += ["--set", "sparsities=[0]"]
+    sweep = load_sweep_spec("smoke", words[2::2])
+    for trial in make_plan(sweep):
+        result = make_trial_result(predictions=(make_predicted_set(),), robustness=())
+        ResultStore(sweep.results).commit_completed(trial.spec, result, **make_circumstances())
+    return words
+
+
+def test_run_scores_from_stored_predictions_and_needs_no_ray_for_it(
+    capsys, tmp_path, words, monkeypatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    words += ["--set", "evaluation.matching=lenient", "--set", "evaluation.splits=[test]"]
+    to_score = "2 trials to score from stored predictions"
+    assert to_score in run(capsys, "plan", *words)[1]
+    code, out, _ = run(capsys, "run", *words)
+    assert (code, "2 trials scored by the lenient rule from stored predictions" in out) == (0, True)
+    assert to_score not in run(capsys, "plan", *words)[1]
+    scores = ResultStore(f"{tmp_path}/r").read("scores", ["matching", "split"]).to_pylist()
+    assert {"matching": "lenient", "split": "test"} in scores
+    assert {"matching": "lenient", "split": "validation"} not in scores
+
+
+def test_what_completed_trials_lack_is_named_and_not_run(capsys, words, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    words += ["--set", "evaluation.predictions=[validation, test]"]
+    lacking = (
+        "2 trials are completed but lack: predictions of validation (2); "
+        "give --rerun-lacking to run them again"
+    )
+    for command in ("plan", "run", "status"):
+        code, out, _ = run(capsys, command, *words)
+        assert (code, lacking in out) == (0, True), out
+    trials = json.loads(run(capsys, "plan", *words, "--json")[1])["trials"]
+    assert [trial["lacks"] for trial in trials] == [["predictions of validation"]] * 2
+    assert [trial["to_score_from_predictions"] for trial in trials] == [[], []]
