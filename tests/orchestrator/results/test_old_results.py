@@ -1,0 +1,285 @@
+"""Results that earlier versions wrote, as files in tests/golden: every version reads them."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import StoreError
+from orchestrator.results.schema import CHILD_TABLES, TABLES
+from orchestrator.results.store import ResultStore
+from orchestrator.results.versions import upgrade_spec
+from tests.factories import make_trial_result, make_trial_spec
+from tests.golden_results import GOLDEN, unpack
+from tests.orchestrator.cli.command import run
+from tests.orchestrator.results.committing import commit, fail
+from workers.trial import TrialSpec
+
+TINY = str(GOLDEN / "results" / "tiny.yaml")
+NUM_ROWS = {
+    "results/v1": (6, 40, 0, 0, 0, 5, 61, 6, 4),
+    "results/v2": (7, 48, 0, 0, 0, 6, 74, 7, 7),
+    "results/v3": (7, 144, 30, 48, 8, 6, 74, 7, 7),
+    "results/v1 results/v2 results/v3": (15, 200, 30, 48, 8, 13, 161, 20, 9),
+    "paper-mini": (89, 1908, 1824, 38050, 1700, 768, 6446, 95, 147),
+}
+"""Rows of each table in the order of `TABLES`, by the golden folders that lie in one location."""
+SMALL = [names for names in NUM_ROWS if names != "paper-mini"]
+
+
+def unpack_all(folder: Path, names: str) -> ResultStore:
+    for name in names.split():
+        unpack(folder, name)
+    return ResultStore(str(folder))
+
+
+def without_compact(store: ResultStore) -> ResultStore:
+    for file in Path(store.location.path, "compact").glob("*.parquet"):
+        file.unlink()
+    return store
+
+
+def contents(store: ResultStore) -> dict[str, list]:
+    return {name: store.read(name).to_pylist() for name in TABLES}
+
+
+@pytest.mark.parametrize("names", NUM_ROWS)
+def test_every_table_has_all_rows_with_and_without_compact_files_old_and_new(tmp_path, names):
+    store = unpack_all(tmp_path, names)
+    rows = contents(store)
+    assert tuple(map(len, rows.values())) == NUM_ROWS[names]
+    store.compact()
+    assert contents(ResultStore(str(tmp_path))) == rows
+    without_compact(store)
+    assert contents(ResultStore(str(tmp_path))) == rows
+
+
+@pytest.mark.parametrize("names", NUM_ROWS)
+def test_trials_have_the_ids_that_their_specs_have_today(tmp_path, names):
+    store = unpack_all(tmp_path, names)
+    columns = ["trial_id", "cell_id", "dense_trial_id", "recipe_version", "spec_json", "status"]
+    trials = store.read("trials", columns).to_pylist()
+    for row in trials:
+        spec, recipe = TrialSpec.from_json(row["spec_json"]), row["recipe_version"]
+        assert row["trial_id"] == spec.trial_id(recipe)
+        assert row["cell_id"] == spec.cell_id(recipe)
+        if row["dense_trial_id"] is not None:
+            assert row["dense_trial_id"] == spec.dense_counterpart().trial_id(recipe)
+    ids = {row["trial_id"] for row in trials}
+    assert len(ids) == len(trials)
+    completed = {row["trial_id"] for row in trials if row["status"] == "completed"}
+    for name in CHILD_TABLES:
+        assert set(store.read(name, ["trial_id"])["trial_id"].to_pylist()) <= completed
+    if names in SMALL:  # the others have trials that never came to an end
+        for name in ("attempts", "plans"):
+            assert set(store.read(name, ["trial_id"])["trial_id"].to_pylist()) <= ids
+    assert all(store.is_completed(trial_id) for trial_id in completed)
+    assert not any(store.is_completed(trial_id) for trial_id in ids - completed)
+    problems = store.verify(ids)
+    assert {problem.trial_id for problem in problems} == ids - completed
+
+
+@pytest.mark.parametrize("names", NUM_ROWS)
+def test_nothing_that_is_stored_is_rewritten(tmp_path, names):
+    store = unpack_all(tmp_path, names)
+    stored = {
+        file: (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in tmp_path.rglob("*.parquet")
+        if file.parent.name != "compact"
+    }
+    commit(store, make_trial_spec(language="yo"))
+    contents(store)
+    store.compact()
+    assert stored == {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in stored}
+
+
+def test_numbers_of_version_1_are_those_that_it_stored(tmp_path):
+    store = unpack_all(tmp_path, "results/v1")
+    trials = {row["file_key"]: row for row in store.read("trials").to_pylist()}
+    dense, pruned = trials["4d4c3deed959fad8"], trials["02be2f33f7ca2b8f"]
+    assert (dense["recipe_version"], dense["num_scores"], dense["num_robustness_scores"]) == (
+        1,
+        8,
+        0,
+    )
+    assert (dense["regime"], dense["languages"], dense["embedding_sparsity"]) == (
+        "monolingual",
+        ["ka"],
+        0.0,
+    )
+    assert (pruned["pruning_semantics"], pruned["pruning_saliency"]) == ("hard", "magnitude")
+    assert (dense["pruning_semantics"], dense["pruning_saliency"]) == (None, None)
+    assert pruned["data_fingerprint"] is None  # its commit did not know that column yet
+    assert trials["5da523ab3715fd98"]["data_fingerprint"] == "948e23f0a2971569"
+    assert pruned["dense_trial_id"] == dense["trial_id"]
+    scores = store.read("scores").to_pylist()
+    assert {row["subset"] for row in scores} == {"all"}
+    assert {row["matching"] for row in scores} == {"strict"}
+    assert {row["num_sentences"] for row in scores} == {None}
+
+
+def test_what_ranked_embeddings_with_the_encoder_is_no_trial_that_can_be_asked_for(tmp_path):
+    store = unpack_all(tmp_path, "results/v2")
+    columns = ["sweep", "pruning_scope", "embedding_sparsity", "pruning_embedding_sparsity"]
+    rows = {
+        row["sweep"]: tuple(row.values())[1:] for row in store.read("trials", columns).to_pylist()
+    }
+    assert rows["embeddings"] == ("global_with_embeddings", 0.5, 0.5)
+    assert rows["layers"] == ("layer", 0.5, 0.5)
+    curves = store.read("curves", ["embedding_sparsity"])["embedding_sparsity"].to_pylist()
+    assert sorted(curves) == [0.0, 0.0, 0.0, 0.0, 0.5, 0.5]
+
+
+LOSSES = {
+    ("1890cdfaa53f0e25", "a53d49610b7d17e8"): 1.608768065770467,
+    ("a9d80eb433060da7", "def22bb9ba0eb4d7"): 1.6085590521494548,
+    ("afdb27c2f7d810a9", "538fb9277a35f2f6"): 1.6170666217803955,
+    ("13c811843d796d4f", "8bc81f42c003f5bf"): 1.6156586805979412,
+}
+"""Mean training loss by the file keys that a trial has in v2 and in v3."""
+
+
+def test_a_trial_that_two_versions_ran_is_shown_once_with_more_scores(tmp_path):
+    store = unpack_all(tmp_path, "results/v2 results/v3")
+    keys = dict(
+        zip(
+            *(column.to_pylist() for column in store.read("trials", ["file_key", "trial_id"])),
+            strict=True,
+        )
+    )
+    losses = store.read("curves", ["trial_id", "loss"]).to_pylist()
+    for (old, new), loss in LOSSES.items():
+        assert old not in keys
+        assert [row["loss"] for row in losses if row["trial_id"] == keys[new]] == [loss]
+        counts = store.read("scores").to_pylist()
+        assert len([row for row in counts if row["trial_id"] == keys[new]]) == 24
+        tries = store.read("attempts").to_pylist()
+        of_trial = {
+            row["attempt_id"][:16]: row["status"] for row in tries if row["trial_id"] == keys[new]
+        }
+        assert of_trial == {old: "duplicate", new: "completed"}
+
+    # Whichever file is deleted, the other one is there, with a compact file and without.
+    store.compact()
+    (tmp_path / "trials" / "a53d49610b7d17e8.parquet").unlink()
+    found = ResultStore(str(tmp_path)).read("trials", ["file_key", "trial_id"]).to_pylist()
+    (row,) = [row for row in found if row["trial_id"] == keys["a53d49610b7d17e8"]]
+    assert row["file_key"] == "1890cdfaa53f0e25"
+    scores = ResultStore(str(tmp_path)).read("scores", ["trial_id"])["trial_id"].to_pylist()
+    assert scores.count(row["trial_id"]) == 8
+
+
+def test_what_failed_under_an_old_id_is_run_under_the_new_one(tmp_path):
+    store = unpack_all(tmp_path, "results/v2")
+    (old,) = [row for row in store.read("trials").to_pylist() if row["status"] == "failed"]
+    spec = TrialSpec.from_json(old["spec_json"])
+    assert old["file_key"] != old["trial_id"] == spec.trial_id()
+    fail(store, spec, message="again", started_at=old["started_at"].replace(year=2027),
+         ended_at=old["ended_at"].replace(year=2027))  # fmt: skip
+    (row,) = [row for row in store.read("trials").to_pylist() if row["status"] == "failed"]
+    assert (row["error_message"], row["num_attempts"], row["file_key"]) == (
+        "again",
+        2,
+        spec.trial_id(),
+    )
+    assert commit(store, spec)
+    assert not commit(ResultStore(str(tmp_path)), spec, make_trial_result(f1=1.0))
+    assert store.statuses()[spec.trial_id()] == "completed"
+    assert store.verify([spec.trial_id()]) == []
+    tries = [
+        row for row in store.read("attempts").to_pylist() if row["trial_id"] == spec.trial_id()
+    ]
+    assert [(row["attempt"], row["status"]) for row in tries] == [
+        (1, "failed"),
+        (2, "failed"),
+        (3, "completed"),
+        (4, "duplicate"),
+    ]
+
+
+def test_what_is_completed_under_an_old_id_is_not_overwritten(tmp_path):
+    store = unpack_all(tmp_path, "results/v3")
+    before = contents(store)
+    for row in before["trials"]:
+        if row["status"] == "completed":
+            assert not commit(ResultStore(str(tmp_path)), TrialSpec.from_json(row["spec_json"]))
+    after = contents(store)
+    for name in TABLES:
+        if name != "attempts":
+            assert after[name] == before[name]
+
+
+def test_statuses_are_told_apart_by_recipe(tmp_path):
+    store = unpack_all(tmp_path, "results/v1 results/v2")
+    by_recipe = store.statuses_by_recipe()
+    assert {recipe: len(statuses) for recipe, statuses in by_recipe.items()} == {1: 6, 2: 7}
+    assert by_recipe[1] | by_recipe[2] == store.statuses()
+
+
+def test_a_compact_file_of_one_version_and_files_of_others_are_read_together(tmp_path):
+    store = unpack_all(tmp_path, "results/v3")  # with its compact files
+    unpack(tmp_path, "results/v1")
+    commit(store, make_trial_spec(language="yo"))
+    rows = contents(store)
+    assert len(rows["trials"]) == 7 + 6 + 1
+    assert len(rows["scores"]) == 144 + 40 + 24
+    assert contents(without_compact(store)) == rows
+
+
+# Commands
+
+
+def _has_its_tokenizer(store: ResultStore) -> bool:
+    """Whether the built-in model is what it was when these trials ran: another version of the
+    library may train another vocabulary, and is another model."""
+    fingerprints = store.read("trials", ["model_fingerprint"])["model_fingerprint"].to_pylist()
+    return set(fingerprints) == {f"builtin:small-bert-tokenizers{version('tokenizers')}"}
+
+
+@pytest.mark.parametrize(
+    ("names", "num_completed"), [("results/v1", 0), ("results/v2", 4), ("results/v3", 4)]
+)
+def test_plan_status_and_verify_know_the_trials_of_a_sweep(capsys, tmp_path, names, num_completed):
+    store = unpack_all(tmp_path, names)
+    num_completed = num_completed if _has_its_tokenizer(store) else 0
+    words = (TINY, "--set", f"results={tmp_path}")
+    code, out, _ = run(capsys, "status", *words, "--json")
+    assert (code, json.loads(out)["completed"]) == (0, num_completed)
+    code, out, _ = run(capsys, "plan", *words)
+    assert code == 0
+    assert f"4 trials, {num_completed} completed" in out
+    out = run(capsys, "verify", *words)[1]
+    assert f"{num_completed} of 4 trials are valid" in out
+
+
+@pytest.mark.parametrize("names", SMALL)
+def test_commands_read_what_earlier_versions_wrote(capsys, tmp_path, names):
+    unpack_all(tmp_path, names)
+    for words in (("aggregate",), ("compact",), ("aggregate",), ("analyze",)):
+        code, out, err = run(capsys, *words, str(tmp_path))
+        assert (code, err) == (0, ""), out
+
+
+# Specs
+
+
+def test_a_spec_that_its_version_could_not_have_written_is_refused():
+    with pytest.raises(ValueError, match=r"not a trial spec of schema version 2: KeyError\('lang"):
+        upgrade_spec('{"training": {}, "evaluation": {}}', 2)
+
+
+def test_a_damaged_spec_is_named_with_its_file(tmp_path):
+    import pyarrow.parquet as pq
+
+    store = without_compact(unpack_all(tmp_path, "results/v2"))
+    file = tmp_path / "trials" / "a9d80eb433060da7.parquet"
+    rows, footer = pq.read_table(file), pq.read_metadata(file).metadata
+    position = rows.schema.get_field_index("spec_json")
+    rows = rows.set_column(position, "spec_json", [["{"]])
+    with pq.ParquetWriter(file, rows.schema) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata(footer)
+    message = rf"{file}: spec_json of trial a9d80eb433060da7: .*; delete {file}, then run the sweep"
+    with pytest.raises(StoreError, match=message):
+        store.statuses()
