@@ -8,6 +8,7 @@ is shown then (`_rank`), the other is superseded: it stays where it is, and none
 """
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,8 +30,13 @@ RANKED_BY = (
     *("status", "num_scores", "num_robustness_scores", "num_predictions"),
     *("ended_at", "file_key"),
 )
-CATALOGUED = ("cell_id", "evaluation_matching", *RANKED_BY, *CHILD_TABLES.values())
-"""Columns of trials that are always read."""
+"""Columns of trials that tell which of two rows of a trial is shown."""
+
+CATALOGUED = ("file_key", "status")
+"""Columns of trials that are always read; each more costs every small file a few percent."""
+
+FACTS = ("trial_id", "cell_id", "evaluation_matching", "embedding_sparsity")
+"""Columns of trials that rows of earlier versions in other tables need to know."""
 
 ADDED_TO = ("scores", "robustness")
 """Tables that scores by another rule of matching are added to, see `ResultStore.add_scores`."""
@@ -61,7 +67,7 @@ class Catalog:
         Args:
             count: a column of `trials`; only trials where it is above 0.
         """
-        names = ("trial_id", "file_key", "status", count or "num_scores")
+        names = ("trial_id", "file_key", "status", count or "file_key")
         rows = zip(*(self.rows[name].to_pylist() for name in names), strict=True)
         return dict(
             sorted(
@@ -72,9 +78,9 @@ class Catalog:
         )
 
     def facts(self) -> dict[str, TrialFacts]:
-        """What files of earlier versions need to know of their trial, by the key of the file."""
-        names = ("trial_id", "cell_id", "evaluation_matching", "embedding_sparsity")
-        rows = zip(*(self.rows[name].to_pylist() for name in names), strict=True)
+        """What files of earlier versions need to know of their trial, by the key of the file; only
+        of a catalog with the columns `FACTS`."""
+        rows = zip(*(self.rows[name].to_pylist() for name in FACTS), strict=True)
         keys = self.rows["file_key"].to_pylist()
         facts = {
             key: TrialFacts(trial_id, cell_id, matching, embedding_sparsity, is_superseded=False)
@@ -124,7 +130,7 @@ class Reader:
                 *self._today(table, self.files.read_files("trials", left, names), names, dict),
             ]
         )
-        superseded = _superseded(rows)
+        superseded = self._superseded(rows)
         if superseded:
             rows = _rows_of(rows, "file_key", set(rows["file_key"].to_pylist()) - {*superseded})
         superseded |= {key: superseded.get(shown, shown) for key, shown in skipped.items()}
@@ -148,7 +154,8 @@ class Reader:
         if name == "trials":
             rows = (catalog or self.catalog(columns)).rows
         elif name in CHILD_TABLES:
-            rows = self._read_children(table, columns, catalog or self.catalog())
+            catalog = catalog or self.catalog([CHILD_TABLES[name]])
+            rows = self._read_children(table, columns, catalog)
         else:
             rows = self._read_others(table, columns, catalog)
         return rows.select(table.subset(columns).names)
@@ -201,6 +208,23 @@ class Reader:
             StoreError: a column that needs a value has none.
         """
         return self._one_version(TABLES[name], [(key, stored)], columns, facts)
+
+    def _superseded(self, trials: pa.Table) -> dict[str, str]:
+        """Of rows of one trial all but one: keys of their files, each with that of the one."""
+        ids = dict(zip(trials["file_key"].to_pylist(), trials["trial_id"].to_pylist(), strict=True))
+        counts = Counter(ids.values())
+        rivals = [key for key, trial_id in ids.items() if counts[trial_id] > 1]
+        if not rivals:
+            return {}
+        files = self.files.read_files("trials", rivals, RANKED_BY)
+        rows = pa.concat_tables(self._today(TABLES["trials"], files, RANKED_BY, dict))
+        best: dict[str, tuple[Any, str]] = {}
+        for rank in zip(*(rows[name].to_pylist() for name in RANKED_BY), strict=True):
+            key = rank[-1]
+            trial_id = ids[key]
+            candidate = (_rank(trial_id, *rank), key)
+            best[trial_id] = max(best.get(trial_id, candidate), candidate)
+        return {key: best[ids[key]][1] for key in rivals if best[ids[key]][1] != key}
 
     def _read_children(
         self, table: Table, columns: Sequence[str] | None, catalog: Catalog
@@ -297,8 +321,15 @@ class Reader:
         return Stored(SCHEMA_VERSION, rows)
 
     def _facts(self, catalog: Catalog | None) -> Facts:
-        """The facts of all trials; they are read, once, when a file needs them."""
-        return cache(lambda: (catalog or self.catalog()).facts())
+        """The facts of all trials; where the catalog lacks them they are read, once, when a file
+        needs them."""
+
+        @cache
+        def facts() -> dict[str, TrialFacts]:
+            has_facts = catalog is not None and {*FACTS} <= {*catalog.rows.column_names}
+            return (catalog if catalog and has_facts else self.catalog(FACTS)).facts()
+
+        return facts
 
     def _today(
         self,
@@ -367,21 +398,6 @@ def _completed(trials: pa.Table) -> list[str]:
     """Keys of the files of completed trials."""
     columns = (trials[name].to_pylist() for name in ("file_key", "status"))
     return [key for key, status in zip(*columns, strict=True) if status == "completed"]
-
-
-def _superseded(trials: pa.Table) -> dict[str, str]:
-    """Of rows of one trial all but one: their keys, each with that of the one."""
-    ids = trials["trial_id"].to_pylist()
-    if len(set(ids)) == len(ids):
-        return {}
-    keys = trials["file_key"].to_pylist()
-    ranks = list(zip(*(trials[name].to_pylist() for name in RANKED_BY), strict=True))
-    best: dict[str, tuple[Any, str]] = {}
-    for trial_id, key, rank in zip(ids, keys, ranks, strict=True):
-        candidate = (_rank(trial_id, *rank), key)
-        best[trial_id] = max(best.get(trial_id, candidate), candidate)
-    pairs = zip(ids, keys, strict=True)
-    return {key: best[trial_id][1] for trial_id, key in pairs if best[trial_id][1] != key}
 
 
 def _rank(

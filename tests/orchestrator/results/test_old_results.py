@@ -249,8 +249,11 @@ def test_plan_status_and_verify_know_the_trials_of_a_sweep(capsys, tmp_path, nam
     code, out, _ = run(capsys, "plan", *words)
     assert code == 0
     assert f"4 trials, {num_completed} completed" in out
-    out = run(capsys, "verify", *words)[1]
+    out = run(capsys, "verify", *words, str(tmp_path))[1]
     assert f"{num_completed} of 4 trials are valid" in out
+    if num_completed == 4:  # nothing is left to run, so nothing is started
+        code, out, _ = run(capsys, "run", *words)
+        assert (code, "4 completed, 0 failed, 0 new" in out) == (0, True)
 
 
 @pytest.mark.parametrize("names", SMALL)
