@@ -78,9 +78,9 @@ ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("cluster/slurm/shared_files.py",),
     ),
     (
-        "processes of a node are those of its raylet",
-        "tests/cluster/node/test_raylet.py",
-        ("cluster/node/processes.py", "cluster/node/leave.py"),
+        "leaving is tested with real nodes",
+        "tests/integration/test_leaving_nodes.py",
+        ("cluster/node/leave.py",),
     ),
     (
         "all kernels are compared with the reference",
