@@ -2,11 +2,12 @@
 
     python -m tests.golden_results RESULTS NAME [PATTERN]      # makes tests/golden/NAME
 
-packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3) came
-from `make paper-mini`, and `results/v1` to `results/v3` from the versions before; what each holds is
-in results/README.md. They stay as they are: later versions must read them. When the schema version
-rises, run a sweep with the last commit of the version before (`git worktree add`), pack it with that
-commit's copy of this file as `results/v<version>`, and name it in test_old_results.py.
+packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3)
+came from `make paper-mini`, and `results/v1` to `results/v3` from the versions before; what each
+holds is in results/README.md. They stay as they are: later versions must read them.
+
+Before the schema version rises, run `results/tiny.yaml` or a variant of it with the version that
+there is, pack it as `results/v<version>`, and name it in test_old_results.py and the README.
 
 Names of folders and machines are taken out, on which no identity depends, and so are the words of
 sentences of a corpus in a folder: it is not ours to hand on, and no analysis reads words. Tests lay

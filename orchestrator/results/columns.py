@@ -56,7 +56,7 @@ class Table:
         )
 
     def subset(self, names: Sequence[str] | None) -> pa.Schema:
-        """The Arrow schema of the columns named, in that order; of all when none are."""
+        """The Arrow schema of the columns named, in that order; of all when `names` is None."""
         return (
             self.arrow_schema
             if names is None
@@ -75,7 +75,8 @@ class Table:
             if row.keys() != names:
                 odd = ", ".join(sorted(row.keys() ^ names))
                 raise StoreError(
-                    f"{self.name}: {odd}: column missing or unknown; its columns are in results/schema.py"
+                    f"{self.name}: {odd}: column missing or unknown; its columns are in "
+                    "results/schema.py"
                 )
         try:
             table = pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow_schema)
@@ -95,7 +96,8 @@ class Table:
             parts := [value for value in values if isinstance(value, float)]
         ):
             raise StoreError(
-                f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an integer"
+                f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an "
+                "integer"
             )
         if column.type == REAL and (
             odd := [value for value in values if value is not None and not isfinite(value)]
@@ -106,8 +108,14 @@ class Table:
 
 
 def arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
-    """Arrow type and nullability of a dataclass field's annotation, such as `int | None` or a
-    Literal of strings."""
+    """Find the Arrow type of a dataclass field.
+
+    Args:
+        annotation: of the field, such as `int | None`, `tuple[str, ...]` or a Literal of strings.
+
+    Returns:
+        The type, and whether the field may be None.
+    """
     options = get_args(annotation) if NoneType in get_args(annotation) else (annotation,)
     kind = next(option for option in options if option is not NoneType)
     if get_origin(kind) is tuple:
@@ -128,7 +136,7 @@ UNITS_BY_ENDING = {
 
 
 def unit_of(name: str) -> str:
-    """The unit that a name ends in, see the project's naming rules."""
+    """The unit that a column's name ends in, by the project's naming rules; empty if none."""
     if name.startswith("num_") or "_num_" in name:
         return "count"
     return next((unit for ending, unit in UNITS_BY_ENDING.items() if name.endswith(ending)), "")

@@ -4,7 +4,7 @@ A compact file stands for the files of single trials where these are older; what
 it lacks, is read from them. Files of earlier schema versions are read as today's, see `versions`.
 Since the ids of trials have changed between versions, a file is named by a key, which is the id
 that its trial had when it was written; and two files may hold what is one trial today. One of them
-is shown then (`_rank`), the other is superseded: it stays where it is, and none of its rows is seen.
+is shown then (`_rank`). The other is superseded: it stays where it is, and its rows are not seen.
 """
 
 import logging
@@ -139,8 +139,8 @@ class Reader:
     def read(
         self, name: str, columns: Sequence[str] | None, catalog: Catalog | None = None
     ) -> pa.Table:
-        """All rows of a table that are shown, sorted; of the tables with numbers of trials, those of
-        completed ones.
+        """Read all rows of a table that are shown, sorted; of `CHILD_TABLES` those of completed
+        trials.
 
         Args:
             name: the table.

@@ -55,7 +55,7 @@ def check_circumstances(circumstances: Circumstances) -> None:
     """Refuse what has no column, and times that could be of any time zone.
 
     Raises:
-        StoreError: so it is.
+        StoreError: a key of `provenance` is unknown, or a time has no time zone.
     """
     for name in ("started_at", "ended_at"):
         time = cast(datetime, circumstances[name])
@@ -76,7 +76,15 @@ def trial_row(
     num_attempts: int,
     file_key: str,
 ) -> Row:
-    """The row of `trials`."""
+    """The row of `trials`.
+
+    Args:
+        spec: the trial.
+        outcome: its numbers, or how it failed.
+        circumstances: of the attempt that ended so.
+        num_attempts: rows of the trial in `attempts`, with this attempt's.
+        file_key: of the trial's files.
+    """
     result = None if isinstance(outcome, Failure) else outcome
     provenance = circumstances["provenance"]
     return {
@@ -103,7 +111,7 @@ def trial_row(
 
 
 def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
-    """The trial's rows in the other tables that its numbers go to, by table."""
+    """The rows of a completed trial in the tables of `schema.CHILD_TABLES`, by table."""
     key = {"trial_id": spec.trial_id(), **_grid(spec)}
     return {
         **score_rows(spec, result.scores, result.robustness),
@@ -143,7 +151,7 @@ def score_rows(
 
 
 def sentence_rows(sentences: SentenceSet) -> list[Row]:
-    """The rows of `sentences` for one set."""
+    """The rows of `sentences` for one set, one a sentence, in the set's order."""
     names = ("tokens", "gold", "num_subwords", "num_unseen_entities", "is_seen")
     return list(_rows_of_set(sentences, names, sentences))
 
@@ -177,7 +185,16 @@ def attempt_row(
     outcome: Outcome,
     circumstances: Circumstances,
 ) -> Row:
-    """The row of `attempts`."""
+    """The row of `attempts`.
+
+    Args:
+        attempt_id: the trial's id, a dash and random digits.
+        number: of the attempt, from 1.
+        status: completed, failed, stopped or duplicate.
+        spec: the trial.
+        outcome: its numbers, or how it failed.
+        circumstances: of the attempt.
+    """
     return _try_columns(outcome, circumstances) | {
         "attempt_id": attempt_id,
         "trial_id": spec.trial_id(),
@@ -188,7 +205,12 @@ def attempt_row(
 
 
 def plan_rows(sweep: str, trials: Iterable[TrialSpec]) -> list[Row]:
-    """The rows of `plans` for one sweep, in its order."""
+    """The rows of `plans` for one sweep.
+
+    Args:
+        sweep: its name.
+        trials: all that it consists of, in the order of running.
+    """
     return [
         {
             "sweep": sweep,

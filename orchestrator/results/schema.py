@@ -78,9 +78,13 @@ def _settings(section: str, values: type, documented: type[sweep_spec.Section]) 
 
 
 RESOLVED_SETTINGS = {
-    "corpus_fingerprint": "Hash that identifies the data of this language; null for the hub, where revision does.",
+    "corpus_fingerprint": (
+        "Hash that identifies the data of this language; null for the hub, where revision does."
+    ),
     "model_fingerprint": "Hash that identifies a model folder's files; null for other models.",
-    "robustness_donor_fingerprint": "Hash that identifies the donors' train splits; null where there are no donors.",
+    "robustness_donor_fingerprint": (
+        "Hash that identifies the donors' train splits; null where there are no donors."
+    ),
 }
 
 SETTINGS = (
@@ -95,18 +99,28 @@ SETTINGS = (
 of robustness where nothing is perturbed."""
 
 MEASURED_MEANINGS = {
-    "achieved_sparsity": "Zeros among the prunable weights other than word embeddings after training, counted.",
-    "achieved_embedding_sparsity": "Zeros among the word embeddings, counted; null where they are not pruned.",
+    "achieved_sparsity": (
+        "Zeros among the prunable weights other than word embeddings after training, counted."
+    ),
+    "achieved_embedding_sparsity": (
+        "Zeros among the word embeddings, counted; null where they are not pruned."
+    ),
     "overall_sparsity": "Zeros in the prunable weights as a part of all parameters.",
     "num_parameters": "Parameters of the model.",
     "num_prunable": "Weights that pruning may remove.",
     "num_steps": "Optimizer steps.",
-    "selected_step": "Steps done by the model that was scored: the last one's, or those of the best epoch.",
+    "selected_step": (
+        "Steps done by the model that was scored: the last one's, or those of the best epoch."
+    ),
     "num_train_sentences": "Sentences of the training split that were used.",
     "num_train_subwords": "Sub-words trained on in all epochs together, special ones included.",
-    "num_split_sentences": "Sentences longer than training_max_length, which were split between words.",
+    "num_split_sentences": (
+        "Sentences longer than training_max_length, which were split between words."
+    ),
     "num_unstarted_entities": "Entities in the corpus that begin with I-, against IOB2.",
-    "data_fingerprint": "Hash of the sub-words and labels of all splits used: equal where the model saw equal data.",
+    "data_fingerprint": (
+        "Hash of the sub-words and labels of all splits used: equal where the model saw equal data."
+    ),
     "model_commit": "Commit on the hub that the weights were loaded from; null for folders.",
     "num_resumes": "How often training went on from a checkpoint.",
     "load_s": "Time to load corpus and model.",
@@ -187,7 +201,8 @@ SORT_BY = ("regime", "language", "target_sparsity", "embedding_sparsity", "seed"
 
 TRIALS = Table(
     "trials",
-    "One row a trial. It is written after the trial's rows in all other tables: a trial exists when this row does.",
+    "One row a trial. It is written after the trial's rows in all other tables: a trial exists "
+    "when this row does.",
     key="trial_id",
     sort_by=SORT_BY,
     columns=(
@@ -204,7 +219,8 @@ TRIALS = Table(
         Column(
             "file_key",
             TEXT,
-            "Name of the trial's files: its id, or the one that it had in the version that wrote them.",
+            "Name of the trial's files: its id, or the one that it had in the version that wrote "
+            "them.",
         ),
         Column("languages", pa.list_(TEXT), "Codes of all languages trained on."),
         Column(
@@ -272,9 +288,9 @@ def _entity_counts(kind: pa.DataType, is_nullable: bool = False) -> tuple[Column
 
 SCORES = Table(
     "scores",
-    "One row a completed trial, language, split, subset, entity type and rule of matching. An entity "
-    "is right when its words and its type are. Sum up over one subset, entity type and rule only, "
-    "such as all, micro and strict.",
+    "One row a completed trial, language, split, subset, entity type and rule of matching. An "
+    "entity is right when its words and its type are. Sum up over one subset, entity type and rule"
+    " only, such as all, micro and strict.",
     key="trial_id",
     sort_by=(*SORT_BY, "split", "subset", "matching"),
     columns=(
@@ -284,8 +300,8 @@ SCORES = Table(
         Column(
             "subset",
             TEXT,
-            "all sentences; or those that are seen, word for word a sentence of the language's train split as it was "
-            "used; or the unseen others.",
+            "all sentences; or those that are seen, word for word a sentence of the language's "
+            "train split as it was used; or the unseen others.",
         ),
         ENTITY_TYPE,
         MATCHING,
@@ -348,8 +364,8 @@ SENTENCE_PLACE = (
 
 PREDICTIONS = Table(
     "predictions",
-    "One row a completed trial and sentence. The sentence itself, with its true tags, is in sentences, by set_id and "
-    "sentence.",
+    "One row a completed trial and sentence. The sentence itself, with its true tags, is in "
+    "sentences, by set_id and sentence.",
     key="trial_id",
     sort_by=("trial_id", "language", "split", "perturbation", "draw", "sentence"),
     columns=(
@@ -430,7 +446,8 @@ LAYERS = Table(
 
 ATTEMPTS = Table(
     "attempts",
-    "One row a try at a trial that came to an end (one that died with its driver did not). Rows are never replaced.",
+    "One row a try at a trial that came to an end (one that died with its driver did not). Rows "
+    "are never replaced.",
     key="attempt_id",
     sort_by=("trial_id", "attempt", "attempt_id"),
     columns=(
@@ -445,7 +462,8 @@ ATTEMPTS = Table(
         Column(
             "status",
             TEXT,
-            "completed; failed; stopped by somebody; or duplicate: completed, but another one was first and is kept.",
+            "completed; failed; stopped by somebody; or duplicate: completed, but another one was "
+            "first and is kept.",
         ),
         *ERROR,
         Column("host", TEXT, "Name of the machine.", True),
@@ -455,7 +473,8 @@ ATTEMPTS = Table(
 
 PLANS = Table(
     "plans",
-    "One row a trial that a sweep consists of, as of its last run. What is here and not in trials is missing.",
+    "One row a trial that a sweep consists of, as of its last run. What is here and not in trials "
+    "is missing.",
     key="sweep",
     sort_by=("sweep", "position"),
     columns=(

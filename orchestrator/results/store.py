@@ -1,15 +1,17 @@
 """The results location: which file is written where and when.
 
-    <results>/trials/<key>.parquet             one row; written last, and only then does the trial
-                                               exist
-    <results>/<table>/<key>.parquet            its numbers in scores, robustness, predictions,
-                                               curves and layers
-    <results>/sentences/<set_id>.parquet       sentences that predictions are of, once for all trials
-    <results>/attempts/<key>-<8 hex>.parquet   one row a try; never replaced
-    <results>/plans/<sweep>.parquet            what a sweep consists of, as of its last run
-    <results>/compact/<table>.parquet          all of a table in one file, from `compact`; that of
-                                               `trials` also from time to time while a sweep runs
-    <results>/checkpoints/<trial_id>.safetensors   the state of a trial that runs or was interrupted
+    <results>/trials/<key>.parquet            one row; written last, and only then does the trial
+                                              exist
+    <results>/<table>/<key>.parquet           its numbers in scores, robustness, predictions,
+                                              curves and layers
+    <results>/sentences/<set_id>.parquet      sentences that predictions are of, once for all
+                                              trials
+    <results>/attempts/<key>-<8 hex>.parquet  one row a try; never replaced
+    <results>/plans/<sweep>.parquet           what a sweep consists of, as of its last run
+    <results>/compact/<table>.parquet         all of a table in one file, from `compact`; that of
+                                              `trials` also from time to time while a sweep runs
+    <results>/checkpoints/<trial_id>.safetensors
+                                              the state of a trial that runs or was interrupted
 
 `<key>` is the trial's id, in files of earlier schema versions the id that it had then. No such file
 is ever rewritten, nor removed: `orchestrator.results.reading` shows what it holds as today's.
@@ -17,10 +19,11 @@ is ever rewritten, nor removed: `orchestrator.results.reading` shows what it hol
 A completed trial is never overwritten; a failed one may be, by a better outcome or a newer failure.
 What is added to a completed trial has files of its own:
 
-    <results>/{scores,robustness}/<key>-<rule>.parquet   scores by another rule of matching, computed
-                                               from its predictions
-    <results>/<table>/<trial_id>-<n>.parquet   all that its nth run left, where the trial was run
-                                               again for scores that it lacked; that is shown then
+    <results>/{scores,robustness}/<key>-<rule>.parquet
+                                              scores by another rule of matching, computed from
+                                              its predictions
+    <results>/<table>/<trial_id>-<n>.parquet  all that its nth run left, where the trial was run
+                                              again for scores that it lacked; that is shown then
 
 Whoever dies between a trial's files and its row leaves files that nobody reads; the trial is run
 again and they are replaced.

@@ -50,12 +50,10 @@ def find_problem(
 def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
     """Compare the files of the trial's last run; returns their key."""
     key, stored = _read_row(reader.files, keys)
-    where = f"trials/{key}.parquet"
+    where, remedy = f"trials/{key}.parquet", "delete it, then run the sweep again"
     rows = reader.upgraded("trials", key, stored, dict)
     if rows.num_rows != 1:
-        raise StoreError(
-            f"{where}: {rows.num_rows} rows, exactly 1 is valid; delete it, then run the sweep again"
-        )
+        raise StoreError(f"{where}: {rows.num_rows} rows, exactly 1 is valid; {remedy}")
     row = rows.to_pylist()[0]
     if row["status"] != "completed":
         raise StoreError(
@@ -63,9 +61,7 @@ def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
         )
     _check_spec(where, trial_id, row)
     if stored.version < SCHEMA_VERSION and stored.rows["trial_id"].to_pylist() != [key]:
-        raise StoreError(
-            f"{where}: holds trial {stored.rows['trial_id'][0]}; delete it, then run the sweep again"
-        )
+        raise StoreError(f"{where}: holds trial {stored.rows['trial_id'][0]}; {remedy}")
 
     fact = TrialFacts(
         *(trial_id, row["cell_id"], row["evaluation_matching"], row["embedding_sparsity"]),

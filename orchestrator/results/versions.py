@@ -314,9 +314,9 @@ def _with_identities(rows: pa.Table, version: int, identities: dict[str, Identit
     for key, spec_json, recipe in zip(keys, specs, recipes, strict=True):
         if key not in identities:
             identities[key] = _identify(key, spec_json, version, recipe)
-    found = [identities[key] for key in keys]
+    todays = [identities[key] for key in keys]
     columns = {
-        name: pa.array([getattr(identity, name) for identity in found], TEXT)
+        name: pa.array([getattr(identity, name) for identity in todays], TEXT)
         for name in Identity._fields
     }
     return _with(rows, **columns, file_key=rows["trial_id"])

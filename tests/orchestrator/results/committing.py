@@ -21,7 +21,8 @@ def die(event, arguments):  # at the first touch of the given kind on the given 
         os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(die)
-ResultStore(sys.argv[1]).commit_completed(make_trial_spec(), make_trial_result(), **make_circumstances())
+store, spec = ResultStore(sys.argv[1]), make_trial_spec()
+store.commit_completed(spec, make_trial_result(), **make_circumstances())
 """
 """A program that dies while it commits. Arguments: results, audit event, table."""
 

@@ -37,13 +37,15 @@ from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
 
 store, name, f1 = ResultStore(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-result = make_trial_result(f1=f1, device_name=name, curve=make_trial_result().curve * (1 if name == "a" else 3))
+curve = make_trial_result().curve * (1 if name == "a" else 3)
+result = make_trial_result(f1=f1, device_name=name, curve=curve)
 print("ready", flush=True)
 while not store.location.entries():  # the starting shot
     time.sleep(0.001)
 won = 0
 for seed in range(int(sys.argv[4])):
-    won += store.commit_completed(make_trial_spec(seed=seed), result, **make_circumstances(sweep=name))
+    spec, circumstances = make_trial_spec(seed=seed), make_circumstances(sweep=name)
+    won += store.commit_completed(spec, result, **circumstances)
 print(won)
 """
 

@@ -56,7 +56,8 @@ def test_duckdb_polars_and_pandas_read_what_is_written(store, pattern):
     fail(store, make_trial_spec(language="jv"))
     store.compact()
     trials, layers = (f"{store.location}/{pattern.format(name)}" for name in ("trials", "layers"))
-    query = f"select language, pruning_scope, epoch(started_at), evaluation_splits from '{trials}' order by language"
+    columns = "language, pruning_scope, epoch(started_at), evaluation_splits"
+    query = f"select {columns} from '{trials}' order by language"
     found = duckdb.sql(query).fetchall()
     assert [row[:2] for row in found] == [("jv", "global"), ("sw", "global"), ("yo", None)]
     assert found[0][2] == make_circumstances()["started_at"].timestamp()

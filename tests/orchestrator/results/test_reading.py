@@ -142,8 +142,9 @@ def test_one_file_of_a_later_version_among_many_is_refused(store):
     file = trial_file(store, "trials", make_trial_spec(seed=33))
     _write_as_version(file, store.read("trials").slice(0, 1), "5", "0.9.1")
     message = (
-        rf"{file}: has schema version 5, written by sparsweep 0\.9\.1; this one reads versions 1 to "
-        rf"{SCHEMA_VERSION}, sparsweep 0\.9\.1 or a newer one reads it: use that, or other results$"
+        rf"{file}: has schema version 5, written by sparsweep 0\.9\.1; this one reads versions 1 "
+        rf"to {SCHEMA_VERSION}, sparsweep 0\.9\.1 or a newer one reads it: use that, or other "
+        "results$"
     )
     with pytest.raises(StoreError, match=message):
         store.statuses()

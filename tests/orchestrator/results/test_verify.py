@@ -104,8 +104,8 @@ def test_predictions_whose_sentences_are_gone_are_no_valid_trial(store):
     file.unlink()
     (problem,) = store.verify([trial_id])
     assert problem.what == (
-        f"sentences/{file.name}: missing; delete trials/{trial_id}.parquet (of trials with this set one is enough), "
-        "then run the sweep again"
+        f"sentences/{file.name}: missing; delete trials/{trial_id}.parquet (of trials with this "
+        "set one is enough), then run the sweep again"
     )
     file_of_trial = Path(store.location.path, "trials", f"{trial_id}.parquet")
     file_of_trial.unlink()
