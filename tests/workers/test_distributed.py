@@ -10,6 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.saliency import SALIENCIES
 
+pytestmark = pytest.mark.slow
+
 NUM_RANKS = 2
 WAYS = ("hard", "dense_shadow", "movement")
 """The semantics under which weights are pruned by magnitude; or by accumulated scores."""

@@ -160,6 +160,7 @@ def test_scores_that_do_not_agree_with_predictions_are_named():
     assert "Scores and predictions do not agree on 1 change: see quality." in found.notes
 
 
+@pytest.mark.slow
 def test_intervals_over_sentences_cover_as_often_as_they_say():
     random = np.random.default_rng(0)
     num_sentences, covered, repeats = 150, 0, 200

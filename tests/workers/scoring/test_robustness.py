@@ -232,6 +232,7 @@ for language, draw in (("yo", 1), ("hi", 0), ("sw", 1), ("sw", 0)):  # not the o
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_every_process_draws_the_same_in_any_order(hash_seed, wikiann):
     corpus = path_corpus(wikiann)
