@@ -256,7 +256,7 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
 
 
 def load_train_text(corpus: CorpusSpec, language: str) -> TrainText:
-    """What the train split of a language says: 5 MiB for the largest languages of WikiANN.
+    """What the train split of a language says: 7 MiB for the largest languages of WikiANN.
 
     Args:
         corpus: with the fingerprint of this language's train split, None where it has none.
