@@ -183,7 +183,8 @@ def test_each_device_is_told_and_cores_are_counted():
     asked = ask(planned, rows, Resources(cpus_per_trial=4), num_done=2)
     assert [demand.hours for demand in asked.demands[:2]] == pytest.approx([10, 400])
     assert lines(asked) == [
-        "left: 10.0 GPU-hours on NVIDIA A100-SXM4-80GB, measured on 1 trial: 10.0 s per 1,000 sentences (10.0 to 10.0)",
+        "left: 10.0 GPU-hours on NVIDIA A100-SXM4-80GB, measured on 1 trial: "
+        "10.0 s per 1,000 sentences (10.0 to 10.0)",
         "left: 400 core-hours on AMD EPYC (4 cores a trial), measured on 1 trial: "
         "100 s per 1,000 sentences (100 to 100)",
     ]
@@ -376,7 +377,8 @@ def test_a_job_that_is_stopped_before_all_is_done_is_warned_of():
     profile = KubernetesProfile(image="i", workers=1, deadline_s=3600)
     assert profiled(360_000, profile=profile).warning == ""
     assert profiled(200_000, 200_000, profile=profile).warning == (
-        "the job is stopped after 1 h 00 min: raise deadline_s of the profile, or submit the sweep again then"
+        "the job is stopped after 1 h 00 min: raise deadline_s of the profile, or submit the sweep "
+        "again then"
     )
 
 
