@@ -2,8 +2,9 @@
 
 Stored files are never rewritten: whoever reads a file of an earlier version takes its rows through
 one step a version, from the version of the file to today's (`STEPS`, `SPEC_STEPS`). A column that
-is new and may be null needs no step: it is null in rows of earlier versions. Every other change of
-a column is said by the step of the version that made it.
+is new and may be null needs no step: it is null in rows of earlier versions. That of a new setting
+has the value that `workers.trial.AS_BEFORE` says. Every other change of a column is said by the
+step of the version that made it.
 
 Version 1, of 2026-11-23: one language a trial; tables trials, scores, curves, layers, attempts and
     plans. Its later files know `data_fingerprint` and `model_commit`, its earlier ones do not.
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import FLAG, REAL, TEXT, WHOLE, Table
-from workers.trial import TrialSpec, canonical_json
+from workers.trial import AS_BEFORE, TrialSpec, canonical_json
 
 GLOBAL_WITH_EMBEDDINGS = "global_with_embeddings"
 """Scope of pruning of some trials of versions 1 and 2: word embeddings were ranked together with
@@ -115,6 +116,7 @@ def upgrade(
             rows = step(table.name, rows, facts)
         if table.name == "trials":
             rows = _with_identities(rows, version, identities)
+            rows = add_settings_as_before(rows, AS_BEFORE)
     except KeyError as error:  # pyarrow's word for a column that the file should have
         message = f"no {table.name} of schema version {version}: {error.args[0]}"
         raise StoreError(message) from error
@@ -156,6 +158,28 @@ def upgrade_spec(spec_json: str, version: int) -> TrialSpec:
             message = f"not a trial spec of schema version {version}: {error!r} is missing or odd"
             raise ValueError(message) from error
     return TrialSpec.from_json(spec_json)
+
+
+def add_settings_as_before(rows: pa.Table, as_before: Mapping[str, Any]) -> pa.Table:
+    """Rows of `trials` with columns for settings that are younger than the rows.
+
+    Args:
+        rows: with `spec_json` of today.
+        as_before: see `workers.trial.AS_BEFORE`.
+
+    Returns:
+        The rows, with the value that means "as before" in each column that they lacked; null where
+        the setting's section is, as that of pruning in dense trials.
+    """
+    specs = rows["spec_json"].to_pylist()
+    for path, value in as_before.items():
+        section, _, name = path.rpartition(".")
+        column = f"{section}_{name}" if section else name
+        if column not in rows.column_names:
+            is_without = [f'"{section}":null' in spec for spec in specs]
+            values = [None if without else value for without in is_without]
+            rows = _with(rows, **{column: pa.array(values)})
+    return rows
 
 
 # Steps of specs, on JSON values

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import StoreError
 from orchestrator.results.schema import CHILD_TABLES, TABLES
 from orchestrator.results.store import ResultStore
-from orchestrator.results.versions import upgrade_spec
+from orchestrator.results.versions import add_settings_as_before, upgrade_spec
 from tests.factories import make_trial_result, make_trial_spec
 from tests.golden_results import GOLDEN, unpack
 from tests.orchestrator.cli.command import run
@@ -265,6 +265,18 @@ def test_commands_read_what_earlier_versions_wrote(capsys, tmp_path, names):
 
 
 # Specs
+
+
+def test_a_setting_that_is_younger_than_a_row_stands_there_as_it_was_before(tmp_path):
+    rows = unpack_all(tmp_path, "results/v3").read("trials")
+    as_before = {"training.label_smoothing": 0.0, "pruning.regrow": "no", "training.lr": 1.0}
+    columns = add_settings_as_before(rows, as_before)
+    assert columns["training_label_smoothing"].to_pylist() == [0.0] * rows.num_rows
+    regrow = zip(
+        columns["pruning_regrow"].to_pylist(), rows["pruning_scope"].to_pylist(), strict=True
+    )
+    assert set(regrow) == {(None, None), ("no", "global")}  # dense trials have no such settings
+    assert columns["training_lr"].equals(rows["training_lr"])
 
 
 def test_a_spec_that_its_version_could_not_have_written_is_refused():
