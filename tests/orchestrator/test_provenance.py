@@ -122,7 +122,8 @@ def test_provenance_is_taken_once_a_process(monkeypatch):
 def test_taking_it_imports_none_of_the_packages():
     code = (
         "import sys; from orchestrator.provenance import collect_provenance; collect_provenance();"
-        "print([name for name in ('torch', 'transformers', 'tokenizers', 'ray', 'numpy') if name in sys.modules])"
+        "names = ('torch', 'transformers', 'tokenizers', 'ray', 'numpy');"
+        "print([name for name in names if name in sys.modules])"
     )
     repository = Path(__file__).resolve().parents[2]
     assert (

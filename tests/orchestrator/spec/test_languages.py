@@ -63,7 +63,8 @@ def test_the_table_cannot_be_changed():
     [
         (
             "swa",
-            r"'swa' is no language of WikiANN; did you mean sw \(Swahili\)\? accepted: af, ar, .*, yo, zh$",
+            r"'swa' is no language of WikiANN; did you mean sw \(Swahili\)\? "
+            r"accepted: af, ar, .*, yo, zh$",
         ),
         ("SW", r"'SW' .* did you mean sw \(Swahili\)\?"),
         ("yoruba", r"'yoruba' .* did you mean yo \(Yoruba\)\?"),
