@@ -1,11 +1,12 @@
 """Real sweeps, started as a user does: the command in a process of its own, Ray and all."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -19,15 +20,24 @@ TIMEOUT_S = 180
 # What may differ between two runs of a trial: when, how long, where, how often.
 CIRCUMSTANCES = {
     *("started_at", "ended_at", "duration_s", "load_s", "train_s", "evaluate_s", "subwords_per_s"),
-    *(
-        "num_attempts",
-        "num_resumes",
-        "peak_memory_gib",
-        "peak_gpu_memory_gib",
-        "sweep",
-        "asked_json",
-    ),
+    *("num_attempts", "num_resumes", "peak_memory_gib", "peak_gpu_memory_gib"),
+    *("sweep", "asked_json"),
 }
+
+ONE_BY_ONE = {"checkpoint_every_s": 0.2, "max_concurrent_trials": 1}
+"""Resources of sweeps that are not about trials side by side: one worker has to start, not two."""
+
+CLUSTER = """
+import json, os, sys
+from cluster.node.private_ray import private_ray
+local = private_ray(num_cpus=2)
+os.environ.update(local.environment)
+import ray
+address = ray.init(**local.init_options).address_info["gcs_address"]
+print(json.dumps(local.environment | {"RAY_ADDRESS": address}), flush=True)
+sys.stdin.read()
+print(json.dumps(ray.cluster_resources()))
+"""
 
 
 class Command:
@@ -103,8 +113,7 @@ def sparsweep(*words: str, **environment: str) -> tuple[int, str]:
 
 
 def write_sweep(file: Path, results: object, **changes: object) -> str:
-    """A sweep of four trials of about three seconds: Georgian and Bengali, dense and half
-    pruned."""
+    """A sweep of four trials of three seconds: Georgian and Bengali, dense and half pruned."""
     fields = {
         "name": "tiny",
         "results": str(results),
@@ -149,3 +158,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, output = sparsweep("run", write_sweep(folder / "tiny.yaml", folder / "results"))
     assert code == 0, output
     return folder / "results"
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[dict[str, str]]:
+    """A running Ray of another process, for sweeps that are not about Ray's life; its address and
+    token as environment variables. Its workers see the environment of the test run's start.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield json.loads(process.stdout.readline())
+    rest, _ = process.communicate("", timeout=60)
+    assert json.loads(rest)["CPU"] == 2, "the sweeps left the cluster as it was"

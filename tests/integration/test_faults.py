@@ -9,7 +9,14 @@ from pathlib import Path
 from safetensors import safe_open
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
+from tests.integration.conftest import (
+    ONE_BY_ONE,
+    Command,
+    checkpoints,
+    numbers,
+    sparsweep,
+    write_sweep,
+)
 
 
 def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_sweep(
@@ -46,8 +53,7 @@ def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_swe
 
 def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(undisturbed, tmp_path):
     results = tmp_path / "results"
-    one_by_one = {"checkpoint_every_s": 0.2, "max_concurrent_trials": 1}
-    spec = write_sweep(tmp_path / "tiny.yaml", results, resources=one_by_one)
+    spec = write_sweep(tmp_path / "tiny.yaml", results, resources=ONE_BY_ONE)
     stopped = Command("run", spec)
     stopped.wait_until(lambda: any(saved_step(file) >= 10 for file in checkpoints(results)))
     stopped.signal(signal.SIGINT)
@@ -75,9 +81,10 @@ def saved_step(file: Path) -> int:
         return json.loads(checkpoint.metadata()["values"])["step"]
 
 
-def test_sigterm_ends_with_exit_code_75_while_trials_are_left(tmp_path):
+def test_sigterm_ends_with_exit_code_75_while_trials_are_left(shared_ray, tmp_path):
     results = tmp_path / "results"
-    command = Command("run", write_sweep(tmp_path / "tiny.yaml", results))
+    spec = write_sweep(tmp_path / "tiny.yaml", results, resources=ONE_BY_ONE)
+    command = Command("run", spec, **shared_ray)
     command.wait_until(lambda: len(checkpoints(results)) > 0)
     command.process.send_signal(signal.SIGTERM)
     code, output = command.finish()

@@ -1,5 +1,4 @@
-"""Sweeps on a cluster whose nodes are told to leave, crash, join late and are let go: a head and
-raylets, all real."""
+"""Sweeps on a real cluster whose nodes join late, are told to leave, crash, and are let go."""
 
 import contextlib
 import os
@@ -30,35 +29,23 @@ RESOURCES = {
 
 
 class Node:
-    """A raylet in a process group of its own, with a temporary folder, and a file that tells its
-    workers to leave."""
+    """A raylet in a process group of its own, and a file that tells its workers to leave."""
 
     def __init__(self, environment: dict[str, str], *options: str):
         # Ray's sockets lie in it, whose paths must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
         self.drain_file = self.folder / "leaving"
         self.log = (self.folder / "log").open("w")
-        ports = zip(
-            ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export"),
-            free_ports(3),
-            strict=True,
-        )
+        services = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export")
+        words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block"]
+        words += ["--disable-usage-stats", "--num-gpus=0", "--memory=1000000000"]
+        words += ["--object-store-memory=80000000", f"--temp-dir={self.folder / 'r'}"]
+        words += [
+            f"--{service}-port={port}"
+            for service, port in zip(services, free_ports(len(services)), strict=True)
+        ]
         self.process = subprocess.Popen(
-            [
-                *(
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "ray.scripts.scripts",
-                    "start",
-                    "--block",
-                    "--disable-usage-stats",
-                ),
-                *("--num-gpus=0", "--memory=1000000000", "--object-store-memory=80000000"),
-                f"--temp-dir={self.folder / 'r'}",
-                *(f"--{name}-port={port}" for name, port in ports),
-                *options,
-            ],
+            [*words, *options],
             env=os.environ | environment | {"SPARSWEEP_DRAIN_FILE": str(self.drain_file)},
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -75,11 +62,10 @@ class Node:
 
     def workers(self) -> list[psutil.Process]:
         """Those that run trials."""
-        return [process for process in self.processes() if is_running_trials(process)]
+        return [process for process in self.processes() if is_called(process, "Trainable")]
 
     def has_ended(self) -> bool:
-        """Whether its raylet is gone; `ray start --block` and the log monitor stay behind when that
-        ends in peace."""
+        """Whether its raylet is gone; after a peaceful end, other processes of Ray stay behind."""
         return not any(
             process.name() == "raylet" and is_alive(process) for process in self.processes()
         )
@@ -130,9 +116,8 @@ class Cluster:
 
 def own_address() -> str:
     """The address that Ray takes for a node where it is given none."""
-    with socket.socket(
-        socket.AF_INET, socket.SOCK_DGRAM
-    ) as probe:  # sends nothing, only looks up the route
+    # It sends nothing, it only looks up the route.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:  # no network at all
@@ -162,9 +147,10 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def is_running_trials(process: psutil.Process) -> bool:
+def is_called(process: psutil.Process, name: str) -> bool:
+    """Whether Ray gave the process this name, which is that of a class."""
     try:
-        return "Trainable" in " ".join(process.cmdline())
+        return name in " ".join(process.cmdline())
     except psutil.Error:  # it has just ended
         return False
 
@@ -255,7 +241,9 @@ def test_idle_nodes_end_while_the_last_trial_runs(cluster, results):
 
 def test_a_stop_does_not_wait_for_nodes_that_may_never_come(cluster, results):
     running = Command("run", tiny(results), **cluster.environment, **ELASTIC)
-    time.sleep(15)
+    (head,) = cluster.nodes
+    running.wait_until(lambda: any(is_called(child, "StopSignal") for child in head.processes()))
+    time.sleep(2)  # it could have given up
     assert running.process.poll() is None
     asked = time.monotonic()
     running.process.send_signal(signal.SIGUSR2)

@@ -1,42 +1,64 @@
-"""From two sweeps, one a language a trial and one on both together, to the tables that answer the
-questions."""
+"""From a monolingual and a multilingual sweep to the tables that answer the questions."""
 
-import os
 import signal
+from pathlib import Path
 
 import duckdb
+import pytest
 
-from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
+from orchestrator.results.schema import CHILD_TABLES
+from tests.integration.conftest import (
+    ONE_BY_ONE,
+    Command,
+    checkpoints,
+    numbers,
+    sparsweep,
+    write_sweep,
+)
 
 ASKED = {
     "pruning": {"update_every_steps": 5, "embedding_sparsity": ["off", "same"]},
     "robustness": {"perturbations": ["within_language", "within_script"]},
+    "evaluation": {"selection": "best_epoch"},
     "seeds": [0, 1],
+    "training": {"num_steps": 60, "lr": 1e-3},
+    "resources": ONE_BY_ONE,
 }
 
 
-def test_both_regimes_share_results_and_one_analysis(tmp_path):
-    results = tmp_path / "results"
+@pytest.fixture(scope="module")
+def both_regimes(shared_ray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a monolingual and a multilingual sweep."""
+    folder = tmp_path_factory.mktemp("regimes")
     for regime in ("monolingual", "multilingual"):
         sweep = write_sweep(
-            tmp_path / f"{regime}.yaml", results, name=regime, regime=regime, **ASKED
+            folder / f"{regime}.yaml", folder / "results", name=regime, regime=regime, **ASKED
         )
-        code, output = sparsweep("run", sweep)
+        code, output = sparsweep("run", sweep, **shared_ray)
         assert code == 0, output
-        assert sparsweep("verify", sweep, str(results))[0] == 0
-    code, output = sparsweep("analyze", str(results))
+    return folder / "results"
+
+
+def test_both_regimes_share_results_and_one_analysis(both_regimes):
+    for regime in ("monolingual", "multilingual"):
+        sweep = str(both_regimes.with_name(f"{regime}.yaml"))
+        assert sparsweep("verify", sweep, str(both_regimes))[0] == 0
+    code, output = sparsweep("analyze", str(both_regimes))
     assert code == 0, output
     assert "Wilcoxon" in output
-    quality = results / "analysis" / "quality.parquet"
-    found = duckdb.sql(
-        f"select regime, language, count(*), min(num_seeds), sum(num_holes) from '{quality}' group by all order by all"
-    ).fetchall()
-    assert found == [
+    quality = both_regimes / "analysis" / "quality.parquet"
+    groups = duckdb.sql(
+        f"""
+        select regime, language, count(*), min(num_seeds), sum(num_holes) from '{quality}'
+        group by all order by all
+        """
+    )
+    assert groups.fetchall() == [
         (regime, code, 3, 2, 0)
         for regime in ("monolingual", "multilingual")
         for code in ("bn", "ka")
     ]
-    robustness = results / "analysis" / "robustness.csv"
+    robustness = both_regimes / "analysis" / "robustness.csv"
     statuses = duckdb.sql(
         f"select perturbation, status, count(*) from '{robustness}' group by all order by all"
     )
@@ -46,18 +68,20 @@ def test_both_regimes_share_results_and_one_analysis(tmp_path):
     ]
 
 
-def test_interrupted_multilingual_sweep_goes_on_to_the_same_numbers(tmp_path):
-    changes = {
-        "regime": "multilingual",
-        "evaluation": {"selection": "best_epoch"},
-        "sparsities": [0.5],
-    }
-    whole = write_sweep(tmp_path / "whole.yaml", tmp_path / "whole", **changes)
-    assert sparsweep("run", whole)[0] == 0
-    broken = write_sweep(tmp_path / "broken.yaml", tmp_path / "broken", **changes)
-    running = Command("run", broken)
+def test_interrupted_multilingual_sweep_goes_on_to_the_same_numbers(
+    both_regimes, shared_ray, tmp_path
+):
+    asked = ASKED | {"regime": "multilingual", "sparsities": [0.5], "seeds": [0]}
+    asked["pruning"] = {"update_every_steps": 5}
+    broken = write_sweep(tmp_path / "broken.yaml", tmp_path / "broken", **asked)
+    running = Command("run", broken, **shared_ray)
     running.wait_until(lambda: bool(checkpoints(tmp_path / "broken")))
-    os.kill(running.process.pid, signal.SIGTERM)
+    running.process.send_signal(signal.SIGTERM)
     assert running.finish()[0] == 75
-    assert sparsweep("run", broken)[0] == 0
-    assert numbers(tmp_path / "broken") == numbers(tmp_path / "whole")
+    assert sparsweep("run", broken, **shared_ray)[0] == 0
+
+    resumed, whole = numbers(tmp_path / "broken"), numbers(both_regimes)
+    (trial,) = resumed["trials"]
+    for table in ("trials", *CHILD_TABLES):
+        expected = [row for row in whole[table] if row["trial_id"] == trial["trial_id"]]
+        assert resumed[table] == expected != [], table

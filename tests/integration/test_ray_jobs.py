@@ -1,7 +1,5 @@
-"""Sweeps as jobs of a real Ray cluster on this machine: a head with its dashboard, closed by a
-token."""
+"""Sweeps as jobs of a real Ray cluster on this machine, which a token closes."""
 
-import http.server
 import json
 import os
 import secrets
@@ -11,12 +9,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -24,10 +20,10 @@ import yaml
 from cluster.backend import JobSpec, JobState
 from cluster.errors import ClusterError
 from cluster.node.private_ray import private_environment
-from cluster.rayjobs.backend import STATES, RayJobsBackend
+from cluster.rayjobs.backend import RayJobsBackend
 from cluster.rayjobs.profile import RayProfile
 from tests.factories import make_job
-from tests.integration.conftest import checkpoints, numbers, sparsweep, write_sweep
+from tests.integration.conftest import ONE_BY_ONE, checkpoints, numbers, sparsweep, write_sweep
 
 START_S, WAIT_S = 120, 240
 
@@ -51,30 +47,14 @@ def free_ports(number: int) -> list[int]:
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     temp = tempfile.mkdtemp(prefix="rj-", dir="/tmp")
-    services = (
-        "port",
-        "dashboard-port",
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-    )
-    services += ("metrics-export-port", "runtime-env-agent-port", "ray-client-server-port")
+    services = ("port", "dashboard-port", "dashboard-agent-listen-port")
+    services += ("dashboard-agent-grpc-port", "metrics-export-port", "runtime-env-agent-port")
+    services += ("ray-client-server-port",)
     ports = dict(zip(services, free_ports(len(services)), strict=True))
     environment = private_environment() | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    words = [
-        *(
-            "start",
-            "--head",
-            "--block",
-            "--num-cpus=2",
-            "--num-gpus=0",
-            "--object-store-memory=100000000",
-        )
-    ]
-    words += [
-        "--include-dashboard=true",
-        "--dashboard-host=127.0.0.1",
-        "--node-ip-address=127.0.0.1",
-    ]
+    words = ["start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+    words += ["--object-store-memory=100000000", "--node-ip-address=127.0.0.1"]
+    words += ["--include-dashboard=true", "--dashboard-host=127.0.0.1"]
     words += [f"--temp-dir={temp}/r", "--min-worker-port=0", "--max-worker-port=0"]
     words += [f"--{name}={port}" for name, port in ports.items()]
     with Path(temp, "log").open("w") as log:
@@ -85,13 +65,11 @@ def head() -> Iterator[Head]:
             stderr=log,
             start_new_session=True,
         )
-    found = Head(
-        address=f"http://127.0.0.1:{ports['dashboard-port']}", token=environment["RAY_AUTH_TOKEN"]
-    )
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
     try:
         wait_until(lambda: answers(ports["dashboard-port"]) or process.poll() is not None, START_S)
         assert process.poll() is None, Path(temp, "log").read_text()
-        yield found
+        yield Head(address=address, token=environment["RAY_AUTH_TOKEN"])
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -134,9 +112,9 @@ def backend(head: Head, monkeypatch: pytest.MonkeyPatch) -> RayJobsBackend:
     return RayJobsBackend(RayProfile(address=head.address, python=sys.executable))
 
 
-def sweep_job(folder: Path, **changes: Any) -> JobSpec:
+def sweep_job(folder: Path) -> JobSpec:
     """The sweep of four trials that other tests run, as JSON."""
-    file = Path(write_sweep(folder / "tiny.yaml", folder / "results", **changes))
+    file = Path(write_sweep(folder / "tiny.yaml", folder / "results", resources=ONE_BY_ONE))
     return make_job(folder, sweep_json=json.dumps(yaml.safe_load(file.read_text())))
 
 
@@ -250,69 +228,3 @@ def test_given_address_wins_over_that_of_the_environment(backend, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
     assert backend.check() == []
     assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:1"
-
-
-def test_address_is_needed(tmp_path):
-    backend = RayJobsBackend(RayProfile())
-    (line,) = backend.check()
-    assert line == "ray: no address; give --address http://HOST:8265, or `address` in the profile"
-    with pytest.raises(ClusterError, match="no address; give --address"):
-        backend.submit(make_job(tmp_path))
-
-
-def test_nothing_at_the_address():
-    (port,) = free_ports(1)
-    (line,) = RayJobsBackend(RayProfile(address=f"http://127.0.0.1:{port}")).check()
-    assert f"http://127.0.0.1:{port} does not answer (ConnectionError)" in line
-    assert "--dashboard-host" in line
-
-
-def test_some_other_server_at_the_address():
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            (line,) = RayJobsBackend(
-                RayProfile(address=f"http://127.0.0.1:{server.server_port}")
-            ).check()
-        finally:
-            server.shutdown()
-            thread.join()
-    assert "refuses" in line or "has no job API" in line
-
-
-def test_rendered_request_is_quoted_and_needs_no_ray(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from cluster.backend import JobSpec; from cluster import open_backend;"
-        "from cluster.rayjobs.profile import RayProfile;"
-        "job = JobSpec(name='a', sweep_id='0123abcd', folder=Path('/j'), results='/r', sweep_json='{\"name\": \"a\"}',"
-        "plan_digest='d1', cpus_per_trial=1, gpus_per_trial=None);"
-        "print(open_backend(RayProfile(address='http://head:8265', python='/opt/(x)/python')).render(job));"
-        "assert 'ray' not in sys.modules and 'requests' not in sys.modules"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "# POST http://head:8265/api/jobs/" in shown.stdout
-    assert (
-        "exec '/opt/(x)/python' -P -m orchestrator.cli run sweep.json --expect-plan d1"
-        in shown.stdout
-    )
-    assert '"submission_id": "sw-a-0123abcd"' in shown.stdout
-    assert '{"name": "a"}' in shown.stdout
-
-
-def test_table_has_every_state_of_ray():
-    from ray.job_submission import JobStatus
-
-    assert set(STATES) == {str(status) for status in JobStatus}
-    assert all(JobStatus(name).is_terminal() == state.is_terminal for name, state in STATES.items())
-
-
-def test_installation_without_ray_says_what_to_install():
-    code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "from cluster.rayjobs.profile import RayProfile; from cluster.rayjobs.backend import RayJobsBackend\n"
-        "print(*RayJobsBackend(RayProfile(address='http://127.0.0.1:1')).check())"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install 'sparsweep[jobs]'" in shown.stdout, shown.stderr

@@ -1,5 +1,4 @@
-"""Sweeps that are submitted, followed, stopped and gone on with; in the background of this
-machine."""
+"""Sweeps submitted, followed, stopped and resumed, in the background of this machine."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import checkpoints, numbers, sparsweep, wait_until, write_sweep
+from tests.integration.conftest import (
+    ONE_BY_ONE,
+    checkpoints,
+    numbers,
+    sparsweep,
+    wait_until,
+    write_sweep,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +35,7 @@ def is_over(spec: str) -> Callable[[], bool]:
 
 def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, tmp_path):
     results = tmp_path / "results"
-    spec = write_sweep(tmp_path / "tiny.yaml", results)
+    spec = write_sweep(tmp_path / "tiny.yaml", results, resources=ONE_BY_ONE)
     code, output = sparsweep("submit", spec, "--on", "local")
     assert (code, output.count("\n")) == (0, 1), output
     assert "runs 4 trials" in output
@@ -41,7 +47,9 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, t
     assert code == 0, output
     assert f"job {first['job_id']} is running already" in output
 
-    longer = write_sweep(tmp_path / "longer.yaml", results, seeds=[0, 1])  # the same sweep, changed
+    longer = write_sweep(  # the same sweep, changed
+        tmp_path / "longer.yaml", results, seeds=[0, 1], resources=ONE_BY_ONE
+    )
     code, output = sparsweep("submit", longer, "--on", "local")
     assert code == 2, output
     assert (

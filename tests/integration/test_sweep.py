@@ -1,5 +1,4 @@
-"""Whole sweeps on a real Ray: run to the end, run again, extended, failed and retried, and two at
-once."""
+"""Whole sweeps on a real Ray: run, run again, extended, failed and retried, two at once."""
 
 import json
 
@@ -7,7 +6,14 @@ import duckdb
 import pytest
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
+from tests.integration.conftest import (
+    ONE_BY_ONE,
+    Command,
+    checkpoints,
+    numbers,
+    sparsweep,
+    write_sweep,
+)
 from workers.data import synthetic
 
 
@@ -77,7 +83,7 @@ def test_two_drivers_on_one_folder_do_not_disturb_each_other(undisturbed, tmp_pa
     assert seed_0 == [row for row in numbers(undisturbed)["scores"] if row["language"] == "ka"]
 
 
-def test_failed_trials_are_rows_and_are_run_again_only_when_asked(tmp_path):
+def test_failed_trials_are_rows_and_are_run_again_only_when_asked(shared_ray, tmp_path):
     wild = {"num_steps": 60, "lr": 1e30, "max_grad_norm": 1e30}
     spec = write_sweep(
         tmp_path / "tiny.yaml",
@@ -86,7 +92,7 @@ def test_failed_trials_are_rows_and_are_run_again_only_when_asked(tmp_path):
         languages=["ka"],
         sparsities=[0.0],
     )
-    code, output = sparsweep("run", spec)
+    code, output = sparsweep("run", spec, **shared_ray)
     assert code == 1, output
     assert "failed: ka sparsity 0 seed 0: non_finite_loss: loss is" in output
     assert "lower training.lr (1e+30)" in output
@@ -101,18 +107,18 @@ def test_failed_trials_are_rows_and_are_run_again_only_when_asked(tmp_path):
     )
     assert "TrialError" in row["error_traceback"]
 
-    code, output = sparsweep("run", spec)
+    code, output = sparsweep("run", spec, **shared_ray)
     assert code == 1, output
     assert store.read("trials").to_pylist()[0]["num_attempts"] == 1, (
         "a failed trial is not run again unasked"
     )
-    code, output = sparsweep("run", spec, "--retry-failed")
+    code, output = sparsweep("run", spec, "--retry-failed", **shared_ray)
     assert code == 1, output
     assert store.read("trials").to_pylist()[0]["num_attempts"] == 2
     assert store.read("attempts").num_rows == 2
 
 
-def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
+def test_data_that_vanishes_fails_its_trials_and_no_others(shared_ray, tmp_path):
     corpus, model = tmp_path / "corpus", tmp_path / "model"
     for language in ("ka", "bn"):
         write_corpus(corpus / language, language)
@@ -124,9 +130,10 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
         model={"name": str(model)},
         sparsities=[0.0],
         training={"num_steps": 3},
+        resources=ONE_BY_ONE,
         pruning={"kernels": "reference"},
     )
-    command = Command("run", spec)
+    command = Command("run", spec, **shared_ray)
     command.wait_until(lambda: (tmp_path / "results" / "plans" / "tiny.parquet").exists())
     (corpus / "bn" / "test.tsv").unlink()
     code, output = command.finish()
@@ -142,7 +149,8 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(tmp_path):
 
 
 def test_a_sweep_on_an_object_store_gives_the_same_numbers(undisturbed, tmp_path, s3_location):
-    spec = write_sweep(tmp_path / "tiny.yaml", s3_location, resources={"checkpoint_every_s": 5})
+    resources = ONE_BY_ONE | {"checkpoint_every_s": 5}
+    spec = write_sweep(tmp_path / "tiny.yaml", s3_location, resources=resources)
     code, output = sparsweep("run", spec)
     assert code == 0, output
     assert sparsweep("verify", spec, s3_location)[0] == 0

@@ -31,8 +31,7 @@ WAIT_S = 25
 
 
 class TimedTrainable(TrialTrainable):
-    """Its English trials end after their job's first seconds; all say that they took as long as
-    stated above."""
+    """Trials that say they took as long as stated above; the English ones wait a while."""
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         is_long = spec.language == "en"

@@ -1,6 +1,5 @@
 """Jobs on this machine: real processes, which a shell stands in for where no sweep is needed."""
 
-import json
 import os
 import signal
 import stat
@@ -20,7 +19,6 @@ from cluster.job_files import read_lines, run_words, write_sweep_file
 from cluster.local import job as local_job
 from cluster.local.backend import LocalBackend
 from cluster.local.profile import LocalProfile
-from orchestrator.results.store import ResultStore
 from tests import factories
 
 WAIT_S = 240
@@ -366,57 +364,3 @@ def test_lines_are_whole_while_a_log_grows(tmp_path):
 
     assert list(read_lines(log, is_over, poll_s=0)) == ["one", "two", "thrée", "four"]
     assert list(read_lines(tmp_path / "none", None)) == []
-
-
-@pytest.mark.slow
-def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undisturbed_one(
-    tmp_path, running
-):
-    backend = LocalBackend(LocalProfile())
-    whole = sweep_job(tmp_path / "whole", sweep_id="00000000")
-    running.append(backend.submit(whole))
-    assert wait_for_end(backend, running[-1], whole.folder) is JobState.COMPLETED, last_lines(whole)
-
-    job = sweep_job(tmp_path / "job")
-    stopped = backend.submit(job)
-    running.append(stopped)
-    wait_until(
-        lambda: (
-            any(Path(job.results).glob("checkpoints/*.safetensors"))
-            or backend.status(stopped, job.folder).state.is_terminal
-        )
-    )
-    backend.cancel(stopped, job.job_name, now=False)
-    assert wait_for_end(backend, stopped, job.folder) is JobState.CANCELLED, last_lines(job)
-    assert backend.status(stopped, job.folder).native == "exit code 75"
-    assert any(Path(job.results).glob("checkpoints/*.safetensors"))
-    wait_until(lambda: in_session(pid_of(stopped)) == [])
-
-    again = backend.submit(job)
-    running.append(again)
-    assert wait_for_end(backend, again, job.folder) is JobState.COMPLETED, last_lines(job)
-    scores = [
-        ResultStore(results).read("scores").to_pylist() for results in (whole.results, job.results)
-    ]
-    assert scores[0] == scores[1] != []
-
-
-def sweep_job(folder: Path, **changes: Any) -> JobSpec:
-    """Two trials of a few seconds."""
-    sweep = {
-        "name": "tiny",
-        "results": str(folder / "results"),
-        "corpus": {"kind": "synthetic"},
-        "model": {"name": "builtin:small-bert", "init": "random"},
-        "languages": ["ka"],
-        "sparsities": [0.0, 0.5],
-        "seeds": [0],
-        "pruning": {"update_every_steps": 5},
-        "training": {"num_steps": 40, "lr": 1e-3},
-        "resources": {"checkpoint_every_s": 0.2, "max_concurrent_trials": 1},
-    }
-    return make_job(folder, sweep_json=json.dumps(sweep), **changes)
-
-
-def last_lines(job: JobSpec) -> str:
-    return "\n".join(file.read_text()[-2000:] for file in job.folder.glob("*.log"))

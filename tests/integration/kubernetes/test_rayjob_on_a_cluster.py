@@ -38,8 +38,9 @@ def backend() -> KubernetesBackend:
         pytest.skip("needs the kubernetes package: pip install 'sparsweep[kubernetes]'")
     if not CONTEXT or not IMAGE or not CLAIM:
         pytest.skip(
-            "needs a cluster with KubeRay: set SPARSWEEP_KUBE_CONTEXT to a context of the kubeconfig, SPARSWEEP_IMAGE "
-            "to an image from docker/Dockerfile that it can pull, and SPARSWEEP_KUBE_CLAIM to a claim for results"
+            "needs a cluster with KubeRay: set SPARSWEEP_KUBE_CONTEXT to a context of the "
+            "kubeconfig, SPARSWEEP_IMAGE to an image from docker/Dockerfile that it can pull, and "
+            "SPARSWEEP_KUBE_CLAIM to a claim for results"
         )
     profile = KubernetesProfile.model_validate(
         {
@@ -63,8 +64,7 @@ def backend() -> KubernetesBackend:
 
 @pytest.fixture
 def job(backend: KubernetesBackend) -> Iterator[JobSpec]:
-    """The built-in sweep `smoke`, made small, with results of its own; whatever is left of it is
-    removed."""
+    """`smoke`, made small, with results of its own; what is left of its jobs is removed."""
     sweep_id = uuid.uuid4().hex[:8]
     sweep = yaml.safe_load(SMOKE.read_text()) | {
         "results": f"/results/test-{sweep_id}",

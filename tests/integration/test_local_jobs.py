@@ -1,0 +1,74 @@
+"""A sweep as a job in the background of this machine, by the backend alone."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from cluster.backend import JobSpec, JobState
+from cluster.local.backend import LocalBackend
+from cluster.local.profile import LocalProfile
+from tests.factories import make_job
+from tests.integration.conftest import ONE_BY_ONE, checkpoints, numbers, wait_until, write_sweep
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalBackend:
+    """The backend with records of its own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return LocalBackend(LocalProfile())
+
+
+@pytest.fixture
+def job(backend: LocalBackend, tmp_path: Path) -> Iterator[JobSpec]:
+    """The sweep of four trials that other tests run; what lives of it after the test is killed."""
+    results = tmp_path / "results"
+    file = Path(write_sweep(tmp_path / "tiny.yaml", results, resources=ONE_BY_ONE))
+    folder = tmp_path / "job"
+    folder.mkdir(mode=0o700)
+    made = make_job(folder, sweep_json=json.dumps(yaml.safe_load(file.read_text())))
+    yield made
+    for job_id in backend.live_jobs(made.job_name):
+        backend.cancel(job_id, made.job_name, now=True)
+
+
+def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undisturbed_one(
+    backend, job, undisturbed, tmp_path
+):
+    results = tmp_path / "results"
+    stopped = backend.submit(job)
+    wait_until(lambda: checkpoints(results) or backend.status(stopped).state.is_terminal)
+    backend.cancel(stopped, job.job_name, now=False)
+    assert wait_for_end(backend, stopped) is JobState.CANCELLED, last_lines(job)
+    assert backend.status(stopped).native == "exit code 75"
+    assert checkpoints(results) != []
+    wait_until(lambda: processes_of(stopped) == [])
+
+    again = backend.submit(job)
+    assert wait_for_end(backend, again) is JobState.COMPLETED, last_lines(job)
+    assert numbers(results) == numbers(undisturbed)
+
+
+def wait_for_end(backend: LocalBackend, job_id: str) -> JobState:
+    wait_until(lambda: backend.status(job_id).state.is_terminal)
+    return backend.status(job_id).state
+
+
+def processes_of(job_id: str) -> list[int]:
+    """Those of the job's session, whose leader the job's id names."""
+    leader, found = int(job_id.rsplit("-", 2)[1]), []
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getsid(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def last_lines(job: JobSpec) -> str:
+    return "\n".join(file.read_text()[-2000:] for file in job.folder.glob("*.log"))
