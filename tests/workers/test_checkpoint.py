@@ -13,6 +13,7 @@ from tests.workers.trials import (
     small_trial,
     training_of,
     two_languages,
+    undisturbed,
 )
 from workers.run import run_trial
 
@@ -20,7 +21,7 @@ from workers.run import run_trial
 @pytest.mark.parametrize("stopped_after", [1, 4, 10, 16, 22, 23])
 def test_stopped_trial_goes_on_to_the_same_bits(device, tmp_path, stopped_after):
     spec = small_trial()
-    whole = finish(run_trial(spec, device))
+    whole = undisturbed(spec, device)
     interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
     run_steps(interrupted, stopped_after)
     interrupted.close()
@@ -35,7 +36,7 @@ def test_frozen_values_outlive_a_stop(device, tmp_path):
     run_steps(interrupted, 11)
     interrupted.close()
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
-    whole = finish(run_trial(spec, device))
+    whole = undisturbed(spec, device)
     assert numbers(resumed) == numbers(whole)
     assert whole.achieved_sparsity == 0.5
     hard = finish(run_trial(replace(spec, pruning=replace(spec.pruning, semantics="hard")), device))
@@ -54,7 +55,7 @@ def test_trial_stopped_while_it_is_scored_is_not_trained_again(device, tmp_path)
         "loading",
         "evaluating",
     ]
-    assert numbers(finish(resumed)) == numbers(finish(run_trial(spec, device)))
+    assert numbers(finish(resumed)) == numbers(undisturbed(spec, device))
 
 
 def test_trial_may_be_stopped_again_and_again(device, tmp_path):
@@ -64,7 +65,7 @@ def test_trial_may_be_stopped_again_and_again(device, tmp_path):
         run_steps(interrupted, step)
         interrupted.close()
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
-    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    assert numbers(resumed) == numbers(undisturbed(spec, device))
     assert resumed.num_resumes == 3
 
 
@@ -74,7 +75,7 @@ def test_movement_that_was_interrupted_goes_on_to_the_same_bits(device, tmp_path
     run_steps(interrupted, 7)
     interrupted.close()
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
-    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    assert numbers(resumed) == numbers(undisturbed(spec, device))
 
 
 def test_multilingual_trial_goes_on_to_the_same_bits(device, tmp_path):
@@ -83,8 +84,8 @@ def test_multilingual_trial_goes_on_to_the_same_bits(device, tmp_path):
     run_steps(interrupted, 9)
     interrupted.close()
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
-    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
-    proportional = finish(run_trial(two_languages(), device))
+    assert numbers(resumed) == numbers(undisturbed(spec, device))
+    proportional = undisturbed(two_languages(), device)
     assert proportional.curve != resumed.curve
 
 
@@ -132,7 +133,7 @@ def test_state_of_another_model_is_not_taken(device, tmp_path, caplog):
     checkpoint_at(tmp_path, spec).save((tensors, values))
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
     assert "does not fit ('model.classifier.bias'); starting from step 0" in caplog.text
-    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    assert numbers(resumed) == numbers(undisturbed(spec, device))
 
 
 def test_checkpoint_whose_masks_are_of_another_step_is_not_taken(device, tmp_path, caplog):
@@ -146,4 +147,4 @@ def test_checkpoint_whose_masks_are_of_another_step_is_not_taken(device, tmp_pat
         "does not fit (its weights are of step 9 and their moments and masks of step 8)"
         in caplog.text
     )
-    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    assert numbers(resumed) == numbers(undisturbed(spec, device))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.factories import PRUNING
-from tests.workers.trials import finish, small_trial
+from tests.workers.trials import finish, small_trial, undisturbed
 from workers.run import run_trial
 from workers.train import Training
 from workers.trial import TrialError, TrialSpec
@@ -129,7 +129,7 @@ def test_trials_of_a_seed_share_weights_and_data_until_they_are_pruned(device, c
     late = replace(
         PRUNING, begin=0.5, end=0.8, update_every_steps=4, **changes
     )  # 12 of 23 steps are dense
-    dense = finish(run_trial(small_trial(target_sparsity=0.0, pruning=None), device))
+    dense = undisturbed(small_trial(target_sparsity=0.0, pruning=None), device)
     sparse = finish(run_trial(small_trial(pruning=late), device))
     assert sparse.curve[0].loss == dense.curve[0].loss, (
         "the first ten steps are the same to the bit"
@@ -142,13 +142,13 @@ def test_embeddings_have_their_own_count(device):
     spec = small_trial(pruning=replace(PRUNING, embedding_sparsity=0.25), target_sparsity=0.5)
     result = finish(run_trial(spec, device))
     assert (result.achieved_sparsity, result.achieved_embedding_sparsity) == (0.5, 0.25)
-    assert finish(run_trial(small_trial(), device)).achieved_embedding_sparsity is None
+    assert undisturbed(small_trial(), device).achieved_embedding_sparsity is None
 
 
 def test_kernels_are_named_in_the_log_and_the_result(device, caplog):
     caplog.set_level("INFO", "workers")
     reference = finish(run_trial(small_trial(), device, kernels="reference"))
-    automatic = finish(run_trial(small_trial(), device))
+    automatic = undisturbed(small_trial(), device)
     expected = "triton" if device.type == "cuda" else "numba"
     assert (reference.kernels, automatic.kernels) == ("reference", expected)
     assert f"kernels: {expected} on {device}" in caplog.text

@@ -1,12 +1,16 @@
 """Small trials for tests, and what tests do with a running one."""
 
 from dataclasses import replace
+from functools import cache
+
+import torch
 
 from tests.factories import PRUNING, make_trial_spec
 from workers.checkpoint import Checkpoint
 from workers.data import synthetic
 from workers.data.corpus import fingerprint_folder
 from workers.result import TrialResult
+from workers.run import run_trial
 from workers.storage import Location
 from workers.trial import CorpusSpec, ModelSpec, TrialSpec
 
@@ -41,6 +45,12 @@ def finish(running) -> TrialResult:
             next(running)
         except StopIteration as finished:
             return finished.value
+
+
+@cache
+def undisturbed(spec: TrialSpec, device: torch.device) -> TrialResult:
+    """The result of a trial in one go. It is trained once a process: it would come out the same."""
+    return finish(run_trial(spec, device))
 
 
 def run_steps(running, num_steps: int) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.workers.trials import evaluation_of, finish, small_trial, two_languages
+from tests.workers.trials import evaluation_of, finish, small_trial, two_languages, undisturbed
 from workers.data.corpus import load_sentences
 from workers.run import run_trial
 from workers.trial import DonorPool, RobustnessSpec
@@ -24,7 +24,7 @@ def robustness(*pools: DonorPool, **changes) -> RobustnessSpec:
 
 
 def test_multilingual_trial_trains_on_all_and_is_scored_on_each(device):
-    result = finish(run_trial(two_languages(), device))
+    result = undisturbed(two_languages(), device)
     assert result.num_train_sentences == 200
     assert {(score.language, score.split) for score in result.scores} == {
         (language, split) for language in ("bn", "ka") for split in ("validation", "test")
@@ -34,7 +34,7 @@ def test_multilingual_trial_trains_on_all_and_is_scored_on_each(device):
 
 
 def test_predictions_add_up_to_the_scores(device):
-    result = finish(run_trial(small_trial(), device))
+    result = undisturbed(small_trial(), device)
     (one,) = result.predictions
     (overall,) = (
         s for s in result.scores if (s.split, s.subset, s.entity_type) == ("test", "all", "micro")
@@ -51,7 +51,7 @@ def test_predictions_add_up_to_the_scores(device):
 
 
 def test_seen_and_unseen_sentences_are_all_sentences(device):
-    scores = finish(run_trial(small_trial(), device)).scores
+    scores = undisturbed(small_trial(), device).scores
     by_subset = {s.subset: s for s in scores if (s.split, s.entity_type) == ("test", "micro")}
     assert by_subset["all"].num_sentences == 100
     for name in ("num_sentences", "support", "num_correct"):

@@ -12,6 +12,7 @@ from tests.workers.trials import (
     numbers,
     small_trial,
     training_of,
+    undisturbed,
 )
 from workers.result import TrialResult
 from workers.run import run_trial
@@ -36,20 +37,16 @@ def with_best_epoch(spec: TrialSpec) -> TrialSpec:
 
 def test_best_epoch_is_the_one_with_the_best_validation(device):
     spec = with_best_epoch(small_trial(target_sparsity=0.0, pruning=None))
-    best = finish(run_trial(spec, device))
-    scores = []
-    running = run_trial(evaluation_of(spec, selection="last"), device)
-    last = finish(running)
+    best = undisturbed(spec, device)
+    last = undisturbed(evaluation_of(spec, selection="last"), device)
     assert best.selected_step % 4 == 0, "100 sentences in batches of 32 are 4 steps an epoch"
     assert (last.selected_step, last.num_steps) == (28, 28)
     scores = [
         # With a constant rate, a trial of fewer epochs is the beginning of a longer one.
-        best_of(finish(run_trial(constant_rate(spec, num_epochs), device)))[0]
+        best_of(undisturbed(constant_rate(spec, num_epochs), device))[0]
         for num_epochs in (1, 4, 7)
     ]
-    constant = finish(
-        run_trial(evaluation_of(constant_rate(spec, 7), selection="best_epoch"), device)
-    )
+    constant = undisturbed(evaluation_of(constant_rate(spec, 7), selection="best_epoch"), device)
     assert best_of(constant)[0] >= max(score or 0.0 for score in scores)
     assert best.curve == last.curve, "looking at validation changes nothing about training"
 
@@ -61,8 +58,8 @@ def constant_rate(spec: TrialSpec, num_epochs: int) -> TrialSpec:
 
 def test_model_of_the_best_epoch_is_that_of_a_trial_that_ends_there(device):
     spec = constant_rate(with_best_epoch(small_trial(target_sparsity=0.0, pruning=None)), 7)
-    best = finish(run_trial(evaluation_of(spec, selection="best_epoch"), device))
-    there = finish(run_trial(training_of(spec, num_epochs=best.selected_step // 4), device))
+    best = undisturbed(evaluation_of(spec, selection="best_epoch"), device)
+    there = undisturbed(training_of(spec, num_epochs=best.selected_step // 4), device)
     assert best.scores == there.scores
     assert best.predictions == there.predictions
 
@@ -90,7 +87,7 @@ def test_best_epoch_survives_a_stop(device, tmp_path, stopped_in):
     assert any(progress.step == 16 and progress.phase == stopped_in for progress in interrupted)
     interrupted.close()
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
-    assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
+    assert numbers(resumed) == numbers(undisturbed(spec, device))
 
 
 @pytest.mark.parametrize(
