@@ -1,7 +1,8 @@
 """A real Slurm with two nodes, and what tests do to it. `slurm-cluster` beside this file makes it.
 
 It takes root on Debian and installs Debian's packages of Slurm, so it runs only when asked for:
-`make test-slurm`.
+`make test-slurm`. Each of pytest's processes has a Slurm of its own, with networks and processes of
+its own, so tests run side by side without meeting.
 """
 
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 REQUIRED = "SPARSWEEP_REQUIRE_SLURM"
 """Environment variable; 1: run these tests, and fail where they cannot run."""
@@ -61,8 +63,7 @@ class SlurmCluster:
         return self.job_fields(job_id)["JobState"]
 
     def live_jobs(self, *options: str) -> list[str]:
-        """Ids of the jobs that are not over, one for each task of an array; `options` are those of
-        squeue."""
+        """Ids of jobs that are not over, one for each task of an array, by options of squeue."""
         return _run("squeue", "-h", "-r", "-o", "%i", *options).split()
 
     def command_as(self, user: str, *words: str) -> list[str]:
@@ -108,9 +109,8 @@ class SlurmCluster:
             self.wait_until(lambda: not self.live_jobs())
         for node in ("node1", "node2"):
             if not self._is_up(node):
-                subprocess.run(
-                    [SLURM_CLUSTER, "start", node], check=False, capture_output=True
-                )  # it may be booting
+                # Not checked: it may be booting.
+                subprocess.run([SLURM_CLUSTER, "start", node], check=False, capture_output=True)
                 self.wait_until(lambda node=node: self._is_up(node))
 
     def _is_up(self, node: str) -> bool:
@@ -130,7 +130,7 @@ def _run(*words: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def _slurm(request: pytest.FixtureRequest) -> Iterator[SlurmCluster]:
+def _slurm(request: pytest.FixtureRequest, for_all: Path) -> Iterator[SlurmCluster]:
     if os.environ.get(REQUIRED) != "1":
         pytest.skip("`make test-slurm` runs these")
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -147,14 +147,17 @@ def _slurm(request: pytest.FixtureRequest) -> Iterator[SlurmCluster]:
         patch.setenv("SLURM_CLUSTER_DIR", str(folder))
         patch.setenv("SLURM_CLUSTER_SHARED", ":".join(map(str, shared)))
         patch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
-        started = subprocess.run(
-            [SLURM_CLUSTER, "up", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        with FileLock(for_all / "packages.lock"):  # the first one may have to install them
+            started = subprocess.run(
+                [SLURM_CLUSTER, "up", "2"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         if started.returncode != 0:
             pytest.fail(f"slurm-cluster up: {started.stdout}")
-        home = (
-            folder / "home" / "root"
-        )  # root's own settings stay out of the tests, and jobs do not see root's home
+        # Root's own settings stay out of the tests, and jobs do not see root's home.
+        home = folder / "home" / "root"
         home.mkdir(mode=0o700)
         patch.setenv("HOME", str(home))
         for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
@@ -165,6 +168,13 @@ def _slurm(request: pytest.FixtureRequest) -> Iterator[SlurmCluster]:
         print(f"logs and results are kept in {folder}")
     else:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all of pytest's processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
-"""Sweeps on a real Slurm: interrupted in every way that a cluster knows, they come to the numbers
-of a local run."""
+"""Sweeps on a real Slurm, interrupted in many ways, come to the numbers of a local run."""
 
 import json
 import math
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from orchestrator.results.store import ResultStore
 from tests.integration.conftest import Command, checkpoints, numbers, sparsweep, write_sweep
@@ -156,18 +156,16 @@ def sbatch(folder: Path, *words: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def local_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of the trials of all these sweeps, run in one go on this machine."""
-    folder = tmp_path_factory.mktemp("local")
-    spec = write_sweep(folder / "tiny.yaml", folder / "results", seeds=LOCAL_SEEDS, **SHAPE)
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", "run", spec],
-        capture_output=True,
-        text=True,
-        timeout=END_WITHIN_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "results"
+def local_run(for_all: Path) -> Path:
+    """Results of the trials of these sweeps, run in one go on this machine, for all processes."""
+    results = for_all / "local" / "results"
+    with FileLock(for_all / "local.lock"):
+        if not results.exists():
+            results.parent.mkdir()
+            spec = write_sweep(results.with_name("tiny.yaml"), results, seeds=LOCAL_SEEDS, **SHAPE)
+            code, output = sparsweep("run", spec)
+            assert code == 0, output
+    return results
 
 
 def test_sweep_is_submitted_followed_and_finished_on_two_nodes(slurm, folder, local_run):
@@ -275,13 +273,13 @@ def test_sweep_survives_the_crash_of_a_node_without_its_driver(slurm, folder, lo
 
 
 def test_sweep_starts_again_after_the_crash_of_its_drivers_node(slurm, folder, local_run):
-    sweep = SlurmSweep(slurm, folder)
+    # Slurm keeps the job for the node that is left, which finds out when Ray gives up its head:
+    # after a minute, or what it is told.
+    sweep = SlurmSweep(slurm, folder, {"setup": [f"export {GIVES_UP_AFTER_S}=20"]})
     job_id = sweep.submit()
     sweep.wait_until(sweep.is_training)
     head = slurm.job_fields(job_id)["BatchHost"]
     slurm.crash(head)
-    # Slurm keeps the job for the node that is left, which finds out when Ray gives up its head,
-    # after a minute.
     sweep.wait_until(lambda: slurm.job_state(job_id) == "PENDING", timeout_s=180)
     slurm.start(head)
     sweep.wait_until_over()
@@ -331,12 +329,8 @@ def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(
         "partition": "spot",
         "head_partition": "main",
     }
-    seeds = [
-        *LOCAL_SEEDS,
-        2,
-        3,
-        4,
-    ]  # enough that trials are left when a node is lost; the local run has the first ones
+    # Enough that trials are left when a node is lost; the local run has the first ones.
+    seeds = [*LOCAL_SEEDS, 2, 3, 4]
     sweep = SlurmSweep(slurm, folder, profile, seeds=seeds)
     head, _, workers = sweep.submit().partition("+")
     sweep.wait_until(sweep.is_training)
@@ -359,6 +353,9 @@ def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(
     sweep.assert_complete(local_run)
     assert slurm.job_fields(head)["Restarts"] == "0"
 
+
+GIVES_UP_AFTER_S = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Environment variable of Ray's."""
 
 HOGS = {"node1": 2, "node2": 1}
 """GPUs of each node that others hold at first."""
