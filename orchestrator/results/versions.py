@@ -112,8 +112,9 @@ def upgrade(
         StoreError: a spec cannot be read, or a column that needs a value has none.
     """
     try:
-        for step in STEPS[version - 1 :]:
-            rows = step(table.name, rows, facts)
+        for last_version, step in STEPS.items():
+            if version <= last_version:
+                rows = step(table.name, rows, facts)
         if table.name == "trials":
             rows = _with_identities(rows, version, identities)
             rows = add_settings_as_before(rows, AS_BEFORE)
@@ -327,8 +328,9 @@ def _plans_from_3(rows: pa.Table, facts: Mapping[str, TrialFacts]) -> pa.Table:
     return _with(rows, cell_id=pa.array([cells.get(cell, cell) for _, cell in pairs], TEXT))
 
 
-STEPS = (_from_1, _from_2, _from_3)
-"""From version 1 to 2, and so on; the last one ends at `schema.SCHEMA_VERSION`."""
+STEPS = {1: _from_1, 2: _from_2, 3: _from_3}
+"""Steps to the next version, by the version that they start from, in its order. A version without a
+step has the columns of the next one, but for new ones that may be null and settings."""
 
 
 def _with_identities(rows: pa.Table, version: int, identities: dict[str, Identity]) -> pa.Table:

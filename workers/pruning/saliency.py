@@ -21,6 +21,7 @@ class Saliency:
 
     start: "Callable[[Tensor, int, int], Tensor] | None"
     """`start(weight, seed, index)`: the score before the first step, of the tensor with that index.
+    A trial that is resumed calls it again on the weights that training started from.
 
     None: the kernels rank the weights' magnitudes themselves.
     """

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster import BACKENDS
 from orchestrator.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -143,9 +144,7 @@ def test_profiles_are_listed_with_what_is_wrong(sparsweep, spec, toy_queue, tmp_
     folder = tmp_path / "config" / "sparsweep" / "clusters"
     code, out, _ = sparsweep("clusters")
     assert code == 0
-    assert out == (
-        f"no profiles in {folder}; `--on` also takes: local, slurm, kubernetes, ray, toy\n"
-    )
+    assert out == f"no profiles in {folder}; `--on` also takes: {', '.join(BACKENDS)}\n"
     folder.mkdir(parents=True)
     (folder / "fine.yaml").write_text(f"backend: toy\nqueue: {toy_queue}\n")
     (folder / "wrong.yaml").write_text("backend: toy\nworkers: 2\n")

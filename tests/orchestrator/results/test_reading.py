@@ -126,6 +126,9 @@ def test_asking_for_statuses_imports_nothing_slow(store):
 # Refusals
 
 
+LATER_VERSION = str(SCHEMA_VERSION + 1)
+
+
 def _write_as_version(file, rows, version, writer=None):
     """A file of the table trials that says that this schema version wrote it."""
     footer = {"sparsweep.schema_version": version, "sparsweep.table": "trials"}
@@ -140,22 +143,25 @@ def test_one_file_of_a_later_version_among_many_is_refused(store):
     for seed in range(40):
         commit(store, make_trial_spec(seed=seed))
     file = trial_file(store, "trials", make_trial_spec(seed=33))
-    _write_as_version(file, store.read("trials").slice(0, 1), "5", "0.9.1")
+    _write_as_version(file, store.read("trials").slice(0, 1), LATER_VERSION, "0.9.1")
     message = (
-        rf"{file}: has schema version 5, written by sparsweep 0\.9\.1; this one reads versions 1 "
-        rf"to {SCHEMA_VERSION}, sparsweep 0\.9\.1 or a newer one reads it: use that, or other "
-        "results$"
+        rf"{file}: has schema version {LATER_VERSION}, written by sparsweep 0\.9\.1; this one "
+        rf"reads versions 1 to {SCHEMA_VERSION}, sparsweep 0\.9\.1 or a newer one reads it: use "
+        "that, or other results$"
     )
     with pytest.raises(StoreError, match=message):
         store.statuses()
-    with pytest.raises(StoreError, match="has schema version 5"):
+    with pytest.raises(StoreError, match=f"has schema version {LATER_VERSION}"):
         store.compact()
 
 
 def test_a_later_version_that_does_not_say_who_wrote_it_is_refused(store):
     commit(store)
     _write_as_version(trial_file(store, "trials"), store.read("trials"), "99")
-    message = "schema version 99, written by sparsweep unknown; .* 4, a newer sparsweep reads it"
+    message = (
+        f"schema version 99, written by sparsweep unknown; .* {SCHEMA_VERSION}, a newer sparsweep "
+        "reads it"
+    )
     with pytest.raises(StoreError, match=message):
         store.statuses()
 

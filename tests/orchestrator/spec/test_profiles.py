@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster import BACKENDS
 from cluster.kubernetes.profile import KubernetesProfile
 from cluster.slurm.profile import SlurmProfile
 from orchestrator.errors import SpecError
 from orchestrator.spec.profiles import known_names, load_profile, make_profile, profile_files
 from orchestrator.spec.sweep_spec import load_sweep_spec
+
+ANY_BACKEND = r"\|".join(BACKENDS)
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
     (profiles / "juwels.yaml").write_text("backend: slurm\n")
     with pytest.raises(
         SpecError,
-        match=r"--on jewels: no profile .*there are: juwels, local, slurm, kubernetes, ray;",
+        match=rf"--on jewels: no profile .*there are: juwels, {', '.join(BACKENDS)};",
     ):
         load_profile("jewels")
 
@@ -62,7 +65,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("backend: pbs", "backend: 'pbs' is not known; give one of local, slurm, kubernetes, ray"),
+        ("backend: pbs", f"backend: 'pbs' is not known; give one of {', '.join(BACKENDS)}"),
         ("partition: gpu", "backend: 'mine' is not known"),
         (
             "backend: slurm\nnamespace: x",
@@ -98,7 +101,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
             "backend: slurm\nmode: elastic\ncontainer: x.sqsh",
             "container: has no meaning in mode elastic",
         ),
-        ("", r"is empty; begin with `backend: local\|slurm\|kubernetes\|ray`"),
+        ("", rf"is empty; begin with `backend: {ANY_BACKEND}`"),
         (
             "backend: slurm\nextra: [exclusive]",
             "extra: .*'exclusive' is no option of sbatch; begin with --",
@@ -127,7 +130,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
         ("backend: ray\naddress: head:8265", "address: 'head:8265': string should match pattern"),
         (
             "[1, 2]",
-            r"holds \[1, 2\], not a mapping; begin with `backend: local\|slurm\|kubernetes\|ray`",
+            rf"holds \[1, 2\], not a mapping; begin with `backend: {ANY_BACKEND}`",
         ),
         ("backend: slurm\nnodes: 1\nnodes: 2", "the key 'nodes' stands twice"),
         ("nodes: !!python/object/apply:os.getpid []", "not YAML"),

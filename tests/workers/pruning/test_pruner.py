@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from tests.factories import make_trial_spec
 from tests.workers.pruning.pruners import (
@@ -58,9 +57,10 @@ def test_a_resumed_trial_equals_one_never_stopped(name, stop):
     give_gradients(first.weights, stop - 1)
     first.observe()
     first.optimizer.step()
-    second = make_pruner(
-        {key: nn.Parameter(value.detach().clone()) for key, value in first.weights.items()}, pruning
-    )
+    second = make_pruner(random_weights(), pruning)  # as the trial began
+    with torch.no_grad():
+        for key, weight in first.weights.items():
+            second.weights[key].copy_(weight)
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.restore(
         {key: value.clone() for key, value in first.state().items()}
