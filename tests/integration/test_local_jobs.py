@@ -41,21 +41,21 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
 ):
     results = tmp_path / "results"
     stopped = backend.submit(job)
-    wait_until(lambda: checkpoints(results) or backend.status(stopped).state.is_terminal)
+    wait_until(lambda: checkpoints(results) or backend.status(stopped, job.folder).state.is_terminal)
     backend.cancel(stopped, job.job_name, now=False)
-    assert wait_for_end(backend, stopped) is JobState.CANCELLED, last_lines(job)
-    assert backend.status(stopped).native == "exit code 75"
+    assert wait_for_end(backend, stopped, job.folder) is JobState.CANCELLED, last_lines(job)
+    assert backend.status(stopped, job.folder).native == "exit code 75"
     assert checkpoints(results) != []
     wait_until(lambda: processes_of(stopped) == [])
 
     again = backend.submit(job)
-    assert wait_for_end(backend, again) is JobState.COMPLETED, last_lines(job)
+    assert wait_for_end(backend, again, job.folder) is JobState.COMPLETED, last_lines(job)
     assert numbers(results) == numbers(undisturbed)
 
 
-def wait_for_end(backend: LocalBackend, job_id: str) -> JobState:
-    wait_until(lambda: backend.status(job_id).state.is_terminal)
-    return backend.status(job_id).state
+def wait_for_end(backend: LocalBackend, job_id: str, folder: Path) -> JobState:
+    wait_until(lambda: backend.status(job_id, folder).state.is_terminal)
+    return backend.status(job_id, folder).state
 
 
 def processes_of(job_id: str) -> list[int]:
