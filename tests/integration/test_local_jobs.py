@@ -41,7 +41,7 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
 ):
     results = tmp_path / "results"
     stopped = backend.submit(job)
-    wait_until(lambda: checkpoints(results) or backend.status(stopped, job.folder).state.is_terminal)
+    wait_until(lambda: checkpoints(results) or has_ended(backend, stopped, job.folder))
     backend.cancel(stopped, job.job_name, now=False)
     assert wait_for_end(backend, stopped, job.folder) is JobState.CANCELLED, last_lines(job)
     assert backend.status(stopped, job.folder).native == "exit code 75"
@@ -54,8 +54,12 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
 
 
 def wait_for_end(backend: LocalBackend, job_id: str, folder: Path) -> JobState:
-    wait_until(lambda: backend.status(job_id, folder).state.is_terminal)
+    wait_until(lambda: has_ended(backend, job_id, folder))
     return backend.status(job_id, folder).state
+
+
+def has_ended(backend: LocalBackend, job_id: str, folder: Path) -> bool:
+    return backend.status(job_id, folder).state.is_terminal
 
 
 def processes_of(job_id: str) -> list[int]:
