@@ -231,7 +231,7 @@ class Reader:
     ) -> pa.Table:
         names = None if columns is None else _distinct(table, columns)
         keys, facts = catalog.keys(CHILD_TABLES[table.name]), self._facts(catalog)
-        kept = self._unchanged(table, names, keys, facts)
+        kept = self._unchanged(table, names, catalog, facts)
         have = set(pc.unique(kept["trial_id"]).to_pylist())
         left = [key for trial_id, key in keys.items() if trial_id not in have]
         new = self._today(table, self.files.read_files(table.name, left, names), names, facts)
@@ -258,12 +258,14 @@ class Reader:
         return self._today(table, self.files.read_files(table.name, left, names), names, dict)
 
     def _unchanged(
-        self, table: Table, names: list[str] | None, keys: Mapping[str, str], facts: Facts
+        self, table: Table, names: list[str] | None, catalog: Catalog, facts: Facts
     ) -> pa.Table:
-        """The rows of the compact file that are of these trials and still true.
+        """The rows of the compact file that are of completed trials and still true.
 
         That is sure where the trial's own row is older than the compact file: a completed trial is
-        never replaced, but somebody may delete it and run it again.
+        never replaced, but somebody may delete it and run it again. A file that is shown in place
+        of another one must be known to the compact file as such, since it may have come while the
+        compact file was being made.
         """
         # Asked before the file is read, which others may renew meanwhile.
         written = self.files.keys("compact").get(table.name, 0)
@@ -271,11 +273,13 @@ class Reader:
         compact = self._read_compact(table.name, names, None)
         unchanged = {
             trial_id: key
-            for trial_id, key in keys.items()
+            for trial_id, key in catalog.keys(CHILD_TABLES[table.name]).items()
             if files.get(key, written) < written and key not in compact.superseded
         }
         if compact.version == SCHEMA_VERSION:
-            return _rows_of(compact.rows, "trial_id", unchanged)
+            unknown = {*catalog.superseded.values()} - {*compact.superseded.values()}
+            known = {trial_id for trial_id, key in unchanged.items() if key not in unknown}
+            return _rows_of(compact.rows, "trial_id", known)
         # Of two trials that are one today it has both, under the ids that they had.
         rows = _rows_of(compact.rows, "trial_id", set(unchanged.values()))
         return self._one_version(table, [(COMPACT, Stored(compact.version, rows))], names, facts)

@@ -211,3 +211,16 @@ def test_a_third_run_takes_the_place_of_the_second(store):
     assert store.file_keys() == {SPEC.trial_id(): f"{SPEC.trial_id()}-3"}
     assert micro(store) == {"strict": 0.875}
     assert store.verify([SPEC.trial_id()]) == []
+
+
+def test_a_run_that_ends_while_others_compact_is_shown(store, tmp_path):
+    commit_narrow(store)
+    store.compact()
+    made_before = {file: file.read_bytes() for file in (tmp_path / "compact").iterdir()}
+    commit(store, f1=0.5)
+    for file, content in made_before.items():  # as if written after the run, of what was before it
+        file.write_bytes(content)
+    for _ in ("as it is", "compacted"):
+        assert micro(store) == {"strict": 0.5}
+        assert store.read("scores").num_rows == 24
+        store.compact()
