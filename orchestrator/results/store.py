@@ -158,9 +158,11 @@ class ResultStore:
         Raises:
             StoreError: its row is damaged, or of a later version.
         """
-        # Not one generator: old keys are asked for only where the trial's own file does not do.
-        return self._has_completed(trial_id) or any(
-            self._has_completed(key) for key in self._keys_of_old_versions().get(trial_id, ())
+        # One after another: what costs more is asked for only where the trial's own file does not do.
+        return (
+            self._has_completed(trial_id)
+            or any(map(self._has_completed, self._keys_of_old_versions().get(trial_id, ())))
+            or any(map(self._has_completed, self._files.later_runs(trial_id)))
         )
 
     def has(self, spec: TrialSpec) -> bool:
@@ -403,11 +405,20 @@ class ResultStore:
         return f"{trial_id}-{1 + number_of_run(shown, trial_id)}"
 
     def _shown(self, trial_id: str) -> tuple[TrialSpec, str]:
-        """A completed trial as it was run, and the key of its files: those that are shown."""
-        rows = self.read("trials", ["trial_id", "spec_json", "file_key"])
-        place = rows["trial_id"].to_pylist().index(trial_id)
-        spec_json, file_key = (rows[name][place].as_py() for name in ("spec_json", "file_key"))
-        return read_spec(spec_json, file_key), file_key
+        """A completed trial as it was run, and the key of its files: those that are shown.
+
+        Asked after each trial of a sweep, so it reads the files of this trial alone.
+        """
+        keys = self._files.later_runs(trial_id)[:1]  # always completed, and shown before all others
+        if not keys:
+            known = (trial_id, *self._keys_of_old_versions().get(trial_id, ()))
+            keys = [key for key in known if self._has_completed(key)]
+        if len(keys) > 1:  # two earlier versions ran it: the catalog ranks them
+            keys = [self._reader.catalog().keys()[trial_id]]
+        columns = ["spec_json", "file_key"]
+        stored = self._files.read_file("trials", keys[0], columns)
+        (row,) = self._reader.upgraded("trials", keys[0], stored, dict, columns).to_pylist()
+        return read_spec(row["spec_json"], row["file_key"]), row["file_key"]
 
     def _has_completed(self, key: str) -> bool:
         """Whether the file of this key is there and has a completed trial."""
@@ -425,7 +436,7 @@ class ResultStore:
         of them; without one, the row of every trial is read.
         """
         if self._old_keys is None:
-            self._old_keys = {}
+            old_keys: dict[str, list[str]] = {}
             try:
                 compact = self._files.read_compact("trials", ["trial_id", "file_key"])
             except StoreError:
@@ -438,8 +449,9 @@ class ResultStore:
             ids = dict(zip(rows["file_key"].to_pylist(), rows["trial_id"].to_pylist(), strict=True))
             pairs = [*ids.items(), *((key, ids[shown]) for key, shown in superseded.items())]
             for key, trial_id in pairs:
-                if key != trial_id:
-                    self._old_keys.setdefault(trial_id, []).append(key)
+                if not key.startswith(trial_id):  # a later run's key starts with its trial's id
+                    old_keys.setdefault(trial_id, []).append(key)
+            self._old_keys = old_keys  # last: when reading fails, it is read again
         return self._old_keys
 
     def _write_compact_trials(self, catalog: Catalog) -> Location:

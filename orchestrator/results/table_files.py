@@ -65,6 +65,15 @@ class TableFiles:
         )
         return {match[1]: mtime_ns for match, mtime_ns in matches if match}
 
+    def later_runs(self, trial_id: str) -> list[str]:
+        """Keys of the files of a trial that was run again, the last run first."""
+        numbers = [
+            int(match[1].removeprefix(f"{trial_id}-"))
+            for name in (self.location / "trials").names()
+            if name.startswith(f"{trial_id}-") and (match := TRIAL_KEY.fullmatch(name))
+        ]
+        return [f"{trial_id}-{number}" for number in sorted(numbers, reverse=True)]
+
     def added_keys(self, name: str) -> dict[str, list[str]]:
         """Of `scores` or `robustness`: keys of trials with files of scores that were added, each
         with the rules of matching.

@@ -224,3 +224,25 @@ def test_a_run_that_ends_while_others_compact_is_shown(store, tmp_path):
         assert micro(store) == {"strict": 0.5}
         assert store.read("scores").num_rows == 24
         store.compact()
+
+
+def test_whether_a_trial_has_all_is_asked_of_its_own_files_alone(store, tmp_path):
+    commit(store, make_trial_spec(seed=1))
+    store.write_plan("demo", [SPEC])
+    commit_narrow(store)
+    (tmp_path / "trials" / f"{make_trial_spec(seed=1).trial_id()}.parquet").write_bytes(b"damaged")
+    assert (store.has(NARROW), store.has(SPEC)) == (True, False)
+    commit(store)
+    assert store.has(SPEC)
+
+
+def test_a_later_run_stays_when_the_file_of_the_run_before_is_deleted(store, tmp_path):
+    commit_narrow(store)
+    commit(store, f1=0.5)
+    (tmp_path / "trials" / f"{SPEC.trial_id()}.parquet").unlink()
+    assert store.is_completed(SPEC.trial_id())
+    assert store.has(SPEC)
+    assert not commit(store, f1=0.75), "nothing is lacking"
+    more = replace(SPEC, evaluation=replace(SPEC.evaluation, predictions=("validation", "test")))
+    assert commit(store, more, f1=0.875, predictions=(make_predicted_set(),))
+    assert store.file_keys() == {SPEC.trial_id(): f"{SPEC.trial_id()}-3"}

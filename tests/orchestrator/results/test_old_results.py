@@ -210,6 +210,18 @@ def test_what_is_completed_under_an_old_id_is_not_overwritten(tmp_path):
             assert after[name] == before[name]
 
 
+def test_a_damaged_row_stops_each_commit_and_not_the_first_alone(tmp_path):
+    store = unpack_all(tmp_path, "results/v3")
+    rows = [row for row in store.read("trials").to_pylist() if row["status"] == "completed"]
+    without_compact(store)
+    damaged = tmp_path / "trials" / f"{rows[0]['file_key']}.parquet"
+    damaged.write_bytes(b"damaged")
+    store = ResultStore(str(tmp_path))
+    for row in rows[1:3]:  # it may hold either trial, under an earlier id
+        with pytest.raises(StoreError, match=f"{damaged.name}: cannot be read as Parquet"):
+            commit(store, TrialSpec.from_json(row["spec_json"]))
+
+
 def test_statuses_are_told_apart_by_recipe(tmp_path):
     store = unpack_all(tmp_path, "results/v1 results/v2")
     by_recipe = store.statuses_by_recipe()
