@@ -26,7 +26,8 @@ What is added to a completed trial has files of its own:
                                               again for scores that it lacked; that is shown then
 
 Whoever dies between a trial's files and its row leaves files that nobody reads; the trial is run
-again and they are replaced.
+again and they are replaced. The same holds for what is left where somebody deleted a trial's row;
+scores that were added to it are removed when the trial is run again.
 
 Several processes may commit at once. In a local folder they wait for one another's lock. In an
 object store two that commit the same trial in the same second overwrite each other's files: the
@@ -43,7 +44,7 @@ import pyarrow as pa
 
 from orchestrator.errors import StoreError
 from orchestrator.results.lacking import find_lack
-from orchestrator.results.reading import Catalog, Reader, number_of_run
+from orchestrator.results.reading import ADDED_TO, Catalog, Reader, number_of_run
 from orchestrator.results.rows import (
     Circumstances,
     Failure,
@@ -158,7 +159,7 @@ class ResultStore:
         Raises:
             StoreError: its row is damaged, or of a later version.
         """
-        # One after another: what costs more is asked for only where the trial's own file does not do.
+        # In this order: what costs more is asked only where the trial's own file does not do.
         return (
             self._has_completed(trial_id)
             or any(map(self._has_completed, self._keys_of_old_versions().get(trial_id, ())))
@@ -378,6 +379,9 @@ class ResultStore:
             files: list[tuple[str, str, Sequence[Row]]] = [("attempts", attempt_id, [row])]
             if file_key is not None and is_final:
                 if isinstance(outcome, TrialResult):
+                    # What was added to an outcome whose row somebody deleted is not of this one.
+                    for name in ADDED_TO:
+                        self._files.delete_added(name, file_key)
                     files += self._new_sentences(outcome)
                     children = child_rows(spec, outcome)
                     files += [(name, file_key, rows) for name, rows in children.items()]

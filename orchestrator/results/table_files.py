@@ -6,6 +6,7 @@ Nothing is known here of which file is true: see `orchestrator.results.reading`.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pyarrow as pa
 
@@ -42,7 +43,9 @@ KEYS = dict.fromkeys(("trials", *CHILD_TABLES), TRIAL_KEY) | {
 }
 """Names of files, so that somebody's "Copy of …" doubles nothing."""
 
-ADDED_KEY = re.compile(r"([0-9a-f]{16}(?:-[1-9][0-9]{0,3})?)-(strict|lenient)\.parquet")
+RULES = ("strict", "lenient")
+"""All rules of matching."""
+ADDED_KEY = re.compile(rf"([0-9a-f]{{16}}(?:-[1-9][0-9]{{0,3}})?)-({'|'.join(RULES)})\.parquet")
 """Names of files with scores by another rule of matching than that of the trial's own file."""
 
 
@@ -78,20 +81,27 @@ class TableFiles:
         """Of `scores` or `robustness`: keys of trials with files of scores that were added, each
         with the rules of matching.
 
-        A file that is older than the trial's row is of an outcome that somebody deleted.
+        When the files were written tells nothing here: whoever copies results writes them anew, in
+        any order.
         """
-        matches = [
-            (match, entry.mtime_ns)
-            for entry in (self.location / name).entries()
-            if (match := ADDED_KEY.fullmatch(entry.name))
-        ]
-        written = self.keys("trials") if matches else {}
         added: dict[str, list[str]] = {}
-        for match, mtime_ns in matches:
-            key, rule = match.groups()
-            if key in written and written[key] <= mtime_ns:
+        for file in sorted((self.location / name).names()):
+            if match := ADDED_KEY.fullmatch(file):
+                key, rule = match.groups()
                 added.setdefault(key, []).append(rule)
         return added
+
+    def delete_added(self, name: str, key: str) -> None:
+        """Remove the files of `scores` or `robustness` with scores that were added to a trial.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        for rule in RULES:
+            file = self.path(name, f"{key}-{rule}")
+            with suppress(FileNotFoundError):
+                file.read_bytes()  # there are none, as a rule, and looking is faster than deleting
+                file.delete()
 
     def read_file(self, name: str, key: str, columns: Sequence[str] | None = None) -> Stored:
         """Read one file.

@@ -89,17 +89,25 @@ def test_added_scores_are_read_once_whether_they_were_compacted_or_not(store, is
 def test_added_scores_of_an_outcome_that_was_deleted_are_not_read(store, tmp_path):
     commit(store, f1=0.5)
     add(store)
-    row = tmp_path / "trials" / f"{SPEC.trial_id()}.parquet"
-    row.unlink()
-    assert micro(store) == {}
+    store.compact()
+    (tmp_path / "trials" / f"{SPEC.trial_id()}.parquet").unlink()
+    assert micro(store) == micro(store, "robustness") == store.rescored() == {}
     commit(store, f1=0.25)
-    later = (tmp_path / "scores" / f"{SPEC.trial_id()}-lenient.parquet").stat().st_mtime_ns + 1
-    os.utime(row, ns=(later, later))
     assert micro(store) == {"strict": 0.25}
+    assert micro(store, "robustness").keys() == {"strict"}
     assert store.rescored() == {}
     add(store, f1=0.375)
-    os.utime(row, ns=(1, 1))
     assert micro(store) == {"strict": 0.25, "lenient": 0.375}
+
+
+def test_added_scores_are_read_in_a_copy_whose_files_were_written_in_another_order(store, tmp_path):
+    commit(store, f1=0.5)
+    add(store)
+    os.utime(tmp_path / "scores" / f"{SPEC.trial_id()}-lenient.parquet", ns=(1, 1))
+    os.utime(tmp_path / "robustness" / f"{SPEC.trial_id()}-lenient.parquet", ns=(1, 1))
+    assert micro(store) == micro(store, "robustness") == {"strict": 0.5, "lenient": 0.75}
+    assert store.rescored() == {SPEC.trial_id(): {"lenient"}}
+    assert store.verify([SPEC.trial_id()]) == []
 
 
 def test_what_was_killed_before_all_scores_were_added_counts_as_not_added(store, tmp_path):
