@@ -70,6 +70,8 @@ def _scored(asked: TrialSpec, stored: TrialSpec) -> Iterator[tuple[str, str, str
     for pool in asked.robustness.pools if asked.robustness else ():
         assert asked.robustness is not None
         difference = _difference(pool, asked.robustness, stored)
+        if difference is None and not pool.donors:
+            continue  # it does not apply: stored as such, and no rule of matching changes that
         yield PERTURBED, f"robustness {pool.perturbation}", difference
 
 

@@ -78,6 +78,7 @@ BOTH = ("validation", "test")
             ["robustness within_script with these donors"],
         ),
         (trial(NONE, perturbed={"seed": 1}), trial(replace(NONE, reason="other")), [], []),
+        (trial(NONE, matching="lenient", splits=()), trial(NONE), [], []),
         (
             trial(SCRIPT, matching="lenient", splits=()),
             trial(SCRIPT),
