@@ -89,8 +89,9 @@ class Driver:
         does not wait.
 
         Raises:
-            SweepError: the resources that a trial asks for are not there, or a worker runs another
-                version of sparsweep.
+            SweepError: the resources that a trial asks for are not there, a worker runs another
+                version of sparsweep, or the results cannot be read.
+            OSError: the results cannot be written.
             KeyboardInterrupt: a second Ctrl-C.
         """
         with contextlib.ExitStack() as stack:
@@ -159,7 +160,8 @@ class Driver:
         # What goes wrong is told by the progress view.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         busy_nodes = callback.busy_nodes if is_elastic() else None
-        with ClusterWatch(busy_nodes, tick=self._stop_in_time) as callback.watch:
+        watch = ClusterWatch(busy_nodes, tick=self._stop_in_time)
+        with watch as callback.watch, callback.raising_faults():
             tuner.fit()
 
     def _make_searcher(self) -> "OrderedSearcher":

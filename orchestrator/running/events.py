@@ -5,6 +5,8 @@ worker, a lost node and a fault of ours in the same way. What that means for the
 `orchestrator.running.outcomes`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +14,7 @@ from typing import Any, Protocol
 import ray
 from ray import cloudpickle, tune
 
+from orchestrator.errors import SweepError
 from orchestrator.running.messages import (
     Assignment,
     Completed,
@@ -62,11 +65,33 @@ class SweepCallback(tune.Callback):
         self.searcher, self.switch = searcher, switch
         self.watch: NodeWatch | None = None
         self.attempts: dict[str, Attempt] = {}  # by Tune's id of the trial
+        self._fault: SweepError | OSError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts to restore them one day; a sweep is not restored but planned
         anew."""
         return {}
+
+    @contextlib.contextmanager
+    def raising_faults(self) -> Iterator[None]:
+        """While Tune runs in the block: raise what ended the run as it was raised here.
+
+        Tune makes an error of its own of it, with a traceback as its message.
+        """
+        try:
+            yield
+        except Exception:
+            if self._fault is not None:
+                raise self._fault from None
+            raise
+
+    @contextlib.contextmanager
+    def _keeping_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (SweepError, OSError) as error:  # of a report, or of the results
+            self._fault = error
+            raise
 
     def busy_nodes(self) -> set[str] | None:
         """Ids of the nodes on which trials run; None while a trial is left, waits for a worker or
@@ -91,14 +116,15 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker runs another version of sparsweep, which ends the sweep.
         """
-        report, attempt = Report.from_result(result), self._attempt(trial)
-        attempt.node_id, attempt.host = report.node_id, report.host
-        if report.progress is not None:
-            self.progress.updated(attempt.trial_id, report.progress, report.host)
-        if report.is_leaving:
-            attempt.is_leaving = True
-            if self.watch:
-                self.watch.leaves(report.node_id)
+        with self._keeping_faults():
+            report, attempt = Report.from_result(result), self._attempt(trial)
+            attempt.node_id, attempt.host = report.node_id, report.host
+            if report.progress is not None:
+                self.progress.updated(attempt.trial_id, report.progress, report.host)
+            if report.is_leaving:
+                attempt.is_leaving = True
+                if self.watch:
+                    self.watch.leaves(report.node_id)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The attempt came to an end that the worker could report.
@@ -106,30 +132,32 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker runs another version of sparsweep, which ends the sweep.
         """
-        report, attempt = Report.from_result(trial.last_result), self._attempt(trial)
-        attempt.host = report.host
-        match report.ending:
-            case Completed():
-                self.outcomes.completed(attempt, report.ending)
-            case Failed():
-                self.outcomes.failed(attempt, report.ending)
-            case Stopped():
-                self.outcomes.stopped(attempt, self.switch.reason)
-            case TooLate():
-                self.outcomes.too_late(attempt)
-        self._forget(trial)
+        with self._keeping_faults():
+            report, attempt = Report.from_result(trial.last_result), self._attempt(trial)
+            attempt.host = report.host
+            match report.ending:
+                case Completed():
+                    self.outcomes.completed(attempt, report.ending)
+                case Failed():
+                    self.outcomes.failed(attempt, report.ending)
+                case Stopped():
+                    self.outcomes.stopped(attempt, self.switch.reason)
+                case TooLate():
+                    self.outcomes.too_late(attempt)
+            self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The worker left or died, or could not even start the trial."""
-        attempt = self._attempt(trial)
-        error, details = _read_error(trial)
-        if attempt.is_leaving:
-            self.outcomes.departed(attempt)
-        elif self._is_node_loss(error, attempt.node_id):
-            self.outcomes.node_lost(attempt, details)
-        else:
-            self.outcomes.failed(attempt, describe_error(error, details))
-        self._forget(trial)
+        with self._keeping_faults():
+            attempt = self._attempt(trial)
+            error, details = _read_error(trial)
+            if attempt.is_leaving:
+                self.outcomes.departed(attempt)
+            elif self._is_node_loss(error, attempt.node_id):
+                self.outcomes.node_lost(attempt, details)
+            else:
+                self.outcomes.failed(attempt, describe_error(error, details))
+            self._forget(trial)
 
     def _is_node_loss(self, error: Exception | None, node_id: str | None) -> bool:
         if error is None or is_node_loss(error):

@@ -193,7 +193,9 @@ def _tagged(ending: Ending) -> dict[str, dict[str, Any]]:
     return {name: asdict(ending)}
 
 
-def _untagged(values: Mapping[str, Mapping[str, Any]]) -> Ending:
+def _untagged(values: Any) -> Ending:
+    if not isinstance(values, Mapping) or len(values) != 1:
+        raise _other_version("report.ending", f"{values!r} is not one ending by its name")
     ((name, content),) = values.items()
     if name not in ENDINGS:
         raise _other_version("report.ending", f"unknown key {name!r}")
@@ -201,8 +203,10 @@ def _untagged(values: Mapping[str, Mapping[str, Any]]) -> Ending:
     return kind(**_checked(f"report.ending.{name}", content, kind))
 
 
-def _checked(what: str, values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+def _checked(what: str, values: Any, kind: type) -> dict[str, Any]:
     """The values, if they are exactly those that this message has here."""
+    if not isinstance(values, Mapping):
+        raise _other_version(what, f"{values!r} is not a mapping")
     known = {field.name for field in fields(kind)}
     faults = [f"unknown key {name!r}" for name in sorted(values.keys() - known)]
     faults += [f"missing key {name!r}" for name in sorted(known - values.keys())]

@@ -1,5 +1,6 @@
 """Ray Tune's events, as Tune gives them, without a Ray that runs."""
 
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 from ray import cloudpickle
+from ray.tune import TuneError
 
 from orchestrator.errors import SweepError
 from orchestrator.running.events import (
@@ -155,6 +157,24 @@ def test_a_report_of_another_version_ends_the_sweep_with_one_line(events):
     events.start()
     with pytest.raises(SweepError, match="result: missing key 'report'; .* different versions"):
         events.callback.on_trial_result(1, [], events.trial, {"progress": {}})
+
+
+def test_what_a_person_can_mend_is_raised_as_it_is_and_not_as_tune_words_it(events):
+    def fit() -> None:
+        try:
+            events.callback.on_trial_result(1, [], events.trial, {"progress": {}})
+        except SweepError:  # what Tune does with each error of a callback
+            raise TuneError(traceback.format_exc()) from None
+
+    events.start()
+    refused = pytest.raises(SweepError, match="^result: missing key 'report'; .* different version")
+    with refused, events.callback.raising_faults():
+        fit()
+
+
+def test_faults_of_tune_itself_stay_what_they_are(events):
+    with pytest.raises(TuneError, match="a fault of Tune"), events.callback.raising_faults():
+        raise TuneError("a fault of Tune")
 
 
 def test_a_dead_worker_is_described_without_the_guesses_of_ray():

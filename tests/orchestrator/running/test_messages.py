@@ -118,6 +118,9 @@ def test_a_setup_of_another_version_is_refused():
         ({"ending": {"vanished": {}}}, "report.ending: unknown key 'vanished'"),
         ({"ending": {"failed": {"kind": "storage"}}}, "report.ending.failed: missing key 'mess"),
         ({"ending": {"stopped": {"why": "x"}}}, "report.ending.stopped: unknown key 'why'"),
+        ({"ending": {"stopped": None}}, "report.ending.stopped: None is not a mapping"),
+        ({"ending": "stopped"}, "report.ending: 'stopped' is not one ending by its name"),
+        ({"ending": {}}, "report.ending: {} is not one ending by its name"),
     ],
 )
 def test_a_report_of_another_version_is_refused(report, fault):
