@@ -95,8 +95,9 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
 
-    _rescore(standing.to_rescore(planned), store, signals, console)
-    stop_reason = signals.received
+    are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
+    # A signal that comes when nothing is left stops nothing.
+    stop_reason = signals.received if work.left or not are_scored else None
     if work.left and stop_reason is None:
         progress = SweepProgress(
             sweep.name,
@@ -146,16 +147,18 @@ def verify(args: argparse.Namespace) -> int:
 
 def _rescore(
     trials: Sequence[PlannedTrial], store: ResultStore, signals: StopSignals, console: Console
-) -> None:
-    """Compute the scores that follow from stored predictions, until a signal comes."""
+) -> bool:
+    """Compute the scores that follow from stored predictions, until a signal comes. Returns whether
+    all are computed."""
     if not trials:
-        return
+        return True
     from orchestrator.running.rescoring import rescore
 
     specs = [trial.spec for trial in trials]
     number = sum(1 for _ in rescore(store, specs, lambda: signals.received is not None))
     rule = specs[0].evaluation.matching
     console.print(f"{counted(number, 'trial')} scored by the {rule} rule from stored predictions")
+    return number == len(trials)
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

@@ -1,13 +1,19 @@
 """The commands that plan and run; whole runs are in tests/integration."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 
+from cluster.contract import DONE, STOPPED
+from orchestrator.cli import runs
 from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
+from orchestrator.running.stopping import StopSignals
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.factories import make_circumstances, make_predicted_set, make_trial_result
 from tests.orchestrator.cli.command import run
@@ -148,6 +154,22 @@ def test_run_scores_from_stored_predictions_and_needs_no_ray_for_it(
     scores = ResultStore(f"{tmp_path}/r").read("scores", ["matching", "split"]).to_pylist()
     assert {"matching": "lenient", "split": "test"} in scores
     assert {"matching": "lenient", "split": "validation"} not in scores
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "last"),
+    [
+        ([], DONE, "Results: "),
+        (["evaluation.matching=lenient"], STOPPED, "  sparsweep "),
+    ],
+)
+def test_a_signal_stops_a_run_only_where_something_is_left(capsys, words, overrides, code, last):
+    args = Namespace(spec=words[0], set=[*words[2::2], *overrides], words=["run", *words])
+    args.expect_plan, args.retry_failed, args.rerun_lacking, args.as_job = None, False, False, False
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert runs.run(args, signals) == code
+    assert capsys.readouterr().out.splitlines()[-1].startswith(last)
 
 
 def test_what_completed_trials_lack_is_named_and_not_run(capsys, words, monkeypatch):
