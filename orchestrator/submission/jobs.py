@@ -7,6 +7,7 @@ for more.
 """
 
 import contextlib
+import errno
 import json
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -234,7 +235,11 @@ def _one_at_a_time(root: Path) -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
         with Location.parse(str(root)).locked():
             yield
-    except PermissionError as error:
-        raise ClusterError(
-            f"{error.filename or root}: {error.strerror}; give results where you may write"
-        ) from error
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        place = Path(error.filename or root)
+        # Something in the user's folder, or the first part of its path that could not be made.
+        is_own = place.is_relative_to(state_folder()) or state_folder().is_relative_to(place)
+        remedy = "set XDG_STATE_HOME to a folder" if is_own else "give results"
+        raise ClusterError(f"{place}: {error.strerror}; {remedy} where you may write") from error

@@ -217,6 +217,16 @@ def test_results_where_one_may_not_write_are_refused(toy_queue, tmp_path):
         submit(jobs, toy_queue)
 
 
+def test_a_home_where_one_may_not_write_is_told_apart_from_results(
+    toy_queue, tmp_path, monkeypatch
+):
+    jobs = jobs_of("s3://bucket/results")
+    (tmp_path / "home").mkdir(mode=0o500)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+    with nobody(), pytest.raises(ClusterError, match="state.*: Permission denied; set XDG_"):
+        submit(jobs, toy_queue)
+
+
 def test_submissions_at_once_send_one_job(toy_queue, tmp_path):
     all_jobs = [jobs_of(tmp_path / "results") for _ in range(4)]
     news: list[bool] = []
