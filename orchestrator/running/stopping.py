@@ -18,8 +18,6 @@ EARLY_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 """Those that are remembered while nothing runs yet; Ctrl-C then ends the command as in any other
 program."""
 
-Handler = Callable[[int, FrameType | None], object]
-
 
 class StopSignals:
     """While it is open, SIGTERM and SIGUSR2 are remembered, not obeyed. Use it in the main thread.
