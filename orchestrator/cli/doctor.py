@@ -150,7 +150,7 @@ def examine_devices() -> list[Finding]:
 
 
 def examine_kernels() -> Finding:
-    """Who computes the optimizer's step here, see `pruning.kernels`."""
+    """The kernels that compute the optimizer's step here, see `pruning.kernels`."""
     try:
         import torch
 

@@ -50,7 +50,7 @@ class Device(NamedTuple):
 
 
 NOT_TOLD = Device("a device that is not told yet", "CPU", 0)
-"""That of trials which have not ended."""
+"""The device of trials that have not ended."""
 
 
 class Timing(NamedTuple):

@@ -232,7 +232,7 @@ def _read_error(trial: Any) -> tuple[Exception | None, str]:
 
 
 def _last_line(text: str) -> str:
-    """Of a traceback: the error itself."""
+    """The last line of a traceback, which is the error itself."""
     return text.strip().splitlines()[-1]
 
 

@@ -41,7 +41,7 @@ class Attempt:
 
     @property
     def trial_id(self) -> str:
-        """Of the trial."""
+        """Id of the trial."""
         return self.assignment.trial_id
 
 
