@@ -10,7 +10,7 @@ from orchestrator.errors import StoreError
 from orchestrator.results.parquet import Stored
 from orchestrator.results.reading import ADDED_TO, Reader
 from orchestrator.results.rows import Row, spec_columns
-from orchestrator.results.schema import CHILD_TABLES, SCHEMA_VERSION
+from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.table_files import TableFiles
 from orchestrator.results.versions import FIRST_VERSION_OF, TrialFacts
 from workers.trial import TrialSpec
@@ -60,8 +60,8 @@ def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
             f"{row['status']}: {row['error_kind']}: {row['error_message']}; run with --retry-failed"
         )
     _check_spec(where, trial_id, row)
-    if stored.version < SCHEMA_VERSION and stored.rows["trial_id"].to_pylist() != [key]:
-        raise StoreError(f"{where}: holds trial {stored.rows['trial_id'][0]}; {remedy}")
+    if row["file_key"] != key:
+        raise StoreError(f"{where}: holds trial {row['file_key']}; {remedy}")
 
     fact = TrialFacts(
         *(trial_id, row["cell_id"], row["evaluation_matching"], row["embedding_sparsity"]),

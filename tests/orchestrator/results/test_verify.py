@@ -75,6 +75,16 @@ def test_verify_finds_files_of_another_trial(store):
     assert f"its spec_json is trial {other.trial_id()}; delete it" in _problem(store, one)
 
 
+def test_verify_finds_a_copy_under_the_name_of_a_later_run(store):
+    commit(store)
+    row = trial_file(store, "trials")
+    copy = row.with_name(f"{row.stem}-2.parquet")
+    copy.write_bytes(row.read_bytes())
+    assert f"trials/{copy.name}: holds trial {row.stem}; delete it" in _problem(store)
+    copy.unlink()
+    assert store.verify([row.stem]) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
