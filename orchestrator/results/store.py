@@ -228,18 +228,6 @@ class ResultStore:
         rows = self.read("trials", ["trial_id", "status"])
         return dict(zip(rows["trial_id"].to_pylist(), rows["status"].to_pylist(), strict=True))
 
-    def statuses_by_recipe(self) -> dict[int, dict[str, str]]:
-        """`statuses`, apart for each version of the code's recipe that made numbers here.
-
-        Trials of another recipe than `workers.trial.RECIPE_VERSION` are kept, and must not be
-        compared with today's.
-        """
-        rows = self.read("trials", ["recipe_version", "trial_id", "status"])
-        statuses: dict[int, dict[str, str]] = {}
-        for recipe, trial_id, status in zip(*(column.to_pylist() for column in rows), strict=True):
-            statuses.setdefault(recipe, {})[trial_id] = status
-        return dict(sorted(statuses.items()))
-
     def write_plan(self, sweep: str, trials: Iterable[TrialSpec]) -> None:
         """Keep what a sweep consists of, in its order, in place of what it consisted of before.
 
