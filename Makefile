@@ -65,7 +65,7 @@ test: $(READY) ## run all tests (about 9 minutes on 2 cores)
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 13 minutes)
-	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) tests/integration/slurm $(PYTEST_ARGS)
+	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)
 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=…)
 	$(BIN)/python -m pytest -m kubernetes tests/integration/kubernetes $(PYTEST_ARGS)

@@ -78,12 +78,14 @@ def run_node(args: argparse.Namespace) -> int:
     try:
         while not signals.is_over:
             if not raylet.is_running():
-                if restarts_left == 0 or signals.must_save or not is_reachable(address):
+                if restarts_left == 0 or signals.must_save:
                     break
-                log_line(f"{name}: its raylet ended, and is started anew")
-                restarts_left -= 1
-                raylet.close()
-                raylet = start()
+                # Where nobody answers, Ray gave up a head that is gone, which is seen below.
+                if is_reachable(address):
+                    log_line(f"{name}: its raylet ended, and is started anew")
+                    restarts_left -= 1
+                    raylet.close()
+                    raylet = start()
 
             if signals.must_save and not raylet.drain_file.exists():
                 raylet.drain_file.touch()
