@@ -50,7 +50,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 1 ]
 	$(BIN)/sparsweep analyze $(MINI)
 
-check: $(READY) ## what to run after every change: style, types and the quick tests (at most a minute on 2 cores)
+check: $(READY) ## what to run after every change: style, types and the quick tests (about 2 minutes on 2 cores)
 	@$(MAKE) --no-print-directory -j 2 lint test-quick
 
 lint: $(READY) ## check style, formatting and types
@@ -61,7 +61,7 @@ lint: $(READY) ## check style, formatting and types
 test-quick: $(READY) ## run the tests that start no Ray, train nothing and need no server
 	@$(BIN)/python -m pytest -q -m 'not slow' $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
-test: $(READY) ## run all tests (about 9 minutes on 2 cores)
+test: $(READY) ## run all tests, but those of Slurm, Kubernetes and GPUs
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 13 minutes)
