@@ -31,7 +31,7 @@ from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.planning.speed import COLUMNS, Speeds
-from orchestrator.planning.standing import find_standing
+from orchestrator.planning.standing import READ, Standing, find_standing
 from orchestrator.planning.work import Work
 from orchestrator.results.store import ResultStore
 from orchestrator.running.driver import Driver
@@ -48,8 +48,8 @@ def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that
     takes."""
     sweep, planned, store = load(args)
-    statuses, speeds = _read_rows(sweep, planned, store)
-    standing = find_standing(planned, store)
+    standing, speeds = _read_rows(sweep, planned, store)
+    statuses = standing.statuses
     asked = estimate(trials_left(planned, statuses), speeds, sweep.resources)
     outlook = _outlook(asked, args.on, sweep) if args.on else None
     if args.json:
@@ -86,8 +86,8 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     sweep, planned, store = load(args)
     _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
-    statuses, speeds = _read_rows(sweep, planned, store)
-    standing = find_standing(planned, store)
+    standing, speeds = _read_rows(sweep, planned, store)
+    statuses = standing.statuses
     run_again = standing.to_run_again(planned) if args.rerun_lacking else []
     work = Work.of(planned, statuses, args.retry_failed, run_again)
     store.write_plan(sweep.name, [trial.spec for trial in planned])
@@ -168,11 +168,10 @@ def _print_lines(lines: Sequence[str], console: Console) -> None:
 
 def _read_rows(
     sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
-) -> tuple[dict[str, str], Speeds]:
-    """What the stored trials tell: the status of each, and how long trials take."""
-    rows = store.read("trials", COLUMNS).to_pylist()
-    statuses = {row["trial_id"]: row["status"] for row in rows}
-    return statuses, Speeds.from_rows(planned, rows, sweep.resources)
+) -> tuple[Standing, Speeds]:
+    """What the stored trials tell: how the sweep stands, and how long trials take."""
+    rows = store.read("trials", list(dict.fromkeys((*READ, *COLUMNS)))).to_pylist()
+    return find_standing(planned, store, rows), Speeds.from_rows(planned, rows, sweep.resources)
 
 
 def _plan_table(

@@ -4,6 +4,7 @@ kept of another recipe."""
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.pools import merge_robustness
@@ -71,13 +72,24 @@ class Standing:
         return lines
 
 
-def find_standing(planned: Sequence[PlannedTrial], store: ResultStore) -> Standing:
+def find_standing(
+    planned: Sequence[PlannedTrial],
+    store: ResultStore,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+) -> Standing:
     """Compare a sweep's trials with the results.
+
+    Args:
+        planned: the sweep's trials.
+        store: the results.
+        rows: all rows of `trials`, with the columns `READ` and maybe others, where they have been
+            read; None: they are read here.
 
     Raises:
         StoreError: results are damaged or of a newer version.
     """
-    rows = store.read("trials", READ).to_pylist()
+    if rows is None:
+        rows = store.read("trials", READ).to_pylist()
     statuses = {row["trial_id"]: row["status"] for row in rows}
     other_recipes = _count_other_recipes(planned, rows)
     completed = {row["trial_id"]: row for row in rows if row["status"] == "completed"}
