@@ -21,7 +21,7 @@ from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.parquet import NewerVersionError, Stored
 from orchestrator.results.schema import CHILD_TABLES, SCHEMA_VERSION, TABLES
-from orchestrator.results.table_files import TableFiles
+from orchestrator.results.table_files import TableFiles, number_of_run
 from orchestrator.results.versions import Facts, Identity, TrialFacts, upgrade
 
 log = logging.getLogger(__name__)
@@ -421,13 +421,6 @@ def _rank(
         *(num_all_scores, num_predictions, ended_at),
         *(file_key == trial_id, file_key),
     )
-
-
-def number_of_run(file_key: str, trial_id: str) -> int:
-    """Which of the runs of a trial a file is of, from 1: the first has the trial's id as its key,
-    those that took its place have a number, too."""
-    number = file_key.removeprefix(f"{trial_id}-")
-    return int(number) if number != file_key else 1
 
 
 def _distinct(table: Table, columns: Iterable[str]) -> list[str]:

@@ -44,7 +44,7 @@ import pyarrow as pa
 
 from orchestrator.errors import StoreError
 from orchestrator.results.lacking import find_lack
-from orchestrator.results.reading import ADDED_TO, Catalog, Reader, number_of_run
+from orchestrator.results.reading import ADDED_TO, Catalog, Reader
 from orchestrator.results.rows import (
     Circumstances,
     Failure,
@@ -60,7 +60,7 @@ from orchestrator.results.rows import (
     trial_row,
 )
 from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES, SCHEMA_VERSION, TABLES
-from orchestrator.results.table_files import NUM_READERS, TableFiles
+from orchestrator.results.table_files import NUM_READERS, TableFiles, number_of_run
 from orchestrator.results.verify import Problem, find_problem
 from workers.result import EntityScore, RobustnessScore, TrialResult
 from workers.storage import Location

@@ -70,12 +70,12 @@ class TableFiles:
 
     def later_runs(self, trial_id: str) -> list[str]:
         """Keys of the files of a trial that was run again, the last run first."""
-        numbers = [
-            int(match[1].removeprefix(f"{trial_id}-"))
+        keys = [
+            match[1]
             for name in (self.location / "trials").names()
             if name.startswith(f"{trial_id}-") and (match := TRIAL_KEY.fullmatch(name))
         ]
-        return [f"{trial_id}-{number}" for number in sorted(numbers, reverse=True)]
+        return sorted(keys, key=lambda key: number_of_run(key, trial_id), reverse=True)
 
     def added_keys(self, name: str) -> dict[str, list[str]]:
         """Of `scores` or `robustness`: keys of trials with files of scores that were added, each
@@ -230,3 +230,10 @@ class TableFiles:
             raise
         except StoreError as error:
             raise StoreError(f"{error}; {self.remedy(name, key)}") from error
+
+
+def number_of_run(file_key: str, trial_id: str) -> int:
+    """Which of the runs of a trial a file is of, from 1: the first has the trial's id as its key,
+    those that took its place have a number, too."""
+    number = file_key.removeprefix(f"{trial_id}-")
+    return int(number) if number != file_key else 1
