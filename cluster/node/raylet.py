@@ -9,12 +9,13 @@ the machine.
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,9 +217,7 @@ class Raylet:
             DRAIN_FILE: str(self.drain_file),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        # A group of its own: what the batch system sends to all processes of a step should reach us
-        # alone, not Ray.
-        with log.open("a") if log else contextlib.nullcontext() as output:
+        with log.open("a") if log else contextlib.nullcontext() as output, _without_term():
             self.process = subprocess.Popen(
                 words,
                 env=environment,
@@ -251,16 +250,27 @@ class Raylet:
         """End it and all that it started, and remove its files. Ray's own `ray stop` would end
         other jobs' Rays."""
         children = descendants(self.process.pid)
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        self.process.kill()  # TERM would not reach it
+        self.process.wait()
         for child in children:
             kill(child)
         shutil.rmtree(self.temp_dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _without_term() -> Iterator[None]:
+    """Make processes that are started now, and all below them, deaf to SIGTERM.
+
+    Slurm sends it to every process below a step, whatever its session or group. Ray would end at
+    once, and so would the driver, with trials that have not saved. We alone are to hear it and tell
+    the trials. Ray installs handlers of its own, so ignoring the signal would not last; a blocked
+    signal stays blocked in all that Ray starts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_trials(root_pid: int) -> bool:
