@@ -1,19 +1,25 @@
 """A node of a Ray cluster: its ports, its offer, and how it leaves."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.contract import DRAIN_FILE
 from cluster.node import raylet
+from cluster.node.processes import command_line, descendants
 from cluster.node.raylet import (
     FIRST_PORT,
     LAST_PORT,
+    Offer,
+    Raylet,
     find_ports,
     has_trials,
     is_reachable,
@@ -114,6 +120,46 @@ def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
         trial.kill()
         trial.wait()
     assert leaver.wait(timeout=30) == 0
+
+
+@pytest.mark.slow
+def test_a_term_for_all_processes_of_a_job_does_not_reach_ray(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    ports = find_ports(os.getpid(), num_cpus=1)
+    address = f"127.0.0.1:{ports.gcs}"
+    offer = Offer(cpus=1, gpus=0, memory_bytes=2**31)
+    started = Raylet(
+        address,
+        "127.0.0.1",
+        ports,
+        offer,
+        tempfile.gettempdir(),
+        is_head=True,
+        log=tmp_path / "log",
+    )
+    try:
+        until = time.monotonic() + 60
+        while not _has_workers(started):
+            assert time.monotonic() < until, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        processes = [psutil.Process(started.process.pid), *descendants(started.process.pid)]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        time.sleep(2)  # Ray ends in less
+        assert all(process.is_running() for process in processes)
+        assert started.is_running()
+        assert is_reachable(address)
+    finally:
+        started.close()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+    assert not started.temp_dir.exists()
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "we still hear it"
+
+
+def _has_workers(node: Raylet) -> bool:
+    return any("ray::" in " ".join(command_line(child)) for child in descendants(node.process.pid))
 
 
 def test_leaving_without_knowing_the_file_is_refused():
