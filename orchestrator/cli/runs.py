@@ -20,6 +20,7 @@ from orchestrator.analysis.report import f1_table
 from orchestrator.cli.shared import (
     count,
     counts_line,
+    find_failed_reruns,
     find_failures,
     load,
     open_console,
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
         console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)
         return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
 
-    code = _conclude(sweep, planned, store, console)
+    code = _conclude(sweep, planned, run_again, store, console)
     # A job that exits with a failure may be run again, and what failed would fail again.
     return DONE if code == SOME_FAILED and args.as_job else code
 
@@ -231,15 +232,29 @@ def _refuse_other_plan(expected: str | None, planned: Sequence[PlannedTrial]) ->
 
 
 def _conclude(
-    sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore, console: Console
+    sweep: SweepSpec,
+    planned: Sequence[PlannedTrial],
+    run_again: Sequence[PlannedTrial],
+    store: ResultStore,
+    console: Console,
 ) -> int:
-    """After the last trial: the table, the failures, where the files are, and the exit code."""
+    """After the last trial: the table, the failures, where the files are, and the exit code.
+
+    Args:
+        sweep: the sweep.
+        planned: its trials.
+        run_again: those of them that were completed before and run for what they lacked.
+        store: its results.
+        console: where all is printed.
+    """
     split = "test" if "test" in sweep.evaluation.splits else "validation"
     cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
     by_rule = aggregate(store, split, sweep.evaluation.matching)
     console.print(f1_table(by_rule.of_cells(cells)))
     counts = count(planned, store.statuses())
     print_failures(find_failures(planned, store) if counts["failed"] else [], console)
+    failed_again = find_failed_reruns(run_again, store)
+    print_failures(failed_again, console)
     console.print(
         f"Results: {store.location}, all trials of a table in compact/<table>.parquet",
         soft_wrap=True,
@@ -247,6 +262,12 @@ def _conclude(
     if counts["failed"]:
         failed = f"{counts['failed']} of {len(planned)} trials failed"
         console.print(f"{failed}; try them again with --retry-failed")
+    if failed_again:
+        failed = f"{len(failed_again)} of {counted(len(run_again), 'trial')} that ran again failed"
+        console.print(
+            f"{failed} and are as they were; try them again with --rerun-lacking", soft_wrap=True
+        )
+    if counts["failed"] or failed_again:
         return SOME_FAILED
     return STOPPED if counts["new"] else DONE
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial, make_plan
-from orchestrator.planning.standing import known_fingerprints
+from orchestrator.planning.standing import find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.trial import describe_place
@@ -62,6 +62,32 @@ def find_failures(planned: Sequence[PlannedTrial], store: ResultStore) -> list[d
     rows = store.read("trials", columns).to_pylist()
     failed = [row for row in rows if row["status"] == "failed" and row["trial_id"] in ids]
     return [{key: value for key, value in row.items() if key != "status"} for row in failed]
+
+
+def find_failed_reruns(
+    run_again: Sequence[PlannedTrial], store: ResultStore
+) -> list[dict[str, Any]]:
+    """Which of the completed trials that were run again for what they lacked still lack it, and why
+    their last attempt failed; as `find_failures` has it."""
+    lacking = find_standing(run_again, store).to_run_again(run_again) if run_again else []
+    if not lacking:
+        return []
+    columns = ["trial_id", "status", "started_at", "error_kind", "error_message"]
+    attempts = store.read("attempts", columns).sort_by("started_at").to_pylist()
+    reasons = {row["trial_id"]: row for row in attempts if row["status"] == "failed"}
+    failures = []
+    for trial in lacking:
+        reason = reasons.get(trial.trial_id, {})
+        place = ("language", "target_sparsity", "embedding_sparsity", "seed")
+        failures.append(
+            {"trial_id": trial.trial_id}
+            | {name: getattr(trial.spec, name) for name in place}
+            | {
+                "error_kind": reason.get("error_kind", "unexpected"),
+                "error_message": reason.get("error_message", "no failed attempt is recorded"),
+            }
+        )
+    return failures
 
 
 def print_failures(failures: list[dict[str, Any]], console: Console) -> None:

@@ -2,12 +2,14 @@
 predictions is computed, the rest is named and run again only when told to."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import checkpoints, sparsweep, write_sweep
+from orchestrator.results.table_files import number_of_run
+from tests.integration.conftest import ONE_BY_ONE, checkpoints, sparsweep, write_sweep
 
 FIRST = {
     "languages": ["ka"],
@@ -103,3 +105,25 @@ def test_what_predictions_do_not_give_is_named_and_run_again_when_told_to(strict
     assert stored["evaluation"]["predictions"] == ["test", "perturbed"], "nothing was lost"
     assert sparsweep("verify", spec, str(strict))[0] == 0
     assert checkpoints(strict) == []
+
+
+def test_a_rerun_that_fails_is_a_failed_trial_and_what_was_there_stays(strict, folder):
+    results = folder / "failing"
+    shutil.copytree(strict, results)
+    more = {**FIRST, "evaluation": {"predictions": ["validation", "test", "perturbed"]}}
+    resources = ONE_BY_ONE | {"max_retries": 0}
+    spec = write_sweep(folder / "failing.yaml", results, **more, resources=resources)
+    trials = json.loads(sparsweep("plan", spec, "--json")[1])["trials"]
+    assert all("predictions of validation" in trial["lacks"] for trial in trials)
+    victim = trials[0]["trial_id"]
+    before = ResultStore(str(results)).file_keys()
+    number = 1 + number_of_run(before[victim], victim)
+    layers = results / "layers" / f"{victim}-{number}.parquet"
+    (layers / "in-the-way").mkdir(parents=True)  # so this table of its next run cannot be written
+
+    code, output = sparsweep("run", spec, "--rerun-lacking")
+    assert code == 1, output
+    assert "failed: ka sparsity 0 seed 0: storage: " in output
+    assert "1 of 2 trials that ran again failed and are as they were" in output
+    assert sparsweep("run", spec)[0] == 0, "nothing was tried again"
+    assert ResultStore(str(results)).file_keys()[victim] == before[victim]

@@ -1,12 +1,15 @@
 """What several commands show of a sweep and its results."""
 
 import io
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from orchestrator.cli.shared import (
     PlainConsole,
     count,
+    find_failed_reruns,
     find_failures,
     open_console,
     open_store,
@@ -15,7 +18,7 @@ from orchestrator.cli.shared import (
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.store import ResultStore
-from tests.factories import make_circumstances, make_trial_spec
+from tests.factories import STARTED_AT, make_circumstances, make_trial_result, make_trial_spec
 
 
 def planned(*seeds: int) -> list[PlannedTrial]:
@@ -46,6 +49,28 @@ def test_failures_of_the_sweep_are_shown_by_place_and_cause(tmp_path):
     assert console.file.getvalue() == (
         "failed: sw sparsity 0.5 seed 0: bad_data: no sentences\n"
     ), "a line is not broken"
+
+
+def test_a_rerun_failed_where_the_trial_still_lacks_what_it_was_run_for(tmp_path):
+    store = ResultStore(str(tmp_path))
+    again = []
+    for trial in planned(0, 1, 2):
+        spec = trial.spec
+        store.commit_completed(spec, make_trial_result(), **make_circumstances())
+        evaluation = replace(spec.evaluation, predictions=("validation", "test"))
+        again.append(replace(trial, spec=replace(spec, evaluation=evaluation)))
+    assert store.commit_completed(again[0].spec, make_trial_result(), **make_circumstances())
+    for hour, kind in enumerate(("storage", "out_of_memory")):
+        times = {"started_at": STARTED_AT + timedelta(hours=hour)}
+        failure = {"kind": kind, "message": "too large", "traceback": None}
+        store.commit_failed(again[1].spec, **failure, **make_circumstances(**times))
+    console = PlainConsole(file=io.StringIO(), width=20)
+    print_failures(find_failed_reruns(again, store), console)
+    assert console.file.getvalue() == (
+        "failed: sw sparsity 0.5 seed 1: out_of_memory: too large\n"
+        "failed: sw sparsity 0.5 seed 2: unexpected: no failed attempt is recorded\n"
+    )
+    assert find_failed_reruns(again[:1], store) == find_failed_reruns([], store) == []
 
 
 @pytest.mark.parametrize(
