@@ -6,7 +6,7 @@ F1 that of the dense trial with the same seed and settings is taken, and the dif
 averaged. `report` shows and writes the outcome.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -20,6 +20,8 @@ from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
 from orchestrator.results.rows import Row
 from orchestrator.results.store import ResultStore
+from orchestrator.results.table_files import RULES
+from orchestrator.wording import counted
 from workers.trial import MICRO
 
 SCORED_SPLITS = ("validation", "test")
@@ -96,10 +98,34 @@ def aggregate(store: ResultStore, split: str = "test", matching: str | None = No
             the trials of a cell were scored when they were run.
 
     Raises:
-        StoreError: there is no such split, or a file cannot be read.
+        StoreError: there is no such split, no score is by that rule, or a file cannot be read.
     """
     rows = read_rows(store)
+    refuse_rule_without_scores(rows, split, matching)
     return aggregate_cells(find_cells(rows, split, matching), split, rows.notes)
+
+
+def refuse_rule_without_scores(rows: StoredRows, split: str, matching: str | None) -> None:
+    """Refuse a rule of matching that no score of a split is by, while there are others.
+
+    Args:
+        rows: the stored rows that are compared.
+        split: validation or test.
+        matching: see `aggregate`.
+
+    Raises:
+        StoreError: there is no such split or rule, or no score is by it.
+    """
+    if matching is None:
+        return
+    if matching not in RULES:
+        raise StoreError(f"matching: {matching!r} is no rule; give {' or '.join(RULES)}")
+    there = sorted(micro_f1s(rows.scores, split))
+    if there and matching not in there:
+        raise StoreError(
+            f"matching: no score on {split} is by the {matching} rule, all are by the {there[0]} "
+            f"one; `run` the sweep with evaluation.matching={matching} to add them"
+        )
 
 
 def aggregate_cells(cells: Sequence[Cell], split: str, notes: Sequence[str] = ()) -> Aggregates:
@@ -120,8 +146,20 @@ def aggregate_cells(cells: Sequence[Cell], split: str, notes: Sequence[str] = ()
     return Aggregates(
         table=AGGREGATES.build(rows).sort_by(order),
         holes=sorted((hole for hole in holes if hole), key=_order_of),
-        notes=list(notes),
+        notes=[*notes, *_describe_rules(cells)],
     )
+
+
+def _describe_rules(cells: Sequence[Cell]) -> list[str]:
+    """By which rule of matching entities count; nothing where no trial has run."""
+    counts = Counter(cell.series.matching for cell in cells if cell.series.matching)
+    if len(counts) < 2:
+        return [f"Entities count by the {rule} rule of matching." for rule in counts]
+    parts = [f"the {rule} one in {counted(number, 'cell')}" for rule, number in counts.items()]
+    return [
+        "Entities count by the rule of matching that the trials of each series were last run with: "
+        f"{', '.join(sorted(parts))}. --matching takes one for all."
+    ]
 
 
 def micro_f1s(scores: pa.Table, split: str) -> Mapping[str, F1s]:

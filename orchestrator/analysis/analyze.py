@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
+from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.frames import Results, make_results
@@ -38,6 +39,7 @@ def analyze(
     split: str = "test",
     bootstrap: Bootstrap | None = None,
     only: Collection[str] | None = None,
+    matching: str | None = None,
 ) -> list[AnalysisTable]:
     """Make the tables in `tables.ANALYSES`, in that order. One that has nothing to say has no rows,
     and a note.
@@ -47,23 +49,26 @@ def analyze(
         split: validation or test; robustness is of test, always.
         bootstrap: how intervals are made.
         only: names of the tables wanted; all when None. What only others need is not read.
+        matching: the rule by which predicted entities count, strict or lenient; None: of each
+            series that by which its trials were scored when they were run.
 
     Raises:
-        StoreError: there is no such split or table, nothing was planned or run, or a file cannot be
-            read.
+        StoreError: there is no such split or table, nothing was planned or run, no score is by that
+            rule, or a file cannot be read.
     """
     wanted = set(ANALYSES if only is None else only)
     if unknown := sorted(wanted - set(ANALYSES)):
         raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(ANALYSES)}")
     rows = read_rows(store)
-    results = make_results(rows, split)
+    refuse_rule_without_scores(rows, split, matching)
+    results = make_results(rows, split, matching)
 
     @cache
     def predicted() -> list[SetPredictions]:
         return read_predictions(store, _with_predictions(results), split)
 
     def robustness() -> list[AnalysisTable]:
-        on_test = results if split == "test" else make_results(rows, "test")
+        on_test = results if split == "test" else make_results(rows, "test", matching)
         return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ))
 
     def disagreement() -> list[AnalysisTable]:

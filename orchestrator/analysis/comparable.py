@@ -119,7 +119,8 @@ def find_series(
 def _choose_matching(key: _SeriesKey) -> str | None:
     """The rule of matching by which a series is compared: the one that its trials were run with.
 
-    A trial may have scores by another rule, too. This is the only place that chooses.
+    A trial may have scores by another rule, too: added to it, or of an earlier run. This is the
+    only place that chooses.
     """
     return dict(key.settings).get("evaluation_matching")
 

@@ -69,17 +69,18 @@ class Results:
         return self.cells[self.cells["target_sparsity"] > 0]
 
 
-def make_results(rows: StoredRows, split: str) -> Results:
+def make_results(rows: StoredRows, split: str, matching: str | None = None) -> Results:
     """Make the frames that all analyses of a split start from.
 
     Args:
         rows: the stored rows that are compared.
         split: validation or test.
+        matching: the rule of matching for all series; None: of each that of its trials.
 
     Raises:
         StoreError: there is no such split, or nothing has been run or planned.
     """
-    cells = find_cells(rows, split)
+    cells = find_cells(rows, split, matching)
     if not cells:
         raise StoreError(
             "results: no trials, run or planned; give the results of a sweep that has been run"

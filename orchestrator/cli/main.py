@@ -280,11 +280,6 @@ def _add_results(line: CommandLine) -> None:
         "named.",
         takes_results=True,
     )
-    aggregate.add_argument(
-        "--matching",
-        choices=["strict", "lenient"],
-        help="rule by which entities count; default: that by which trials were scored when run",
-    )
     analyze = line.add(
         "analyze",
         lambda args: _reading().analyze(args),
@@ -295,6 +290,11 @@ def _add_results(line: CommandLine) -> None:
     for command in (aggregate, analyze):
         command.add_argument(
             "--split", default="test", choices=["validation", "test"], help="default: %(default)s"
+        )
+        command.add_argument(
+            "--matching",
+            choices=["strict", "lenient"],
+            help="rule by which entities count; default: that by which trials were scored when run",
         )
     aggregate.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
     aggregate.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")

@@ -43,7 +43,7 @@ def analyze(args: argparse.Namespace) -> int:
     from orchestrator.analysis.show import show
 
     store = open_store(args.results)
-    tables = analyze_results(store, args.split)
+    tables = analyze_results(store, args.split, matching=args.matching)
     folder = args.out or str(store.location / "analysis")
     write_tables(tables, folder)
     console = open_console(width=None if sys.stdout.isatty() else ANALYSIS_WIDTH)

@@ -98,11 +98,18 @@ def find_standing(
         return Standing(statuses, other_recipes=other_recipes)
 
     rescored = store.rescored()
-    lacks, stored = {}, {}
+    lacking = {}
     for trial in done:
         trial_id = trial.trial_id
         spec = read_spec(completed[trial_id]["spec_json"], completed[trial_id]["file_key"])
-        lack = find_lack(trial.spec, spec, rescored.get(trial_id, ()))
+        if find_lack(trial.spec, spec, rescored.get(trial_id, ())) != Lack():
+            lacking[trial_id] = (trial.spec, spec)
+
+    lacks, stored = {}, {}
+    earlier = store.earlier_runs() if lacking else {}  # which may have it; asked only when needed
+    for trial_id, (asked, spec) in lacking.items():
+        known = (rescored.get(trial_id, ()), earlier.get(trial_id, ()))
+        lack = find_lack(asked, spec, *known)
         if lack != Lack():
             lacks[trial_id], stored[trial_id] = lack, spec
     return Standing(statuses, lacks, stored, other_recipes)

@@ -3,12 +3,12 @@
 How a trained model is scored is no part of a trial's id, so a trial may be completed and yet not
 have all that a later sweep asks for. Scores by the other rule of matching follow from stored
 predictions; whatever else is lacking needs the model, which is not kept: the trial has to be run
-again.
+again. What an earlier run of it was scored on by another rule stays readable, and is not lacking.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.trial import DonorPool, RobustnessSpec, TrialSpec
 
@@ -29,29 +29,58 @@ class Lack:
     of_training: tuple[str, ...] = ()
 
 
-def find_lack(asked: TrialSpec, stored: TrialSpec, rescored: Collection[str] = ()) -> Lack:
+def find_lack(
+    asked: TrialSpec,
+    stored: TrialSpec,
+    rescored: Collection[str] = (),
+    earlier: Iterable[TrialSpec] = (),
+) -> Lack:
     """Compare what is asked of a trial with what it was asked for when it was run.
 
     Args:
         asked: the trial as it is planned.
         stored: the same trial as it was run; its scores are all there.
         rescored: rules of matching by which scores were computed from its predictions since.
+        earlier: earlier runs of it by other rules, see `shown_beside`.
     """
-    has_other_rule = asked.evaluation.matching != stored.evaluation.matching
-    predicted = stored.evaluation.predictions
+    rule, predicted = asked.evaluation.matching, stored.evaluation.predictions
+    has_other_rule = rule != stored.evaluation.matching
+    by_rule = {spec.evaluation.matching: spec for spec in earlier}
+    before = by_rule.get(rule) if has_other_rule and rule not in rescored else None
+    not_before, would_hide = set(), False
+    if before is not None:
+        not_before = {
+            what for _, what, difference in _scored(asked, before) if difference is not None
+        }
+        # Scores that are computed from predictions take the place of those of the earlier run.
+        would_hide = any(kind not in predicted for kind, _, _ in _scored(before, before))
     of_predictions: list[str] = []
     of_training: list[str] = []
     for kind, what, difference in _scored(asked, stored):
         if difference is not None:
             of_training.append(f"{what}{difference}")
-        elif has_other_rule and kind not in predicted:
-            of_training.append(f"{asked.evaluation.matching} {what}")
-        elif has_other_rule and asked.evaluation.matching not in rescored:
+        elif not has_other_rule or (before is not None and what not in not_before):
+            continue
+        elif kind not in predicted or would_hide:
+            of_training.append(f"{rule} {what}")
+        elif rule not in rescored:
             of_predictions.append(kind)
     for kind in asked.evaluation.predictions:
         if kind not in predicted:
             of_training.append(f"predictions of {kind}")
     return Lack(tuple(dict.fromkeys(of_predictions)), tuple(dict.fromkeys(of_training)))
+
+
+def shown_beside(earlier: TrialSpec, shown: TrialSpec) -> TrialSpec:
+    """What is shown of an earlier run of a trial by another rule of matching, beside a later run:
+    its scores, but for perturbed sets where the later run met others, which are compared as those
+    of the trial."""
+    if earlier.robustness is None or shown.robustness is None:
+        return replace(earlier, robustness=None)
+    are_same = earlier.robustness.draws == shown.robustness.draws and all(
+        _difference(pool, earlier.robustness, shown) is None for pool in earlier.robustness.pools
+    )
+    return earlier if are_same else replace(earlier, robustness=None)
 
 
 def describe_lacks(lacks: Iterable[Lack]) -> str:

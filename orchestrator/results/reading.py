@@ -4,7 +4,9 @@ A compact file stands for the files of single trials where these are older; what
 it lacks, is read from them. Files of earlier schema versions are read as today's, see `versions`.
 Since the ids of trials have changed between versions, a file is named by a key, which is the id
 that its trial had when it was written; and two files may hold what is one trial today. One of them
-is shown then (`_rank`). The other is superseded: it stays where it is, and its rows are not seen.
+is shown then (`_rank`). The other is superseded: it stays where it is, and its rows are not seen;
+but its scores are where they are by a rule of matching by which the one that is shown has none
+(`Reader.earlier_runs`).
 """
 
 import logging
@@ -19,10 +21,13 @@ import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
+from orchestrator.results.lacking import shown_beside
 from orchestrator.results.parquet import NewerVersionError, Stored
+from orchestrator.results.rows import read_spec
 from orchestrator.results.schema import CHILD_TABLES, SCHEMA_VERSION, TABLES
 from orchestrator.results.table_files import TableFiles, number_of_run
 from orchestrator.results.versions import Facts, Identity, TrialFacts, upgrade
+from workers.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +96,26 @@ class Catalog:
         for key, shown in self.superseded.items():
             facts[key] = facts[shown]._replace(is_superseded=True)
         return facts
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A completed run of a trial that is not shown but for its scores by its rule of matching.
+
+    Attributes:
+        key: of its files.
+        spec: the trial as it was run, without what is not shown of it.
+        num_rows: rows that are shown, of each table in `ADDED_TO`.
+    """
+
+    key: str
+    spec: TrialSpec
+    num_rows: Mapping[str, int]
+
+    @property
+    def rule(self) -> str:
+        """The rule of matching of its scores."""
+        return self.spec.evaluation.matching
 
 
 class Reader:
@@ -209,6 +234,47 @@ class Reader:
         """
         return self._one_version(TABLES[name], [(key, stored)], columns, facts)
 
+    def earlier_runs(self, superseded: Mapping[str, str]) -> dict[str, list[EarlierRun]]:
+        """Runs whose scores are shown beside those of the run that took their place, since that was
+        scored by another rule of matching: of each other rule the best one.
+
+        Args:
+            superseded: keys of files that are not shown, each with the key of that which is.
+
+        Returns:
+            The runs, by the key of that which is shown.
+
+        Raises:
+            StoreError: a file is missing, damaged or of a later version.
+        """
+        if not superseded:
+            return {}
+        names = (*RANKED_BY, "trial_id", "spec_json")
+        files = self.files.read_files("trials", sorted({*superseded, *superseded.values()}), names)
+        tables = self._today(TABLES["trials"], files, names, dict)
+        rows = pa.concat_tables(tables).to_pylist()
+        rows.sort(key=lambda row: _rank(row["trial_id"], *(row[name] for name in RANKED_BY)))
+        specs = {
+            row["file_key"]: read_spec(row["spec_json"], row["file_key"])
+            for row in rows
+            if row["status"] == "completed"
+        }
+        found: dict[str, list[EarlierRun]] = {}
+        for row in reversed(rows):
+            key = row["file_key"]
+            shown = superseded.get(key)
+            if shown is None or shown not in specs or key not in specs:
+                continue
+            runs = found.setdefault(shown, [])
+            spec = shown_beside(specs[key], specs[shown])
+            rules = {specs[shown].evaluation.matching, *(run.rule for run in runs)}
+            if spec.evaluation.matching not in rules:
+                num_rows = {name: row[CHILD_TABLES[name]] for name in ADDED_TO}
+                if spec.robustness is None:
+                    num_rows["robustness"] = 0
+                runs.append(EarlierRun(key, spec, num_rows))
+        return {shown: runs for shown, runs in found.items() if runs}
+
     def _superseded(self, trials: pa.Table) -> dict[str, str]:
         """Of rows of one trial all but one: keys of their files, each with that of the one."""
         ids = dict(zip(trials["file_key"].to_pylist(), trials["trial_id"].to_pylist(), strict=True))
@@ -231,12 +297,14 @@ class Reader:
     ) -> pa.Table:
         names = None if columns is None else _distinct(table, columns)
         keys, facts = catalog.keys(CHILD_TABLES[table.name]), self._facts(catalog)
-        kept = self._unchanged(table, names, catalog, facts)
+        earlier = self.earlier_runs(catalog.superseded) if table.name in ADDED_TO else {}
+        kept = self._unchanged(table, names, catalog, facts, earlier)
         have = set(pc.unique(kept["trial_id"]).to_pylist())
         left = [key for trial_id, key in keys.items() if trial_id not in have]
         new = self._today(table, self.files.read_files(table.name, left, names), names, facts)
         if table.name in ADDED_TO:
             new += self._added(table, names, keys, kept)
+            new += self._of_earlier_runs(table, names, earlier, facts)
         return _sorted(table, pa.concat_tables([kept, *new]))
 
     def _added(
@@ -257,8 +325,41 @@ class Reader:
         ]
         return self._today(table, self.files.read_files(table.name, left, names), names, dict)
 
+    def _of_earlier_runs(
+        self,
+        table: Table,
+        names: list[str] | None,
+        earlier: Mapping[str, Sequence[EarlierRun]],
+        facts: Facts,
+    ) -> list[pa.Table]:
+        """Scores of runs that are shown for nothing else, where none by their rule were added to
+        the run that took their place."""
+        if not earlier:
+            return []
+        added = self.files.added_keys(table.name)
+        runs = {
+            run.key: (run, shown)
+            for shown, of_trial in earlier.items()
+            for run in of_trial
+            if run.num_rows[table.name] and run.rule not in added.get(shown, ())
+        }
+
+        def own_facts() -> dict[str, TrialFacts]:
+            return {
+                key: facts()[shown]._replace(matching=run.rule)
+                for key, (run, shown) in runs.items()
+            }
+
+        files = self.files.read_files(table.name, list(runs), names)
+        return self._today(table, files, names, own_facts)
+
     def _unchanged(
-        self, table: Table, names: list[str] | None, catalog: Catalog, facts: Facts
+        self,
+        table: Table,
+        names: list[str] | None,
+        catalog: Catalog,
+        facts: Facts,
+        left_out: Collection[str] = (),
     ) -> pa.Table:
         """The rows of the compact file that are of completed trials and still true.
 
@@ -266,6 +367,13 @@ class Reader:
         never replaced, but somebody may delete it and run it again. A file that is shown in place
         of another one must be known to the compact file as such, since it may have come while the
         compact file was being made.
+
+        Args:
+            table: one of `CHILD_TABLES`.
+            names: the columns wanted; all when None.
+            catalog: the trials.
+            facts: of all trials.
+            left_out: keys of trials whose rows are not wanted.
         """
         # Asked before the file is read, which others may renew meanwhile.
         written = self.files.keys("compact").get(table.name, 0)
@@ -274,7 +382,9 @@ class Reader:
         unchanged = {
             trial_id: key
             for trial_id, key in catalog.keys(CHILD_TABLES[table.name]).items()
-            if files.get(key, written) < written and key not in compact.superseded
+            if files.get(key, written) < written
+            and key not in compact.superseded
+            and key not in left_out
         }
         if compact.version == SCHEMA_VERSION:
             unknown = {*catalog.superseded.values()} - {*compact.superseded.values()}

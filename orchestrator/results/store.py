@@ -23,7 +23,9 @@ What is added to a completed trial has files of its own:
                                               scores by another rule of matching, computed from
                                               its predictions
     <results>/<table>/<trial_id>-<n>.parquet  all that its nth run left, where the trial was run
-                                              again for scores that it lacked; that is shown then
+                                              again for scores that it lacked; that is shown
+                                              then, and of the runs before only scores by a rule
+                                              of matching that it has none by
 
 Whoever dies between a trial's files and its row leaves files that nobody reads; the trial is run
 again and they are replaced. The same holds for what is left where somebody deleted a trial's row;
@@ -176,8 +178,8 @@ class ResultStore:
         trial_id = spec.trial_id()
         if not self.is_completed(trial_id):
             return False
-        stored, _ = self._shown(trial_id)
-        return not find_lack(spec, stored).of_training
+        stored, _, earlier = self._shown(trial_id)
+        return not find_lack(spec, stored, earlier=earlier).of_training
 
     def rescored(self) -> dict[str, set[str]]:
         """Rules of matching by which scores were added to trials, by the id of the trial.
@@ -190,6 +192,18 @@ class ResultStore:
             return {}
         keys = self._reader.catalog().keys()
         return {trial_id: set(added[key]) for trial_id, key in keys.items() if key in added}
+
+    def earlier_runs(self) -> dict[str, list[TrialSpec]]:
+        """Trials that were run again under another rule of matching, by their id: the earlier runs,
+        of which the scores are shown, too.
+
+        Raises:
+            StoreError: a row is damaged, or of a later version.
+        """
+        catalog = self._reader.catalog()
+        ids = {key: trial_id for trial_id, key in catalog.keys().items()}
+        earlier = self._reader.earlier_runs(catalog.superseded)
+        return {ids[key]: [run.spec for run in runs] for key, runs in earlier.items()}
 
     def file_keys(self) -> dict[str, str]:
         """Keys of the files of completed trials, by the id of the trial.
@@ -391,26 +405,30 @@ class ResultStore:
             return trial_id
         if isinstance(outcome, Failure):
             return None
-        stored, shown = self._shown(trial_id)
-        if not find_lack(spec, stored).of_training:
+        stored, shown, earlier = self._shown(trial_id)
+        if not find_lack(spec, stored, earlier=earlier).of_training:
             return None
         return f"{trial_id}-{1 + number_of_run(shown, trial_id)}"
 
-    def _shown(self, trial_id: str) -> tuple[TrialSpec, str]:
-        """A completed trial as it was run, and the key of its files: those that are shown.
+    def _shown(self, trial_id: str) -> tuple[TrialSpec, str, list[TrialSpec]]:
+        """A completed trial as it was run, the key of its files, those that are shown, and earlier
+        runs of it by another rule of matching.
 
         Asked after each trial of a sweep, so it reads the files of this trial alone.
         """
-        keys = self._files.later_runs(trial_id)[:1]  # always completed, and shown before all others
-        if not keys:
-            known = (trial_id, *self._keys_of_old_versions().get(trial_id, ()))
-            keys = [key for key in known if self._has_completed(key)]
-        if len(keys) > 1:  # two earlier versions ran it: the catalog ranks them
-            keys = [self._reader.catalog().keys()[trial_id]]
+        later = self._files.later_runs(trial_id)  # always completed, and shown before all others
+        known = (trial_id, *self._keys_of_old_versions().get(trial_id, ()))
+        keys = [*later, *(key for key in known if self._has_completed(key))]
+        shown = keys[0]
+        if not later and len(keys) > 1:  # two earlier versions ran it: the catalog ranks them
+            shown = self._reader.catalog().keys()[trial_id]
+        superseded = {key: shown for key in keys if key != shown}
+        earlier = self._reader.earlier_runs(superseded).get(shown, [])
         columns = ["spec_json", "file_key"]
-        stored = self._files.read_file("trials", keys[0], columns)
-        (row,) = self._reader.upgraded("trials", keys[0], stored, dict, columns).to_pylist()
-        return read_spec(row["spec_json"], row["file_key"]), row["file_key"]
+        stored = self._files.read_file("trials", shown, columns)
+        (row,) = self._reader.upgraded("trials", shown, stored, dict, columns).to_pylist()
+        spec = read_spec(row["spec_json"], row["file_key"])
+        return spec, row["file_key"], [run.spec for run in earlier]
 
     def _has_completed(self, key: str) -> bool:
         """Whether the file of this key is there and has a completed trial."""

@@ -42,6 +42,7 @@ def find_problem(
         key = _check_trial(reader, trial_id, keys)
         for rule in rescored.get(key, ()):
             _check_added(reader.files, trial_id, key, rule)
+        _check_earlier_runs(reader, trial_id, key, keys, rescored.get(key, ()))
     except StoreError as error:
         return Problem(trial_id, str(error))
     return None
@@ -74,6 +75,22 @@ def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
         if name == "predictions":
             _check_sentences(reader.files, key, children)
     return key
+
+
+def _check_earlier_runs(
+    reader: Reader, trial_id: str, shown: str, keys: Sequence[str], rescored: Sequence[str]
+) -> None:
+    """Check the scores that are shown of earlier runs, by a rule that the last run has none by."""
+    superseded = {key: shown for key in keys if key != shown}
+    for run in reader.earlier_runs(superseded).get(shown, ()):
+        if run.rule in rescored:
+            continue
+        fact = TrialFacts(
+            trial_id, run.spec.cell_id(), run.rule, run.spec.embedding_sparsity, is_superseded=True
+        )
+        for name, num_rows in run.num_rows.items():
+            if num_rows:
+                _check_children(reader, name, run.key, num_rows, fact)
 
 
 def _check_added(files: TableFiles, trial_id: str, key: str, rule: str) -> None:

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.analysis.aggregate import aggregate
+from orchestrator.analysis.analyze import analyze
+from orchestrator.errors import StoreError
 from tests.factories import (
     STARTED_AT,
     make_circumstances,
@@ -84,10 +86,84 @@ def test_under_a_chosen_rule_the_rule_of_the_run_tells_no_series_apart(store):
 
 def test_a_trial_without_scores_by_the_rule_that_is_chosen_is_a_hole(store):
     commit_by(store, "strict", 0.5, 0, {"strict": BOTH["strict"]})
+    commit_by(store, "strict", 0.7, 0, BOTH)
     chosen = aggregate(store, "test", "lenient")
-    assert chosen.table["f1_mean"].to_pylist() == [None]
+    assert chosen.table["f1_mean"].to_pylist() == [None, 0.875]
     assert [hole.why for hole in chosen.holes] == [
         "not scored on test by the lenient rule of its cell"
+    ]
+
+
+@pytest.mark.parametrize("read", [aggregate, analyze])
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            "lenient",
+            "matching: no score on test is by the lenient rule, all are by the strict one; `run` "
+            "the sweep with evaluation.matching=lenient to add them",
+        ),
+        ("loose", "matching: 'loose' is no rule; give strict or lenient"),
+    ],
+)
+def test_a_rule_without_any_score_is_refused(store, read, rule, message):
+    commit_by(store, "strict", 0.5, 0, {"strict": BOTH["strict"]})
+    with pytest.raises(StoreError) as error:
+        read(store, "test", matching=rule)
+    assert str(error.value) == message
+
+
+def test_no_rule_is_refused_where_nothing_is_scored(store):
+    spec = make_trial_spec()
+    failure = {"kind": "bad_data", "message": "no sentences", "traceback": None}
+    store.commit_failed(spec, **failure, **make_circumstances())
+    assert len(aggregate(store, "test", "lenient").holes) == 1
+
+
+@pytest.mark.parametrize("rule", ["strict", "lenient"])
+def test_every_table_is_of_the_rule_that_is_chosen(store, rule):
+    for seed in range(2):
+        commit_by(store, "strict", 0.0, seed, DENSE)
+        commit_by(store, "lenient", 0.5, seed, BOTH)
+    tables = {table.name: table for table in analyze(store, matching=rule)}
+    delta = BOTH[rule][0] - DENSE[rule][0]
+    assert tables["quality"].rows["delta_dense_mean"].to_pylist() == [None, delta]
+    assert tables["robustness"].rows["f1_perturbed_mean"].to_pylist() == [
+        DENSE[rule][1],
+        BOTH[rule][1],
+    ]
+    assert tables["significance"].rows["delta_mean"].to_pylist()[0] == delta
+    assert f"Entities count by the {rule} rule of matching." in tables["quality"].notes
+
+
+def test_a_trial_that_was_run_again_by_another_rule_counts_once_by_either(store):
+    """Without predictions, so that the strict scores are those of the first run."""
+    spec = make_trial_spec(robustness=ROBUSTNESS)
+    for hour, rule in enumerate(("strict", "lenient")):
+        evaluation = replace(EVALUATION, matching=rule, predictions=())
+        f1, perturbed_f1 = BOTH[rule]
+        result = make_trial_result(
+            f1=f1, robustness=(make_robustness_score(f1=perturbed_f1),), predictions=()
+        )
+        times = {"started_at": STARTED_AT + timedelta(hours=hour)}
+        run = replace(spec, evaluation=evaluation)
+        assert store.commit_completed(run, result, **make_circumstances(**times))
+    for chosen, rule in ((None, "lenient"), ("lenient", "lenient"), ("strict", "strict")):
+        found = aggregate(store, "test", chosen)
+        assert found.table.select(["f1_mean", "num_seeds"]).to_pylist() == [
+            {"f1_mean": BOTH[rule][0], "num_seeds": 1}
+        ]
+        assert found.notes == [f"Entities count by the {rule} rule of matching."]
+        (row,) = analyze(store, only=["robustness"], matching=chosen)[0].rows.to_pylist()
+        assert (row["f1_perturbed_mean"], row["num_draws"]) == (BOTH[rule][1], 1)
+
+
+def test_which_rule_each_series_has_is_said(store):
+    commit_by(store, "strict", 0.0, 0, DENSE)
+    commit_by(store, "lenient", 0.5, 0, BOTH)
+    assert aggregate(store).notes == [
+        "Entities count by the rule of matching that the trials of each series were last run with: "
+        "the lenient one in 1 cell, the strict one in 1 cell. --matching takes one for all."
     ]
 
 

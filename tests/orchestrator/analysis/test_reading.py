@@ -75,7 +75,10 @@ def test_without_the_running_recipe_the_newest_is_compared(store):
         commit_of_recipe(store, recipe, 0.5, 0, f1)
     found = aggregate(store)
     assert found.table["f1_mean"].to_pylist() == [0.5]
-    assert found.notes == [f"1 trial of recipe {OLDER - 1} is kept and not compared."]
+    assert found.notes == [
+        f"1 trial of recipe {OLDER - 1} is kept and not compared.",
+        "Entities count by the strict rule of matching.",
+    ]
 
 
 def test_several_other_recipes_are_counted_apart(store):

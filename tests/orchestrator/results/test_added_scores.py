@@ -18,7 +18,7 @@ from tests.factories import (
     make_trial_result,
     make_trial_spec,
 )
-from workers.trial import TrialSpec
+from workers.trial import DonorPool, RobustnessSpec, TrialSpec
 
 SPEC = make_trial_spec()
 LENIENT = replace(SPEC, evaluation=replace(SPEC.evaluation, matching="lenient"))
@@ -254,3 +254,82 @@ def test_a_later_run_stays_when_the_file_of_the_run_before_is_deleted(store, tmp
     more = replace(SPEC, evaluation=replace(SPEC.evaluation, predictions=("validation", "test")))
     assert commit(store, more, f1=0.875, predictions=(make_predicted_set(),))
     assert store.file_keys() == {SPEC.trial_id(): f"{SPEC.trial_id()}-3"}
+
+
+# One more run, by another rule
+
+
+PERTURBED = RobustnessSpec(
+    perturbations=("within_language",),
+    draws=1,
+    seed=0,
+    donor_fingerprint=None,
+    pools=(DonorPool(language="sw", perturbation="within_language", donors=("sw",), reason=None),),
+)
+
+
+def scored(matching: str, **robustness) -> TrialSpec:
+    """The trial with perturbed sets and no predictions, scored by a rule."""
+    evaluation = replace(SPEC.evaluation, matching=matching, predictions=())
+    return replace(SPEC, evaluation=evaluation, robustness=replace(PERTURBED, **robustness))
+
+
+def commit_scored(store: ResultStore, matching: str, f1: float, **robustness) -> None:
+    result = make_trial_result(f1=f1, robustness=(make_robustness_score(f1=f1),), predictions=())
+    spec = scored(matching, **robustness)
+    assert store.commit_completed(spec, result, **make_circumstances())
+
+
+def test_a_run_by_another_rule_leaves_the_scores_of_the_run_before_readable(store):
+    commit_scored(store, "strict", 0.5)
+    assert not store.has(scored("lenient")), "it has no predictions"
+    commit_scored(store, "lenient", 0.75)
+    both = {"strict": 0.5, "lenient": 0.75}
+    for _ in ("as they are", "compacted"):
+        assert micro(store) == micro(store, "robustness") == both
+        assert store.read("scores").num_rows == 2 * 24
+        assert store.read("trials").num_rows == 1
+        assert store.has(scored("strict"))
+        assert store.has(scored("lenient"))
+        assert store.earlier_runs() == {SPEC.trial_id(): [scored("strict")]}
+        assert store.verify([SPEC.trial_id()]) == []
+        assert not store.commit_completed(
+            scored("strict"), make_trial_result(), **make_circumstances()
+        ), "nothing is lacking"
+        store.compact()
+
+
+def test_of_several_runs_by_one_rule_the_last_is_read(store):
+    commit_scored(store, "strict", 0.125)
+    commit_scored(store, "lenient", 0.75)
+    commit_scored(store, "strict", 0.5, draws=2)
+    assert micro(store) == {"strict": 0.5, "lenient": 0.75}
+    assert micro(store, "robustness") == {"strict": 0.5}, "the lenient one is of other sets"
+    assert not store.has(scored("lenient"))
+    store.compact()
+    commit_scored(store, "lenient", 0.875, draws=2)
+    assert micro(store) == micro(store, "robustness") == {"strict": 0.5, "lenient": 0.875}
+
+
+def test_added_scores_go_before_those_of_an_earlier_run(store):
+    commit_scored(store, "strict", 0.5)
+    commit_scored(store, "lenient", 0.75)
+    store.compact()
+    add(store, scored("strict"), f1=0.25)
+    for _ in ("as they are", "compacted"):
+        assert micro(store) == micro(store, "robustness") == {"strict": 0.25, "lenient": 0.75}
+        store.compact()
+
+
+def test_verify_names_damaged_scores_of_an_earlier_run_and_what_to_do(store, tmp_path):
+    commit_scored(store, "strict", 0.5)
+    commit_scored(store, "lenient", 0.75)
+    first = SPEC.trial_id()
+    (tmp_path / "scores" / f"{first}.parquet").unlink()
+    (problem,) = store.verify([first])
+    assert problem.what == (
+        f"scores/{first}.parquet: missing; delete trials/{first}.parquet, then run the sweep again"
+    )
+    (tmp_path / "trials" / f"{first}.parquet").unlink()
+    assert store.verify([first]) == []
+    assert micro(store) == {"lenient": 0.75}

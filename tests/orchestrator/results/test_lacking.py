@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.results.lacking import Lack, describe_lacks, find_lack
+from orchestrator.results.lacking import Lack, describe_lacks, find_lack, shown_beside
 from tests.factories import make_trial_spec
 from workers.trial import DonorPool, RobustnessSpec, TrialSpec
 
@@ -116,6 +116,57 @@ def test_scores_that_were_computed_from_predictions_are_not_computed_again():
     assert find_lack(asked, stored).of_predictions == ("test",)
     assert find_lack(asked, stored, {"lenient"}) == Lack()
     assert find_lack(trial(), stored, {"lenient"}) == Lack()
+
+
+EARLIER = trial(predictions=())
+"""By the strict rule, on both splits."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "of_predictions", "of_training"),
+    [
+        (trial(), trial(matching="lenient"), [], []),
+        (trial(splits=("test",)), trial(matching="lenient"), [], []),
+        (trial(SCRIPT), trial(SCRIPT, matching="lenient"), [], ["strict robustness within_script"]),
+        # Computed from predictions, scores would take the place of those of validation.
+        (
+            trial(SCRIPT, predictions=()),
+            trial(SCRIPT, matching="lenient", predictions=("perturbed",)),
+            [],
+            ["strict robustness within_script"],
+        ),
+        (
+            trial(SCRIPT, predictions=()),
+            trial(SCRIPT, matching="lenient", predictions=(*BOTH, "perturbed")),
+            ["perturbed"],
+            [],
+        ),
+    ],
+)
+def test_what_an_earlier_run_was_scored_on_is_not_lacking(
+    asked, shown, of_predictions, of_training
+):
+    lack = find_lack(asked, shown, earlier=[EARLIER])
+    assert lack == Lack(tuple(of_predictions), tuple(of_training))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "shown", "is_shown"),
+    [
+        (trial(SCRIPT), trial(SCRIPT, OWN, matching="lenient"), True),
+        (trial(NONE, SCRIPT), trial(NONE, SCRIPT, matching="lenient"), True),
+        (trial(SCRIPT), trial(OWN, matching="lenient"), False),
+        (trial(SCRIPT), trial(matching="lenient"), False),
+        (trial(SCRIPT), trial(SCRIPT, matching="lenient", perturbed={"seed": 1}), False),
+        (trial(SCRIPT), trial(SCRIPT, matching="lenient", perturbed={"draws": 3}), False),
+        (trial(SCRIPT), trial(replace(SCRIPT, donors=("yo",)), matching="lenient"), False),
+    ],
+)
+def test_scores_on_other_perturbed_sets_than_the_last_run_met_are_not_shown(
+    earlier, shown, is_shown
+):
+    expected = earlier if is_shown else replace(earlier, robustness=None)
+    assert shown_beside(earlier, shown) == expected
 
 
 def test_what_several_trials_lack_is_counted():
