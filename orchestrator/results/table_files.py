@@ -213,6 +213,8 @@ class TableFiles:
                 "delete it and the row in trials of one of those with predictions of this set, "
                 "then run again"
             )
+        if ADDED_KEY.fullmatch(f"{key}{SUFFIX}"):  # computed again, from predictions
+            return f"delete {self.path('scores', key)}, then run the sweep again"
         of_trial = name == "trials" or name in CHILD_TABLES
         return f"delete {self.path('trials' if of_trial else name, key)}, then run the sweep again"
 

@@ -1,7 +1,9 @@
 """Whether the files of a trial say the same: what `sparsweep verify` finds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +15,13 @@ from orchestrator.results.rows import Row, spec_columns
 from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.table_files import TableFiles
 from orchestrator.results.versions import FIRST_VERSION_OF, TrialFacts
-from workers.trial import TrialSpec
+from workers.trial import CLEAN, TrialSpec
+
+PLACES = {
+    "scores": ("language", "split", "subset", "entity_type"),
+    "robustness": ("language", "perturbation", "draw", "entity_type"),
+}
+"""Columns of the tables in `ADDED_TO` that tell apart the rows of one trial and rule."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +47,20 @@ def find_problem(
         None when the trial is completed and all is well.
     """
     try:
-        key = _check_trial(reader, trial_id, keys)
+        key, tables = _check_trial(reader, trial_id, keys)
         for rule in rescored.get(key, ()):
-            _check_added(reader.files, trial_id, key, rule)
+            _check_added(reader.files, trial_id, key, rule, tables)
         _check_earlier_runs(reader, trial_id, key, keys, rescored.get(key, ()))
     except StoreError as error:
         return Problem(trial_id, str(error))
     return None
 
 
-def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
-    """Compare the files of the trial's last run; returns their key."""
+def _check_trial(
+    reader: Reader, trial_id: str, keys: Sequence[str]
+) -> tuple[str, dict[str, pa.Table]]:
+    """Compare the files of the trial's last run; returns their key, and what they hold of each
+    table in `CHILD_TABLES`."""
     key, stored = _read_row(reader.files, keys)
     where, remedy = f"trials/{key}.parquet", "delete it, then run the sweep again"
     rows = reader.upgraded("trials", key, stored, dict)
@@ -68,13 +79,14 @@ def _check_trial(reader: Reader, trial_id: str, keys: Sequence[str]) -> str:
         *(trial_id, row["cell_id"], row["evaluation_matching"], row["embedding_sparsity"]),
         is_superseded=False,
     )
+    tables = {}
     for name, count in CHILD_TABLES.items():
         if FIRST_VERSION_OF.get(name, 1) > stored.version:
             continue
-        children = _check_children(reader, name, key, row[count], fact)
+        tables[name] = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
-            _check_sentences(reader.files, key, children)
-    return key
+            _check_sentences(reader.files, key, tables[name])
+    return key, tables
 
 
 def _check_earlier_runs(
@@ -93,17 +105,65 @@ def _check_earlier_runs(
                 _check_children(reader, name, run.key, num_rows, fact)
 
 
-def _check_added(files: TableFiles, trial_id: str, key: str, rule: str) -> None:
-    """Compare scores by another rule of matching with the trial that they were added to."""
+def _check_added(
+    files: TableFiles, trial_id: str, key: str, rule: str, tables: Mapping[str, pa.Table]
+) -> None:
+    """Compare scores by another rule of matching with the trial that they were added to: its rows,
+    by its own rule, of all sets that it has predicted."""
     for name in ADDED_TO:
         where = f"{name}/{key}-{rule}.parquet"
         remedy = f"delete scores/{key}-{rule}.parquet, then run the sweep again"
         try:
-            rows = files.read_file(name, f"{key}-{rule}", ["trial_id", "matching"]).rows
+            columns = ["trial_id", "matching", *PLACES[name]]
+            rows = files.read_file(name, f"{key}-{rule}", columns).rows
         except FileNotFoundError:
             raise StoreError(f"{where}: missing; {remedy}") from None
-        if any(row != {"trial_id": trial_id, "matching": rule} for row in rows.to_pylist()):
+        owners = zip(rows["trial_id"].to_pylist(), rows["matching"].to_pylist(), strict=True)
+        if any(owner != (trial_id, rule) for owner in owners):
             raise StoreError(f"{where}: holds rows of another trial or rule; {remedy}")
+        found, expected = Counter(_places(name, rows)), Counter(_predicted_places(name, tables))
+        if found == expected:
+            continue
+        which = ""
+        for places, what in ((expected - found, "none"), (found - expected, "one too many")):
+            if places:
+                which += f", {what} for {' '.join(map(str, min(places)))}"
+        raise StoreError(
+            f"{where}: {rows.num_rows} rows, the trial's predictions give {expected.total()}"
+            f"{which}; {remedy}"
+        )
+
+
+def _predicted_places(name: str, tables: Mapping[str, pa.Table]) -> list[tuple[Any, ...]]:
+    """The places of a trial's own rows of `scores` or `robustness` that are of sets which it has
+    predicted; if it has any of perturbed sets, also those of perturbations that do not apply."""
+    if "predictions" not in tables:
+        return []
+    keys = ["language", "split", "perturbation", "draw"]
+    sets = tables["predictions"].group_by(keys).aggregate([]).select(keys).to_pylist()
+    if name == "scores":
+        predicted = {
+            (row["language"], row["split"]) for row in sets if row["perturbation"] == CLEAN
+        }
+        return [place for place in _places(name, tables[name]) if place[:2] in predicted]
+    perturbed = {
+        (row["language"], row["perturbation"], row["draw"])
+        for row in sets
+        if row["perturbation"] != CLEAN
+    }
+    if not perturbed:
+        return []
+    statuses = tables[name]["status"].to_pylist()
+    return [
+        place
+        for place, status in zip(_places(name, tables[name]), statuses, strict=True)
+        if place[:3] in perturbed or status == "not_applicable"
+    ]
+
+
+def _places(name: str, rows: pa.Table) -> list[tuple[Any, ...]]:
+    """What tells apart the rows of `scores` or `robustness` of one trial and rule."""
+    return list(zip(*(rows[column].to_pylist() for column in PLACES[name]), strict=True))
 
 
 def _read_row(files: TableFiles, keys: Sequence[str]) -> tuple[str, Stored]:

@@ -3,12 +3,18 @@
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from orchestrator.errors import StoreError
+from orchestrator.results.parquet import decode, encode_small
+from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
+from orchestrator.results.table_files import TableFiles
 from tests.factories import (
     make_circumstances,
     make_not_applicable,
@@ -18,6 +24,8 @@ from tests.factories import (
     make_trial_result,
     make_trial_spec,
 )
+from workers.result import PredictedSet
+from workers.storage import Location
 from workers.trial import DonorPool, RobustnessSpec, TrialSpec
 
 SPEC = make_trial_spec()
@@ -31,13 +39,23 @@ def store(tmp_path) -> ResultStore:
     return ResultStore(str(tmp_path))
 
 
+def predicted_sets() -> tuple[PredictedSet, PredictedSet]:
+    """Test as published and as one perturbation made it."""
+    published = make_predicted_set()
+    perturbed = replace(
+        published.sentences, set_id="66ff001122334455", perturbation="within_language"
+    )
+    return published, replace(published, sentences=perturbed)
+
+
 def commit(store: ResultStore, spec: TrialSpec = SPEC, **changes) -> bool:
+    changes = {"predictions": predicted_sets()} | changes
     return store.commit_completed(spec, make_trial_result(**changes), **make_circumstances())
 
 
 def add(store: ResultStore, spec: TrialSpec = LENIENT, f1: float = 0.75) -> None:
     key = store.file_keys()[spec.trial_id()]
-    scores = [make_score(f1=f1)]
+    scores = [row for row in make_trial_result(f1=f1).scores if row.split == "test"]
     store.add_scores(key, spec, scores, [make_robustness_score(f1=f1), make_not_applicable()])
 
 
@@ -82,8 +100,8 @@ def test_added_scores_are_read_once_whether_they_were_compacted_or_not(store, is
         store.compact()
     assert micro(store) == {"strict": 0.5, "lenient": 0.75}
     rows = store.read("scores", ["matching", "split"]).to_pylist()
-    assert len([row for row in rows if row["matching"] == "lenient"]) == 1
-    assert len(rows) == 24 + 1
+    assert len([row for row in rows if row["matching"] == "lenient"]) == 12
+    assert len(rows) == 24 + 12
 
 
 def test_added_scores_of_an_outcome_that_was_deleted_are_not_read(store, tmp_path):
@@ -147,6 +165,73 @@ def test_verify_names_added_scores_that_are_not_right(store, tmp_path, name, row
         shutil.copy(tmp_path / name / f"{SPEC.trial_id()}.parquet", file)
     (problem,) = store.verify([SPEC.trial_id()])
     assert re.search(message, problem.what)
+
+
+def rewrite(tmp_path: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the rows of a file of scores that were added."""
+    file = TableFiles(Location.parse(str(tmp_path))).path(name, f"{SPEC.trial_id()}-lenient")
+    rows = decode(TABLES[name], file.read_bytes(), file).rows
+    file.write_atomic(encode_small(TABLES[name], change(rows)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "scores",
+            lambda rows: rows.slice(1),
+            "11 rows, the trial's predictions give 12, none for sw test all PER",
+        ),
+        (
+            "scores",
+            lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]),
+            "13 rows, the trial's predictions give 12, one too many for sw test all PER",
+        ),
+        (
+            "scores",
+            lambda rows: pa.concat_tables([rows.slice(1), rows.slice(1, 1)]),
+            "12 rows, the trial's predictions give 12, none for sw test all PER, one too many for "
+            "sw test all ORG",
+        ),
+        (
+            "robustness",
+            lambda rows: rows.slice(0, 0),
+            "0 rows, the trial's predictions give 2, none for sw within_family 0 micro",
+        ),
+    ],
+)
+def test_verify_counts_the_rows_that_were_added(store, tmp_path, name, change, message):
+    commit(store)
+    add(store)
+    rewrite(tmp_path, name, change)
+    (problem,) = store.verify([SPEC.trial_id()])
+    file = f"{SPEC.trial_id()}-lenient.parquet"
+    assert problem.what == (
+        f"{name}/{file}: {message}; delete scores/{file}, then run the sweep again"
+    )
+
+
+def test_scores_of_sets_that_were_not_predicted_are_too_many(store):
+    commit(store, predictions=())
+    add(store)
+    (problem,) = store.verify([SPEC.trial_id()])
+    assert "2 rows, the trial's predictions give 0, one too many for" in problem.what
+
+
+@pytest.mark.parametrize("name", ["scores", "robustness"])
+def test_half_of_a_file_that_was_added_is_named_with_what_to_do(store, tmp_path, name):
+    commit(store)
+    add(store)
+    file = tmp_path / name / f"{SPEC.trial_id()}-lenient.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    (problem,) = store.verify([SPEC.trial_id()])
+    assert f"{file}: cannot be read as Parquet" in problem.what
+    remedy = f"; delete {tmp_path}/scores/{file.name}, then run the sweep again"
+    assert problem.what.endswith(remedy)
+    with pytest.raises(StoreError, match=remedy):
+        store.read(name)
+    add(store)
+    assert store.verify([SPEC.trial_id()]) == []
 
 
 # One more run

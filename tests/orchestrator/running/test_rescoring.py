@@ -115,6 +115,19 @@ def test_rescoring_gives_what_scoring_by_that_rule_gives_to_the_last_bit(tmp_pat
     assert rows(store, asked) == rows(expected, asked)
     assert rows(store, stored) == before
     assert rows(expected, asked) != before, "the rules differ on these tags"
+    assert store.verify([spec.trial_id() for spec in specs]) == []
+
+
+def test_what_is_added_to_trials_of_an_earlier_version_is_whole(tmp_path):
+    store = ResultStore(str(unpack(tmp_path, "results/v3")))
+    specs = []
+    for row in store.read("trials", ["status", "spec_json"]).to_pylist():
+        spec = TrialSpec.from_json(row["spec_json"])
+        if row["status"] == "completed" and spec.evaluation.predictions:
+            evaluation = replace(spec.evaluation, matching="lenient")
+            specs.append(replace(spec, evaluation=evaluation))
+    assert len(list(rescore(store, specs))) == len(specs) > 0
+    assert store.verify([spec.trial_id() for spec in specs]) == []
 
 
 def test_rescoring_stops_between_trials_when_told_to(tmp_path):
