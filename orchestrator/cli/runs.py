@@ -32,7 +32,12 @@ from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.planning.speed import COLUMNS, Speeds
-from orchestrator.planning.standing import READ, Standing, find_standing
+from orchestrator.planning.standing import (
+    READ,
+    Standing,
+    describe_unused_checkpoints,
+    find_standing,
+)
 from orchestrator.planning.work import Work
 from orchestrator.results.store import ResultStore
 from orchestrator.running.driver import Driver
@@ -79,6 +84,7 @@ def plan(args: argparse.Namespace) -> int:
     console.print("\n".join(lines(asked, outlook)))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
+    _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     return DONE
 
 
@@ -91,10 +97,11 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     statuses = standing.statuses
     run_again = standing.to_run_again(planned) if args.rerun_lacking else []
     work = Work.of(planned, statuses, args.retry_failed, run_again)
+    unused = describe_unused_checkpoints(sweep.name, planned, store)
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
-    _print_lines(standing.lines(), console)
+    _print_lines([*standing.lines(), *unused], console)
 
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
     # A signal that comes when nothing is left stops nothing.

@@ -127,6 +127,37 @@ def known_fingerprints(sweep: SweepSpec, store: ResultStore) -> set[str | None]:
     return set(store.read("trials", ["corpus_fingerprint"])["corpus_fingerprint"].to_pylist())
 
 
+def describe_unused_checkpoints(
+    sweep_name: str, planned: Iterable[PlannedTrial], store: ResultStore
+) -> list[str]:
+    """A line on checkpoints that no sweep here goes on from; nothing, as a rule.
+
+    A checkpoint is found by the id of its trial and does not say of which settings it is. So one of
+    an earlier version that computed another id cannot be told to be a trial of today.
+
+    Args:
+        sweep_name: of the sweep.
+        planned: its trials.
+        store: the results. Trials of other sweeps that were run there may have checkpoints, too.
+
+    Raises:
+        StoreError: results are damaged or of a newer version.
+    """
+    unused = store.checkpoint_ids() - {trial.trial_id for trial in planned}
+    if unused:
+        plans = store.read("plans", ["sweep", "trial_id"]).to_pylist()
+        unused -= {row["trial_id"] for row in plans if row["sweep"] != sweep_name}
+    if not unused:
+        return []
+    is_or_are, it_or_them = ("is", "it") if len(unused) == 1 else ("are", "them")
+    files = ", ".join(str(store.checkpoint(trial_id)) for trial_id in sorted(unused))
+    return [
+        f"{counted(len(unused), 'checkpoint')} {is_or_are} of no trial of {sweep_name} as it is "
+        "now: left by an earlier version, whose trials had other ids, or by an earlier state of "
+        f"the sweep; not used; to remove {it_or_them}, delete {files}"
+    ]
+
+
 def _count_other_recipes(
     planned: Iterable[PlannedTrial], rows: Iterable[Mapping[str, object]]
 ) -> dict[int, int]:

@@ -156,6 +156,19 @@ def test_run_scores_from_stored_predictions_and_needs_no_ray_for_it(
     assert {"matching": "lenient", "split": "validation"} not in scores
 
 
+def test_plan_and_run_name_checkpoints_that_are_not_used(capsys, tmp_path, words, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    left = ResultStore(f"{tmp_path}/r").checkpoint("00aa11bb22cc33dd")
+    left.write_atomic(b"of an earlier version")
+    for command in ("plan", "run"):
+        code, out, _ = run(capsys, command, *words)
+        (line,) = [line for line in out.splitlines() if "checkpoint" in line]
+        assert code == 0
+        assert line.startswith("1 checkpoint is of no trial of smoke as it is now: ")
+        assert line.endswith(f"to remove it, delete {left}")
+    assert left.read_bytes(), "nobody else removes it"
+
+
 @pytest.mark.parametrize(
     ("overrides", "code", "last"),
     [

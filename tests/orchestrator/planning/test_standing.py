@@ -6,7 +6,11 @@ import pytest
 
 from orchestrator.errors import StoreError
 from orchestrator.planning.plan import PlannedTrial
-from orchestrator.planning.standing import find_standing, with_scoring_of
+from orchestrator.planning.standing import (
+    describe_unused_checkpoints,
+    find_standing,
+    with_scoring_of,
+)
 from orchestrator.results.lacking import Lack, find_lack
 from orchestrator.results.store import ResultStore
 from orchestrator.results.table_files import TableFiles
@@ -132,6 +136,26 @@ def test_trials_of_another_recipe_are_counted_and_not_taken_for_done(tmp_path, s
     assert not standing.statuses.keys() & {spec.trial_id() for spec in SPECS}
     other_sweep = [PlannedTrial(spec, spec.trial_id(), 1.0) for spec in [make_trial_spec(seed=7)]]
     assert find_standing(other_sweep, ResultStore(str(tmp_path / "old"))).lines() == []
+
+
+def test_checkpoints_that_no_sweep_goes_on_from_are_named_with_what_removes_them(store, tmp_path):
+    others = [make_trial_spec(seed=seed) for seed in (7, 8)]
+    store.write_plan("other", others[:1])
+    store.write_plan("demo", others[1:])  # as the sweep was before
+    assert describe_unused_checkpoints("demo", planned(), store) == []
+    for trial_id in (SPECS[0].trial_id(), others[0].trial_id()):
+        store.checkpoint(trial_id).write_atomic(b"state")
+    assert describe_unused_checkpoints("demo", planned(), store) == []
+    store.checkpoint("00aa11bb22cc33dd").write_atomic(b"of an earlier version")
+    (line,) = describe_unused_checkpoints("demo", planned(), store)
+    assert line == (
+        "1 checkpoint is of no trial of demo as it is now: left by an earlier version, whose "
+        "trials had other ids, or by an earlier state of the sweep; not used; to remove it, delete "
+        f"{tmp_path}/checkpoints/00aa11bb22cc33dd.safetensors"
+    )
+    store.checkpoint(others[1].trial_id()).write_atomic(b"state")
+    (line,) = describe_unused_checkpoints("demo", planned(), store)
+    assert line.startswith("2 checkpoints are of no trial of demo as it is now: ")
 
 
 def test_a_stored_spec_that_a_newer_version_wrote_is_refused_in_one_line(tmp_path, store):
