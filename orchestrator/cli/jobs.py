@@ -3,7 +3,8 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from cluster import open_backend
 from cluster.backend import JobState
@@ -11,6 +12,7 @@ from cluster.contract import DONE, SOME_FAILED
 from cluster.errors import ClusterError
 from cluster.profile_fields import ClusterProfile
 from orchestrator.cli.shared import (
+    FAILURES_READ,
     count,
     counts_line,
     find_failures,
@@ -20,8 +22,8 @@ from orchestrator.cli.shared import (
     print_failures,
 )
 from orchestrator.errors import SpecError, SweepError
-from orchestrator.planning.plan import make_plan
-from orchestrator.planning.standing import Standing, find_standing, known_fingerprints
+from orchestrator.planning.plan import PlannedTrial, make_plan
+from orchestrator.planning.standing import READ, Standing, find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.profiles import known_names, load_profile, profile_files, profile_folder
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
@@ -35,7 +37,7 @@ def submit(args: argparse.Namespace) -> int:
     """Send what is missing of a sweep to a cluster, or into the background of this machine."""
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep.clusters, address=args.address)
-    jobs, _ = _open_jobs(sweep, profile.data_is_there, reads_results=not args.dry_run)
+    jobs, *_ = _open_jobs(sweep, profile.data_is_there, reads_results=not args.dry_run)
     if args.dry_run:
         job = jobs.draft(profile, args.retry_failed, args.rerun_lacking)
         print(open_backend(profile).render(job), end="")
@@ -46,7 +48,7 @@ def submit(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """Submit a sweep again as it was submitted last, to go on with what is missing."""
     sweep = load_sweep(args)
-    jobs, _ = _open_jobs(sweep)
+    jobs, *_ = _open_jobs(sweep)
     _, record = next(iter(jobs.records()), (None, None))
     if record is None:
         raise SweepError(
@@ -64,14 +66,14 @@ def resume(args: argparse.Namespace) -> int:
 def status(args: argparse.Namespace) -> int:
     """Count what of a sweep is completed, failed (and why) and new, and tell how its job stands."""
     sweep = load_sweep(args)
-    jobs, store = _open_jobs(sweep)
+    jobs, store, stored = _open_jobs(sweep)
     shown = None
     while True:
         latest = jobs.latest()
         now = (
-            _describe_json(sweep, jobs, store, latest)
+            _describe_json(sweep, jobs, store, stored, latest)
             if args.json
-            else _describe(sweep, jobs, store, latest)
+            else _describe(sweep, jobs, store, stored, latest)
         )
         if now != shown:
             print(now, flush=True)
@@ -80,14 +82,15 @@ def status(args: argparse.Namespace) -> int:
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
-        jobs.update(store.statuses())
+        stored = Stored.read(jobs.planned or (), store)
+        jobs.update(stored.standing.statuses)
 
 
 def logs(args: argparse.Namespace) -> int:
     """Print what the driver of a submitted sweep says; of one trial, its attempts and what the
     driver says of it."""
     sweep = load_sweep(args)
-    jobs, store = _open_jobs(sweep)
+    jobs, store, _ = _open_jobs(sweep)
     submission = _latest(jobs)
     backend = submission.record.backend()
     lines = backend.logs(submission.status.job_id, submission.folder, args.follow)
@@ -101,7 +104,7 @@ def logs(args: argparse.Namespace) -> int:
 def cancel(args: argparse.Namespace) -> int:
     """Stop the jobs of a sweep: running trials save their checkpoints, what is done is kept."""
     sweep = load_sweep(args)
-    jobs, _ = _open_jobs(sweep)
+    jobs, *_ = _open_jobs(sweep)
     live = jobs.live()
     if not live:
         raise SweepError(
@@ -141,17 +144,33 @@ def clusters(args: argparse.Namespace) -> int:
 # Parts of the commands
 
 
+class Stored(NamedTuple):
+    """What the results say of a sweep at one moment: how it stands, and which trials failed."""
+
+    standing: Standing
+    failures: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, planned: Sequence[PlannedTrial], store: ResultStore) -> "Stored":
+        """Read the rows of all trials, once."""
+        columns = list(dict.fromkeys((*READ, *FAILURES_READ)))
+        rows = store.read("trials", columns).to_pylist()
+        return cls(find_standing(planned, store, rows), find_failures(planned, rows))
+
+
 def _open_jobs(
     sweep: SweepSpec, data_is_there: bool = False, reads_results: bool = True
-) -> tuple[Jobs, ResultStore]:
-    """The jobs of a sweep, and its results; without a plan where the data is not here, and may be
-    on the cluster that the sweep goes to or went to."""
+) -> tuple[Jobs, ResultStore, Stored]:
+    """The jobs of a sweep, its results, and what these say; without a plan where the data is not
+    here, and may be on the cluster that the sweep goes to or went to."""
     store = open_store(sweep.results, must_exist=False)
+    nothing = Stored(Standing({}), [])
     try:
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
-        standing = find_standing(planned, store) if reads_results else Standing({})
+        stored = Stored.read(planned, store) if reads_results else nothing
+        standing = stored.standing
         lacking = [trial.trial_id for trial in standing.to_run_again(planned)]
-        return Jobs(sweep, planned, standing.statuses, store.location, lacking), store
+        return Jobs(sweep, planned, standing.statuses, store.location, lacking), store, stored
     except OSError as error:  # of an object store, in several lines
         reason = " ".join(str(error).split())
         raise SweepError(
@@ -163,7 +182,7 @@ def _open_jobs(
         went_there = (record.cluster().data_is_there for _, record in jobs.records())
         if not data_is_there and not any(went_there):
             raise
-        return jobs, store
+        return jobs, store, nothing
 
 
 def _send(
@@ -216,7 +235,9 @@ def _counts(jobs: Jobs, store: ResultStore, latest: Submission | None) -> dict[s
     return count(jobs.planned, jobs.statuses)
 
 
-def _describe(sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submission | None) -> str:
+def _describe(
+    sweep: SweepSpec, jobs: Jobs, store: ResultStore, stored: Stored, latest: Submission | None
+) -> str:
     """For people: the sweep's counts, the job, the failures."""
     console = open_console()
     counts = _counts(jobs, store, latest)
@@ -226,7 +247,7 @@ def _describe(sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submissi
             console.print(f"{sweep.name}: not counted here; {where}", soft_wrap=True)
         else:
             console.print(counts_line(sweep, store, counts), soft_wrap=True)
-            for line in find_standing(jobs.planned or (), store).lines():
+            for line in stored.standing.lines():
                 console.print(line, soft_wrap=True)
         if latest is not None:
             console.print(_job_line(latest), soft_wrap=True)
@@ -234,8 +255,8 @@ def _describe(sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submissi
                 console.print(
                     "The sweep has changed since; the job has it as it was.", soft_wrap=True
                 )
-        if counts and counts["failed"] and jobs.planned is not None:
-            print_failures(find_failures(jobs.planned, store), console)
+        if counts:
+            print_failures(stored.failures, console)
     return capture.get().rstrip("\n")
 
 
@@ -247,14 +268,10 @@ def _job_line(submission: Submission) -> str:
 
 
 def _describe_json(
-    sweep: SweepSpec, jobs: Jobs, store: ResultStore, latest: Submission | None
+    sweep: SweepSpec, jobs: Jobs, store: ResultStore, stored: Stored, latest: Submission | None
 ) -> str:
     counts: dict[str, int | None] = {"completed": None, "failed": None, "new": None}
     counts |= _counts(jobs, store, latest) or {}
-    failures = []
-    if counts["failed"] and jobs.planned is not None:
-        failures = find_failures(jobs.planned, store)
-
     job = None
     if latest is not None:
         record, now = latest.record, latest.status
@@ -275,7 +292,7 @@ def _describe_json(
         "sweep": sweep.name,
         "results": str(store.location),
         **counts,
-        "failures": failures,
+        "failures": stored.failures if counts["failed"] else [],
         "job": job,
     }
     return json.dumps(values)

@@ -14,10 +14,12 @@ from rich.text import Text
 from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
 from cluster.node.raylet import usable_offer
 from cluster.profile_fields import Hardware
-from orchestrator.analysis.aggregate import aggregate
+from orchestrator.analysis.aggregate import aggregate_cells, find_cells
 from orchestrator.analysis.comparable import embeddings_name
+from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.report import f1_table
 from orchestrator.cli.shared import (
+    FAILURES_READ,
     count,
     counts_line,
     find_failed_reruns,
@@ -256,10 +258,12 @@ def _conclude(
     """
     split = "test" if "test" in sweep.evaluation.splits else "validation"
     cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
-    by_rule = aggregate(store, split, sweep.evaluation.matching)
+    stored = read_rows(store)  # once: a sweep of thousands has as many rows
+    by_rule = aggregate_cells(find_cells(stored, split, sweep.evaluation.matching), split)
     console.print(f1_table(by_rule.of_cells(cells)))
-    counts = count(planned, store.statuses())
-    print_failures(find_failures(planned, store) if counts["failed"] else [], console)
+    rows = stored.trials.select(FAILURES_READ).to_pylist()
+    counts = count(planned, {row["trial_id"]: row["status"] for row in rows})
+    print_failures(find_failures(planned, rows), console)
     failed_again = find_failed_reruns(run_again, store)
     print_failures(failed_again, console)
     console.print(

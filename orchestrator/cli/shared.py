@@ -3,7 +3,7 @@ shown."""
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,24 @@ def counts_line(sweep: SweepSpec, store: ResultStore, counts: Mapping[str, int])
     return f"{sweep.name}: {sum(counts.values())} trials, {shown}; results in {store.location}"
 
 
-def find_failures(planned: Sequence[PlannedTrial], store: ResultStore) -> list[dict[str, Any]]:
-    """Which trials failed, and why."""
-    columns = ["trial_id", "language", "target_sparsity", "embedding_sparsity", "seed"]
-    columns += ["status", "error_kind", "error_message"]
+PLACE = ("language", "target_sparsity", "embedding_sparsity", "seed")
+SHOWN_OF_FAILURES = ("trial_id", *PLACE, "error_kind", "error_message")
+FAILURES_READ = ("status", *SHOWN_OF_FAILURES)
+"""Columns of `trials` that tell which trials failed."""
+
+
+def find_failures(
+    planned: Sequence[PlannedTrial], rows: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Which trials failed, and why.
+
+    Args:
+        planned: the trials of a sweep.
+        rows: of all stored trials, with the columns `FAILURES_READ` and maybe others.
+    """
     ids = {trial.trial_id for trial in planned}
-    rows = store.read("trials", columns).to_pylist()
-    failed = [row for row in rows if row["status"] == "failed" and row["trial_id"] in ids]
-    return [{key: value for key, value in row.items() if key != "status"} for row in failed]
+    failed = (row for row in rows if row["status"] == "failed" and row["trial_id"] in ids)
+    return [{name: row[name] for name in SHOWN_OF_FAILURES} for row in failed]
 
 
 def find_failed_reruns(
@@ -78,10 +88,9 @@ def find_failed_reruns(
     failures = []
     for trial in lacking:
         reason = reasons.get(trial.trial_id, {})
-        place = ("language", "target_sparsity", "embedding_sparsity", "seed")
         failures.append(
             {"trial_id": trial.trial_id}
-            | {name: getattr(trial.spec, name) for name in place}
+            | {name: getattr(trial.spec, name) for name in PLACE}
             | {
                 "error_kind": reason.get("error_kind", "unexpected"),
                 "error_message": reason.get("error_message", "no failed attempt is recorded"),
@@ -92,9 +101,8 @@ def find_failed_reruns(
 
 def print_failures(failures: list[dict[str, Any]], console: Console) -> None:
     """Print a line for each trial that failed."""
-    columns = ("language", "target_sparsity", "embedding_sparsity", "seed")
     for row in failures:
-        place = describe_place(*(row[name] for name in columns))
+        place = describe_place(*(row[name] for name in PLACE))
         text = f"failed: {place}: {row['error_kind']}: {row['error_message']}"
         console.print(text, soft_wrap=True)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.cli.shared import (
+    FAILURES_READ,
     PlainConsole,
     count,
     find_failed_reruns,
@@ -42,7 +43,7 @@ def test_failures_of_the_sweep_are_shown_by_place_and_cause(tmp_path):
     for spec in (make_trial_spec(seed=0), make_trial_spec(seed=7)):
         failure = {"kind": "bad_data", "message": "no sentences", "traceback": None}
         store.commit_failed(spec, **failure, **make_circumstances())
-    failures = find_failures(planned(0, 1), store)
+    failures = find_failures(planned(0, 1), store.read("trials", FAILURES_READ).to_pylist())
     assert [row["seed"] for row in failures] == [0]
     console = PlainConsole(file=io.StringIO(), width=20)
     print_failures(failures, console)
