@@ -23,6 +23,10 @@ from cluster.errors import ClusterError
 from cluster.job_files import exit_state, lines_of, run_options, sweep_file, write_whole
 from cluster.rayjobs.profile import RayProfile
 
+RAYS_FIRST_LINE = "Running entrypoint for job "
+"""How the log of each job begins. Ray's message about a failed job ends with it where Ray read the
+log too early; the log then has what the driver said."""
+
 STATES = {
     "PENDING": JobState.PENDING,
     "RUNNING": JobState.RUNNING,
@@ -100,7 +104,8 @@ class RayJobsBackend:
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
         """How a job stands, as Ray says and, where the driver ended, as its exit code does."""
-        details = self._details(self._client(), job_id)
+        client = self._client()
+        details = self._details(client, job_id)
         if details is None:
             return JobStatus(
                 job_id=job_id,
@@ -108,7 +113,11 @@ class RayJobsBackend:
                 native="unknown",
                 detail="the cluster has no such job",
             )
-        return _status(job_id, details)
+        last_line = _last_line(details.message or "")
+        if last_line.startswith(RAYS_FIRST_LINE):
+            with self._in_words():
+                last_line = _last_line(client.get_job_logs(job_id))
+        return _status(job_id, details, last_line)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """What the driver printed.
@@ -265,11 +274,14 @@ class RayJobsBackend:
         return ClusterError(f"ray: {self._address} refuses: {lines[-1]}")
 
 
-def _status(job_id: str, details: Any) -> JobStatus:
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _status(job_id: str, details: Any, last_line: str) -> JobStatus:
     native = str(details.status)
     state, detail = STATES.get(native, JobState.UNKNOWN), ""
-    said = [line.strip() for line in (details.message or "").splitlines() if line.strip()]
-    last_line = said[-1] if said else ""
     if details.driver_exit_code is not None:
         native = f"{native}, exit code {details.driver_exit_code}"
         state, detail = exit_state(details.driver_exit_code, last_line)

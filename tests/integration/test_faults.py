@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from orchestrator.results.store import ResultStore
 from tests.integration.conftest import (
+    NUM_STEPS,
     ONE_BY_ONE,
     Command,
     checkpoints,
@@ -63,7 +64,7 @@ def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(undisturbed, tmp_path):
     assert f"sparsweep run {spec}" in output
     assert "Traceback" not in output
     assert len(list(results.glob("trials/*"))) < 4
-    step = int(re.search(r"stopped  .* at step (\d+)/90", output)[1])
+    step = int(re.search(rf"stopped  .* at step (\d+)/{NUM_STEPS}", output)[1])
     assert saved_step(checkpoints(results)[0]) >= step, "it saved its state when it was stopped"
 
     code, output = sparsweep("run", spec)

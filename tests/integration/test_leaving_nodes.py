@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import Command, checkpoints, numbers, write_sweep
+from tests.integration.conftest import Command, assert_same_numbers, checkpoints, write_sweep
 
 ELASTIC = {"SPARSWEEP_ELASTIC": "1"}
 RESOURCES = {
@@ -163,10 +163,6 @@ def messages(results: Path, kind: str) -> list[str]:
     return [row["error_message"] for row in attempts(results) if row["error_kind"] == kind]
 
 
-def num_done(results: Path) -> int:
-    return len(list(results.glob("trials/*.parquet")))
-
-
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     running = Cluster()
@@ -188,31 +184,27 @@ def tiny(results: Path, **changes: object) -> str:
 def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(
     cluster, results, undisturbed
 ):
-    running = Command("run", tiny(results), **cluster.environment, **ELASTIC)
+    spec = tiny(results, seeds=[0, 1])
+    running = Command("run", spec, **cluster.environment, **ELASTIC)
     first = cluster.add_node()  # the driver waits for it: the head runs no trials
     running.wait_until(lambda: bool(checkpoints(results)))
 
     first.leave()
     running.wait_until(lambda: bool(messages(results, "stopped")))
     running.wait_until(lambda: not first.workers())
-    second = cluster.add_node()
-    running.wait_until(lambda: bool(second.workers()) and num_done(results) >= 1)
+    second, third = cluster.add_node(), cluster.add_node()
+    running.wait_until(lambda: bool(second.workers() and third.workers()))
     assert not first.workers(), "nothing new is given to a node that leaves"
 
-    third = cluster.add_node()
-    running.wait_until(lambda: bool(third.workers()))
-    second_checkpoints = {file.name: file.stat().st_mtime_ns for file in checkpoints(results)}
+    before = {file.name: file.stat().st_mtime_ns for file in checkpoints(results)}
     running.wait_until(
-        lambda: (
-            {file.name: file.stat().st_mtime_ns for file in checkpoints(results)}
-            != second_checkpoints
-        )
+        lambda: {file.name: file.stat().st_mtime_ns for file in checkpoints(results)} != before
     )
     second.crash()
     code, output = running.finish()
     assert code == 0, output
     assert "moved " in output
-    assert numbers(results) == numbers(undisturbed)
+    assert_same_numbers(results, undisturbed, num_trials=4)
     assert checkpoints(results) == []
     assert all(
         "its node " in message and " leaves" in message for message in messages(results, "stopped")
@@ -223,7 +215,7 @@ def test_trials_move_from_leaving_and_lost_nodes_and_idle_ones_are_let_go(
 
 def test_idle_nodes_end_while_the_last_trial_runs(cluster, results):
     nodes = [cluster.add_node() for _ in range(2)]
-    long = {"num_steps": 4000, "lr": 1e-3}
+    long = {"num_steps": 100_000, "lr": 1e-3}
     spec = tiny(results, languages=["ka"], sparsities=[0.0], training=long)
     running = Command("run", spec, **cluster.environment, **ELASTIC)
     running.wait_until(lambda: any(node.workers() for node in nodes))

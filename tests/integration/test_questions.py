@@ -16,12 +16,13 @@ from tests.integration.conftest import (
     write_sweep,
 )
 
+PRUNING = {"update_every_steps": 5, "kernels": "reference"}
 ASKED = {
-    "pruning": {"update_every_steps": 5, "embedding_sparsity": ["off", "same"]},
+    "pruning": PRUNING | {"embedding_sparsity": ["off", "same"]},
     "robustness": {"perturbations": ["within_language", "within_script"]},
     "evaluation": {"selection": "best_epoch"},
     "seeds": [0, 1],
-    "training": {"num_steps": 60, "lr": 1e-3},
+    "training": {"num_steps": 60, "lr": 3e-3},
     "resources": ONE_BY_ONE,
 }
 
@@ -72,7 +73,7 @@ def test_interrupted_multilingual_sweep_goes_on_to_the_same_numbers(
     both_regimes, shared_ray, tmp_path
 ):
     asked = ASKED | {"regime": "multilingual", "sparsities": [0.5], "seeds": [0]}
-    asked["pruning"] = {"update_every_steps": 5}
+    asked["pruning"] = PRUNING
     broken = write_sweep(tmp_path / "broken.yaml", tmp_path / "broken", **asked)
     running = Command("run", broken, **shared_ray)
     running.wait_until(lambda: bool(checkpoints(tmp_path / "broken")))

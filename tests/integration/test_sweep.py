@@ -61,7 +61,8 @@ def test_status_plan_aggregate_and_compact_agree(undisturbed, tmp_path):
     assert sparsweep("compact", str(undisturbed))[0] == 0
     query = f"""
         select language, target_sparsity, avg(f1) from '{undisturbed}/compact/scores.parquet'
-        where split = 'test' and entity_type = 'micro' group by all order by all
+        where split = 'test' and subset = 'all' and entity_type = 'micro'
+        group by all order by all
     """
     expected = duckdb.sql(query).fetchall()
     found = duckdb.sql(
@@ -71,9 +72,15 @@ def test_status_plan_aggregate_and_compact_agree(undisturbed, tmp_path):
     assert len(expected) == 4
 
 
-def test_two_drivers_on_one_folder_do_not_disturb_each_other(undisturbed, tmp_path):
-    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", seeds=[0, 1], languages=["ka"])
-    both = [Command("run", spec), Command("run", spec)]
+def test_two_drivers_on_one_folder_do_not_disturb_each_other(undisturbed, shared_ray, tmp_path):
+    spec = write_sweep(
+        tmp_path / "tiny.yaml",
+        tmp_path / "results",
+        seeds=[0, 1],
+        languages=["ka"],
+        resources=ONE_BY_ONE,
+    )
+    both = [Command("run", spec, **shared_ray) for _ in range(2)]
     for command in both:
         code, output = command.finish()
         assert code == 0, output
@@ -119,19 +126,16 @@ def test_failed_trials_are_rows_and_are_run_again_only_when_asked(shared_ray, tm
 
 
 def test_data_that_vanishes_fails_its_trials_and_no_others(shared_ray, tmp_path):
-    corpus, model = tmp_path / "corpus", tmp_path / "model"
+    corpus = tmp_path / "corpus"
     for language in ("ka", "bn"):
         write_corpus(corpus / language, language)
-    write_model(model)
     spec = write_sweep(
         tmp_path / "tiny.yaml",
         tmp_path / "results",
         corpus={"kind": "path", "path": str(corpus)},
-        model={"name": str(model)},
         sparsities=[0.0],
         training={"num_steps": 3},
         resources=ONE_BY_ONE,
-        pruning={"kernels": "reference"},
     )
     command = Command("run", spec, **shared_ray)
     command.wait_until(lambda: (tmp_path / "results" / "plans" / "tiny.parquet").exists())
@@ -184,21 +188,3 @@ def write_corpus(folder, language: str) -> None:
             for pair in zip(tokens, tags, strict=True)
         ]
         (folder / f"{split}.tsv").write_text("\n".join(lines[:20]), encoding="utf-8")
-
-
-def write_model(folder) -> None:
-    from transformers import BertConfig, BertModel
-
-    from workers.data.wordpiece import small_tokenizer
-
-    tokenizer = small_tokenizer(0)
-    sizes = {
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-    }
-    BertModel(
-        BertConfig(vocab_size=len(tokenizer), **sizes), add_pooling_layer=False
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

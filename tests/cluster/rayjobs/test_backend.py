@@ -5,9 +5,11 @@ import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from cluster.backend import JobState
 from cluster.errors import ClusterError
 from cluster.rayjobs.backend import STATES, RayJobsBackend
 from cluster.rayjobs.profile import RayProfile
@@ -81,6 +83,24 @@ def test_table_has_every_state_of_ray():
 
     assert set(STATES) == {str(status) for status in JobStatus}
     assert all(JobStatus(name).is_terminal() == state.is_terminal for name, state in STATES.items())
+
+
+def test_driver_that_ray_overheard_is_looked_up_in_the_log(monkeypatch, tmp_path):
+    class Client:
+        """A cluster whose message about the job was made before the driver's words were there."""
+
+        def get_job_info(self, job_id):
+            first = f"Running entrypoint for job {job_id}: python"
+            said = f"Job entrypoint command failed with exit code 2, last available logs:\n{first}"
+            return SimpleNamespace(status="FAILED", driver_exit_code=2, message=said)
+
+        def get_job_logs(self, job_id):
+            return f"Running entrypoint for job {job_id}: python\nsparsweep: bad\n\n"
+
+    monkeypatch.setattr(RayJobsBackend, "_client", lambda self: Client())
+    backend = RayJobsBackend(RayProfile(address="http://head:8265"))
+    status = backend.status("sw-a-0123abcd", tmp_path)
+    assert (status.state, status.detail) == (JobState.FAILED, "sparsweep: bad")
 
 
 def test_installation_without_ray_says_what_to_install():
