@@ -1,18 +1,17 @@
-"""Where this user's files of sparsweep are, by the rules of the XDG base directories."""
+"""Where this user's files of sparsweep are, by the XDG base directory rules, on macOS too."""
 
-import os
 from pathlib import Path
+
+from platformdirs.unix import Unix
+
+FOLDERS = Unix("sparsweep")
 
 
 def config_folder() -> Path:
     """What the user writes: profiles of clusters."""
-    return _folder("XDG_CONFIG_HOME", ".config")
+    return FOLDERS.user_config_path
 
 
 def state_folder() -> Path:
     """What sparsweep remembers: jobs that were submitted."""
-    return _folder("XDG_STATE_HOME", ".local/state")
-
-
-def _folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default) / "sparsweep"
+    return FOLDERS.user_state_path

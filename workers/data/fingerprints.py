@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from platformdirs.unix import Unix
+
 from workers.storage import Location
 from workers.trial import digest_bytes
 
@@ -17,7 +19,7 @@ def cache_folder() -> Path:
     user's cache."""
     if folder := os.environ.get("SPARSWEEP_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsweep"
+    return Unix("sparsweep").user_cache_path  # by the XDG rules, on macOS too
 
 
 def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
