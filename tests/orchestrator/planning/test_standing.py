@@ -67,6 +67,21 @@ def test_what_follows_from_predictions_is_told_apart_from_what_does_not(store):
     ]
 
 
+def test_what_an_earlier_run_has_by_the_rule_that_is_asked_for_is_not_lacking(tmp_path):
+    store = ResultStore(str(tmp_path))
+    for rule in ("strict", "lenient"):
+        for trial in planned(matching=rule, predictions=()):
+            result = make_trial_result(predictions=(), robustness=())
+            assert store.commit_completed(trial.spec, result, **make_circumstances())
+    for rule in ("strict", "lenient"):
+        assert find_standing(planned(matching=rule, predictions=()), store).lines() == []
+    asked = planned(matching="strict", predictions=("test",))
+    assert find_standing(asked, store).lines() == [
+        "2 trials are completed but lack: predictions of test (2); "
+        "give --rerun-lacking to run them again"
+    ]
+
+
 def test_failed_trials_lack_nothing(tmp_path):
     store = ResultStore(str(tmp_path))
     failure = {"kind": "bad_data", "message": "tag B-MISC", "traceback": None}
