@@ -2,6 +2,7 @@
 ones are met in tests/integration."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import pytest
 import yaml
 
 from cluster import BACKENDS
+from orchestrator.cli import jobs
 from orchestrator.cli.main import main
+from orchestrator.planning.plan import make_plan
+from orchestrator.results.store import ResultStore
+from orchestrator.spec.sweep_spec import load_sweep_spec
+from tests.factories import make_circumstances
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -105,6 +111,31 @@ def test_status_is_watched_until_the_job_is_over(sparsweep, spec, toy_queue):
     (toy_queue / job(sparsweep, spec)["job_id"]).write_text("completed")
     code, out, _ = sparsweep("status", spec, "--watch")
     assert (code, out.count("completed\n")) == (0, 1)
+
+
+def test_each_look_of_a_watch_counts_and_names_what_failed_by_then(
+    sparsweep, spec, toy_queue, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(jobs, "LOOKS_EVERY_S", 0.1)
+    sparsweep("submit", spec, "--on", "mine")
+    job_id = job(sparsweep, spec)["job_id"]
+    trial = make_plan(load_sweep_spec(spec, []))[0]
+
+    def fail_and_end() -> None:
+        failure = {"kind": "bad_data", "message": "no sentences", "traceback": None}
+        store = ResultStore(str(tmp_path / "results"))
+        store.commit_failed(trial.spec, **failure, **make_circumstances())
+        (toy_queue / job_id).write_text("completed")
+
+    batch = threading.Timer(1.0, fail_and_end)
+    batch.start()
+    code, out, _ = sparsweep("status", spec, "--watch")
+    batch.join()
+    assert code == 0
+    assert out.startswith("tiny: 4 trials, 0 completed, 0 failed, 4 new")
+    last = out[out.rindex("tiny: 4 trials, ") :]
+    assert last.startswith("tiny: 4 trials, 0 completed, 1 failed, 3 new")
+    assert last.endswith(f"failed: {trial.spec.describe()}: bad_data: no sentences\n")
 
 
 def test_changed_sweep_is_said_to_be_so_and_not_resumed(sparsweep, spec, toy_queue):
