@@ -11,6 +11,8 @@ MINI ?= results/paper-mini
 MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIKIANN)') \
   $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
+unexport PYTHONDONTWRITEBYTECODE # tests whose compiled form is not kept take many seconds to load
+
 TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help

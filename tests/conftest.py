@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests import s3_server as s3
-
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
@@ -27,11 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = tempfile.TemporaryDirectory(prefix="sparsweep-tests-")
     config.add_cleanup(cache.cleanup)
-    import torch
+    if not config.getoption("numprocesses", None):  # with `-n`, the first process runs no tests
+        import torch
 
-    if not torch.cuda.is_available():
-        # Triton's kernels then run on CPUs, to be compared with the reference.
-        os.environ["TRITON_INTERPRET"] = "1"
+        if not torch.cuda.is_available():
+            # Triton's kernels then run on CPUs, to be compared with the reference.
+            os.environ["TRITON_INTERPRET"] = "1"
     os.environ |= {
         "SPARSWEEP_CACHE": cache.name,
         "HF_HOME": f"{cache.name}/huggingface",
@@ -91,14 +90,18 @@ def _real_data(name: str) -> Path:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The address of a real S3 server."""
-    with s3.run_server() as address:
+    from tests.s3_server import run_server
+
+    with run_server() as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def s3_bucket(s3_server: str) -> Iterator[str]:
     """A bucket of the module's own on that server, to which AWS' environment variables lead."""
-    with s3.make_bucket(s3_server) as address:
+    from tests.s3_server import make_bucket
+
+    with make_bucket(s3_server) as address:
         yield address
 
 

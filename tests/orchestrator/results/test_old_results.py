@@ -1,9 +1,13 @@
 """Results that earlier versions wrote, as files in tests/golden: every version reads them."""
 
 import json
+import shutil
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import StoreError
@@ -26,12 +30,32 @@ NUM_ROWS = {
 }
 """Rows of each table in the order of `TABLES`, by the golden folders that lie in one location."""
 SMALL = [names for names in NUM_ROWS if names != "paper-mini"]
+ALL = [*SMALL, pytest.param("paper-mini", marks=pytest.mark.slow)]
 
 
-def unpack_all(folder: Path, names: str) -> ResultStore:
-    for name in names.split():
-        unpack(folder, name)
-    return ResultStore(str(folder))
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """From the names of golden folders to a location with their files, which stays as it is."""
+
+    @cache
+    def unpack_once(names: str) -> Path:
+        folder = tmp_path_factory.mktemp("golden")
+        for name in names.split():
+            unpack(folder, name)
+        return folder
+
+    return unpack_once
+
+
+@pytest.fixture
+def unpack_all(unpacked, tmp_path):
+    """From the names of golden folders to a store of the test's own."""
+
+    def copy(names: str) -> ResultStore:
+        shutil.copytree(unpacked(names), tmp_path, dirs_exist_ok=True)  # with the files' times
+        return ResultStore(str(tmp_path))
+
+    return copy
 
 
 def without_compact(store: ResultStore) -> ResultStore:
@@ -40,24 +64,26 @@ def without_compact(store: ResultStore) -> ResultStore:
     return store
 
 
-def contents(store: ResultStore) -> dict[str, list]:
-    return {name: store.read(name).to_pylist() for name in TABLES}
+def contents(store: ResultStore) -> dict[str, pa.Table]:
+    return {name: store.read(name) for name in TABLES}
 
 
-@pytest.mark.parametrize("names", NUM_ROWS)
-def test_every_table_has_all_rows_with_and_without_compact_files_old_and_new(tmp_path, names):
-    store = unpack_all(tmp_path, names)
+@pytest.mark.parametrize("names", ALL)
+def test_every_table_has_all_rows_with_and_without_compact_files_old_and_new(
+    unpack_all, tmp_path, names
+):
+    store = unpack_all(names)
     rows = contents(store)
-    assert tuple(map(len, rows.values())) == NUM_ROWS[names]
+    assert tuple(table.num_rows for table in rows.values()) == NUM_ROWS[names]
     store.compact()
     assert contents(ResultStore(str(tmp_path))) == rows
     without_compact(store)
     assert contents(ResultStore(str(tmp_path))) == rows
 
 
-@pytest.mark.parametrize("names", NUM_ROWS)
-def test_trials_have_the_ids_that_their_specs_have_today(tmp_path, names):
-    store = unpack_all(tmp_path, names)
+@pytest.mark.parametrize("names", ALL)
+def test_trials_have_the_ids_that_their_specs_have_today(unpack_all, names):
+    store = unpack_all(names)
     columns = ["trial_id", "cell_id", "dense_trial_id", "recipe_version", "spec_json", "status"]
     trials = store.read("trials", columns).to_pylist()
     for row in trials:
@@ -80,9 +106,9 @@ def test_trials_have_the_ids_that_their_specs_have_today(tmp_path, names):
     assert {problem.trial_id for problem in problems} == ids - completed
 
 
-@pytest.mark.parametrize("names", NUM_ROWS)
-def test_nothing_that_is_stored_is_rewritten(tmp_path, names):
-    store = unpack_all(tmp_path, names)
+@pytest.mark.parametrize("names", ALL)
+def test_nothing_that_is_stored_is_rewritten(unpack_all, tmp_path, names):
+    store = unpack_all(names)
     stored = {
         file: (file.read_bytes(), file.stat().st_mtime_ns)
         for file in tmp_path.rglob("*.parquet")
@@ -94,8 +120,8 @@ def test_nothing_that_is_stored_is_rewritten(tmp_path, names):
     assert stored == {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in stored}
 
 
-def test_numbers_of_version_1_are_those_that_it_stored(tmp_path):
-    store = unpack_all(tmp_path, "results/v1")
+def test_numbers_of_version_1_are_those_that_it_stored(unpack_all):
+    store = unpack_all("results/v1")
     trials = {row["file_key"]: row for row in store.read("trials").to_pylist()}
     dense, pruned = trials["4d4c3deed959fad8"], trials["02be2f33f7ca2b8f"]
     assert (dense["recipe_version"], dense["num_scores"], dense["num_robustness_scores"]) == (
@@ -119,8 +145,8 @@ def test_numbers_of_version_1_are_those_that_it_stored(tmp_path):
     assert {row["num_sentences"] for row in scores} == {None}
 
 
-def test_what_ranked_embeddings_with_the_encoder_is_no_trial_that_can_be_asked_for(tmp_path):
-    store = unpack_all(tmp_path, "results/v2")
+def test_what_ranked_embeddings_with_the_encoder_is_no_trial_that_can_be_asked_for(unpack_all):
+    store = unpack_all("results/v2")
     columns = ["sweep", "pruning_scope", "embedding_sparsity", "pruning_embedding_sparsity"]
     rows = {
         row["sweep"]: tuple(row.values())[1:] for row in store.read("trials", columns).to_pylist()
@@ -140,8 +166,8 @@ LOSSES = {
 """Mean training loss by the file keys that a trial has in v2 and in v3."""
 
 
-def test_a_trial_that_two_versions_ran_is_shown_once_with_more_scores(tmp_path):
-    store = unpack_all(tmp_path, "results/v2 results/v3")
+def test_a_trial_that_two_versions_ran_is_shown_once_with_more_scores(unpack_all, tmp_path):
+    store = unpack_all("results/v2 results/v3")
     keys = dict(
         zip(
             *(column.to_pylist() for column in store.read("trials", ["file_key", "trial_id"])),
@@ -170,8 +196,8 @@ def test_a_trial_that_two_versions_ran_is_shown_once_with_more_scores(tmp_path):
     assert scores.count(row["trial_id"]) == 8
 
 
-def test_what_failed_under_an_old_id_is_run_under_the_new_one(tmp_path):
-    store = unpack_all(tmp_path, "results/v2")
+def test_what_failed_under_an_old_id_is_run_under_the_new_one(unpack_all, tmp_path):
+    store = unpack_all("results/v2")
     (old,) = [row for row in store.read("trials").to_pylist() if row["status"] == "failed"]
     spec = TrialSpec.from_json(old["spec_json"])
     assert old["file_key"] != old["trial_id"] == spec.trial_id()
@@ -198,10 +224,10 @@ def test_what_failed_under_an_old_id_is_run_under_the_new_one(tmp_path):
     ]
 
 
-def test_what_is_completed_under_an_old_id_is_not_overwritten(tmp_path):
-    store = unpack_all(tmp_path, "results/v3")
+def test_what_is_completed_under_an_old_id_is_not_overwritten(unpack_all, tmp_path):
+    store = unpack_all("results/v3")
     before = contents(store)
-    for row in before["trials"]:
+    for row in before["trials"].to_pylist():
         if row["status"] == "completed":
             assert not commit(ResultStore(str(tmp_path)), TrialSpec.from_json(row["spec_json"]))
     after = contents(store)
@@ -210,8 +236,8 @@ def test_what_is_completed_under_an_old_id_is_not_overwritten(tmp_path):
             assert after[name] == before[name]
 
 
-def test_a_damaged_row_stops_each_commit_and_not_the_first_alone(tmp_path):
-    store = unpack_all(tmp_path, "results/v3")
+def test_a_damaged_row_stops_each_commit_and_not_the_first_alone(unpack_all, tmp_path):
+    store = unpack_all("results/v3")
     rows = [row for row in store.read("trials").to_pylist() if row["status"] == "completed"]
     without_compact(store)
     damaged = tmp_path / "trials" / f"{rows[0]['file_key']}.parquet"
@@ -222,20 +248,20 @@ def test_a_damaged_row_stops_each_commit_and_not_the_first_alone(tmp_path):
             commit(store, TrialSpec.from_json(row["spec_json"]))
 
 
-def test_trials_of_two_recipes_lie_in_one_folder(tmp_path):
-    store = unpack_all(tmp_path, "results/v1 results/v2")
+def test_trials_of_two_recipes_lie_in_one_folder(unpack_all):
+    store = unpack_all("results/v1 results/v2")
     recipes = store.read("trials", ["recipe_version"])["recipe_version"].to_pylist()
     assert {recipe: recipes.count(recipe) for recipe in recipes} == {1: 6, 2: 7}
     assert len(store.statuses()) == 6 + 7
 
 
-def test_a_compact_file_of_one_version_and_files_of_others_are_read_together(tmp_path):
-    store = unpack_all(tmp_path, "results/v3")  # with its compact files
+def test_a_compact_file_of_one_version_and_files_of_others_are_read_together(unpack_all, tmp_path):
+    store = unpack_all("results/v3")  # with its compact files
     unpack(tmp_path, "results/v1")
     commit(store, make_trial_spec(language="yo"))
     rows = contents(store)
-    assert len(rows["trials"]) == 7 + 6 + 1
-    assert len(rows["scores"]) == 144 + 40 + 24
+    assert rows["trials"].num_rows == 7 + 6 + 1
+    assert rows["scores"].num_rows == 144 + 40 + 24
     assert contents(without_compact(store)) == rows
 
 
@@ -252,8 +278,10 @@ def _has_its_tokenizer(store: ResultStore) -> bool:
 @pytest.mark.parametrize(
     ("names", "num_completed"), [("results/v1", 0), ("results/v2", 4), ("results/v3", 4)]
 )
-def test_plan_status_and_verify_know_the_trials_of_a_sweep(capsys, tmp_path, names, num_completed):
-    store = unpack_all(tmp_path, names)
+def test_plan_status_and_verify_know_the_trials_of_a_sweep(
+    capsys, unpack_all, tmp_path, names, num_completed
+):
+    store = unpack_all(names)
     num_completed = num_completed if _has_its_tokenizer(store) else 0
     words = (TINY, "--set", f"results={tmp_path}")
     code, out, _ = run(capsys, "status", *words, "--json")
@@ -269,8 +297,8 @@ def test_plan_status_and_verify_know_the_trials_of_a_sweep(capsys, tmp_path, nam
 
 
 @pytest.mark.parametrize("names", SMALL)
-def test_commands_read_what_earlier_versions_wrote(capsys, tmp_path, names):
-    unpack_all(tmp_path, names)
+def test_commands_read_what_earlier_versions_wrote(capsys, unpack_all, tmp_path, names):
+    unpack_all(names)
     for words in (("aggregate",), ("compact",), ("aggregate",), ("analyze",)):
         code, out, err = run(capsys, *words, str(tmp_path))
         assert (code, err) == (0, ""), out
@@ -279,8 +307,8 @@ def test_commands_read_what_earlier_versions_wrote(capsys, tmp_path, names):
 # Specs
 
 
-def test_a_setting_that_is_younger_than_a_row_stands_there_as_it_was_before(tmp_path):
-    rows = unpack_all(tmp_path, "results/v3").read("trials")
+def test_a_setting_that_is_younger_than_a_row_stands_there_as_it_was_before(unpack_all):
+    rows = unpack_all("results/v3").read("trials")
     as_before = {"training.label_smoothing": 0.0, "pruning.regrow": "no", "training.lr": 1.0}
     columns = add_settings_as_before(rows, as_before)
     assert columns["training_label_smoothing"].to_pylist() == [0.0] * rows.num_rows
@@ -296,10 +324,8 @@ def test_a_spec_that_its_version_could_not_have_written_is_refused():
         upgrade_spec('{"training": {}, "evaluation": {}}', 2)
 
 
-def test_a_damaged_spec_is_named_with_its_file(tmp_path):
-    import pyarrow.parquet as pq
-
-    store = without_compact(unpack_all(tmp_path, "results/v2"))
+def test_a_damaged_spec_is_named_with_its_file(unpack_all, tmp_path):
+    store = without_compact(unpack_all("results/v2"))
     file = tmp_path / "trials" / "a9d80eb433060da7.parquet"
     rows, footer = pq.read_table(file), pq.read_metadata(file).metadata
     position = rows.schema.get_field_index("spec_json")
