@@ -1,5 +1,6 @@
 """What all tests share: caches, the folder of real data, an S3 server; and what is slow."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -45,6 +46,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     fixtures = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
     if INTEGRATION in item.path.parents or fixtures:
         item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What the modules hold now stays: spare the garbage collector a walk through a million objects
+    time and again.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Else libraries whose modules are not collected at the end report leaks."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
-from statsmodels.stats.multitest import multipletests
 
 from orchestrator.analysis.frames import CELL, SERIES, Results, finish, in_order
 from orchestrator.analysis.quality import pair_embeddings
@@ -100,12 +99,17 @@ def corrected(p: pd.Series, method: str) -> pd.Series:
     Args:
         p: in [0, 1]; NaN stays NaN and is not counted.
         method: `holm` or `fdr_bh` (Benjamini and Hochberg).
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure; Benjamini and
+        Hochberg 1995, Controlling the false discovery rate.
     """
-    is_there = p.notna()
-    out = p.copy()
-    if is_there.any():
-        out[is_there] = multipletests(p[is_there].to_numpy(), method=method)[1]
-    return out
+    ranked = p.dropna().sort_values()
+    values, number = ranked.to_numpy(), len(ranked)
+    if method == "holm":
+        raised = np.maximum.accumulate(values * np.arange(number, 0, -1))
+    else:
+        raised = np.minimum.accumulate((values / (np.arange(1, number + 1) / number))[::-1])[::-1]
+    return pd.Series(np.minimum(raised, 1.0), ranked.index, float).reindex(p.index)
 
 
 def _test_notes(table: pd.DataFrame, results: Results) -> list[str]:

@@ -9,7 +9,7 @@ Counts are kept by sentence, so that any subset of the sentences can be scored; 
 and F1 come from sums.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,10 @@ from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import MICRO, SUBSETS, DonorPool, Perturbation
 
 Tags = Sequence[Sequence[str]]
+Found = list[tuple[int, int, int]]
+"""The entities of a sequence of tags: index of the type, first word, last word."""
+Place = tuple[int, int, int, int]
+"""An entity with the number of its sentence before these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,9 @@ def count_entities(gold: Tags, predicted: Tags, matching: str) -> EntityCounts:
     """
     if [len(tags) for tags in gold] != [len(tags) for tags in predicted]:
         raise ValueError(_describe_difference(gold, predicted))
-    true, guessed = _entities(gold, matching), _entities(predicted, matching)
+    # Most sentences are predicted as they are annotated, and short ones look alike.
+    found = _find_entities({tuple(tags) for tags in (*gold, *predicted)}, matching)
+    true, guessed = _entities(gold, found), _entities(predicted, found)
     return EntityCounts(
         support=_count(true, len(gold)),
         num_predicted=_count(guessed, len(gold)),
@@ -113,32 +119,38 @@ def count_entities(gold: Tags, predicted: Tags, matching: str) -> EntityCounts:
     )
 
 
-def _entities(sentences: Tags, matching: str) -> list[tuple[int, int, int, int]]:
-    """(sentence, index of the type, first word, last word) of every entity."""
-    if unknown := {tag for tags in sentences for tag in tags} - set(TAGS):
+def _entities(sentences: Tags, found: Mapping[tuple[str, ...], Found]) -> list[Place]:
+    return [
+        (number, *place) for number, tags in enumerate(sentences) for place in found[tuple(tags)]
+    ]
+
+
+def _find_entities(
+    sequences: Collection[tuple[str, ...]], matching: str
+) -> dict[tuple[str, ...], Found]:
+    """The entities of each sequence of tags, by seqeval."""
+    if unknown := {tag for tags in sequences for tag in tags} - set(TAGS):
         raise ValueError(f"tags: {sorted(unknown)[0]!r} is not known; there are {', '.join(TAGS)}")
     kinds = {entity_type: kind for kind, entity_type in enumerate(ENTITY_TYPES)}
     if matching == "lenient":
         from seqeval.metrics.sequence_labeling import get_entities
 
-        return [
-            (number, kinds[kind], first, last)
-            for number, tags in enumerate(sentences)
-            for kind, first, last in get_entities(list(tags))
-        ]
+        return {
+            tags: [(kinds[kind], first, last) for kind, first, last in get_entities(list(tags))]
+            for tags in sequences
+        }
     if matching != "strict":
         raise ValueError(f"evaluation.matching: {matching!r} is not known; give strict or lenient")
     from seqeval.scheme import IOB2, Entities
 
-    by_sentence = Entities([list(tags) for tags in sentences], IOB2, suffix=False).entities
-    return [
-        (number, kinds[entity.tag], entity.start, entity.end - 1)
-        for number, entities in enumerate(by_sentence)
-        for entity in entities
-    ]
+    by_sequence = Entities([list(tags) for tags in sequences], IOB2, suffix=False).entities
+    return {
+        tags: [(kinds[entity.tag], entity.start, entity.end - 1) for entity in entities]
+        for tags, entities in zip(sequences, by_sequence, strict=True)
+    }
 
 
-def _count(entities: Collection[tuple[int, int, int, int]], num_sentences: int) -> np.ndarray:
+def _count(entities: Collection[Place], num_sentences: int) -> np.ndarray:
     """Of each sentence and type: int64 (num_sentences, 3)."""
     cells = np.array(
         [sentence * len(ENTITY_TYPES) + kind for sentence, kind, _, _ in entities], np.int64

@@ -34,6 +34,19 @@ def test_corrections_by_hand():
     )
 
 
+@pytest.mark.parametrize("method", ["holm", "fdr_bh"])
+def test_corrections_are_those_of_statsmodels(method):
+    from statsmodels.stats.multitest import multipletests
+
+    random = np.random.default_rng(3)
+    for size in (1, 2, 30):
+        p = random.choice([random.random(), *random.random(size) ** 2], size)  # with ties
+        assert (
+            corrected(pd.Series(p), method).tolist() == multipletests(p, method=method)[1].tolist()
+        )
+    assert corrected(pd.Series([math.nan]), method).isna().all()
+
+
 def planted(sd_language, num_languages=30):
     random = np.random.default_rng(4)
     rows = []
