@@ -95,10 +95,11 @@ def record_file(job_id: str) -> Path:
 
 
 def read_record(job_id: str) -> LocalRecord | None:
-    """What is known of a job; None: nothing is."""
+    """What is known of a job; None: nothing is, or nothing that can be read."""
     try:
-        return LocalRecord(**json.loads(record_file(job_id).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        fields = json.loads(record_file(job_id).read_text(encoding="utf-8"))
+        return LocalRecord(job_name=str(fields["job_name"]), folder=str(fields["folder"]))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

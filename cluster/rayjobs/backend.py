@@ -43,6 +43,9 @@ is 3 s."""
 NOT_INSTALLED = 127
 """Exit code of a job whose Python has no sparsweep: a shell's for a command that is not found."""
 
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+"""What Ray's client raises where something else than a Ray cluster answers."""
+
 CONNECT_TIMEOUT_S = 10.0
 POLL_S = 2.0
 
@@ -238,12 +241,13 @@ class RayJobsBackend:
             raise ClusterError(
                 f"ray: {job_id!r} is no id of a job; they are of letters, digits, -, _ and ."
             )
-        try:
-            return client.get_job_info(job_id)
-        except RuntimeError as error:
-            if "status code 404" in str(error):
-                return None
-            raise self._fault(error) from error
+        with self._in_words():
+            try:
+                return client.get_job_info(job_id)
+            except RuntimeError as error:
+                if "status code 404" in str(error):
+                    return None
+                raise
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -252,7 +256,7 @@ class RayJobsBackend:
 
         try:
             yield
-        except (RayError, RuntimeError, OSError, KeyError) as error:
+        except (RayError, RuntimeError, OSError, *NONSENSE) as error:
             raise self._fault(error) from error
 
     def _fault(self, error: Exception) -> ClusterError:
@@ -263,7 +267,7 @@ class RayJobsBackend:
                 f"ray: {self._address} asks for a token and does not take {sent}; set "
                 "RAY_AUTH_TOKEN to the cluster's"
             )
-        if "Version check returned 404" in said or isinstance(error, ValueError | KeyError):
+        if "Version check returned 404" in said or isinstance(error, NONSENSE):
             return ClusterError(
                 f"ray: {self._address} has no job API; give the address of a Ray dashboard whose "
                 "head has ray[default]"

@@ -9,6 +9,7 @@ for more.
 import contextlib
 import errno
 import json
+import logging
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.submission.records import JobRecord, Submission, ask, read_records, send
 from workers.storage import Location
 from workers.trial import digest_bytes
+
+log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -51,6 +54,7 @@ class Jobs:
         self.sweep, self.planned, self.statuses, self.results = sweep, planned, statuses, results
         self.lacking = lacking
         self.sweep_id = _digest(f"{sweep.name}\n{results}")[:8]
+        self._said: set[str] = set()
 
     def update(self, statuses: Mapping[str, str]) -> None:
         """Take over what the results have by now."""
@@ -131,11 +135,19 @@ class Jobs:
         return next((ask(folder, record) for folder, record in self.records()), None)
 
     def records(self) -> list[tuple[Path, JobRecord]]:
-        """Folder and record of every submission, the newest first; nobody is asked."""
+        """Folder and record of every submission of this user, the newest first; nobody is asked.
+
+        What is left out, since it is another's or cannot be read, is logged once.
+        """
         roots = [self._own_root()]
         if self.results.is_local:
             roots.insert(0, self._shared_root())
-        return read_records(roots, job_name(self.sweep.name, self.sweep_id))
+        submissions, left_out = read_records(roots, job_name(self.sweep.name, self.sweep_id))
+        for line in left_out:
+            if line not in self._said:
+                log.warning(line)
+        self._said.update(left_out)
+        return submissions
 
     def live(self) -> list[Submission]:
         """Jobs that are not over, the newest first; where a new job takes an old one's name, that

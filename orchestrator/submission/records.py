@@ -1,15 +1,23 @@
 """One submission: it is sent, kept in its folder, and asked how it stands.
 
-The folder holds the record, `job.json`, and how the job ended, `end.json`, once that is known.
+The folder holds the record, `job.json`, and how the job ended, `end.json`, once that is known. A
+record says which address is asked with the user's token, and what a job runs that is sent again.
+So it counts only where the user owns it and nobody else may write to it: the folder of results may
+be shared.
 """
 
 import contextlib
 import json
+import logging
+import os
 import shutil
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cluster import open_backend
 from cluster.backend import Backend, JobSpec, JobState, JobStatus
@@ -20,6 +28,12 @@ from orchestrator.errors import SweepError
 from orchestrator.spec.profiles import make_profile
 
 RECORD, END = "job.json", "end.json"
+
+log = logging.getLogger(__name__)
+
+
+class NotARecordError(Exception):
+    """A file that is left out; says why, and what to do about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,8 @@ class JobRecord:
         user: who submitted.
         host: where.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
     job_id: str | None
     job_name: str
@@ -120,27 +136,107 @@ def _ask_backend(folder: Path, record: JobRecord) -> JobStatus:
     return backend.status(job_id, folder)
 
 
-def read_records(roots: Iterable[Path], job_name: str) -> list[tuple[Path, JobRecord]]:
-    """Folder and record of every submission of that name below these folders, the newest first.
+def read_records(
+    roots: Iterable[Path], job_name: str
+) -> tuple[list[tuple[Path, JobRecord]], list[str]]:
+    """Submissions of that name below these folders.
 
-    Raises:
-        SweepError: one of the files is no record.
+    Returns:
+        Folder and record of each, the newest first; and for each of the folders, a line on what is
+        left out there: what belongs to others or can be written by them, and what cannot be read.
     """
-    files = [file for root in roots for file in root.glob(f"*/{RECORD}")]
-    submissions = [(file.parent, _read_record(file)) for file in files]
-    ours = [(folder, record) for folder, record in submissions if record.job_name == job_name]
-    return sorted(ours, key=lambda submission: submission[1].submitted_at, reverse=True)
+    submissions: list[tuple[Path, JobRecord]] = []
+    left_out: list[str] = []
+    for root in roots:
+        faults = []
+        try:
+            folders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            left_out.append(f"left out: {root}: cannot be read ({error.strerror})")
+            continue
+        for folder in folders:
+            try:
+                record = _read_record(folder)
+            except NotARecordError as error:
+                faults.append(str(error))
+                continue
+            if record is not None and record.job_name == job_name:
+                submissions.append((folder, record))
+        if faults:
+            more = f" (and {len(faults) - 1} more there)" if len(faults) > 1 else ""
+            left_out.append(f"left out: {faults[0]}{more}")
+    submissions.sort(key=lambda submission: submission[1].submitted_at, reverse=True)
+    return submissions, left_out
 
 
 def _write_record(folder: Path, record: JobRecord) -> None:
     write_whole(folder / RECORD, json.dumps(asdict(record), indent=1))
 
 
-def _read_record(file: Path) -> JobRecord:
+def _read_record(folder: Path) -> JobRecord | None:
+    """The record in a folder; None where there is none.
+
+    Raises:
+        NotARecordError: it is another's, can be written by others, or is no record.
+    """
+    file = folder / RECORD
     try:
-        return JobRecord(**json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise SweepError(f"{file}: not a record of a job ({error}); remove it to go on") from error
+        text = _read_own(folder)
+    except (FileNotFoundError, NotADirectoryError):  # as a lock is, and a job just being sent
+        return None
+    except OSError as error:  # such as a colleague's folder, or a link
+        raise NotARecordError(f"{file}: cannot be read ({error.strerror})") from error
+    try:
+        record: JobRecord = TypeAdapter(JobRecord).validate_json(text)
+        make_profile(record.profile_name, record.profile)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        reason = ": ".join([*map(str, fault["loc"][:1]), fault["msg"]])
+        raise NotARecordError(
+            f"{file}: not a record of a job ({reason}); remove {folder} if nothing runs there"
+        ) from error
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise NotARecordError(
+            f"{file}: {record.profile_name}, as it was when the sweep was submitted at "
+            f"{record.submitted_at}: {reason}; submit the sweep anew"
+        ) from error
+    return record
+
+
+def _read_own(folder: Path) -> bytes:
+    """The text of a record that is the user's alone.
+
+    Folder and file are looked at as they were opened, so that nobody can exchange them in between.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        NotARecordError: it is not the user's alone.
+    """
+    no_link = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    opened = os.open(folder, no_link | os.O_DIRECTORY)
+    try:
+        _refuse_others(folder, opened)
+        file = os.open(RECORD, no_link | os.O_NONBLOCK, dir_fd=opened)  # a pipe would wait
+    finally:
+        os.close(opened)
+    with open(file, "rb") as stream:  # noqa: PTH123, it is a descriptor
+        _refuse_others(folder / RECORD, file)
+        return stream.read()
+
+
+def _refuse_others(path: Path, opened: int) -> None:
+    state = os.fstat(opened)
+    if state.st_uid != os.geteuid():
+        raise NotARecordError(f"{path}: belongs to another user, so it is not acted upon")
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NotARecordError(
+            f"{path}: others may write to it, so it is not acted upon; if nobody has, `chmod go-w`"
+        )
+    if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+        raise NotARecordError(f"{path}: not a file")
 
 
 def _write_end(folder: Path, status: JobStatus) -> None:
@@ -154,7 +250,7 @@ def _read_end(folder: Path) -> JobStatus | None:
     """How the job of a submission ended; None where it has not, or where that cannot be read and
     the batch system is asked again."""
     try:
-        fields = json.loads((folder / END).read_text())
-        return JobStatus(**fields | {"state": JobState(fields["state"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        status: JobStatus = TypeAdapter(JobStatus).validate_json((folder / END).read_bytes())
+    except (OSError, ValueError):
         return None
+    return status

@@ -68,6 +68,37 @@ def test_some_other_server_at_the_address():
     assert "refuses" in line or "has no job API" in line
 
 
+def test_answers_that_make_no_sense_are_told_in_a_line(tmp_path):
+    """Ray's own client raises whatever it stumbles over."""
+
+    said = [b""]
+
+    class Nonsense(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            text = b'{"ray_version": "2"}' if self.path.endswith("version") else said[-1]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *words):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Nonsense) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        backend = RayJobsBackend(RayProfile(address=f"http://127.0.0.1:{server.server_port}"))
+        try:
+            for answer in (b"", b"[1]", b"null", b'{"status": 5}', b'"x"'):
+                said.append(answer)
+                with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
+                    backend.status("sw-a-0123abcd", tmp_path)
+                with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
+                    backend.live_jobs("sw-a-0123abcd")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_rendered_request_is_quoted_and_needs_no_ray():
     shown = run_python(RENDER)
     assert shown.returncode == 0, shown.stderr

@@ -4,8 +4,10 @@ whose folder and one line are all that a new backend takes."""
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -190,24 +192,129 @@ def test_cluster_that_does_not_answer_has_an_unknown_state(toy_queue, tmp_path, 
     assert "scontrol is not on this machine's PATH" in status.detail
 
 
-def test_record_of_an_unknown_profile_is_refused(toy_queue, tmp_path):
+def left_out(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> str:
+    """The one line on what `jobs` leaves out, after looking twice."""
+    caplog.clear()
+    assert jobs.records() == jobs.records() == []
+    (line,) = caplog.messages
+    assert "\n" not in line
+    return line
+
+
+def test_record_of_an_unknown_profile_is_left_out(toy_queue, tmp_path, caplog):
     jobs = jobs_of(tmp_path / "results")
     submission, _ = submit(jobs, toy_queue)
     older = replace(submission.record, profile={"backend": "pbs"})
     (submission.folder / RECORD).write_text(json.dumps(vars(older)))
-    with pytest.raises(
-        SweepError, match="mine, as it was when .* 'pbs' is not known; .*; submit the sweep anew"
-    ):
-        jobs.latest()
+    line = left_out(jobs, caplog)
+    assert "mine, as it was when" in line
+    assert "'pbs' is not known" in line
+    assert "; submit the sweep anew" in line
+    (toy_queue / submission.status.job_id).unlink()
+    assert submit(jobs, toy_queue)[1]
 
 
-def test_file_that_is_no_record_is_named(toy_queue, tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "[[[", '{"job_id": "1"}', "[" * 10_000, "\0", '{"job_id": 1}'],
+    ids=lambda text: text[:12],
+)
+def test_file_that_is_no_record_is_named_and_left_out(text, toy_queue, tmp_path, caplog):
+    jobs = jobs_of(tmp_path / "results")
+    broken, _ = submit(jobs, toy_queue)
+    (broken.folder / RECORD).write_text(text)
+    line = left_out(jobs, caplog)
+    assert f"{broken.folder / RECORD}: not a record of a job (" in line
+    assert f"remove {broken.folder}" in line
+    with pytest.raises(SweepError, match="is live, though nothing is recorded"):
+        submit(jobs, toy_queue)
+    (toy_queue / broken.status.job_id).write_text("completed")
+    submission, is_new = submit(jobs, toy_queue)
+    assert (is_new, jobs.latest()) == (True, submission)
+
+
+@pytest.mark.parametrize("fields", [{"submitted_at": 5}, {"job_id": 5}, {"extra": 1}], ids=str)
+def test_record_of_other_types_is_left_out(fields, toy_queue, tmp_path, caplog):
     jobs = jobs_of(tmp_path / "results")
     submission, _ = submit(jobs, toy_queue)
-    for text in ("", "[]", '{"job_id": "1"}'):
-        (submission.folder / RECORD).write_text(text)
-        with pytest.raises(SweepError, match="job.json: not a record of a job .*; remove it"):
-            jobs.records()
+    (submission.folder / RECORD).write_text(json.dumps(vars(submission.record) | fields))
+    assert f"not a record of a job ({next(iter(fields))}: " in left_out(jobs, caplog)
+
+
+@pytest.mark.parametrize("name", [".", RECORD])
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_record_that_others_may_write_is_left_out(name, mode, toy_queue, tmp_path, caplog):
+    jobs = jobs_of(tmp_path / "results")
+    submission, _ = submit(jobs, toy_queue)
+    (submission.folder / name).chmod(mode)
+    assert "others may write to it, so it is not acted upon; if" in left_out(jobs, caplog)
+    (submission.folder / name).chmod(0o700)
+    assert len(jobs.records()) == 1
+
+
+def test_link_and_pipe_are_no_records(toy_queue, tmp_path, caplog):
+    jobs = jobs_of(tmp_path / "results")
+    submission, _ = submit(jobs, toy_queue)
+    elsewhere = submission.folder.rename(tmp_path / "elsewhere")
+    submission.folder.symlink_to(elsewhere)
+    assert jobs.records() == []
+    submission.folder.unlink()
+    submission.folder.mkdir(mode=0o700)
+    (submission.folder / RECORD).symlink_to(elsewhere / RECORD)
+    assert f"{submission.folder / RECORD}: cannot be read (" in left_out(jobs, caplog)
+    (submission.folder / RECORD).unlink()
+    os.mkfifo(submission.folder / RECORD, mode=0o600)
+    assert f"{submission.folder / RECORD}: not a file" in left_out(jobs, caplog)
+
+
+needs_users = pytest.mark.skipif(os.geteuid() != 0, reason="two Unix users: needs root")
+
+
+@needs_users
+@pytest.mark.parametrize("foreign", ["folder", "record", "both"])
+def test_record_of_another_user_is_not_acted_upon(
+    foreign, toy_queue, tmp_path, caplog, monkeypatch
+):
+    """It names an address that would get the token, and commands that would be sent."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    jobs = jobs_of(tmp_path / "results")
+    submission, _ = submit(jobs, toy_queue)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        bait = replace(submission.record, profile={"backend": "ray", "address": address})
+        (submission.folder / RECORD).write_text(json.dumps(vars(bait)))
+        for name, path in {
+            "folder": submission.folder,
+            "record": submission.folder / RECORD,
+        }.items():
+            if foreign in (name, "both"):
+                os.chown(path, 65534, 65534)
+        assert "belongs to another user, so it is not acted upon" in left_out(jobs, caplog)
+        assert jobs.latest() is None
+        assert jobs.live() == []
+        with pytest.raises(TimeoutError):  # nobody came
+            listener.accept()
+
+
+@needs_users
+def test_folders_of_colleagues_stop_nobody(toy_queue, caplog, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="sparsweep-test-") as shared:  # all may go in
+        Path(shared).chmod(0o777)
+        monkeypatch.setenv("XDG_STATE_HOME", f"{shared}/state")
+        jobs = jobs_of(f"{shared}/results")
+        theirs, _ = submit(jobs, toy_queue)
+        for path in (theirs.folder / RECORD, theirs.folder):
+            os.chown(path, 65534, 65534)
+        (toy_queue / theirs.status.job_id).unlink()
+        ours, is_new = submit(jobs, toy_queue)
+        assert (is_new, jobs.latest()) == (True, ours)
+        assert len(caplog.messages) == 1
+        os.seteuid(65533)
+        try:
+            assert "cannot be read (Permission denied)" in left_out(jobs_of(jobs.results), caplog)
+        finally:
+            os.seteuid(0)
 
 
 def test_results_where_one_may_not_write_are_refused(toy_queue, tmp_path):
