@@ -89,7 +89,8 @@ class Corpus(Section):
     revision: str = "main"
     """Commit, tag or branch of that repository; give a commit to pin the data."""
     path: Annotated[str, Field(min_length=1)] | None = None
-    """Folder with <language>/<split>*.parquet or <language>/<split>.tsv; needed by kind path."""
+    """Folder with <language>/<split>.parquet (or all its shards) or <language>/<split>.tsv; needed
+    by kind path."""
     seed: NaturalInt = 0
     """Seed of the synthetic corpus."""
     max_train_sentences: PositiveInt | None = None

@@ -22,7 +22,7 @@ from workers.trial import CorpusSpec, ModelSpec, digest
 NO_LABEL = -100
 """Label of a sub-word that is not scored: torch's cross-entropy leaves it out."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of the name of a kept split; raise it when `encode` gives other arrays for the same
 sentences."""
 

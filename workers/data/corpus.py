@@ -5,21 +5,27 @@ An I- tag that does not continue an entity of its type (WikiANN's ja and zh have
 here; it is counted, and scored as `EvaluationSpec.matching` says.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from workers.data import synthetic
+from workers.data.corpus_files import (
+    LABEL_OF_TAG,
+    as_table,
+    find_files,
+    list_files,
+    read_split,
+    with_labels,
+)
 from workers.data.fingerprints import fingerprint_files
 from workers.tags import TAGS
 from workers.trial import SPLITS, CorpusSpec, TrialError, combine_fingerprints
-
-LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFa
     """
     num_sentences = {}
     for split in splits:
-        where, table = _read_folder(path, language, split)
+        where, table = read_split(path, language, split)
         _check(table, where)
         num_sentences[split] = table.num_rows
     return CorpusFacts(fingerprint_folder(path, language, splits), num_sentences)
@@ -117,7 +123,7 @@ def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:
     Raises:
         TrialError: kind `bad_data`, when a file is missing.
     """
-    files = [(split, file) for split in splits for file in _find_files(path, language, split)]
+    files = [(split, file) for split in splits for file in find_files(path, language, split)]
     return fingerprint_files((f"{split}/{file.name}", file) for split, file in files)
 
 
@@ -134,7 +140,7 @@ def fingerprint_language(path: Path, language: str) -> str:
     Raises:
         TrialError: kind `bad_data`, when there is no train split.
     """
-    others = [split for split in SPLITS[1:] if _list_files(path / language, split)]
+    others = [split for split in SPLITS[1:] if list_files(path / language, split)]
     return fingerprint_folder(path, language, ("train", *others))
 
 
@@ -150,7 +156,7 @@ def fingerprints_before(path: Path, languages: Sequence[str]) -> list[str | None
             {code: fingerprint_folder(path, code, ("train", split)) for code in languages}
         )
         for split in reversed(SPLITS[1:])
-        if all(_list_files(path / code, split) for code in languages)
+        if all(list_files(path / code, split) for code in languages)
     ]
 
 
@@ -173,9 +179,9 @@ def _read_table(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.
     if corpus.kind == "synthetic":
         tokens, tags = synthetic.make_sentences(language, split, corpus.seed or 0)
         labels = [[LABEL_OF_TAG[tag] for tag in sentence] for sentence in tags]
-        return f"synthetic {language} {split}", _as_table(tokens, labels)
+        return f"synthetic {language} {split}", as_table(tokens, labels)
     if corpus.kind == "path":
-        return _read_folder(Path(str(corpus.path)), language, split)
+        return read_split(Path(str(corpus.path)), language, split)
     return _read_hub(corpus, language, split)
 
 
@@ -185,120 +191,7 @@ def _read_hub(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.Ta
     where = f"{corpus.name} {language} {split}"
     data = datasets.load_dataset(corpus.name, language, split=split, revision=corpus.revision)
     names = getattr(getattr(data.features.get("ner_tags"), "feature", None), "names", None)
-    if names is not None and tuple(names) != TAGS:
-        raise TrialError("bad_data", f"{where}: tags are {names}; expected {list(TAGS)}")
-    return where, _with_labels(data.with_format("arrow")[:], where)
-
-
-def _read_folder(path: Path, language: str, split: str) -> tuple[str, pa.Table]:
-    files = _find_files(path, language, split)
-    tables = [
-        _read_parquet(file) if file.suffix == ".parquet" else _read_tsv(file) for file in files
-    ]
-    return str(files[0]), pa.concat_tables(tables)
-
-
-def _find_files(path: Path, language: str, split: str) -> list[Path]:
-    if not path.is_dir():
-        raise TrialError(
-            "bad_data",
-            f"corpus.path: {str(path)!r} is not a folder; it holds one folder a language",
-        )
-    folder = path / language
-    if not folder.is_dir():
-        present = (
-            ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
-        )
-        raise TrialError(
-            "bad_data", f"languages: {language!r} has no folder in {path}; folders there: {present}"
-        )
-    files = _list_files(folder, split)
-    if not files or not all(file.is_file() for file in files):
-        present = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-        raise TrialError(
-            "bad_data",
-            f"{folder}: no split {split!r}; expected {split}*.parquet or {split}.tsv, "
-            f"found {present}",
-        )
-    return files
-
-
-def _list_files(folder: Path, split: str) -> list[Path]:
-    return sorted(folder.glob(f"{split}*.parquet")) or sorted(folder.glob(f"{split}.tsv"))
-
-
-def _read_parquet(file: Path) -> pa.Table:
-    try:
-        table = pq.read_table(file, memory_map=True)
-    except (pa.ArrowException, OSError) as error:  # OSError: pyarrow's word for damaged pages
-        raise TrialError(
-            "bad_data", f"{file}: not a readable Parquet file ({_first_line(error)})"
-        ) from error
-    return _with_labels(table, str(file))
-
-
-def _with_labels(table: pa.Table, where: str) -> pa.Table:
-    missing = {"tokens", "ner_tags"} - set(table.column_names)
-    if missing:
-        raise TrialError(
-            "bad_data",
-            f"{where}: no column {', '.join(sorted(missing))}; "
-            "expected tokens and ner_tags, a list each",
-        )
-    try:
-        return pa.table(
-            {
-                "tokens": table["tokens"].cast(pa.list_(pa.string())),
-                "labels": table["ner_tags"].cast(pa.list_(pa.int64())),
-            }
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        types = f"tokens {table['tokens'].type}, ner_tags {table['ner_tags'].type}"
-        raise TrialError(
-            "bad_data",
-            f"{where}: {types}; expected lists of strings and of integers 0 to {len(TAGS) - 1}",
-        ) from error
-
-
-def _read_tsv(file: Path) -> pa.Table:
-    tokens: list[list[str]] = []
-    labels: list[list[int]] = []
-    for block in _blocks(file):
-        tokens.append([token for token, _ in block])
-        labels.append([label for _, label in block])
-    return _as_table(tokens, labels)
-
-
-def _blocks(file: Path) -> Iterator[list[tuple[str, int]]]:
-    """Runs of lines between empty lines."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise TrialError(
-            "bad_data", f"{file}: not UTF-8 text (byte {error.start}); expected token<TAB>tag"
-        ) from error
-    block = []
-    for number, line in enumerate(lines, start=1):
-        line = line.rstrip("\r")
-        if line:
-            token, tab, tag = line.rpartition("\t")
-            if not tab or not token:
-                raise TrialError("bad_data", f"{file}:{number}: {line[:60]!r} is not token<TAB>tag")
-            if tag not in LABEL_OF_TAG:
-                raise TrialError(
-                    "bad_data", f"{file}:{number}: tag {tag!r} is none of {', '.join(TAGS)}"
-                )
-            block.append((token, LABEL_OF_TAG[tag]))
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _as_table(tokens: list[list[str]], labels: list[list[int]]) -> pa.Table:
-    types = {"tokens": pa.list_(pa.string()), "labels": pa.list_(pa.int64())}
-    return pa.table({"tokens": tokens, "labels": labels}, schema=pa.schema(types))
+    return where, with_labels(data.with_format("arrow")[:], where, names)
 
 
 def _check(table: pa.Table, where: str) -> None:
@@ -319,6 +212,7 @@ def _check(table: pa.Table, where: str) -> None:
             "bad_data",
             f"{where}: {words.null_count + labels.null_count} empty words or tags; fill them",
         )
+    _refuse_swallowed_columns(words, where)
     bounds = pc.min_max(labels).as_py()
     for value in (bounds["min"], bounds["max"]):
         if not 0 <= value < len(TAGS):
@@ -329,5 +223,23 @@ def _check(table: pa.Table, where: str) -> None:
             )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+_LANGUAGE_PREFIX = re.compile(r"[A-Za-z][A-Za-z_-]{1,15}:(?=.)", re.DOTALL)
+"""What WikiANN's own files write before each word: `yo:`."""
+
+
+def _refuse_swallowed_columns(words: pa.Array, where: str) -> None:
+    """Words that hold what other layouts of such files write beside or before a word."""
+    broken = words.filter(pc.match_substring_regex(words, "[\t\n\r]"))
+    if len(broken):
+        raise TrialError(
+            "bad_data",
+            f"{where}: the word {broken[0].as_py()[:60]!r} holds a tab or a line break, as where a "
+            "column was read into it; give words alone",
+        )
+    prefix = _LANGUAGE_PREFIX.match(words[0].as_py())
+    if prefix and pc.all(pc.starts_with(words, prefix[0])).as_py():
+        raise TrialError(
+            "bad_data",
+            f"{where}: every word begins with {prefix[0]!r}, as in WikiANN's own files; "
+            f"remove it (in text files: sed -i 's/^{prefix[0]}//')",
+        )
