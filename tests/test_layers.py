@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"model"},
         {"data", "pruning", "checkpoint"},
         {"kernels", "result"},
-        {"trial", "tags", "storage", "measured"},
+        {"trial", "tags", "storage", "measured", "source"},
     ),
     "cluster": (
         {"cluster"},  # __init__.py: from a profile to its backend
@@ -64,7 +64,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "running": {
         *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
-        *("workers.scoring", "workers.tags"),
+        *("workers.scoring", "workers.tags", "workers.source"),
         *("cluster.contract", "cluster.node"),
     },
     "analysis": {"workers.trial", "workers.tags", "workers.storage"},

@@ -33,6 +33,7 @@ from orchestrator.running.ray_cluster import (
 )
 from orchestrator.running.stopping import StopSignals, StopSwitch
 from orchestrator.spec.sweep_spec import SweepSpec
+from workers.source import code_identity
 
 if TYPE_CHECKING:
     from orchestrator.running.searcher import OrderedSearcher
@@ -208,6 +209,7 @@ class Driver:
             use_gpu=use_gpu,
             kernels=self.spec.pruning.kernels,
             stop_signal=stop_signal,
+            code=code_identity(),
         )
 
 

@@ -147,10 +147,16 @@ class SweepCallback(tune.Callback):
             self._forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The worker left or died, or could not even start the trial."""
+        """The worker left or died, or could not even start the trial.
+
+        Raises:
+            SweepError: the worker found that it cannot take part, which ends the sweep.
+        """
         with self._keeping_faults():
             attempt = self._attempt(trial)
             error, details = _read_error(trial)
+            if getattr(error, "actor_init_failed", False):
+                _raise_refusal(str(error))
             if attempt.is_leaving:
                 self.outcomes.departed(attempt)
             elif self._is_node_loss(error, attempt.node_id):
@@ -229,6 +235,14 @@ def _read_error(trial: Any) -> tuple[Exception | None, str]:
     if not trial.pickled_error_file:
         return None, details
     return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()), details
+
+
+def _raise_refusal(text: str) -> None:
+    """Raise the SweepError by which a worker refused to start, if the text of Ray's error ends in
+    one: it holds for the next worker, too."""
+    name, _, message = _last_line(text).partition(": ")
+    if name.rpartition(".")[2] == SweepError.__name__:
+        raise SweepError(message)
 
 
 def _last_line(text: str) -> str:

@@ -32,6 +32,7 @@ class WorkerSetup:
         use_gpu: whether it computes on a GPU.
         kernels: `pruning.kernels` of the sweep.
         stop_signal: name of the actor that workers ask whether they shall stop.
+        code: which code planned the sweep, see `workers.source.code_identity`.
     """
 
     results: str
@@ -42,6 +43,7 @@ class WorkerSetup:
     use_gpu: bool
     kernels: str
     stop_signal: str
+    code: str
 
     def to_parameter(self) -> dict[str, Any]:
         """As it travels."""

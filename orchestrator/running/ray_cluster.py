@@ -7,15 +7,21 @@ import contextlib
 import logging
 import os
 import shutil
+import site
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.contract import ELASTIC, NUM_NODES
 from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
+from workers.source import code_folder
+
+if TYPE_CHECKING:
+    from ray.job_config import JobConfig
 
 NODES_WITHIN_S = 120.0
 
@@ -70,6 +76,7 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": passed_on},
+                job_config=planned_code(),
             )
             yield ray
         finally:
@@ -80,11 +87,33 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
     import ray
 
     try:
-        _connect(signals, **local.init_options)
+        _connect(signals, **local.init_options, job_config=planned_code())
         yield ray
     finally:
         ray.shutdown()
         shutil.rmtree(local.temp_dir, ignore_errors=True)
+
+
+def planned_code() -> "JobConfig":
+    """What makes workers find the code that planned the sweep, and not what lies in the current
+    folder, which Ray would put before all else on their path.
+
+    A checkout that is not installed is named to them. On another machine where it does not lie,
+    that means nothing; what workers found is compared in any case, see
+    `orchestrator.running.trainable.refuse_other_code`.
+    """
+    from ray.job_config import JobConfig
+
+    root = str(code_folder().parent)
+    installed = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.USER_SITE}
+
+    class PlannedCode(JobConfig):
+        def _serialize(self) -> str:
+            self._py_driver_sys_path = [] if root in installed else [root]
+            serialized: str = super()._serialize()
+            return serialized
+
+    return PlannedCode()
 
 
 def wait_for_nodes(ray: ModuleType, is_stopping: Callable[[], bool]) -> None:

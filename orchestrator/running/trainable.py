@@ -26,6 +26,7 @@ from ray import tune
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes
+from orchestrator.errors import SweepError
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.messages import (
@@ -41,6 +42,7 @@ from orchestrator.running.messages import (
 from workers.checkpoint import Checkpoint
 from workers.result import Progress, TrialResult
 from workers.run import prepare_process, run_trial
+from workers.source import code_folder, code_identity
 from workers.trial import MICRO, ErrorKind, TrialError, TrialSpec
 
 REPORT_EVERY_S = 0.5
@@ -52,10 +54,15 @@ class TrialTrainable(tune.Trainable):
     report_every_s = REPORT_EVERY_S
 
     def setup(self, config: dict[str, Any], setup: Mapping[str, Any]) -> None:
-        """Once a worker, before its first trial: `setup` is a `WorkerSetup`."""
+        """Once a worker, before its first trial: `setup` is a `WorkerSetup`.
+
+        Raises:
+            SweepError: this worker would run other code than the driver planned with.
+        """
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")  # into the worker's log
         logging.getLogger("workers").setLevel(logging.INFO)
         self.sweep = WorkerSetup.from_parameter(setup)
+        refuse_other_code(self.sweep.code)
         self.store = ResultStore(self.sweep.results)
         self.node_id, self.shall_stop = self.connect(self.sweep.stop_signal)
         self.drain_file = os.environ.get(DRAIN_FILE)
@@ -224,6 +231,23 @@ def make_worker(
     # Ray takes the title of a worker's process from its class, and nodes know workers by the title.
     worker.__name__ = worker.__qualname__ = f"Trial{TRIAL_TITLE}"
     return worker
+
+
+def refuse_other_code(planned_with: str) -> None:
+    """Trials are computed by the code that planned them, or not at all.
+
+    Args:
+        planned_with: the driver's `code_identity`.
+
+    Raises:
+        SweepError: this process found other code.
+    """
+    if (here := code_identity()) != planned_with:
+        raise SweepError(
+            f"the worker on {socket.gethostname()} found sparsweep {here} in {code_folder()}, the "
+            f"driver runs {planned_with}; install the same sparsweep on all machines, and do not "
+            "change it while a sweep runs"
+        )
 
 
 def _overall_f1(result: TrialResult) -> float | None:

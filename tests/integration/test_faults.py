@@ -13,6 +13,7 @@ from tests.integration.conftest import (
     NUM_STEPS,
     ONE_BY_ONE,
     Command,
+    assert_same_numbers,
     checkpoints,
     numbers,
     sparsweep,
@@ -90,3 +91,17 @@ def test_sigterm_ends_with_exit_code_75_while_trials_are_left(shared_ray, tmp_pa
     command.process.send_signal(signal.SIGTERM)
     code, output = command.finish()
     assert code == 75, output
+
+
+def test_workers_run_the_planned_code_whatever_lies_in_the_current_folder(
+    undisturbed, tmp_path, monkeypatch
+):
+    for package in ("workers", "orchestrator", "cluster"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError(__file__)\n")
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
+    spec = write_sweep(tmp_path / "tiny.yaml", results, sparsities=[0.5], languages=["ka"])
+    code, output = sparsweep("run", spec, PYTHONSAFEPATH="1")
+    assert code == 0, output
+    assert_same_numbers(results, undisturbed, num_trials=1)

@@ -198,6 +198,17 @@ def test_a_worker_that_could_not_start_is_described_by_its_error():
     )
 
 
+def test_a_worker_that_refuses_to_take_part_ends_the_sweep_with_its_one_line(events):
+    text = (
+        "The actor died because of an error raised in its creation task, ray::X()\n  File x\n"
+        "orchestrator.errors.SweepError: the worker on node7 found sparsweep 0.1.0: install\n"
+    )
+    error = ray.exceptions.RayActorError(error_msg=text, actor_init_failed=True)
+    with pytest.raises(SweepError, match="^the worker on node7 found sparsweep 0.1.0: install$"):
+        events.fail(error)
+    assert events.run.attempts() == []
+
+
 def test_a_stopping_sweep_waits_for_running_trials_but_not_for_ever(events, monkeypatch):
     stopper = StopWhenNoneRuns(events.switch, events.callback)
     events.start()

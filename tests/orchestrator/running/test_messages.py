@@ -38,6 +38,7 @@ SETUP = WorkerSetup(
     use_gpu=True,
     kernels="auto",
     stop_signal="stop",
+    code="0.2.0, code 012345678901",
 )
 PROGRESS = Progress(
     step=1, num_steps=2, loss=None, sparsity=0.5, subwords_per_s=1.0, phase="training"

@@ -22,6 +22,7 @@ from orchestrator.running.messages import (
 from orchestrator.running.trainable import TrialTrainable, make_worker
 from tests.factories import make_trial_result, make_trial_spec
 from workers.result import Progress, TrialResult
+from workers.source import code_identity
 from workers.trial import TrialError, TrialSpec
 
 SPEC = make_trial_spec()
@@ -69,7 +70,9 @@ def config(seed: int = 0, **changes) -> dict:
 def start(tmp_path) -> Callable[..., TrialTrainable]:
     """Start a worker with its first trial."""
 
-    def start(seed: int = 0, use_gpu: bool = False, **changes) -> TrialTrainable:
+    def start(
+        seed: int = 0, use_gpu: bool = False, code: str = code_identity(), **changes
+    ) -> TrialTrainable:
         setup = WorkerSetup(
             results=str(tmp_path / "results"),
             sweep_name="tiny",
@@ -79,6 +82,7 @@ def start(tmp_path) -> Callable[..., TrialTrainable]:
             use_gpu=use_gpu,
             kernels="auto",
             stop_signal="the sweep's signal",
+            code=code,
         )
         worker = make_worker(Scripted, setup, {"cpu": 1, "gpu": 0})
         return worker(config(seed, **changes))
@@ -88,6 +92,11 @@ def start(tmp_path) -> Callable[..., TrialTrainable]:
 
 def step(worker: TrialTrainable) -> Report:
     return Report.from_result(worker.step())
+
+
+def test_a_worker_that_found_other_code_than_the_driver_refuses_before_its_first_trial(start):
+    with pytest.raises(SweepError, match=r"found sparsweep .*, code .* in .*workers, the driver"):
+        start(code="0.1.0, code 012345678901")
 
 
 def test_nodes_know_a_worker_by_its_title_whatever_its_class_is_called(start):
