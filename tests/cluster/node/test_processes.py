@@ -12,11 +12,14 @@ import pytest
 from cluster.node.processes import command_line, descendants, kill
 
 HIDES = """
-import os, subprocess
+import os, subprocess, time
 from cluster.local.job import job_id_of
 from cluster.node.processes import command_line, descendants
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 child = subprocess.Popen(["sleep", "60"])
+until = time.monotonic() + 30  # its folder in /proc becomes ours a moment after it has started
+while not descendants(os.getpid()) and time.monotonic() < until:
+    time.sleep(0.02)
 print([command_line(process) for process in descendants(os.getpid())], job_id_of(1))
 child.kill()
 child.wait()
