@@ -1,5 +1,5 @@
 """What of this machine we may really use: CPU cores and memory, as limited by affinity and cgroups
-(v1 and v2).
+(v1 and v2), and GPUs, as CUDA_VISIBLE_DEVICES names them.
 
 A batch system or a container gives a process a part of the machine; `os.cpu_count()` and the
 machine's memory tell of the whole. Every limit between the process's own cgroup and the root
@@ -7,8 +7,13 @@ counts, since the tightest one is enforced.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
+
+NO_GPU = ("", "-1", "none", "void", "nodevfiles")
+"""Names in CUDA_VISIBLE_DEVICES that stand for no GPU; `NoDevFiles` is Slurm's, `void` and `none`
+are those of NVIDIA's containers."""
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
@@ -30,6 +35,22 @@ def usable_memory_bytes(root: Path = Path("/")) -> int:
         root: folder that holds `proc` and `sys`.
     """
     return min([_physical_memory_bytes(root), *_memory_limits(root)])
+
+
+def visible_gpus(environ: Mapping[str, str]) -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES names; as CUDA reads it, a name of none ends the list.
+
+    Args:
+        environ: variables of a process.
+
+    Returns:
+        Their names; None where the variable is not set, and so all are visible.
+    """
+    value = environ.get("CUDA_VISIBLE_DEVICES")
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    return list(takewhile(lambda name: name.lower() not in NO_GPU, names))
 
 
 def _cpu_limits(root: Path) -> Iterator[float]:

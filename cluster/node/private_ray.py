@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.node.machine import usable_cpus, usable_memory_bytes
+from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 
 # Trials pass only small values through Ray. Its minimum is 75 MiB, its default 30 % of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -89,6 +89,8 @@ def private_ray(
         )
     if num_gpus is not None and num_gpus < 0:
         raise ValueError(f"num_gpus: {num_gpus}; give 0 or more, or None for those that Ray finds")
+    if num_gpus is None and visible_gpus(os.environ) == []:
+        num_gpus = 0  # Ray takes some names of no GPU for one
     temp_dir = _make_temp_dir(temp_root)
     return LocalRay(
         environment=private_environment(),

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
-from cluster.node.machine import usable_cpus, usable_memory_bytes
+from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 from cluster.node.private_ray import OBJECT_STORE_BYTES
 from cluster.node.processes import command_line, descendants, kill
 
@@ -131,12 +131,9 @@ def usable_offer(
         gpus: GPUs of the job on this node; None: as many as CUDA_VISIBLE_DEVICES names.
         memory_bytes: memory of the job on this node; None: as far as cgroups let it grow.
     """
-    visible = [
-        device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device.strip()
-    ]
     return Offer(
         cpus=cpus or usable_cpus(),
-        gpus=len(visible) if gpus is None else gpus,
+        gpus=len(visible_gpus(os.environ) or ()) if gpus is None else gpus,
         memory_bytes=min(memory_bytes or usable_memory_bytes(), usable_memory_bytes()),
     )
 

@@ -1,11 +1,11 @@
-"""What a process may use of its machine: cores and memory, also inside containers."""
+"""What a process may use of its machine: cores, memory and GPUs, also inside containers."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from cluster.node.machine import usable_cpus, usable_memory_bytes
+from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 
 GIB = 2**30
 
@@ -17,6 +17,24 @@ def machine(root: Path, cgroups: str, files: dict[str, str], memory_gib: int = 6
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        *((value, []) for value in ("", " ", "-1", "NoDevFiles", "none", "void")),
+        ("0,3", ["0", "3"]),
+        ("0, 3,", ["0", "3"]),
+        ("GPU-8932f937,MIG-GPU-4/1/0", ["GPU-8932f937", "MIG-GPU-4/1/0"]),
+        ("2,-1,3", ["2"]),  # CUDA reads no further
+    ],
+)
+def test_names_of_no_gpu_are_none(value, names):
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == names
+
+
+def test_all_gpus_are_visible_where_nothing_is_said():
+    assert visible_gpus({}) is None
 
 
 @pytest.fixture

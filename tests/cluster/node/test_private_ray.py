@@ -71,11 +71,19 @@ def test_only_the_user_can_enter_the_folder(made):
     assert stat.S_IMODE(made[0].temp_dir.stat().st_mode) == 0o700
 
 
-def test_ray_gets_the_usable_cores_unless_told_otherwise(made):
+def test_ray_gets_the_usable_cores_unless_told_otherwise(made, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     made += [private_ray(), private_ray(num_cpus=3, num_gpus=2)]
     assert made[0].init_options["num_cpus"] == usable_cpus()
     assert made[0].init_options["num_gpus"] is None
     assert (made[1].init_options["num_cpus"], made[1].init_options["num_gpus"]) == (3, 2)
+
+
+@pytest.mark.parametrize("nothing", ["-1", "NoDevFiles", ""])
+def test_ray_is_told_that_a_name_of_no_gpu_is_none(made, monkeypatch, nothing):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+    made.append(private_ray())
+    assert made[0].init_options["num_gpus"] == 0
 
 
 def test_the_longest_socket_path_fits_below_the_longest_allowed_root():

@@ -71,8 +71,10 @@ def test_offer_is_what_the_batch_system_counts(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     offer = usable_offer(cpus=7, memory_bytes=2**30)
     assert (offer.cpus, offer.gpus, offer.memory_bytes) == (7, 2, 2**30)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert usable_offer(memory_bytes=2**60).gpus == 0
+    assert usable_offer(gpus=1, memory_bytes=2**30).gpus == 1
+    for nothing in ("", "NoDevFiles", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert usable_offer(memory_bytes=2**60).gpus == 0
     assert usable_offer(memory_bytes=2**60).memory_bytes < 2**60
 
 
