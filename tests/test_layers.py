@@ -37,7 +37,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"scoring"},
         {"train"},
         {"model"},
-        {"data", "pruning", "checkpoint"},
+        {"data", "pruning", "checkpoint", "devices"},
         {"kernels", "result"},
         {"trial", "tags", "storage", "measured", "source"},
     ),

@@ -32,6 +32,7 @@ from workers.data.languages import (
     load_trial_data,
     refuse_change,
 )
+from workers.devices import name_fault, open_gpu, refuse_precision
 from workers.kernels import AUTO
 from workers.measured import (
     name_device,
@@ -59,7 +60,11 @@ log = logging.getLogger(__name__)
 
 
 def prepare_process(
-    num_threads: int, use_gpu: bool | None = None, memory_bytes: int | None = None
+    num_threads: int,
+    use_gpu: bool | None = None,
+    memory_bytes: int | None = None,
+    kernels: str = AUTO,
+    gpu_share: float = 1.0,
 ) -> torch.device:
     """Make this process compute reproducibly on what it was given; call it before the first trial.
 
@@ -68,12 +73,14 @@ def prepare_process(
         use_gpu: whether to use the first visible GPU; None: if there is one.
         memory_bytes: memory that the process may use; None: the share of the machine's that falls
             to so many threads. It decides how much loaded data is kept for the next trial.
+        kernels: those that trials will compute with, which are tried on a GPU.
+        gpu_share: of the GPU's memory that the process may fill.
 
     Returns:
         Where trials compute.
 
     Raises:
-        TrialError: kind `no_gpu`, when a GPU shall be used and torch sees none.
+        TrialError: kind `device`, when a GPU shall be used and cannot be.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # cuBLAS repeats its results only with this.
@@ -87,16 +94,9 @@ def prepare_process(
         share_of_memory(num_threads) if memory_bytes is None else memory_bytes
     )
 
-    has_gpu = use_gpu is not False and torch.cuda.is_available()
-    if use_gpu and not has_gpu:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-        raise TrialError(
-            "no_gpu",
-            f"resources.gpus_per_trial: the trial was given a GPU, but torch {torch.__version__} "
-            f"sees none (CUDA_VISIBLE_DEVICES: {visible}); look at the node's driver and at which "
-            "torch is installed, or set resources.gpus_per_trial=0",
-        )
-    return torch.device("cuda", 0) if has_gpu else torch.device("cpu")
+    if use_gpu or (use_gpu is None and torch.cuda.is_available()):
+        return open_gpu(kernels, gpu_share)
+    return torch.device("cpu")
 
 
 def run_trial(
@@ -118,15 +118,16 @@ def run_trial(
         Its numbers.
 
     Raises:
-        TrialError: kind `bad_data`, `non_finite_loss` or `out_of_memory`.
+        TrialError: kind `bad_data`, `non_finite_loss`, `out_of_memory` or `device`.
     """
+    refuse_precision(device, spec.training.precision)
     try:
         return (yield from _run(spec, device, checkpoint, kernels))
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
+    except Exception as error:
         hint = f"lower training.batch_size ({spec.training.batch_size}) or training.max_length"
-        raise TrialError("out_of_memory", f"{error}; {hint}") from error
+        if (fault := name_fault(error, hint)) is None:
+            raise
+        raise fault from error
 
 
 def _run(
@@ -351,19 +352,14 @@ def _with_progress(
         yield progress()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether it is a GPU's or Python's own error, or torch's on a system without memory left."""
-    is_named_so = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named_so or "can't allocate memory" in str(error)
-
-
 def main() -> None:
     """Run the trial in a JSON file and print its result as JSON; progress goes to standard
     error."""
     args = _parse_arguments()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO)
     spec = TrialSpec.from_json(args.spec.read_text())
-    running = run_trial(spec, prepare_process(args.threads), kernels=args.kernels)
+    device = prepare_process(args.threads, kernels=args.kernels)
+    running = run_trial(spec, device, kernels=args.kernels)
     while True:
         try:
             progress = next(running)

@@ -65,7 +65,7 @@ ErrorKind = Literal[
     "non_finite_loss",
     "out_of_memory",
     "storage",
-    "no_gpu",
+    "device",
     "worker_died",
     "stopped",
     "unexpected",

@@ -115,7 +115,7 @@ class Driver:
 
         name = f"sparsweep-stop-{secrets.token_hex(8)}"
         signal = _make_stop_signal(name)
-        setup = self._worker_setup(name, use_gpu)
+        setup = self._worker_setup(name, resources["gpu"])
         with (
             self._switch.telling(lambda reason: signal.set.remote()),
             tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch,
@@ -199,14 +199,14 @@ class Driver:
         self.progress.completed(assignment.trial_id, None)  # by another driver on the same results
         return False
 
-    def _worker_setup(self, stop_signal: str, use_gpu: bool) -> WorkerSetup:
+    def _worker_setup(self, stop_signal: str, gpus_per_trial: float) -> WorkerSetup:
         return WorkerSetup(
             results=str(self.store.location),
             sweep_name=self.spec.name,
             asked_json=self.spec.model_dump_json(),
             checkpoint_every_s=self.spec.resources.checkpoint_every_s,
             num_threads=self.spec.resources.cpus_per_trial,
-            use_gpu=use_gpu,
+            gpus_per_trial=gpus_per_trial,
             kernels=self.spec.pruning.kernels,
             stop_signal=stop_signal,
             code=code_identity(),

@@ -28,6 +28,7 @@ from orchestrator.running.outcomes import Attempt, Outcomes
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.searcher import OrderedSearcher
 from orchestrator.running.stopping import StopSwitch
+from workers.trial import TrialError
 
 PATIENCE_S = 60.0
 
@@ -220,6 +221,9 @@ def describe_error(error: Exception | None, details: str) -> Failed:
         error: what Tune caught, if it kept it.
         details: its text.
     """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, TrialError):  # it was known, and the worker had to end
+        return Failed(kind=cause.kind, message=" ".join(str(cause).split()), traceback=details)
     if getattr(error, "actor_init_failed", False):
         message = f"the worker could not start: {_last_line(str(error))}"
         return Failed(kind="worker_died", message=message, traceback=details)

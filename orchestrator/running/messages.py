@@ -29,7 +29,7 @@ class WorkerSetup:
         asked_json: the sweep as it was asked for, which results are stored with.
         checkpoint_every_s: seconds between checkpoints of a trial; None: none on the way.
         num_threads: CPU cores that a trial computes with.
-        use_gpu: whether it computes on a GPU.
+        gpus_per_trial: GPUs that it is given; a fraction of one, 0 for none.
         kernels: `pruning.kernels` of the sweep.
         stop_signal: name of the actor that workers ask whether they shall stop.
         code: which code planned the sweep, see `workers.source.code_identity`.
@@ -40,10 +40,15 @@ class WorkerSetup:
     asked_json: str
     checkpoint_every_s: float | None
     num_threads: int
-    use_gpu: bool
+    gpus_per_trial: float
     kernels: str
     stop_signal: str
     code: str
+
+    @property
+    def use_gpu(self) -> bool:
+        """Whether a trial computes on a GPU."""
+        return self.gpus_per_trial > 0
 
     def to_parameter(self) -> dict[str, Any]:
         """As it travels."""

@@ -17,7 +17,7 @@ from orchestrator.running.progress import SweepProgress
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.trial import ErrorKind
 
-RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died")
+RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died", "device")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
 
 MAX_NODE_LOSSES = 10
@@ -122,13 +122,19 @@ class Outcomes:
     def failed(self, attempt: Attempt, failed: Failed) -> None:
         """Try again if that may help and the sweep allows it; else commit the trial as failed."""
         tried = attempt.assignment.attempt
-        if failed.kind in RETRIED_KINDS and tried <= self.sweep.resources.max_retries:
+        if self._may_pass(failed.kind) and tried <= self.sweep.resources.max_retries:
             self._retry(attempt, failed, replace(attempt.assignment, attempt=tried + 1))
             return
         spec = self._specs[attempt.trial_id]
         self.store.commit_failed(spec, **self._columns(attempt, failed))
         self.store.checkpoint(attempt.trial_id).delete()
         self.progress.failed(attempt.trial_id, failed.kind, failed.message)
+
+    def _may_pass(self, kind: ErrorKind) -> bool:
+        """Whether the failure says little about the trial: also memory that trials share, where one
+        takes what another lacks."""
+        shares_gpu = 0 < (self.sweep.resources.gpus_per_trial or 0) < 1
+        return kind in RETRIED_KINDS or (kind == "out_of_memory" and shares_gpu)
 
     def _retry(self, attempt: Attempt, failed: Failed, again: Assignment) -> None:
         self._record(attempt, failed)

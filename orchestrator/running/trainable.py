@@ -15,7 +15,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -25,7 +25,7 @@ import ray
 from ray import tune
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
-from cluster.node.machine import usable_cpus, usable_memory_bytes
+from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 from orchestrator.errors import SweepError
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
@@ -46,6 +46,10 @@ from workers.source import code_folder, code_identity
 from workers.trial import MICRO, ErrorKind, TrialError, TrialSpec
 
 REPORT_EVERY_S = 0.5
+
+ENDS_WORKER: tuple[ErrorKind, ...] = ("device", "out_of_memory")
+"""Kinds of failure on a GPU that may stay with the process, as a broken context or memory that is
+not given back; so Tune shall end it, as it does with each worker that raises."""
 
 
 class TrialTrainable(tune.Trainable):
@@ -82,6 +86,8 @@ class TrialTrainable(tune.Trainable):
         try:
             return self._advance().to_result()
         except TrialError as error:
+            if self.sweep.use_gpu and error.kind in ENDS_WORKER:
+                raise
             return self._fail(error.kind, error)
         except OSError as error:  # files, object stores, the hub
             return self._fail("storage", error)
@@ -101,8 +107,11 @@ class TrialTrainable(tune.Trainable):
         """The work of a trial; what benchmarks of the driver replace."""
         num_threads = self.sweep.num_threads
         memory_bytes = _share_of_memory(num_threads)
-        device = prepare_process(num_threads, self.sweep.use_gpu, memory_bytes)
-        return (yield from run_trial(spec, device, self.checkpoint, self.sweep.kernels))
+        if self.sweep.use_gpu:
+            refuse_other_gpus(self.given_gpus(), os.environ)
+        share, kernels = min(self.sweep.gpus_per_trial, 1.0), self.sweep.kernels
+        device = prepare_process(num_threads, self.sweep.use_gpu, memory_bytes, kernels, share)
+        return (yield from run_trial(spec, device, self.checkpoint, kernels))
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
         """The id of this node, and what tells whether the sweep stops; what tests without a Ray
@@ -120,6 +129,11 @@ class TrialTrainable(tune.Trainable):
                 return True
 
         return ray.get_runtime_context().get_node_id(), shall_stop
+
+    def given_gpus(self) -> Sequence[int | str]:
+        """Ids of the GPUs that Ray gave to this worker; replaced as `connect` is."""
+        given: list[int] | list[str] = ray.get_gpu_ids()
+        return given
 
     def _begin(self, config: dict[str, Any]) -> None:
         assignment = Assignment.from_config(config)
@@ -213,6 +227,28 @@ class TrialTrainable(tune.Trainable):
             "started_at": self.started_at,
             "ended_at": datetime.now(UTC),
         }
+
+
+def refuse_other_gpus(given: Sequence[int | str], environ: Mapping[str, str]) -> None:
+    """A worker computes on the first GPU that it sees, which must be the one that it was given.
+
+    Args:
+        given: ids of the GPUs that Ray gave to this worker.
+        environ: variables of this process.
+
+    Raises:
+        TrialError: kind `device`, when it sees others: it would compute where other trials do.
+    """
+    visible = visible_gpus(environ)
+    if visible == [str(gpu) for gpu in given]:
+        return
+    seen = "all" if visible is None else ", ".join(visible) or "none"
+    raise TrialError(
+        "device",
+        f"Ray gave this worker the GPU {', '.join(map(str, given)) or 'none'}, and it sees {seen} "
+        f"(CUDA_VISIBLE_DEVICES: {environ.get('CUDA_VISIBLE_DEVICES', 'not set')}), where other "
+        "trials compute; start Ray without RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES",
+    )
 
 
 def make_worker(

@@ -266,13 +266,14 @@ class Resources(Section):
     """What a trial is given. Nothing here changes which trials there are."""
 
     gpus_per_trial: NaturalFloat | None = None
-    """GPUs a trial; fractions share one; null: 1 where Ray sees GPUs, otherwise 0."""
+    """GPUs a trial; fractions share one and may fill as much of its memory; null: 1 where Ray sees
+    GPUs, otherwise 0."""
     cpus_per_trial: PositiveInt = 1
     """CPU cores a trial, and the number of threads it computes with."""
     max_concurrent_trials: PositiveInt | None = None
     """Trials at a time; null: as many as the resources allow."""
     max_retries: NaturalInt = 2
-    """How often a trial is started again after its worker died or its storage failed."""
+    """How often a trial is started again after its worker died, or its storage or GPU failed."""
     checkpoint_every_s: NaturalFloat | None = 300.0
     """Seconds of training between two checkpoints of a running trial; 0: every step; null: none."""
 

@@ -58,7 +58,7 @@ def test_gpu_that_is_not_there_is_refused():
         match="was given a GPU, but torch .* sees none .* set resources.gpus_per_trial=0",
     ) as caught:
         prepare_process(1, use_gpu=True)
-    assert caught.value.kind == "no_gpu"
+    assert caught.value.kind == "device"
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(device):

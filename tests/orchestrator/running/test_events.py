@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 from ray import cloudpickle
+from ray.exceptions import RayTaskError
 from ray.tune import TuneError
 
 from orchestrator.errors import SweepError
@@ -22,6 +23,7 @@ from orchestrator.running.searcher import OrderedSearcher
 from orchestrator.running.stopping import StopSwitch
 from tests.orchestrator.running.test_outcomes import SPEC, TRIAL, Run
 from workers.result import Progress
+from workers.trial import TrialError
 
 ASSIGNMENT = Assignment(trial_id=TRIAL.trial_id, spec_json=SPEC.to_json())
 REPORT = Report(node_id="n1", host="node7")
@@ -146,6 +148,16 @@ def test_a_worker_that_died_on_a_node_that_is_there_is_an_attempt(events):
     events.report(REPORT)
     events.fail(ray.exceptions.RayActorError())
     assert events.run.given_back == [replace(ASSIGNMENT, attempt=2)]
+
+
+@pytest.mark.parametrize("kind", ["device", "out_of_memory"])
+def test_a_worker_that_ended_for_a_known_reason_is_described_by_it(events, kind):
+    events.start()
+    events.report(REPORT)
+    known = RayTaskError("step", "Traceback", TrialError(kind, "the GPU\nfailed"))
+    events.fail(known.as_instanceof_cause())
+    assert events.run.attempts() == [("failed", kind, "the GPU failed")]
+    assert events.run.given_back == ([replace(ASSIGNMENT, attempt=2)] if kind == "device" else [])
 
 
 def test_a_trial_that_could_not_even_start_is_a_failure(events):

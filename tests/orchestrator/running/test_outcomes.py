@@ -29,7 +29,7 @@ DIED = Failed(kind="worker_died", message="exit code 137", traceback="Traceback"
 class Run:
     """Outcomes of a sweep with one trial, which has been started."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, **resources):
         self.store = ResultStore(str(folder))
         self.progress = SweepProgress("tiny", str(folder), [TRIAL])
         self.given_back: list[Assignment] = []
@@ -39,7 +39,7 @@ class Run:
             languages=["sw"],
             sparsities=[0.5],
             seeds=[0],
-            resources={"max_retries": 1},
+            resources={"max_retries": 1} | resources,
         )
         self.outcomes = Outcomes(
             sweep, [TRIAL], self.store, self.progress, give_back=self.given_back.append
@@ -147,6 +147,26 @@ def test_what_would_only_fail_again_is_not_tried_again(run):
         "tiny",
     )
     assert row["started_at"] == STARTED_AT
+
+
+def test_a_fault_of_a_device_is_not_held_against_the_trial(run):
+    ecc = Failed(kind="device", message="CUDA error: ECC", traceback="Traceback")
+    run.outcomes.failed(attempt(), ecc)
+    assert run.given_back == [attempt(attempt=2).assignment]
+    assert run.store.statuses() == {}
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_trial", "is_retried"), [(None, False), (0, False), (1, False), (0.5, True)]
+)
+def test_memory_that_is_missing_is_the_trials_own_unless_it_shares_a_gpu(
+    tmp_path, gpus_per_trial, is_retried
+):
+    run = Run(tmp_path / "results", gpus_per_trial=gpus_per_trial)
+    full = Failed(kind="out_of_memory", message="full", traceback="Traceback")
+    run.outcomes.failed(attempt(), full)
+    assert bool(run.given_back) == is_retried
+    assert run.store.statuses() == ({} if is_retried else {TRIAL.trial_id: "failed"})
 
 
 def test_the_checkpoint_of_a_failed_trial_is_deleted_and_that_of_a_retried_one_kept(run):

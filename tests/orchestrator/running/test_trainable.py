@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,17 +20,20 @@ from orchestrator.running.messages import (
     TooLate,
     WorkerSetup,
 )
-from orchestrator.running.trainable import TrialTrainable, make_worker
+from orchestrator.running.trainable import TrialTrainable, make_worker, refuse_other_gpus
 from tests.factories import make_trial_result, make_trial_spec
 from workers.result import Progress, TrialResult
 from workers.source import code_identity
 from workers.trial import TrialError, TrialSpec
 
 SPEC = make_trial_spec()
-FAULTS: dict[int, Exception] = {
+CODE = code_identity()
+FAULTS: dict[int, Any] = {
     1: TrialError("non_finite_loss", "loss is\n inf"),
     2: OSError("disk full"),
     3: RuntimeError(),
+    6: TrialError("device", "ECC"),
+    7: TrialError("out_of_memory", "full"),
 }
 
 
@@ -66,24 +70,26 @@ def config(seed: int = 0, **changes) -> dict:
     return assignment.to_config()
 
 
+def setup_of(tmp_path: Path, gpus_per_trial: float, code: str = CODE) -> WorkerSetup:
+    return WorkerSetup(
+        results=str(tmp_path / "results"),
+        sweep_name="tiny",
+        asked_json="{}",
+        checkpoint_every_s=None,
+        num_threads=1,
+        gpus_per_trial=gpus_per_trial,
+        kernels="auto",
+        stop_signal="the sweep's signal",
+        code=code,
+    )
+
+
 @pytest.fixture
 def start(tmp_path) -> Callable[..., TrialTrainable]:
     """Start a worker with its first trial."""
 
-    def start(
-        seed: int = 0, use_gpu: bool = False, code: str = code_identity(), **changes
-    ) -> TrialTrainable:
-        setup = WorkerSetup(
-            results=str(tmp_path / "results"),
-            sweep_name="tiny",
-            asked_json="{}",
-            checkpoint_every_s=None,
-            num_threads=1,
-            use_gpu=use_gpu,
-            kernels="auto",
-            stop_signal="the sweep's signal",
-            code=code,
-        )
+    def start(seed: int = 0, use_gpu: bool = False, code: str = CODE, **changes) -> TrialTrainable:
+        setup = setup_of(tmp_path, 1.0 if use_gpu else 0.0, code)
         worker = make_worker(Scripted, setup, {"cpu": 1, "gpu": 0})
         return worker(config(seed, **changes))
 
@@ -145,6 +151,60 @@ def test_an_unexpected_fault_on_a_gpu_ends_the_worker(start):
     step(worker), step(worker)
     with pytest.raises(RuntimeError):
         worker.step()
+
+
+@pytest.mark.parametrize("seed", [6, 7])
+def test_a_fault_of_a_gpu_or_its_memory_ends_the_worker_and_keeps_its_kind(start, seed):
+    worker = start(seed, use_gpu=True)
+    step(worker), step(worker)
+    with pytest.raises(TrialError) as caught:
+        worker.step()
+    assert caught.value.kind == FAULTS[seed].kind
+    on_cpu = start(7)
+    step(on_cpu), step(on_cpu)
+    assert step(on_cpu).ending.kind == "out_of_memory", "memory of a CPU is given back"
+
+
+def test_other_faults_of_a_trial_on_a_gpu_leave_the_worker(start):
+    worker = start(1, use_gpu=True)
+    step(worker), step(worker)
+    assert step(worker).ending.kind == "non_finite_loss"
+
+
+@pytest.mark.parametrize(
+    ("given", "visible"),
+    [([0], "0"), (["GPU-8932f937"], "GPU-8932f937"), ([3, 5], "3,5"), (["2"], "2")],
+)
+def test_a_worker_computes_on_the_gpu_that_it_was_given(given, visible):
+    refuse_other_gpus(given, {"CUDA_VISIBLE_DEVICES": visible})
+
+
+@pytest.mark.parametrize(
+    ("environ", "seen"),
+    [
+        ({}, "and it sees all .CUDA_VISIBLE_DEVICES: not set"),
+        ({"CUDA_VISIBLE_DEVICES": "0,1,2"}, "and it sees 0, 1, 2 "),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, "and it sees none .CUDA_VISIBLE_DEVICES: -1"),
+    ],
+)
+def test_a_worker_that_sees_other_gpus_does_not_compute_on_the_first(environ, seen):
+    with pytest.raises(TrialError, match=f"GPU 1, {seen}.* RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE"):
+        refuse_other_gpus([1], environ)
+
+
+def test_a_real_worker_looks_before_it_touches_the_gpu(tmp_path, monkeypatch):
+    class OnGpu(TrialTrainable):
+        connect = Scripted.connect
+
+        def given_gpus(self):
+            return [1]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    worker = make_worker(OnGpu, setup_of(tmp_path, 1.0), {"cpu": 1, "gpu": 0})(config())
+    step(worker)
+    with pytest.raises(TrialError, match="Ray gave this worker the GPU 1") as caught:
+        worker.step()
+    assert caught.value.kind == "device"
 
 
 def test_a_trial_that_waited_too_long_is_not_begun(start):

@@ -1,0 +1,82 @@
+"""A stand-in for torch.cuda on a machine without a GPU, which refuses what the real one refuses.
+
+Before CUDA is initialised torch's allocator knows no device, so its statistics cannot be reset; and
+initialising finds out what is wrong with driver and device. Tensors are not computed: under torch's
+fake mode they only have a shape and a device.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+GIB = 2**30
+H100 = {"name": "NVIDIA H100 80GB HBM3", "capability": (9, 0)}
+T4 = {"name": "Tesla T4", "capability": (7, 5)}
+V100 = {"name": "Tesla V100-SXM2-32GB", "capability": (7, 0)}
+WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+"""Architectures of torch's wheels for CUDA 13."""
+
+
+class CudaStandIn:
+    """One GPU.
+
+    Args:
+        name: of the GPU.
+        capability: compute capability.
+        architectures: that torch has code for.
+        memory_gib: of the GPU.
+        refuses: what initialising raises, if it does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        capability: tuple[int, int],
+        architectures: list[str] = WHEEL,
+        memory_gib: int = 80,
+        refuses: Exception | None = None,
+    ):
+        self.name, self.capability, self.architectures = name, capability, architectures
+        self.memory_bytes, self.refuses = memory_gib * GIB, refuses
+        self.is_initialized = False
+        self.calls: list[tuple[Any, ...]] = []
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Put it in the place of the functions of torch.cuda that trials call."""
+        functions = {
+            "init": self.init,
+            "is_available": lambda: True,
+            "is_initialized": lambda: self.is_initialized,
+            "get_arch_list": lambda: self.architectures,
+            "get_device_capability": lambda device=None: self._ask(self.capability),
+            "get_device_name": lambda device=None: self._ask(self.name),
+            "get_device_properties": lambda device=None: self._ask(
+                SimpleNamespace(name=self.name, total_memory=self.memory_bytes)
+            ),
+            "reset_peak_memory_stats": self.reset_peak_memory_stats,
+            "max_memory_allocated": lambda device=None: self._ask(GIB),
+            "set_per_process_memory_fraction": lambda *args: self._ask(
+                self.calls.append(("fraction", *args))
+            ),
+            "synchronize": lambda device=None: self._ask(self.calls.append(("synchronize",))),
+        }
+        for name, function in functions.items():
+            patch.setattr(torch.cuda, name, function)
+
+    def init(self) -> None:
+        """As torch.cuda.init."""
+        if self.refuses is not None:
+            raise self.refuses
+        self.is_initialized = True
+
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        """As the real one, this does not initialise CUDA."""
+        if not self.is_initialized:
+            raise RuntimeError("Invalid device argument 0: did you call init?")
+
+    def _ask(self, answer: Any) -> Any:
+        """These initialise CUDA when they are called."""
+        self.init()
+        return answer
