@@ -20,6 +20,9 @@ from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 # Trials pass only small values through Ray. Its minimum is 75 MiB, its default 30 % of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
 
+MEMORY_MONITOR = "RAY_memory_monitor_refresh_ms"
+"""Ray's setting of how often it looks at the node's memory; 0: never."""
+
 # For Ray Tune on any cluster.
 TUNE_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the folder that the sweep was started in
@@ -61,6 +64,9 @@ def private_environment() -> dict[str, str]:
         # interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray's monitor kills workers as soon as anybody's processes fill the machine to 95 %. The
+        # kernel only does when no memory is left.
+        MEMORY_MONITOR: os.environ.get(MEMORY_MONITOR, "0"),
         **TUNE_ENVIRONMENT,
     }
 

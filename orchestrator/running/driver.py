@@ -128,7 +128,11 @@ class Driver:
     ) -> None:
         from ray import tune
 
-        from orchestrator.running.events import StopWhenNoneRuns, SweepCallback
+        from orchestrator.running.events import (
+            StopWhenNoneRuns,
+            SweepCallback,
+            other_errors_as_dead_workers,
+        )
         from orchestrator.running.nodes import ClusterWatch
         from orchestrator.running.trainable import TrialTrainable, make_worker
 
@@ -162,7 +166,7 @@ class Driver:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         busy_nodes = callback.busy_nodes if is_elastic() else None
         watch = ClusterWatch(busy_nodes, tick=self._stop_in_time)
-        with watch as callback.watch, callback.raising_faults():
+        with watch as callback.watch, callback.raising_faults(), other_errors_as_dead_workers():
             tuner.fit()
 
     def _make_searcher(self) -> "OrderedSearcher":
@@ -248,7 +252,10 @@ def _make_stop_signal(name: str) -> Any:
             return self.is_on
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = StopSignal.options(name=name, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    # Its process may be killed as any other; workers then wait until there is another.
+    actor = StopSignal.options(  # type: ignore[attr-defined]
+        name=name, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1
+    ).remote()
     ray.get(actor.is_set.remote())
     return actor
 

@@ -6,13 +6,15 @@ worker, a lost node and a fault of ours in the same way. What that means for the
 """
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 from ray import cloudpickle, tune
+from ray.air.execution._internal.actor_manager import RayActorManager
 
 from orchestrator.errors import SweepError
 from orchestrator.running.messages import (
@@ -31,6 +33,9 @@ from orchestrator.running.stopping import StopSwitch
 from workers.trial import TrialError
 
 PATIENCE_S = 60.0
+
+LOW_MEMORY = "running low on memory"
+"""What Ray's memory monitor says of each worker that it kills."""
 
 
 class NodeWatch(Protocol):
@@ -213,6 +218,35 @@ class StopWhenNoneRuns(tune.Stopper):
         return self.switch.is_on and (not self.callback.attempts or has_waited)
 
 
+@contextlib.contextmanager
+def other_errors_as_dead_workers() -> Iterator[None]:
+    """While Tune runs in the block: a worker that Ray's memory monitor killed, or an object of Ray
+    that was lost, ends an attempt as a worker's death does.
+
+    Tune knows errors of actors and of their methods. Any other error of Ray ends its run when it
+    comes from a worker that runs; from one that starts it comes without its class.
+    """
+    manager, names = RayActorManager, ("_actor_task_failed", "_actor_start_failed")
+    before = {name: getattr(manager, name) for name in names}
+
+    def translating(handle: Callable[..., None]) -> Callable[..., None]:
+        def handle_translated(self: RayActorManager, tracked: Any, exception: Exception) -> None:
+            known = ray.exceptions.RayActorError | ray.exceptions.RayTaskError
+            if isinstance(exception, ray.exceptions.RayError) and not isinstance(exception, known):
+                exception = ray.exceptions.RayActorError(error_msg=str(exception))
+            handle(self, tracked, exception)
+
+        return handle_translated
+
+    for name, handle in before.items():
+        setattr(manager, name, translating(handle))
+    try:
+        yield
+    finally:
+        for name, handle in before.items():
+            setattr(manager, name, handle)
+
+
 def describe_error(error: Exception | None, details: str) -> Failed:
     """The cause that ended a worker which could not report it: the worker could not start, it died,
     or it met a fault outside the trial itself.
@@ -227,7 +261,7 @@ def describe_error(error: Exception | None, details: str) -> Failed:
     if getattr(error, "actor_init_failed", False):
         message = f"the worker could not start: {_last_line(str(error))}"
         return Failed(kind="worker_died", message=message, traceback=details)
-    if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.OutOfMemoryError):
+    if isinstance(error, ray.exceptions.RayActorError):
         message = f"the worker process died: {_cause_of_death(str(error))}"
         return Failed(kind="worker_died", message=message, traceback=details)
     return Failed(kind="unexpected", message=_last_line(details), traceback=details)
@@ -255,6 +289,10 @@ def _last_line(text: str) -> str:
 
 
 def _cause_of_death(text: str) -> str:
-    """What Ray found out, without its ids and its guesses."""
+    """What Ray found out, without its ids, its guesses and its advice."""
+    if LOW_MEMORY in text:
+        amounts = re.search(r"([\d.]+) ?GB used / ([\d.]+) ?GB limit", text)
+        used = f", {amounts[1]} of {amounts[2]} GB in use" if amounts else ""
+        return f"Ray killed it since the node's memory ran low{used}"
     detail = text.partition("Worker exit detail: ")[2] or text
     return " ".join(detail.partition(" Some common causes")[0].split())

@@ -66,6 +66,16 @@ def test_every_private_ray_has_a_token_and_a_folder_of_its_own(made):
     assert first.init_options["_temp_dir"] == str(first.temp_dir / "r")
 
 
+def test_memory_that_others_fill_kills_no_worker_unless_the_user_wants_rays_monitor(
+    made, monkeypatch
+):
+    made.append(private_ray())
+    assert made[0].environment["RAY_memory_monitor_refresh_ms"] == "0"
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "250")
+    made.append(private_ray())
+    assert made[1].environment["RAY_memory_monitor_refresh_ms"] == "250"
+
+
 def test_only_the_user_can_enter_the_folder(made):
     made.append(private_ray())
     assert stat.S_IMODE(made[0].temp_dir.stat().st_mode) == 0o700

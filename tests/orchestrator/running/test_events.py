@@ -9,6 +9,7 @@ import pytest
 import ray
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
+from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.tune import TuneError
 
 from orchestrator.errors import SweepError
@@ -17,6 +18,7 @@ from orchestrator.running.events import (
     StopWhenNoneRuns,
     SweepCallback,
     describe_error,
+    other_errors_as_dead_workers,
 )
 from orchestrator.running.messages import Assignment, Failed, Report, Stopped, TooLate
 from orchestrator.running.searcher import OrderedSearcher
@@ -191,12 +193,45 @@ def test_faults_of_tune_itself_stay_what_they_are(events):
 
 def test_a_dead_worker_is_described_without_the_guesses_of_ray():
     text = "The actor died. Worker exit detail: exit code\n137. Some common causes include: (1) ..."
-    error = ray.exceptions.OutOfMemoryError(text)
+    error = ray.exceptions.RayActorError(error_msg=text)
     assert describe_error(error, "Traceback") == Failed(
         kind="worker_died",
         message="the worker process died: exit code 137.",
         traceback="Traceback",
     )
+
+
+def killed_by_ray() -> Exception:
+    return ray.exceptions.OutOfMemoryError(
+        "2 worker(s) were killed due to the node running low on memory. Memory on the node (IP: "
+        "127.0.0.1, ID: 5ae3) was 21.94GB used / 23.54GB limit (0.95)\n"
+        "Refer to the documentation on how to address the out of memory issue: https://docs.ray.io"
+    )
+
+
+@pytest.mark.parametrize("happens", ["_actor_task_failed", "_actor_start_failed"])
+def test_a_worker_that_rays_memory_monitor_killed_has_died_and_the_sweep_goes_on(happens):
+    told: list[Exception] = []
+    worker = SimpleNamespace(actor_id=1, _on_error=lambda actor, error: told.append(error))
+    task = SimpleNamespace(_tracked_actor=worker, _on_error=None)
+    manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
+    with other_errors_as_dead_workers():
+        handle = getattr(RayActorManager, happens)
+        handle(manager, task if "task" in happens else worker, killed_by_ray())
+    (error,) = told
+    assert describe_error(error, str(error)) == Failed(
+        kind="worker_died",
+        message="the worker process died: Ray killed it since the node's memory ran low, "
+        "21.94 of 23.54 GB in use",
+        traceback=str(error),
+    )
+
+
+def test_what_is_no_error_of_ray_stays_a_fault():
+    worker = SimpleNamespace(actor_id=1, _on_error=None)
+    task = SimpleNamespace(_tracked_actor=worker, _on_error=None)
+    with other_errors_as_dead_workers(), pytest.raises(RuntimeError, match="unexpected"):
+        RayActorManager._actor_task_failed(SimpleNamespace(), task, ValueError("broken"))
 
 
 def test_a_worker_that_could_not_start_is_described_by_its_error():
