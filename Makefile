@@ -48,8 +48,8 @@ demo: $(READY) ## run the built-in smoke sweep on this machine and print its tab
 	$(BIN)/sparsweep run smoke --set results=$(DEMO)
 
 paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores (WIKIANN=folder ENCODER=folder; else the hub)
-	$(BIN)/sparsweep run paper-mini-mono $(MINI_SETTINGS) || [ $$? -eq 1 ] # trials that failed are holes in the tables
-	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 1 ]
+	$(BIN)/sparsweep run paper-mini-mono $(MINI_SETTINGS) || [ $$? -eq 3 ] # trials that failed are holes in the tables
+	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 3 ]
 	$(BIN)/sparsweep analyze $(MINI)
 
 check: $(READY) ## what to run after every change: style, types and the quick tests (about 2 minutes on 2 cores)

@@ -11,9 +11,22 @@ TRIAL_TITLE = "Trainable"
 """Part of the title of a process that runs trials, or is about to: Ray puts the name of the class
 there that a worker was started for."""
 
-DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED = 0, 1, 2, 70, 75, 130
-"""Exit codes: all trials completed; some failed; bad input; a fault of ours; stopped with trials
-left; Ctrl-C."""
+DONE, BAD_INPUT, SOME_FAILED, FAULT, STOPPED, INTERRUPTED = 0, 2, 3, 70, 75, 130
+"""Exit codes: all trials completed; bad input; some failed; a fault of ours; stopped with trials
+left; Ctrl-C. None is 1, with which Python ends where it cannot start, and Ray where its cluster is
+gone."""
+
+
+def has_crashed(code: int) -> bool:
+    """Whether the driver ended without deciding to: by a signal that it does not take, or by the 1
+    of Python and Ray.
+
+    Args:
+        code: as Python gives it (a signal's number is negative) or as a shell does (128 and the
+            signal's number).
+    """
+    return code == 1 or code < 0 or (code > 128 and code != INTERRUPTED)
+
 
 DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"
 """Variable of a node's workers, set by its raylet: the file whose appearance says that the node is

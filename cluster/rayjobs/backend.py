@@ -177,8 +177,7 @@ class RayJobsBackend:
         """Arguments of Ray's `submit_job`; the driver starts in `folder`, beside the sweep."""
         python = shlex.quote(self.profile.python)
         words = shlex.join(["run", sweep_file(job.folder).name, *run_options(job)])
-        # Python's exit code for a missing module is 1, which is also that of a sweep in which
-        # trials failed.
+        # Python's exit code for a missing module is 1, as for much else.
         check = f"{python} -P -c 'import {PROGRAM}.main' || exit {NOT_INSTALLED}"
         return {
             "entrypoint": f"{check}; exec {python} -P -m {PROGRAM} {words}",

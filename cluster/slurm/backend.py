@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluster.backend import JobSpec, JobState, JobStatus, user_name
-from cluster.contract import STOPPED
+from cluster.contract import SOME_FAILED, STOPPED
 from cluster.errors import ClusterError
 from cluster.job_files import read_lines, write_sweep_file, write_whole
 from cluster.slurm import shared_files
@@ -175,6 +175,8 @@ def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
     state = STATES.get(native, JobState.UNKNOWN)
     if native == "FAILED" and fields.get("ExitCode") == f"{STOPPED}:0":
         return JobState.CANCELLED, native, "stopped with trials left"
+    if native == "FAILED" and fields.get("ExitCode") == f"{SOME_FAILED}:0":
+        return JobState.COMPLETED, native, "some trials failed"
     if state is JobState.PENDING:
         return state, native, f"waits: {fields.get('Reason', 'None')}"
     if state is JobState.RUNNING:

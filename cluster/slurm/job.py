@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.contract import BAD_INPUT, STOPPED
+from cluster.contract import BAD_INPUT, STOPPED, has_crashed
 from cluster.job_files import write_whole
 from cluster.node.raylet import Offer, Ports, Raylet, own_address, wait_until_reachable
 from cluster.slurm import nodes, shared_files
@@ -36,6 +36,8 @@ from cluster.slurm.signals import Signals, StopRequest, log_line
 
 RAY_READY_S = 120.0
 NODES_END_S = 30.0
+MAX_RETURNS_OF_CRASHED = 3
+"""A job whose driver crashed comes back no more when it has come back so often, for any reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,8 +73,11 @@ def drive(args: argparse.Namespace) -> int:
     signals, started_s = Signals(), time.monotonic()
     try:
         code = _drive(args, signals)
-        if goes_back(code, signals.request, time.monotonic() - started_s) and requeue_myself():
-            log_line("trials are left; back to the queue")
+        ran_s, num_returns = time.monotonic() - started_s, os.environ.get("SLURM_RESTART_COUNT")
+        comes_back = goes_back(code, signals.request, ran_s, int(num_returns or 0))
+        if comes_back and requeue_myself():
+            ended = f"the driver ended with exit code {code}" if has_crashed(code) else ""
+            log_line("; ".join(filter(None, (ended, "trials are left; back to the queue"))))
             return code
     except BaseException:
         let_workers_go(args)
@@ -172,14 +177,20 @@ class _Head:
         self._raylet.close()
 
 
-def goes_back(code: int, request: StopRequest | None, ran_s: float) -> bool:
-    """Whether a job goes back to the queue: while trials are left, unless it was cancelled.
+def goes_back(code: int, request: StopRequest | None, ran_s: float, num_returns: int) -> bool:
+    """Whether a job goes back to the queue: while trials are left, unless it was cancelled or does
+    not get on.
 
     Args:
         code: of the driver.
         request: to stop, if there was one.
         ran_s: how long the job ran, in seconds.
+        num_returns: how often it has come back before.
     """
+    if has_crashed(code):
+        is_cancelled = request is not None and not request.comes_back
+        is_worth_it = ran_s >= SHORTEST_RUN_S and num_returns < MAX_RETURNS_OF_CRASHED
+        return is_worth_it and not is_cancelled
     if code != STOPPED:
         return False
     return request.comes_back if request else ran_s >= SHORTEST_RUN_S

@@ -27,7 +27,7 @@ Call = Callable[[argparse.Namespace], Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code: 0 done, 1 some trials failed, 2 bad input, 70 a fault
+    """Run one command and exit with its code: 0 done, 2 bad input, 3 some trials failed, 70 a fault
     of ours, 75 stopped with trials left, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a question mark
         if isinstance(stream, io.TextIOWrapper):

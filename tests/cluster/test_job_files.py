@@ -38,8 +38,9 @@ def test_last_line_is_the_last_that_says_something(tmp_path):
     ("code", "state", "detail"),
     [
         (0, JobState.COMPLETED, ""),
-        (1, JobState.COMPLETED, "some trials failed"),
+        (1, JobState.FAILED, "why"),
         (2, JobState.FAILED, "why"),
+        (3, JobState.COMPLETED, "some trials failed"),
         (75, JobState.CANCELLED, "stopped with trials left"),
         (130, JobState.CANCELLED, "stopped with trials left"),
         (-12, JobState.CANCELLED, "stopped before trials began"),

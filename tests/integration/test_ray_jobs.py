@@ -163,7 +163,7 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
 @pytest.mark.parametrize(
     ("code", "state", "detail"),
     [
-        (1, JobState.COMPLETED, "some trials failed"),
+        (3, JobState.COMPLETED, "some trials failed"),
         (75, JobState.CANCELLED, "stopped with trials left"),
         (2, JobState.FAILED, "sparsweep: bad"),
     ],

@@ -122,7 +122,7 @@ def test_a_rerun_that_fails_is_a_failed_trial_and_what_was_there_stays(strict, f
     (layers / "in-the-way").mkdir(parents=True)  # so this table of its next run cannot be written
 
     code, output = sparsweep("run", spec, "--rerun-lacking")
-    assert code == 1, output
+    assert code == 3, output
     assert "failed: ka sparsity 0 seed 0: storage: " in output
     assert "1 of 2 trials that ran again failed and are as they were" in output
     assert sparsweep("run", spec)[0] == 0, "nothing was tried again"

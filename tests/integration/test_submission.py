@@ -149,7 +149,7 @@ def test_profiles_are_listed_and_checked(tmp_path):
     assert sparsweep("clusters") == (0, "here: backend: local: ok\n")
     (folder / "there.yaml").write_text("backend: slurm\npartition: gpu\nnamespace: x\n")
     code, output = sparsweep("clusters", PATH=str(tmp_path))
-    assert code == 1
+    assert code == 3
     assert "there: not usable" in output
     assert "namespace: a field of kubernetes profiles" in output
 

@@ -100,7 +100,7 @@ def test_failed_trials_are_rows_and_are_run_again_only_when_asked(shared_ray, tm
         sparsities=[0.0],
     )
     code, output = sparsweep("run", spec, **shared_ray)
-    assert code == 1, output
+    assert code == 3, output
     assert "failed: ka sparsity 0 seed 0: non_finite_loss: loss is" in output
     assert "lower training.lr (1e+30)" in output
     assert "--retry-failed" in output
@@ -115,12 +115,12 @@ def test_failed_trials_are_rows_and_are_run_again_only_when_asked(shared_ray, tm
     assert "TrialError" in row["error_traceback"]
 
     code, output = sparsweep("run", spec, **shared_ray)
-    assert code == 1, output
+    assert code == 3, output
     assert store.read("trials").to_pylist()[0]["num_attempts"] == 1, (
         "a failed trial is not run again unasked"
     )
     code, output = sparsweep("run", spec, "--retry-failed", **shared_ray)
-    assert code == 1, output
+    assert code == 3, output
     assert store.read("trials").to_pylist()[0]["num_attempts"] == 2
     assert store.read("attempts").num_rows == 2
 
@@ -141,7 +141,7 @@ def test_data_that_vanishes_fails_its_trials_and_no_others(shared_ray, tmp_path)
     command.wait_until(lambda: (tmp_path / "results" / "plans" / "tiny.parquet").exists())
     (corpus / "bn" / "test.tsv").unlink()
     code, output = command.finish()
-    assert code == 1, output
+    assert code == 3, output
     assert "failed: bn sparsity 0 seed 0: bad_data:" in output
     rows = {
         row["language"]: row

@@ -146,7 +146,8 @@ def test_job_survives_the_end_of_its_terminal(tmp_path, running):
 @pytest.mark.parametrize(
     ("script", "state", "detail"),
     [
-        ("exit 1", JobState.COMPLETED, "some trials failed"),
+        ("exit 1", JobState.FAILED, "exit code 1, and no output"),
+        ("exit 3", JobState.COMPLETED, "some trials failed"),
         ("exit 75", JobState.CANCELLED, "stopped with trials left"),
         ("exit 130", JobState.CANCELLED, "stopped with trials left"),
         ("kill -USR2 $$", JobState.CANCELLED, "stopped before trials began"),

@@ -10,7 +10,14 @@ import pytest
 from cluster.contract import BAD_INPUT, DONE, SOME_FAILED, STOPPED
 from cluster.slurm import shared_files
 from cluster.slurm.driver import SHORTEST_RUN_S
-from cluster.slurm.job import check_folder, goes_back, let_workers_go, main, parse
+from cluster.slurm.job import (
+    MAX_RETURNS_OF_CRASHED,
+    check_folder,
+    goes_back,
+    let_workers_go,
+    main,
+    parse,
+)
 from cluster.slurm.signals import StopRequest
 
 TIME_LIMIT = StopRequest("the time limit is near", comes_back=True)
@@ -23,22 +30,26 @@ def words_of(folder: Path, role: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("code", "request_", "ran_s", "expected"),
+    ("code", "request_", "ran_s", "num_returns", "expected"),
     [
-        (STOPPED, TIME_LIMIT, 1.0, True),
-        (STOPPED, CANCEL, 1000.0, False),
-        (STOPPED, None, SHORTEST_RUN_S, True),
-        (STOPPED, None, SHORTEST_RUN_S - 1, False),  # it would only stop again
-        (DONE, TIME_LIMIT, 1000.0, False),
-        (SOME_FAILED, TIME_LIMIT, 1000.0, False),
-        (-9, TIME_LIMIT, 1000.0, False),
-        (BAD_INPUT, None, 1000.0, False),
+        (STOPPED, TIME_LIMIT, 1.0, 99, True),
+        (STOPPED, CANCEL, 1000.0, 0, False),
+        (STOPPED, None, SHORTEST_RUN_S, 99, True),
+        (STOPPED, None, SHORTEST_RUN_S - 1, 0, False),  # it would only stop again
+        (DONE, TIME_LIMIT, 1000.0, 0, False),
+        (SOME_FAILED, TIME_LIMIT, 1000.0, 0, False),
+        (BAD_INPUT, None, 1000.0, 0, False),
+        (1, None, 1000.0, 0, True),  # Ray ended the driver
+        (-9, TIME_LIMIT, 1000.0, 0, True),
+        (-9, CANCEL, 1000.0, 0, False),
+        (1, None, SHORTEST_RUN_S - 1, 0, False),
+        (1, None, 1000.0, MAX_RETURNS_OF_CRASHED, False),
     ],
 )
 def test_job_comes_back_while_trials_are_left_unless_it_was_cancelled(
-    code, request_, ran_s, expected
+    code, request_, ran_s, num_returns, expected
 ):
-    assert goes_back(code, request_, ran_s) is expected
+    assert goes_back(code, request_, ran_s, num_returns) is expected
 
 
 def test_options_of_sparsweep_are_not_those_of_the_job(tmp_path):

@@ -100,6 +100,8 @@ def test_running_job_says_where_and_how_long_and_how_often_it_came_back(says):
 
 def test_stopped_sweep_is_no_failed_job(says, tmp_path):
     assert status(says, state="FAILED", code="75:0").state is JobState.CANCELLED
+    holes = status(says, state="FAILED", code="3:0")
+    assert (holes.state, holes.detail) == (JobState.COMPLETED, "some trials failed")
     (tmp_path / shared_files.SEEN).touch()
     failed = status(says, tmp_path, state="FAILED", code="2:0")
     assert (failed.state, failed.detail) == (JobState.FAILED, "exit code 2:0")

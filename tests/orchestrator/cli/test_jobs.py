@@ -180,7 +180,7 @@ def test_profiles_are_listed_with_what_is_wrong(sparsweep, spec, toy_queue, tmp_
     (folder / "fine.yaml").write_text(f"backend: toy\nqueue: {toy_queue}\n")
     (folder / "wrong.yaml").write_text("backend: toy\nworkers: 2\n")
     code, out, _ = sparsweep("clusters", "--sweep", spec)
-    assert code == 1
+    assert code == 3
     assert out.splitlines()[:3] == [
         f"mine: backend: toy, queue: {toy_queue}: ok",
         f"fine: backend: toy, queue: {toy_queue}: ok",
