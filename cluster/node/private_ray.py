@@ -26,6 +26,7 @@ MEMORY_MONITOR = "RAY_memory_monitor_refresh_ms"
 # For Ray Tune on any cluster.
 TUNE_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the folder that the sweep was started in
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # Tune would start another Ray in place of one that is gone
     "RAY_AIR_NEW_OUTPUT": "0",  # with it Tune prints its configuration even when told to be quiet
     # The store keeps the results; Tune would write 5 files a trial.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -142,9 +142,9 @@ def is_reachable(address: str, timeout_s: float = 2.0) -> bool:
     """Whether somebody listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=timeout_s):
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s):
             return True
-    except OSError:
+    except (OSError, OverflowError):  # OverflowError: the port is above 65535
         return False
 
 

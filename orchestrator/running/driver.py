@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from orchestrator.running.searcher import OrderedSearcher
 
 TIME_LIMIT = "time limit"
+SAVES_WITHIN_S = 10.0
+"""Seconds that a sweep goes on when the Ray under it is gone."""
 
 
 class Driver:
@@ -72,6 +74,7 @@ class Driver:
         self.trainable, self.reuse_workers, self.signals = trainable, reuse_workers, signals
         self._specs = {trial.trial_id: trial.spec for trial in trials}
         self._switch = StopSwitch()
+        self._is_ray_lost = threading.Event()
         try:
             limit = TimeLimit.from_environment(os.environ, time.time())
         except ValueError as error:
@@ -104,6 +107,8 @@ class Driver:
                     self._run_on(ray)
 
     def _run_on(self, ray: ModuleType) -> None:
+        from orchestrator.running.nodes import RayWatch
+
         wait_for_nodes(ray, lambda: self._switch.is_on)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, concurrency = trial_resources(
@@ -119,9 +124,18 @@ class Driver:
         with (
             self._switch.telling(lambda reason: signal.set.remote()),
             tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch,
+            RayWatch.of_this_driver(self._lose_ray),
         ):
             # In a thread, or Tune would take the signals.
-            _run_in_thread(lambda: self._tune(resources, concurrency, setup, scratch))
+            run_in_thread(
+                lambda: self._tune(resources, concurrency, setup, scratch), self._is_ray_lost
+            )
+
+    def _lose_ray(self, what: str) -> None:
+        """Stop; workers that are still there may save their trials meanwhile."""
+        self._switch.stop(what)
+        time.sleep(SAVES_WITHIN_S)
+        self._is_ray_lost.set()
 
     def _tune(
         self, resources: dict[str, float], concurrency: int, setup: WorkerSetup, scratch: str
@@ -252,16 +266,20 @@ def _make_stop_signal(name: str) -> Any:
             return self.is_on
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    # Its process may be killed as any other; workers then wait until there is another.
-    actor = StopSignal.options(  # type: ignore[attr-defined]
-        name=name, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1
+    # Its process may be killed as any other, for memory for example.
+    return StopSignal.options(  # type: ignore[attr-defined]
+        name=name, scheduling_strategy=here, max_restarts=-1
     ).remote()
-    ray.get(actor.is_set.remote())
-    return actor
 
 
-def _run_in_thread(action: Callable[[], None]) -> None:
-    """Run beside the main thread, which is left to signals; raises what it raises."""
+def run_in_thread(action: Callable[[], None], is_given_up: threading.Event) -> None:
+    """Run beside the main thread, which is left to signals; raises what it raises.
+
+    Args:
+        action: what runs.
+        is_given_up: its end is not waited for any more once this is set, as it may wait for what
+            will not come.
+    """
     failures: list[BaseException] = []
 
     def target() -> None:
@@ -272,7 +290,7 @@ def _run_in_thread(action: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=target, name="sweep", daemon=True)
     thread.start()
-    while thread.is_alive():
+    while thread.is_alive() and not is_given_up.is_set():
         thread.join(0.2)  # a join without end would not let Python handle signals
     if failures:
         raise failures[0]

@@ -230,11 +230,11 @@ def other_errors_as_dead_workers() -> Iterator[None]:
     before = {name: getattr(manager, name) for name in names}
 
     def translating(handle: Callable[..., None]) -> Callable[..., None]:
-        def handle_translated(self: RayActorManager, tracked: Any, exception: Exception) -> None:
+        def handle_translated(*place: Any, exception: Exception, **named: Any) -> None:
             known = ray.exceptions.RayActorError | ray.exceptions.RayTaskError
             if isinstance(exception, ray.exceptions.RayError) and not isinstance(exception, known):
                 exception = ray.exceptions.RayActorError(error_msg=str(exception))
-            handle(self, tracked, exception)
+            handle(*place, exception=exception, **named)
 
         return handle_translated
 

@@ -25,6 +25,9 @@ CHECK_EVERY_S = 0.5
 RELEASE_EVERY_S = 10.0
 DRAIN_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 1.0
+LOOK_EVERY_S = 2.0
+MAX_MISSES = 5
+"""Looks in a row at which a service of Ray does not answer until it counts as gone."""
 LEAVES_WITHIN_S = 60
 """Seconds in which, as Ray is told, a node that announced its leaving will be gone."""
 
@@ -164,6 +167,55 @@ class ClusterWatch:
             log.info("node %s: not drained: %s", node_id, said)
         else:
             self._draining.add(node_id)
+
+
+class RayWatch:
+    """A thread that notices when the Ray under the driver is gone: the raylet of its own node, or
+    the cluster's head. Neither comes back, and Ray itself waits for the one without end, and ends
+    the driver for the other without a word.
+
+    Args:
+        services: addresses, HOST:PORT, by what listens there.
+        on_loss: called once with a line that says what is gone.
+    """
+
+    def __init__(self, services: Mapping[str, str], on_loss: Callable[[str], None]):
+        self._services, self._on_loss = services, on_loss
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
+
+    @classmethod
+    def of_this_driver(cls, on_loss: Callable[[str], None]) -> Self:
+        """Of the Ray that this process is connected to."""
+        context = ray.get_runtime_context()
+        services = {"Ray's head": context.gcs_address}
+        for node in ray.nodes():
+            if node["NodeID"] == context.get_node_id():
+                services["Ray's raylet of this machine"] = _raylet_address(node)
+        return cls(services, on_loss)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+
+    def _watch(self) -> None:
+        # Counted, not timed: a machine that slept has not looked meanwhile.
+        num_misses = dict.fromkeys(self._services, 0)
+        while not self._closing.wait(LOOK_EVERY_S):
+            for name, address in self._services.items():
+                is_there = is_reachable(address, PROBE_TIMEOUT_S)
+                num_misses[name] = 0 if is_there else num_misses[name] + 1
+                if num_misses[name] >= MAX_MISSES:
+                    self._on_loss(f"{name} ({address}) is gone")
+                    return
 
 
 def removable_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[str]:

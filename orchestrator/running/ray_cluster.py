@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.contract import ELASTIC, NUM_NODES
 from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
+from cluster.node.raylet import wait_until_reachable
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
 from workers.source import code_folder
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ray.job_config import JobConfig
 
 NODES_WITHIN_S = 120.0
+ANSWERS_WITHIN_S = 10.0
 
 PASSED_ON = (
     "AWS_ENDPOINT_URL",
@@ -56,6 +58,20 @@ def is_elastic() -> bool:
     return is_given_cluster() and os.environ.get(ELASTIC) == "1"
 
 
+def refuse_stale_address(address: str) -> None:
+    """Ray itself would try for minutes to reach a cluster that is not there.
+
+    Raises:
+        SweepError: nobody answers at this HOST:PORT.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and not wait_until_reachable(address, ANSWERS_WITHIN_S):
+        raise SweepError(
+            f"RAY_ADDRESS: no Ray answers at {address}; unset it to run on this machine, or give "
+            "the HOST:PORT of a cluster that runs"
+        )
+
+
 @contextlib.contextmanager
 def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
     """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the
@@ -66,6 +82,7 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
     """
     if is_given_cluster():
         os.environ.update(TUNE_ENVIRONMENT)
+        refuse_stale_address(os.environ["RAY_ADDRESS"])
         import ray
 
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -138,7 +155,10 @@ def _connect(signals: StopSignals, **options: Any) -> None:
     process.
     """
     import ray
+    from ray._private import worker
 
+    # Ray's reports of dead processes, with pages of its logs; what they mean is said by us.
+    worker.print_to_stdstream = lambda data, ignore_prefix: None
     try:
         ray.init(**options)
     except SystemExit:  # what Ray makes of a SIGTERM meanwhile

@@ -125,6 +125,8 @@ class TrialTrainable(tune.Trainable):
         def shall_stop() -> bool:
             try:
                 return bool(ray.get(actor.is_set.remote()))
+            except (ray.exceptions.ActorUnavailableError, ray.exceptions.OutOfMemoryError):
+                return False  # its process was killed, and Ray starts another
             except ray.exceptions.RayActorError:  # it went with the driver's node
                 return True
 

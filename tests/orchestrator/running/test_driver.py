@@ -1,9 +1,11 @@
 """What a driver refuses before it starts a trial."""
 
+import threading
+
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.running.driver import refuse_wrong_kernels
+from orchestrator.running.driver import refuse_wrong_kernels, run_in_thread
 
 
 @pytest.mark.parametrize(("kernels", "has_gpu"), [("triton", False), ("numba", True)])
@@ -15,3 +17,19 @@ def test_kernels_that_cannot_compute_where_trials_run_are_refused(kernels, has_g
         refuse_wrong_kernels(kernels, has_gpu)
     for fitting in ("auto", "reference", "numba" if kernels == "triton" else "triton"):
         refuse_wrong_kernels(fitting, has_gpu)
+
+
+def test_what_waits_for_a_lost_ray_is_given_up():
+    is_given_up, is_over = threading.Event(), threading.Event()
+    is_given_up.set()
+    run_in_thread(is_over.wait, is_given_up)
+    assert not is_over.is_set(), "it still waits"
+    is_over.set()
+
+
+def test_an_error_beside_the_main_thread_is_raised_in_it():
+    def fail() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run_in_thread(fail, threading.Event())

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayTaskError
 from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayTaskError
 from ray.tune import TuneError
 
 from orchestrator.errors import SweepError
@@ -217,7 +217,8 @@ def test_a_worker_that_rays_memory_monitor_killed_has_died_and_the_sweep_goes_on
     manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
     with other_errors_as_dead_workers():
         handle = getattr(RayActorManager, happens)
-        handle(manager, task if "task" in happens else worker, killed_by_ray())
+        which = {"tracked_actor_task": task} if "task" in happens else {"tracked_actor": worker}
+        handle(manager, **which, exception=killed_by_ray())
     (error,) = told
     assert describe_error(error, str(error)) == Failed(
         kind="worker_died",
@@ -231,7 +232,9 @@ def test_what_is_no_error_of_ray_stays_a_fault():
     worker = SimpleNamespace(actor_id=1, _on_error=None)
     task = SimpleNamespace(_tracked_actor=worker, _on_error=None)
     with other_errors_as_dead_workers(), pytest.raises(RuntimeError, match="unexpected"):
-        RayActorManager._actor_task_failed(SimpleNamespace(), task, ValueError("broken"))
+        RayActorManager._actor_task_failed(
+            SimpleNamespace(), tracked_actor_task=task, exception=ValueError("broken")
+        )
 
 
 def test_a_worker_that_could_not_start_is_described_by_its_error():

@@ -4,6 +4,7 @@ Real nodes leave in tests/integration.
 """
 
 import sys
+from queue import SimpleQueue
 
 import pytest
 from ray.exceptions import (
@@ -16,6 +17,7 @@ from ray.exceptions import (
 
 from orchestrator.running.nodes import (
     HEAD,
+    RayWatch,
     drain_words,
     is_node_loss,
     is_reserved_by,
@@ -73,3 +75,19 @@ def test_a_node_is_drained_with_a_deadline_or_when_it_is_idle():
 )
 def test_errors_that_tell_of_a_lost_node_are_told_apart_from_dead_workers(error, expected):
     assert is_node_loss(error) == expected
+
+
+def test_a_service_of_ray_that_answers_no_more_is_lost_and_one_that_answers_again_is_not(
+    monkeypatch,
+):
+    monkeypatch.setattr("orchestrator.running.nodes.LOOK_EVERY_S", 0.01)
+    answers = {"head:1": iter([True, False, False, True]), "node:2": iter([True] * 6)}
+    monkeypatch.setattr(
+        "orchestrator.running.nodes.is_reachable",
+        lambda address, timeout_s: next(answers[address], address == "head:1"),
+    )
+    losses: SimpleQueue[str] = SimpleQueue()
+    services = {"Ray's head": "head:1", "Ray's raylet of this machine": "node:2"}
+    with RayWatch(services, losses.put):
+        assert losses.get(timeout=10) == "Ray's raylet of this machine (node:2) is gone"
+    assert losses.empty()

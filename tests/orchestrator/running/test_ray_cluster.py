@@ -1,11 +1,12 @@
 """Whether a sweep runs on a cluster that is there, or on a private Ray."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.running.ray_cluster import is_given_cluster, planned_code
+from orchestrator.running.ray_cluster import is_given_cluster, planned_code, refuse_stale_address
 
 
 def test_the_address_of_a_ray_client_is_refused(monkeypatch):
@@ -31,3 +32,24 @@ def test_workers_look_for_the_planned_code_and_not_in_the_current_folder(tmp_pat
     paths = code._serialize()
     assert str(tmp_path).encode() not in paths
     assert str(Path(__file__).parents[3]).encode() in paths, "a checkout that is not installed"
+
+
+def test_an_address_where_no_ray_answers_is_refused_by_its_name(monkeypatch):
+    monkeypatch.setattr("orchestrator.running.ray_cluster.ANSWERS_WITHIN_S", 0.1)
+    with socket.socket() as unused:  # bound, and not listening
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(SweepError, match=f"^RAY_ADDRESS: no Ray answers at {address}; unset"):
+            refuse_stale_address(address)
+    with pytest.raises(SweepError, match="no Ray answers at localhost:99999"):
+        refuse_stale_address("localhost:99999")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_an_address_where_something_answers_is_left_to_ray(host):
+    family = socket.AF_INET6 if "[" in host else socket.AF_INET
+    with socket.socket(family) as server:
+        server.bind((host.strip("[]"), 0))
+        server.listen()
+        refuse_stale_address(f"{host}:{server.getsockname()[1]}")
+    refuse_stale_address("auto")
