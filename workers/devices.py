@@ -50,7 +50,7 @@ def open_gpu(kernels: str = AUTO, share: float = 1.0) -> torch.device:
     Raises:
         TrialError: kind `device`, when it cannot be used.
     """
-    _refuse_overrides(os.environ)
+    refuse_overrides(os.environ)
     try:
         torch.cuda.init()
     except Exception as error:  # whatever it is, there is no GPU for us
@@ -175,8 +175,15 @@ def describe_failed_step(error: Exception, device: torch.device) -> TrialError:
     return TrialError("device", f"{device} cannot compute: {_first_line(error)}; {remedy}")
 
 
-def _refuse_overrides(environ: Mapping[str, str]) -> None:
-    """TF32 keeps 10 bits of 23, and these variables turn it on past all that a program sets."""
+def refuse_overrides(environ: Mapping[str, str]) -> None:
+    """TF32 keeps 10 bits of 23, and some variables turn it on past all that a program sets.
+
+    Args:
+        environ: variables of this process.
+
+    Raises:
+        TrialError: kind `device`, when one of them does.
+    """
     for name in ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"):
         if environ.get(name, "") not in ("", "0"):
             raise TrialError(

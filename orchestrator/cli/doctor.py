@@ -1,8 +1,9 @@
 """What `sparsweep doctor` says: whether this machine can run a sweep, with what, and what to do
 where it cannot.
 
-It only looks; nothing is started, downloaded or written. Every check is a function that returns
-findings and does not fail, so that a half-installed environment gets a full report.
+It only looks; nothing is downloaded or written, and nothing started but one step of one weight on
+each GPU. Every check is a function that returns findings and does not fail, so that a
+half-installed environment gets a full report.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from cluster.node.machine import usable_cpus, usable_memory_bytes
 from orchestrator.cli.shared import open_console
 from orchestrator.provenance import PACKAGES as COMPUTING
 from workers.data.fingerprints import cache_folder
+from workers.trial import TrialError
 
 GIB = 2**30
 
@@ -133,20 +135,52 @@ def examine_devices() -> list[Finding]:
         value = f"torch cannot be imported: {error}"
         return [Finding("devices", value, False, "install torch anew, see above")]
     if torch.cuda.is_available():
-        gpus = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        return [
-            Finding(f"gpu {index}", f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB")
-            for index, gpu in enumerate(gpus)
-        ]
+        return [examine_gpu(index) for index in range(torch.cuda.device_count())]
     if shutil.which("nvidia-smi") is None:
         return [Finding("gpus", "none: trials run on CPU workers")]
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     value = f"none for torch {torch.__version__} ({build}), though this machine has nvidia-smi"
+    try:
+        torch.cuda.init()
+    except Exception as error:  # which says more, as that the driver is too old
+        value = f"{value}: {str(error).partition('. ')[0]}"
     remedy = (
         "install a torch built for the driver's CUDA, see pytorch.org; without it trials run on "
         "CPU workers"
     )
     return [Finding("gpus", value, False, remedy)]
+
+
+def examine_gpu(index: int) -> Finding:
+    """A GPU that torch sees computes what trials need: every kernel runs there once, for one
+    weight, which also finds a compiler or driver that Triton lacks.
+
+    Args:
+        index: among those that are visible.
+    """
+    import torch
+
+    from workers.devices import (
+        describe_failed_step,
+        refuse_architecture,
+        refuse_overrides,
+    )
+    from workers.kernels import AUTO
+    from workers.kernels.one_step import try_kernels
+
+    name, device = f"gpu {index}", torch.device("cuda", index)
+    value = "torch sees it"
+    try:
+        gpu = torch.cuda.get_device_properties(device)
+        value = f"{gpu.name}, {gpu.total_memory / GIB:.0f} GiB"
+        refuse_overrides(os.environ)
+        refuse_architecture(device, AUTO)
+        try_kernels(AUTO, device)
+    except TrialError as error:
+        return _refused(name, value, error)
+    except Exception as error:  # of a driver, a compiler, the GPU: whatever it is, it is not fine
+        return _refused(name, value, describe_failed_step(error, device))
+    return Finding(name, f"{value}, kernels run")
 
 
 def examine_kernels() -> Finding:
@@ -248,6 +282,12 @@ def examine_hub() -> Finding:
     if offline and not cache.is_dir():
         content = ", which does not exist: only local corpora and models can be used"
     return Finding("hugging face hub", f"{access}; cache {cache}{content}")
+
+
+def _refused(name: str, value: str, error: TrialError) -> Finding:
+    """What a worker would say is what it is and what to do, after the last semicolon."""
+    what, _, remedy = str(error).rpartition("; ")
+    return Finding(name, f"{value}: {what}", False, remedy)
 
 
 def _is_set(value: str) -> bool:

@@ -79,8 +79,8 @@ class Gpu:
 
 
 GPUS = (
-    # float32 is computed without TF32, which would change the numbers of trials.
-    Gpu(name="V100", float32_flops=15.7e12, bfloat16_flops=15.7e12),  # has no units for bfloat16
+    # float32 is computed without TF32, which would change the numbers of trials. Older ones lack
+    # bfloat16, see `workers.devices`.
     Gpu(name="A100", float32_flops=19.5e12, bfloat16_flops=312e12),
     Gpu(name="H100", float32_flops=67e12, bfloat16_flops=989e12),
 )

@@ -5,11 +5,16 @@ initialising finds out what is wrong with driver and device. Tensors are not com
 fake mode they only have a shape and a device.
 """
 
+import contextlib
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 GIB = 2**30
 H100 = {"name": "NVIDIA H100 80GB HBM3", "capability": (9, 0)}
@@ -17,6 +22,31 @@ T4 = {"name": "Tesla T4", "capability": (7, 5)}
 V100 = {"name": "Tesla V100-SXM2-32GB", "capability": (7, 0)}
 WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 """Architectures of torch's wheels for CUDA 13."""
+
+
+_DEVICE_GUARDS = "_ZN3c104impl26device_guard_impl_registryE"
+"""In libc10: a pointer for each type of device to what makes a device the current one."""
+_CPU, _CUDA = 0, 1  # places in it: c10/core/DeviceType.h
+
+
+@contextlib.contextmanager
+def fake_tensors() -> Iterator[FakeTensorMode]:
+    """Tensors on `cuda` that are not computed, also where torch is built without CUDA.
+
+    Such a torch cannot make `cuda` the current device, which some operations do before they look at
+    their tensors. It is lent the CPU's way of doing so, which does nothing.
+    """
+    library = ctypes.CDLL(str(Path(torch.__path__[0]) / "lib" / "libc10.so"))
+    guards = (ctypes.c_void_p * (_CUDA + 1)).in_dll(library, _DEVICE_GUARDS)
+    is_missing = not guards[_CUDA]
+    if is_missing:
+        guards[_CUDA] = guards[_CPU]
+    try:
+        with FakeTensorMode() as mode:
+            yield mode
+    finally:
+        if is_missing:
+            guards[_CUDA] = None
 
 
 class CudaStandIn:
@@ -48,6 +78,7 @@ class CudaStandIn:
         functions = {
             "init": self.init,
             "is_available": lambda: True,
+            "device_count": lambda: 1,
             "is_initialized": lambda: self.is_initialized,
             "get_arch_list": lambda: self.architectures,
             "get_device_capability": lambda device=None: self._ask(self.capability),

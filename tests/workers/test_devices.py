@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.workers.cuda_stand_in import H100, T4, V100, CudaStandIn
+from tests.workers.cuda_stand_in import H100, T4, V100, CudaStandIn, fake_tensors
 from workers.devices import describe_failed_step, name_fault, open_gpu, refuse_precision
 from workers.measured import name_device, peak_gpu_memory_gib, reset_peak_memory
 from workers.trial import TrialError
@@ -30,7 +29,7 @@ def install(monkeypatch) -> Iterator[Callable[..., CudaStandIn]]:
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     reduced = matmul.allow_bf16_reduced_precision_reduction
     open_gpu.cache_clear()
-    with FakeTensorMode():
+    with fake_tensors():
         yield install
     open_gpu.cache_clear()
     torch.set_float32_matmul_precision(before[0])
@@ -189,6 +188,19 @@ def test_errors_have_the_kind_of_their_cause(error, kind):
     if fault is not None:
         assert "\n" not in str(fault)
         assert str(fault).endswith("; lower it") == (kind == "out_of_memory")
+
+
+@pytest.mark.parametrize(("with_gcc", "remedy"), [(False, "install gcc"), (True, "Python.h")])
+def test_what_triton_lacks_to_compile_is_named(monkeypatch, tmp_path, with_gcc, remedy):
+    build = pytest.importorskip("triton.runtime.build")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if with_gcc:  # one that does not find the headers
+        (tmp_path / "gcc").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "gcc").chmod(0o755)
+    with pytest.raises(Exception, match=r"C compiler|returned non-zero") as caught:
+        build._build("driver", "driver.c", str(tmp_path), [], [], [], [])
+    assert remedy in str(describe_failed_step(caught.value, GPU))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import sys
 from importlib.metadata import version
@@ -27,6 +28,8 @@ from orchestrator.cli.doctor import (
     examine_ray,
     render,
 )
+from tests.workers.cuda_stand_in import H100, T4, V100, CudaStandIn, fake_tensors
+from workers.kernels.reference import ReferenceKernels
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -102,7 +105,40 @@ def test_a_gpu_that_torch_cannot_use_is_not_passed_over(monkeypatch, tmp_path):
     (finding,) = examine_devices()
     assert not finding.is_ok
     assert torch.__version__ in finding.value
+    assert "though this machine has nvidia-smi: " in finding.value, "torch's own reason"
     assert "pytorch.org" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("gpu", "environ", "value", "remedy"),
+    [
+        (H100, {}, "80GB HBM3, 80 GiB: cuda:0 cannot compute: Failed to find C compil", "gcc"),
+        (T4, {}, "Tesla T4, 80 GiB: pruning.kernels: .* needs 8.0", "pruning.kernels=reference"),
+        (V100, {}, "V100-SXM2-32GB, .* torch .* has code for sm_75", "torch built for this GPU"),
+        (H100, {"NVIDIA_TF32_OVERRIDE": "1"}, "NVIDIA_TF32_OVERRIDE=1: .* TF32", "unset it"),
+    ],
+)
+def test_a_gpu_that_cannot_compute_says_what_is_missing(
+    monkeypatch, tmp_path, gpu, environ, value, remedy
+):
+    build = pytest.importorskip("triton.runtime.build")
+
+    class Compiling(ReferenceKernels):
+        """What Triton does at its first launch."""
+
+        def step(self, tensors, options):
+            build._build("driver", "driver.c", str(tmp_path), [], [], [], [])
+
+    CudaStandIn(**gpu).install(monkeypatch)
+    monkeypatch.setattr("workers.kernels.triton_gpu.TritonKernels", lambda device: Compiling())
+    monkeypatch.delenv("CC", raising=False)
+    for name, setting in ({"PATH": str(tmp_path)} | environ).items():
+        monkeypatch.setenv(name, setting)
+    with fake_tensors():
+        (finding,) = examine_devices()
+    assert not finding.is_ok
+    assert re.search(value, finding.value)
+    assert remedy in finding.remedy
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
