@@ -28,8 +28,22 @@ ZERO, ONE = np.float32(0), np.uint32(1)
 
 # NumPy's division does not raise, so loops with a division can be vectorised. No fast-math: bits
 # are those of PyTorch.
-_compiled = numba.njit(nogil=True, error_model="numpy")
+_uncached = numba.njit(nogil=True, error_model="numpy")
+_cached = numba.njit(nogil=True, error_model="numpy", cache=True)
 _inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+
+
+def _compiled(function: Any) -> Any:
+    """Compile on the first call, and keep the machine code beside this file or in the user's cache
+    folder: that takes seconds, and each process that trains would do it again.
+
+    What is kept is compiled anew when this file has changed, on another kind of CPU, and by another
+    Numba.
+    """
+    try:
+        return _cached(function)
+    except RuntimeError:  # neither folder can be written to
+        return _uncached(function)
 
 
 @intrinsic
