@@ -13,6 +13,8 @@ import pytest
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
+TOGETHER = {"tests/integration", "tests/orchestrator/analysis"}
+"""Folders whose tests are run by one process."""
 INTEGRATION = Path(__file__).parent / "integration"
 SLOW_FIXTURES = {"device", "s3_server", "compiled"}
 """Who takes one of these trains a model, waits for a server, or compiles kernels for GPUs."""
@@ -26,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = tempfile.TemporaryDirectory(prefix="sparsweep-tests-")
     config.add_cleanup(cache.cleanup)
+    # Frozen by `pytest_collection_finish`; libraries whose modules outlive Python report leaks.
+    config.add_cleanup(gc.unfreeze)
     if not config.getoption("numprocesses", None):  # with `-n`, the first process runs no tests
         import torch
 
@@ -56,15 +60,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_sessionfinish() -> None:
-    """Else libraries whose modules are not collected at the end report leaks."""
-    gc.unfreeze()
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2`, a file is run by one process, which makes its fixtures once. So are all sweeps:
-    one at a time keeps two cores busy. Those on Slurm wait a lot, so each stands for itself.
+    """With `-n 2`, a file is run by one process, which makes its fixtures once. So are the tests of
+    the analysis, which share one, and all sweeps: one at a time keeps two cores busy. Those on
+    Slurm wait a lot, so each stands for itself.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -73,7 +73,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             folder, _, name = nodeid.partition("::")[0].rpartition("/")
             if folder == "tests/integration/slurm":
                 return nodeid
-            return folder if folder == "tests/integration" else f"{folder}/{name}"
+            return folder if folder in TOGETHER else f"{folder}/{name}"
 
     config.option.loadscopereorder = False  # not the files with the most tests first
     return Scheduling(config, log)

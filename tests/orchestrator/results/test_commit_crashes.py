@@ -10,7 +10,7 @@ from tests.factories import make_trial_result, make_trial_spec
 from tests.orchestrator.results.committing import CRASH, ON_TEST, commit, fail, run_python
 
 
-@pytest.mark.parametrize("failed_before", [False, True])
+@pytest.mark.parametrize("failed_before", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("event", "table"),
     [("open", "scores"), ("open", "layers"), ("open", "trials"), ("os.rename", "trials")],
