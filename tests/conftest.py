@@ -13,8 +13,8 @@ import pytest
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
-TOGETHER = {"tests/integration", "tests/orchestrator/analysis"}
-"""Folders whose tests are run by one process."""
+TOGETHER = {"tests/integration", "tests/orchestrator/analysis", "tests/workers/pruning"}
+"""Folders whose tests are run by one process: what they share is made once."""
 INTEGRATION = Path(__file__).parent / "integration"
 SLOW_FIXTURES = {"device", "s3_server", "compiled"}
 """Who takes one of these trains a model, waits for a server, or compiles kernels for GPUs."""
@@ -62,9 +62,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2`, a file is run by one process, which makes its fixtures once. So are the tests of
-    the analysis, which share one, and all sweeps: one at a time keeps two cores busy. Those on
-    Slurm wait a lot, so each stands for itself.
+    """With `-n 2`, a file is run by one process, which makes its fixtures once, and so are some
+    folders. Sweeps are among them: one at a time keeps two cores busy. Those on Slurm wait a lot,
+    so each stands for itself.
     """
     from xdist.scheduler import LoadScopeScheduling
 

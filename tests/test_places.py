@@ -103,8 +103,7 @@ ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def defines_functions(source: Path) -> bool:
     """Whether there is something to test; tables and types are tested by those who use them."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return any(not is_stub(function) for function in functions)
+    return any(isinstance(node, ast.FunctionDef) and not is_stub(node) for node in ast.walk(tree))
 
 
 def is_stub(function: ast.FunctionDef) -> bool:

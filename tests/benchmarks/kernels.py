@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import prune
-from transformers import BertConfig, BertForTokenClassification
 
 from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
 from tests.factories import PRUNING, make_trial_spec
@@ -273,6 +272,8 @@ def training() -> Iterator[Measurement]:
 
 def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
     """Training in multilingual BERT's shape, in batches of 32 rows of 24 sub-words."""
+    from transformers import BertConfig, BertForTokenClassification
+
     config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
     torch.manual_seed(0)
     model = BertForTokenClassification(config).to(device())

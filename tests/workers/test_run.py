@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import BertConfig
 
 from tests.factories import PRUNING
 from tests.workers.trials import finish, numbers, real_trial, small_trial
@@ -89,6 +88,8 @@ def test_embeddings_are_pruned_when_asked(device):
 
 
 def test_memory_that_is_not_there_is_named(device, tmp_path):
+    from transformers import BertConfig
+
     from workers.data.wordpiece import small_tokenizer
 
     small_tokenizer(0).save_pretrained(tmp_path)

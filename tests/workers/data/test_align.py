@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from workers.data.align import NO_LABEL, EncodedSplit, encode, join, load_encoded
 from workers.data.corpus import Sentences, load_sentences
@@ -14,6 +13,8 @@ from workers.trial import CorpusSpec, ModelSpec
 
 @pytest.fixture(scope="module")
 def tokenizer(mbert):
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(mbert)
 
 

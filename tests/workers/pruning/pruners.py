@@ -1,10 +1,10 @@
 """Weights, settings and pruners for the tests of pruning."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import BertConfig, BertForTokenClassification
 
 from tests.factories import PRUNING, make_trial_spec
 from workers.pruning.granularity import GRANULARITIES
@@ -12,11 +12,16 @@ from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
 from workers.trial import PruningSpec
 
+if TYPE_CHECKING:
+    from transformers import BertForTokenClassification
+
 SIZE = (2, 4)
 """2:4 for n_of_m, and a block that is not square."""
 
 
-def small_bert(**changes) -> BertForTokenClassification:
+def small_bert(**changes) -> "BertForTokenClassification":
+    from transformers import BertConfig, BertForTokenClassification
+
     torch.manual_seed(0)
     sizes = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     return BertForTokenClassification(

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForTokenClassification
 
 from tests.factories import PRUNING
 from tests.workers.pruning.pruners import (
@@ -62,6 +61,8 @@ def test_include_and_exclude_search_in_the_names_of_the_encoder():
 
 
 def test_a_model_without_memory_tells_its_weights():
+    from transformers import BertConfig, BertForTokenClassification
+
     with torch.device("meta"):
         model = BertForTokenClassification(
             BertConfig(vocab_size=50, hidden_size=24, num_hidden_layers=1)
