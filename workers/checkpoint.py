@@ -47,15 +47,18 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Replace the file by this state; nothing happens where the interval is None.
 
-        Raises:
-            OSError: the file cannot be written.
+        Where the file cannot be written, that is logged and the trial goes on: it would rather lose
+        time, if it is stopped, than all its work now.
         """
         if self.every_s is None:
             return
         tensors, values = state
         header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        self.location.write_atomic(save(on_cpu, header))
+        try:
+            self.location.write_atomic(save(on_cpu, header))
+        except OSError as error:
+            log.warning("%s: no checkpoint, training goes on without: %s", self.location, error)
         self._last_save = time.monotonic()
 
     def load(self) -> State | None:

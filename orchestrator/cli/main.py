@@ -5,6 +5,7 @@ their command is run, so that `--help` takes a moment, and needs neither torch n
 """
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -14,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from cluster import BACKENDS
-from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED
+from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except (SweepError, ClusterError, OSError) as error:
-        code = BAD_INPUT
-        _print_error(str(error), args.debug)
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = STOPPED if is_full else BAD_INPUT
+        _print_error(f"{error}; make room, then go on" if is_full else str(error), args.debug)
     except Exception as error:
         code = FAULT
         fault = "this is a fault of sparsweep, --debug shows where"

@@ -95,7 +95,7 @@ class Driver:
         Raises:
             SweepError: the resources that a trial asks for are not there, a worker runs another
                 version of sparsweep, or the results cannot be read.
-            OSError: the results cannot be written.
+            OSError: a temporary folder cannot be written.
             KeyboardInterrupt: a second Ctrl-C.
         """
         with contextlib.ExitStack() as stack:
@@ -211,7 +211,12 @@ class Driver:
         return replace(assignment, start_by=start_by)
 
     def _is_wanted(self, assignment: Assignment) -> bool:
-        if not self.store.has(self._specs[assignment.trial_id]):
+        try:
+            is_done = self.store.has(self._specs[assignment.trial_id])
+        except OSError as error:
+            self._switch.results_failed(error)
+            return False
+        if not is_done:
             self._timetable.has_started()
             return True
         self.progress.completed(assignment.trial_id, None)  # by another driver on the same results

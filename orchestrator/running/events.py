@@ -71,7 +71,7 @@ class SweepCallback(tune.Callback):
         self.searcher, self.switch = searcher, switch
         self.watch: NodeWatch | None = None
         self.attempts: dict[str, Attempt] = {}  # by Tune's id of the trial
-        self._fault: SweepError | OSError | None = None
+        self._fault: SweepError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts to restore them one day; a sweep is not restored but planned
@@ -92,12 +92,18 @@ class SweepCallback(tune.Callback):
             raise
 
     @contextlib.contextmanager
-    def _keeping_faults(self) -> Iterator[None]:
+    def _handling(self, trial: Any) -> Iterator[None]:
+        """Keep a fault that ends the sweep. Where the results cannot be used, stop it: what runs
+        saves its state, and the trial at hand is left for the next run."""
         try:
             yield
-        except (SweepError, OSError) as error:  # of a report, or of the results
+        except SweepError as error:
             self._fault = error
             raise
+        except OSError as error:
+            self.switch.results_failed(error)
+            self.progress.stopped(self._attempt(trial).trial_id)
+            self._forget(trial)
 
     def busy_nodes(self) -> set[str] | None:
         """Ids of the nodes on which trials run; None while a trial is left, waits for a worker or
@@ -122,7 +128,7 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker runs another version of sparsweep, which ends the sweep.
         """
-        with self._keeping_faults():
+        with self._handling(trial):
             report, attempt = Report.from_result(result), self._attempt(trial)
             attempt.node_id, attempt.host = report.node_id, report.host
             if report.progress is not None:
@@ -138,7 +144,7 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker runs another version of sparsweep, which ends the sweep.
         """
-        with self._keeping_faults():
+        with self._handling(trial):
             report, attempt = Report.from_result(trial.last_result), self._attempt(trial)
             attempt.host = report.host
             match report.ending:
@@ -158,7 +164,7 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker found that it cannot take part, which ends the sweep.
         """
-        with self._keeping_faults():
+        with self._handling(trial):
             attempt = self._attempt(trial)
             error, details = _read_error(trial)
             if getattr(error, "actor_init_failed", False):

@@ -73,6 +73,7 @@ class Assignment:
         spec_json: the trial, as `TrialSpec.to_json` writes it.
         attempt: from 1; one that failed for a cause that may pass is followed by another.
         num_node_losses: nodes that were lost under the trial in this run.
+        wait_s: seconds that the worker waits before it begins, so that what failed may pass.
         start_by: the latest time, in seconds since 1970, at which it may begin; None: any time.
     """
 
@@ -80,6 +81,7 @@ class Assignment:
     spec_json: str
     attempt: int = 1
     num_node_losses: int = 0
+    wait_s: float = 0.0
     start_by: float | None = None
 
     def spec(self) -> TrialSpec:

@@ -20,6 +20,9 @@ from workers.trial import ErrorKind
 RETRIED_KINDS: tuple[ErrorKind, ...] = ("storage", "worker_died", "device")
 """Kinds of failure that a second try may not meet again; the others would only fail again."""
 
+FIRST_WAIT_S, WAIT_GROWTH = 2.0, 5.0
+"""How long a second attempt waits, and by how much longer each further one: 2, 10, 50 seconds."""
+
 MAX_NODE_LOSSES = 10
 """Nodes that may be lost under one trial in one run without counting as its attempts. A node that
 announces that it leaves never counts, so ten that vanish under the same trial are rather its doing:
@@ -123,7 +126,9 @@ class Outcomes:
         """Try again if that may help and the sweep allows it; else commit the trial as failed."""
         tried = attempt.assignment.attempt
         if self._may_pass(failed.kind) and tried <= self.sweep.resources.max_retries:
-            self._retry(attempt, failed, replace(attempt.assignment, attempt=tried + 1))
+            wait_s = FIRST_WAIT_S * WAIT_GROWTH ** (tried - 1)
+            again = replace(attempt.assignment, attempt=tried + 1, wait_s=wait_s)
+            self._retry(attempt, failed, again)
             return
         spec = self._specs[attempt.trial_id]
         self.store.commit_failed(spec, **self._columns(attempt, failed))

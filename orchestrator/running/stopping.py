@@ -105,6 +105,11 @@ class StopSwitch:
             for listener in list(self._listeners):
                 listener(reason)
 
+    def results_failed(self, error: OSError) -> None:
+        """Stop since results cannot be written or read; what is recorded stays, the rest is left
+        for the next run."""
+        self.stop(f"the results cannot be used, make room or mend the place: {error}")
+
     @contextlib.contextmanager
     def telling(self, listener: Callable[[str], None]) -> Iterator[None]:
         """Inside the block the listener is called with the reason when the sweep stops, at once if

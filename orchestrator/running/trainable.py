@@ -146,7 +146,7 @@ class TrialTrainable(tune.Trainable):
             self.sweep.checkpoint_every_s,
         )
         self.started_at = datetime.now(UTC)
-        self.has_arrived = False
+        self.has_arrived, self.begins_s = False, time.monotonic() + assignment.wait_s
         self.running = self.make_run(self.spec)
 
     def _advance(self) -> Report:
@@ -155,6 +155,9 @@ class TrialTrainable(tune.Trainable):
         if not self.has_arrived:
             return self._arrive()
         until = time.monotonic() + self.report_every_s
+        if self.begins_s > time.monotonic():
+            time.sleep(max(0.0, min(self.begins_s, until) - time.monotonic()))
+            return self._report(ending=Stopped() if self.shall_stop() else None)
         while True:
             try:
                 progress = next(self.running)

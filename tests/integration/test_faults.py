@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+import pytest
 from safetensors import safe_open
 
 from orchestrator.results.store import ResultStore
@@ -105,3 +107,22 @@ def test_workers_run_the_planned_code_whatever_lies_in_the_current_folder(
     code, output = sparsweep("run", spec, PYTHONSAFEPATH="1")
     assert code == 0, output
     assert_same_numbers(results, undisturbed, num_trials=1)
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_sweep_whose_ray_is_gone_stops_soon_and_says_so(name, tmp_path):
+    results = tmp_path / "results"
+    long = {"num_steps": 100 * NUM_STEPS, "lr": 3e-3, "batch_size": 8}
+    spec = write_sweep(tmp_path / "tiny.yaml", results, training=long, resources=ONE_BY_ONE)
+    command = Command("run", spec)
+    command.wait_until(lambda: len(checkpoints(results)) > 0)
+    (victim,) = (
+        child for child in psutil.Process(command.process.pid).children() if child.name() == name
+    )
+    victim.kill()
+    killed = time.monotonic()
+    code, output = command.finish()
+    assert code == 75, output
+    assert time.monotonic() - killed < 60
+    assert re.search(r"Stopped \(Ray's (raylet of this machine|head) \(127.0.0.1:\d+\)", output)
+    assert "Traceback" not in output

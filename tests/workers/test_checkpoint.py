@@ -116,6 +116,18 @@ def test_checkpoint_of_another_trial_is_not_taken(device, tmp_path, caplog):
     assert f"of trial {spec.trial_id()}" in caplog.text
 
 
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on(
+    device, tmp_path, caplog
+):
+    spec = small_trial()
+    folder = tmp_path / "folder"
+    folder.symlink_to("nowhere")
+    running = run_trial(spec, device, checkpoint_at(folder, spec))
+    run_steps(running, 2)
+    running.close()
+    assert "trial.safetensors: no checkpoint, training goes on without: [Errno" in caplog.text
+
+
 def test_without_an_interval_nothing_is_saved(device, tmp_path):
     spec = small_trial()
     running = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=None))

@@ -1,7 +1,9 @@
 """Files and folders on a disk and in an object store: read, replaced as a whole, locked."""
 
+import errno
 import multiprocessing
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -178,3 +180,14 @@ def test_object_stores_have_no_lock_and_go_on_without(s3_bucket):
     with location.locked():
         (location / "a").write_atomic(b"a")
     assert [entry.name for entry in location.entries()] == ["a"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    def fsync(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    file = tmp_path / "row.parquet"
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
+        Location(str(file)).write_atomic(b"row")
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,14 @@ def test_a_reader_that_leaves_early_is_no_error(words):
     command = f"{sys.executable} -m orchestrator.cli {words} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_full_disk_is_one_line_and_no_bad_input():
+    command = f"{sys.executable} -m orchestrator.cli sweeps > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    assert done.stderr == "sparsweep: [Errno 28] No space left on device; make room, then go on\n"
 
 
 def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):

@@ -122,6 +122,19 @@ def test_a_stopped_trial_names_the_reason(events):
     assert events.run.attempts() == [("stopped", "stopped", "stopped by SIGUSR2")]
 
 
+def test_results_that_cannot_be_written_stop_the_sweep_and_leave_the_trial(events, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "attempts").write_text("in the way")
+    events.start()
+    ending = Failed(kind="storage", message="No space left on device", traceback=None)
+    events.report(replace(REPORT, ending=ending))
+    assert events.switch.reason.startswith("the results cannot be used, make room or mend the")
+    assert str(tmp_path / "results" / "attempts") in events.switch.reason
+    assert events.callback.attempts == {}, "nothing is waited for"
+    assert events.run.last_event().startswith("stopped")
+    assert events.run.given_back == []
+
+
 def test_a_trial_that_came_too_late_is_given_back(events):
     events.start()
     events.report(replace(REPORT, ending=TooLate()))
@@ -149,7 +162,7 @@ def test_a_worker_that_died_on_a_node_that_is_there_is_an_attempt(events):
     events.start()
     events.report(REPORT)
     events.fail(ray.exceptions.RayActorError())
-    assert events.run.given_back == [replace(ASSIGNMENT, attempt=2)]
+    assert events.run.given_back == [replace(ASSIGNMENT, attempt=2, wait_s=2.0)]
 
 
 @pytest.mark.parametrize("kind", ["device", "out_of_memory"])
@@ -159,7 +172,8 @@ def test_a_worker_that_ended_for_a_known_reason_is_described_by_it(events, kind)
     known = RayTaskError("step", "Traceback", TrialError(kind, "the GPU\nfailed"))
     events.fail(known.as_instanceof_cause())
     assert events.run.attempts() == [("failed", kind, "the GPU failed")]
-    assert events.run.given_back == ([replace(ASSIGNMENT, attempt=2)] if kind == "device" else [])
+    again = [replace(ASSIGNMENT, attempt=2, wait_s=2.0)]
+    assert events.run.given_back == (again if kind == "device" else [])
 
 
 def test_a_trial_that_could_not_even_start_is_a_failure(events):

@@ -27,6 +27,7 @@ ASSIGNMENT = Assignment(
     spec_json=make_trial_spec().to_json(),
     attempt=2,
     num_node_losses=3,
+    wait_s=2.0,
     start_by=1e9,
 )
 SETUP = WorkerSetup(

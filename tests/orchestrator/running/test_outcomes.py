@@ -126,7 +126,7 @@ def test_too_many_lost_nodes_are_the_trials_doing(run):
 
 def test_a_dead_worker_is_replaced_as_often_as_the_sweep_allows(run):
     run.outcomes.failed(attempt(), DIED)
-    assert run.given_back == [attempt(attempt=2).assignment]
+    assert run.given_back == [attempt(attempt=2, wait_s=2.0).assignment]
     assert run.last_event() == "retry    sw sparsity 0.5 seed 0: worker_died: exit code 137"
     assert run.store.statuses() == {}
     run.outcomes.failed(attempt(attempt=2), DIED)
@@ -152,7 +152,7 @@ def test_what_would_only_fail_again_is_not_tried_again(run):
 def test_a_fault_of_a_device_is_not_held_against_the_trial(run):
     ecc = Failed(kind="device", message="CUDA error: ECC", traceback="Traceback")
     run.outcomes.failed(attempt(), ecc)
-    assert run.given_back == [attempt(attempt=2).assignment]
+    assert run.given_back == [attempt(attempt=2, wait_s=2.0).assignment]
     assert run.store.statuses() == {}
 
 
@@ -177,3 +177,10 @@ def test_the_checkpoint_of_a_failed_trial_is_deleted_and_that_of_a_retried_one_k
     assert checkpoint.exists()
     run.outcomes.failed(attempt(attempt=2), DIED)
     assert not checkpoint.exists()
+
+
+def test_each_further_attempt_waits_longer(tmp_path):
+    run = Run(tmp_path / "results", max_retries=3)
+    for tried in (1, 2, 3):
+        run.outcomes.failed(attempt(attempt=tried), DIED)
+    assert [again.wait_s for again in run.given_back] == [2.0, 10.0, 50.0]

@@ -109,6 +109,19 @@ def test_nodes_know_a_worker_by_its_title_whatever_its_class_is_called(start):
     assert TRIAL_TITLE in type(start()).__name__
 
 
+def test_a_trial_that_failed_before_waits_until_it_begins_and_can_be_stopped_meanwhile(start):
+    worker = start(wait_s=0.05)
+    assert step(worker).host, "it arrives"
+    until = time.monotonic() + 10
+    while (report := step(worker)).progress is None:
+        assert time.monotonic() < until
+    assert report.progress == progress(1)
+    stopped = start(wait_s=60.0)
+    step(stopped)
+    stopped.is_stopping = True
+    assert step(stopped).ending == Stopped()
+
+
 def test_a_trial_arrives_reports_and_is_committed(start, tmp_path):
     worker = start()
     arrived = step(worker)
