@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pwd
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -77,6 +78,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False  # not the files with the most tests first
     return Scheduling(config, log)
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without an entry in passwd and without HOME, as containers have them."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "SPARSWEEP_CACHE", "USER", "LOGNAME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("CACHE", "CONFIG", "STATE"):
+        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"model"},
         {"data", "pruning", "checkpoint", "devices"},
         {"kernels", "result"},
-        {"trial", "tags", "storage", "measured", "source"},
+        {"trial", "tags", "storage", "measured", "source", "digests"},
     ),
     "cluster": (
         {"cluster"},  # __init__.py: from a profile to its backend

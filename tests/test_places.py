@@ -59,7 +59,7 @@ ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (
             *("cluster/kubernetes/profile.py", "cluster/local/profile.py"),
             *("cluster/rayjobs/profile.py", "cluster/slurm/profile.py"),
-            *("cluster/profile_fields.py", "cluster/user_folders.py"),
+            "cluster/profile_fields.py",
         ),
     ),
     (

@@ -4,6 +4,9 @@ It holds weights, moments, packed masks, saliencies that are summed over steps, 
 best epoch, the random generators' states, the step and the curve so far. The order of the data
 needs no place in it: it is a function of seed and epoch. The file is deleted when the trial is
 done.
+
+It carries a digest of all this, since a file that was damaged would go on to other numbers. Whose
+it is does not count: who may write into the results may write rows there as well.
 """
 
 import json
@@ -11,14 +14,20 @@ import logging
 import time
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from workers.digests import content_digest, read_metadata
 from workers.storage import Location
 
-FORMAT = "sparsweep-checkpoint-1"
+FORMAT = "sparsweep-checkpoint-2"
 """In the header of each file; another one when what a file holds changes."""
+
+WITHOUT_DIGEST = "sparsweep-checkpoint-1"
+"""The format before: the same, but nothing tells whether it is damaged. Trials that were stopped
+before an upgrade go on from it."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and JSON values."""
@@ -53,8 +62,9 @@ class Checkpoint:
         if self.every_s is None:
             return
         tensors, values = state
-        header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
+        header["digest"] = _digest_of(header, on_cpu)
         try:
             self.location.write_atomic(save(on_cpu, header))
         except OSError as error:
@@ -76,10 +86,16 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         try:
-            header = _header(data)
-            if (header.get("format"), header.get("trial_id")) == (FORMAT, self.trial_id):
-                return load(data), json.loads(header["values"])
-            reason = f"it is {header.get('format')} of trial {header.get('trial_id')}"
+            header = read_metadata(data)
+            is_ours = header.get("trial_id") == self.trial_id
+            if is_ours and header.get("format") in (FORMAT, WITHOUT_DIGEST):
+                tensors = load(data)
+                is_old = header["format"] == WITHOUT_DIGEST
+                if is_old or header.get("digest") == _digest_of(header, tensors):
+                    return tensors, json.loads(header["values"])
+                reason = "it is damaged"
+            else:
+                reason = f"it is {header.get('format')} of trial {header.get('trial_id')}"
         except (SafetensorError, ValueError, KeyError) as error:
             reason = f"it cannot be read ({error})"
         log.warning(
@@ -92,8 +108,11 @@ class Checkpoint:
         self.location.delete()
 
 
-def _header(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: 8 bytes of length, then JSON."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    return header.get("__metadata__", {})  # type: ignore[no-any-return]
+def _digest_of(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Of all that the file says: header and tensors on the CPU."""
+    texts = [header[name] for name in ("format", "trial_id", "values")]
+    parts = (
+        (name, str(tensor.dtype), tensor.shape, tensor.reshape(-1).view(torch.uint8).numpy().data)
+        for name, tensor in tensors.items()
+    )
+    return content_digest(texts, parts)

@@ -13,8 +13,9 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,9 @@ OPTIONS = {
     "gs": ("scheme", "endpoint_override", "project_id", "retry_limit_seconds"),
 }
 """What may follow the `?` of an object store's address; pyarrow gives them their meaning."""
+
+LEFTOVERS = ".*.tmp"
+"""Pattern of the names of files that are being written, or whose writers were killed."""
 
 LEFTOVER_AGE_S = 600
 """A temporary file that is younger may still be being written."""
@@ -73,7 +77,11 @@ class Location:
         if not text.strip():
             raise ValueError(f"{text!r}: a location is empty; {ACCEPTED}")
         if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|(s3|gs):", text):
-            return cls("", os.path.abspath(Path(text).expanduser()))  # noqa: PTH100, absolute keeps ..
+            try:
+                expanded = Path(text).expanduser()
+            except RuntimeError as error:  # no such user, or no home
+                raise ValueError(f"{text!r}: no home folder is known for it; {ACCEPTED}") from error
+            return cls("", os.path.abspath(expanded))  # noqa: PTH100, absolute keeps ..
         scheme, netloc, path, options, _ = urlsplit(text, allow_fragments=False)
         where = f"{scheme}://{netloc.rpartition('@')[2]}{path}"
         if "@" in netloc:
@@ -120,16 +128,20 @@ class Location:
         with self._filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())
 
-    def write_atomic(self, data: bytes) -> None:
+    def write_atomic(self, data: bytes, mode: int = 0o666) -> None:
         """Put `data` there as a whole, in place of what was there, so that it survives a power cut.
 
         Folders on the way are made.
+
+        Args:
+            data: the whole content.
+            mode: of the new file, less what the umask takes away; an object store has none.
 
         Raises:
             OSError: it cannot be written; what was there is as before.
         """
         if self.is_local:
-            _replace_durably(Path(self.path), data)
+            _replace_durably(Path(self.path), data, mode)
             return
         # Not `with`: that would publish what was written so far when the block raises.
         stream = self._filesystem.open_output_stream(self.path)
@@ -251,12 +263,53 @@ def _open_filesystem(scheme: str, bucket: str, options: str) -> "FileSystem":
     return FileSystem.from_uri(f"{scheme}://{bucket}?{options}")[0]
 
 
-def _replace_durably(path: Path, data: bytes) -> None:
+class NotOwnError(OSError):
+    """A file that belongs to another user, or that others may write to."""
+
+
+def read_own(path: Path, owners: Collection[int], folder: int | None = None) -> bytes:
+    """The content of a file that only its owner can write to; a link is not followed.
+
+    Args:
+        path: the file.
+        owners: users who may be its owner.
+        folder: a descriptor of its folder; the file is then found there by its name.
+
+    Raises:
+        NotOwnError: it belongs to somebody else, or others may write to it.
+        OSError: it cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would wait
+    opened = os.open(path if folder is None else path.name, flags, dir_fd=folder)
+    with open(opened, "rb") as file:  # noqa: PTH123, it is a descriptor
+        refuse_others(path, opened, owners)
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise NotOwnError(f"{path}: not a file")
+        return file.read()
+
+
+def refuse_others(path: Path, opened: int, owners: Collection[int]) -> None:
+    """Look at a file or folder as it was opened, so that nobody can exchange it in between.
+
+    Raises:
+        NotOwnError: it belongs to none of `owners`, or others may write to it.
+    """
+    state = os.fstat(opened)
+    if state.st_uid not in owners:
+        raise NotOwnError(f"{path}: belongs to another user, so it is not used")
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NotOwnError(
+            f"{path}: others may write to it, so it is not used; if nobody has, `chmod go-w`"
+        )
+
+
+def _replace_durably(path: Path, data: bytes, mode: int) -> None:
     """Write a file beside the old one, and rename it only when it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(opened, "wb") as file:  # noqa: PTH123, it is a descriptor
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

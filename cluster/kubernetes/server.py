@@ -8,7 +8,6 @@ in which order, is the business of `backend`.
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
@@ -233,7 +232,7 @@ def _load_context(configuration: Any, context: str | None) -> str:
     """Set server and credentials from the kubeconfig, and return the context's namespace."""
     from kubernetes import config
 
-    file = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    file = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111, without a home it stays ~
     try:
         contexts, current = config.list_kube_config_contexts(file)
         names = [entry["name"] for entry in contexts]

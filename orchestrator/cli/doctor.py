@@ -26,7 +26,7 @@ from cluster.contract import DONE, SOME_FAILED
 from cluster.node.machine import usable_cpus, usable_memory_bytes
 from orchestrator.cli.shared import open_console
 from orchestrator.provenance import PACKAGES as COMPUTING
-from workers.data.fingerprints import cache_folder
+from workers.data.kept import cache_folder
 from workers.trial import TrialError
 
 GIB = 2**30
@@ -71,7 +71,7 @@ def examine() -> list[Finding]:
         examine_machine,
         lambda: [
             examine_disk("disk here", Path.cwd()),
-            examine_disk("disk of the cache", cache_folder()),
+            examine_cache(),
         ],
         lambda: [examine_ray(os.environ.get("RAY_ADDRESS"))],
         lambda: [examine_git()],
@@ -216,7 +216,8 @@ def examine_machine() -> list[Finding]:
 
 def examine_disk(name: str, folder: Path) -> Finding:
     """There is room for checkpoints and data where the folder is, or will be."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    places = (folder, *folder.absolute().parents)
+    existing = next(path for path in places if os.path.exists(path))  # noqa: PTH110, also where one may not look
     free_gib = shutil.disk_usage(existing).free / GIB
     value = f"{free_gib:.1f} GiB free at {folder}"
     if not os.access(existing, os.W_OK):
@@ -226,6 +227,14 @@ def examine_disk(name: str, folder: Path) -> Finding:
         remedy = f"free at least {NEEDED_DISK_GIB} GiB; a checkpoint of mBERT takes 2"
         return Finding(name, value, False, remedy)
     return Finding(name, value)
+
+
+def examine_cache() -> Finding:
+    """Tokenised data can be kept."""
+    try:
+        return examine_disk("disk of the cache", cache_folder())
+    except FileNotFoundError as error:
+        return Finding("disk of the cache", f"none: {error}")
 
 
 def examine_ray(address: str | None) -> Finding:
@@ -272,8 +281,8 @@ def examine_git() -> Finding:
 
 def examine_hub() -> Finding:
     """Where the Hugging Face hub's files are kept, and whether it may be asked."""
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = Path(os.environ.get("HF_HOME") or user_cache / "huggingface")
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or user_cache / "huggingface"))  # noqa: PTH111, without a home it stays ~
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     values = {name: os.environ.get(name, "") for name in _OFFLINE_VARIABLES}
     offline = [f"{name}={value}" for name, value in values.items() if _is_set(value)]

@@ -350,6 +350,15 @@ def _add_rest(line: CommandLine) -> None:
     )
     sweeps.add_argument("name", nargs="?", help="print this one")
 
+    cache = line.add(
+        "cache",
+        lambda args: _reading().cache(args),
+        "Show what this machine keeps of tokenised data and of hashes of files, or remove it.",
+    )
+    cache.add_argument(
+        "--clear", action="store_true", help="remove it; runs make again what they miss"
+    )
+
     line.add(
         "doctor",
         lambda args: _doctor().doctor(args),

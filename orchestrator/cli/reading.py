@@ -5,6 +5,8 @@ import argparse
 import json
 import sys
 
+from rich import filesize
+
 from cluster import profile_type
 from cluster.contract import DONE
 from orchestrator.analysis.aggregate import aggregate as aggregate_results
@@ -16,6 +18,8 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.results.export import write_csv, write_parquet
 from orchestrator.results.schema import TABLES, describe
 from orchestrator.spec.sweep_spec import SweepSpec, builtin_sweeps, load_sweep_spec
+from orchestrator.wording import counted
+from workers.data import kept
 from workers.trial import TrialError
 
 ANALYSIS_WIDTH = 100
@@ -58,6 +62,17 @@ def compact(args: argparse.Namespace) -> int:
     """Write each table of the results as one Parquet file."""
     for location in open_store(args.results).compact():
         print(location)
+    return DONE
+
+
+def cache(args: argparse.Namespace) -> int:
+    """Show what this machine keeps since it can be made again, or remove it."""
+    if args.clear:
+        kept.clear()
+    console = open_console()
+    for part in kept.measure():
+        size = filesize.decimal(part.num_bytes)
+        console.print(f"{part.place}: {counted(part.num_files, 'file')}, {size}", soft_wrap=True)
     return DONE
 
 

@@ -98,9 +98,21 @@ def profile_folder() -> Path:
     return config_folder() / "clusters"
 
 
+def _where() -> str:
+    """The folder of profiles, for a message."""
+    try:
+        return str(profile_folder())
+    except FileNotFoundError:
+        return "~/.config/sparsweep/clusters"
+
+
 def profile_files() -> dict[str, Path]:
-    """The user's profiles by name."""
-    return {file.stem: file for file in sorted(profile_folder().glob("*.yaml"))}
+    """The user's profiles by name; none where no home folder is known."""
+    try:
+        folder = profile_folder()
+    except FileNotFoundError:
+        return {}
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def known_names(own: Iterable[str] = ()) -> list[str]:
@@ -134,7 +146,7 @@ def load_profile(
     else:
         raise SpecError(
             f"--on {name}: no profile and no backend of that name; there are: "
-            f"{', '.join(known_names(own))}; a profile is a file {profile_folder()}/NAME.yaml, or "
+            f"{', '.join(known_names(own))}; a profile is a file {_where()}/NAME.yaml, or "
             "stands in the sweep under `clusters`"
         )
 

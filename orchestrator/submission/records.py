@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from cluster.job_files import write_whole
 from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SweepError
 from orchestrator.spec.profiles import make_profile
+from workers.storage import NotOwnError, read_own, refuse_others
 
 RECORD, END = "job.json", "end.json"
 
@@ -186,6 +186,8 @@ def _read_record(folder: Path) -> JobRecord | None:
         text = _read_own(folder)
     except (FileNotFoundError, NotADirectoryError):  # as a lock is, and a job just being sent
         return None
+    except NotOwnError as error:
+        raise NotARecordError(str(error)) from error
     except OSError as error:  # such as a colleague's folder, or a link
         raise NotARecordError(f"{file}: cannot be read ({error.strerror})") from error
     try:
@@ -212,31 +214,14 @@ def _read_own(folder: Path) -> bytes:
     Folder and file are looked at as they were opened, so that nobody can exchange them in between.
 
     Raises:
-        OSError: there is none, or it cannot be read.
-        NotARecordError: it is not the user's alone.
+        OSError: there is none, it cannot be read, or it is not the user's alone.
     """
-    no_link = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    opened = os.open(folder, no_link | os.O_DIRECTORY)
+    opened = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
-        _refuse_others(folder, opened)
-        file = os.open(RECORD, no_link | os.O_NONBLOCK, dir_fd=opened)  # a pipe would wait
+        refuse_others(folder, opened, {os.geteuid()})
+        return read_own(folder / RECORD, {os.geteuid()}, folder=opened)
     finally:
         os.close(opened)
-    with open(file, "rb") as stream:  # noqa: PTH123, it is a descriptor
-        _refuse_others(folder / RECORD, file)
-        return stream.read()
-
-
-def _refuse_others(path: Path, opened: int) -> None:
-    state = os.fstat(opened)
-    if state.st_uid != os.geteuid():
-        raise NotARecordError(f"{path}: belongs to another user, so it is not acted upon")
-    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise NotARecordError(
-            f"{path}: others may write to it, so it is not acted upon; if nobody has, `chmod go-w`"
-        )
-    if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
-        raise NotARecordError(f"{path}: not a file")
 
 
 def _write_end(folder: Path, status: JobStatus) -> None:

@@ -1,8 +1,11 @@
 """A trial that was stopped goes on to the same bits, from a checkpoint that is its own."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from tests.factories import PRUNING
 from tests.workers.trials import (
@@ -105,6 +108,49 @@ def test_unreadable_checkpoint_starts_the_trial_anew_and_says_so(tmp_path, caplo
     (tmp_path / "trial.safetensors").write_bytes(content)
     assert checkpoint_at(tmp_path, small_trial()).load() is None
     assert "trial.safetensors: not this trial's checkpoint, it cannot be read" in caplog.text
+
+
+STATE = (
+    {
+        "weights": torch.arange(6.0).reshape(2, 3),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "mask": torch.tensor([True, False]),
+        "step": torch.tensor(3),
+        "nothing": torch.zeros(0),
+    },
+    {"step": 3, "curve": [0.5, 0.25]},
+)
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    checkpoint_at(tmp_path, small_trial()).save(STATE)
+    tensors, values = checkpoint_at(tmp_path, small_trial()).load()
+    assert values == STATE[1]
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in STATE[0].items())
+
+
+def test_no_bit_of_a_checkpoint_may_flip(tmp_path, caplog):
+    """Wherever it does: in the tensors, in their names, in the values beside them."""
+    checkpoint = checkpoint_at(tmp_path, small_trial())
+    checkpoint.save(STATE)
+    file = tmp_path / "trial.safetensors"
+    whole = file.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        if (state := checkpoint.load()) is not None:  # a blank that is padding, or a word's case
+            assert state[1] == STATE[1], position
+            assert all(torch.equal(state[0][name], STATE[0][name]) for name in STATE[0]), position
+    assert "trial.safetensors: not this trial's checkpoint, it is damaged; starting" in caplog.text
+
+
+def test_checkpoint_of_the_format_without_a_digest_is_taken(tmp_path):
+    """Trials that were stopped before an upgrade go on."""
+    header = {"format": "sparsweep-checkpoint-1", "trial_id": small_trial().trial_id()}
+    data = save(STATE[0], header | {"values": json.dumps(STATE[1])})
+    (tmp_path / "trial.safetensors").write_bytes(data)
+    assert checkpoint_at(tmp_path, small_trial()).load()[1] == STATE[1]
 
 
 def test_checkpoint_of_another_trial_is_not_taken(device, tmp_path, caplog):

@@ -4,6 +4,7 @@ import ctypes
 import os
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from tests.workers.data.test_corpus import write_parquet
 from tests.workers.trials import finish, numbers
 from workers.data.cache import LOADED
 from workers.data.corpus import fingerprint_folder, fingerprint_language
-from workers.data.fingerprints import cache_folder
+from workers.data.fingerprints import UNSETTLED_S
+from workers.data.kept import cache_folder
 from workers.run import run_trial
 from workers.trial import (
     SPLITS,
@@ -74,6 +76,7 @@ def corpus(tmp_path_factory) -> Path:
             write_parquet(
                 folder / code, split, tokens, [[1 + i % 6 // 2 * 2, 0, 0] for i in range(size)]
             )
+    time.sleep(UNSETTLED_S)  # hashes of files that were just written are not remembered
     return folder
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from workers.data.corpus import Sentences, count_unstarted_entities, load_table
 from workers.data.entities import FlatSentences, flatten_table, unflatten
-from workers.data.fingerprints import cache_folder
+from workers.data.kept import read_entry, refuse_entry, write_entry
 from workers.data.tokenizer import load_tokenizer
-from workers.storage import Location
+from workers.digests import content_digest, read_metadata
 from workers.trial import CorpusSpec, ModelSpec, digest
 
 NO_LABEL = -100
@@ -24,7 +25,7 @@ NO_LABEL = -100
 
 FORMAT_VERSION = 3
 """Part of the name of a kept split; raise it when `encode` gives other arrays for the same
-sentences."""
+sentences, or a file says something else."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,33 @@ def load_encoded(
     if model.fingerprint is None:
         key.append(digest(load_tokenizer(model, corpus).backend_tokenizer.to_str()))
 
-    path = cache_folder() / "encoded" / f"{digest(key)}.safetensors"
-    if path.exists():
-        return _from_arrays(load_file(path))
+    name = f"encoded/{digest(key)}.safetensors"
+    if (kept := _read_kept(name)) is not None:
+        return kept
     encoded = encode(unflatten(text), load_tokenizer(model, corpus), max_length)
-    Location.parse(str(path)).write_atomic(save(_to_arrays(encoded)))
+    arrays = _to_arrays(encoded)
+    write_entry(name, save(arrays, {"digest": _digest_of(name, arrays)}))
     return encoded
+
+
+def _read_kept(name: str) -> EncodedSplit | None:
+    """The split that is kept under a name; None where there is none, or where it is damaged."""
+    data = read_entry(name)
+    if data is None:
+        return None
+    try:
+        arrays = load(data)
+        if read_metadata(data).get("digest") != _digest_of(name, arrays):
+            raise ValueError("its digest is another one")
+        return _from_arrays(arrays)
+    except (SafetensorError, ValueError, LookupError) as error:
+        refuse_entry(name, error)
+        return None
+
+
+def _digest_of(name: str, arrays: dict[str, np.ndarray]) -> str:
+    parts = [(key, str(array.dtype), array.shape, array.data) for key, array in arrays.items()]
+    return content_digest([name], parts)
 
 
 def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSplit:

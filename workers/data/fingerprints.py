@@ -1,33 +1,28 @@
-"""Fingerprints of local files, and the folder where things that can be made again are kept."""
+"""Fingerprints of local files, whose hashes are remembered."""
 
-import contextlib
 import hashlib
 import json
-import os
+import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from platformdirs.unix import Unix
-
-from workers.storage import Location
+from workers.data.kept import cache_folder, read_entry, refuse_entry, write_entry
 from workers.trial import digest_bytes
 
+MEMORY = "fingerprints.json"
 
-def cache_folder() -> Path:
-    """Where tokenised data and fingerprints are kept: $SPARSWEEP_CACHE, else `sparsweep` in the
-    user's cache."""
-    if folder := os.environ.get("SPARSWEEP_CACHE"):
-        return Path(folder)
-    return Unix("sparsweep").user_cache_path  # by the XDG rules, on macOS too
+UNSETTLED_S = 2.0
+"""A file that was changed so short a time ago may change once more without another time stamp."""
 
 
 def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
     """16 hexadecimal digits that stand for the contents of files under given labels, wherever they
     lie.
 
-    A file's hash is remembered by size and modification time, so that planning does not read
-    gigabytes again.
+    A file's hash is remembered by size, inode, and the times of its last modification and change,
+    so that planning does not read gigabytes again. The last of them nobody can set back.
 
     Args:
         files: a label, which is part of the fingerprint, and the file that has it; in any order.
@@ -35,7 +30,7 @@ def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    memory = _open_memory(cache_folder() / "fingerprints.json")
+    memory = _open_memory(_place())
     parts = sorted((label, memory.sha256(path)) for label, path in files)
     memory.save()
     return digest_bytes([json.dumps(parts).encode()])
@@ -44,40 +39,60 @@ def fingerprint_files(files: Iterable[tuple[str, Path]]) -> str:
 class _Memory:
     """SHA-256 of files seen before. Losing it, or another process replacing it, costs time only."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self) -> None:
         self.is_changed = False
         self.known = self._read()
 
     def sha256(self, path: Path) -> str:
         path = path.resolve()
         stat = path.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         entry = self.known.get(str(path))
-        if not isinstance(entry, list) or entry[:3] != state:
-            with path.open("rb") as file:
-                entry = [*state, hashlib.file_digest(file, "sha256").hexdigest()]
-            self.known[str(path)] = entry
+        if isinstance(entry, list) and entry[:-1] == state:
+            return str(entry[-1])
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time() - stat.st_ctime > UNSETTLED_S:
+            self.known[str(path)] = [*state, sha256]
             self.is_changed = True
-        return str(entry[3])
+        return sha256
 
     def save(self) -> None:
         """Write what is new, beside what other processes have written meanwhile."""
         if self.is_changed:
             self.known = self._read() | self.known
-            with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
-                Location.parse(str(self.path)).write_atomic(json.dumps(self.known).encode())
+            content = {"digest": _digest(self.known), "files": self.known}
+            write_entry(MEMORY, json.dumps(content).encode())
             self.is_changed = False
 
     def _read(self) -> dict[str, list]:
-        try:
-            known = json.loads(self.path.read_text())
-        except (OSError, ValueError):
+        data = read_entry(MEMORY)
+        if data is None:
             return {}
-        return known if isinstance(known, dict) else {}
+        try:
+            content = json.loads(data)
+            known: Any = content["files"]
+            if _digest(known) != content["digest"] or not isinstance(known, dict):
+                raise ValueError("its digest is another one")
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            refuse_entry(MEMORY, error)
+            return {}
+        return known
+
+
+def _digest(known: Any) -> str:
+    return digest_bytes([json.dumps(known, sort_keys=True).encode()])
+
+
+def _place() -> str:
+    """Where the memory lies; empty where no place is known for it."""
+    try:
+        return str(cache_folder())
+    except OSError:
+        return ""
 
 
 @cache
-def _open_memory(path: Path) -> _Memory:
-    """Read once a process: a worker asks for the same files before each of its trials."""
-    return _Memory(path)
+def _open_memory(place: str) -> _Memory:
+    """Read once a process and place: a worker asks for the same files before each of its trials."""
+    return _Memory()

@@ -24,6 +24,7 @@ def test_help_lists_every_command(capsys):
         "verify",
         "schema",
         "sweeps",
+        "cache",
     )
     for command in (*commands, "doctor"):
         assert f"    {command} " in out or f"    {command}\n" in out
@@ -73,6 +74,27 @@ def test_bad_input_gets_one_line_and_exit_code_2(capsys, words, message):
     assert message in err
     assert len(err.splitlines()) == 1
     assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["plan", "smoke"], 0, ""),
+        (["submit", "smoke", "--on", "slurm", "--dry-run"], 0, ""),
+        (["status", "smoke"], 2, "set HOME or XDG_STATE_HOME"),
+        (["submit", "smoke", "--on", "mine", "--dry-run"], 2, "a profile is a file ~/.config/"),
+        (["clusters"], 2, "set HOME or XDG_CONFIG_HOME"),
+        (["plan", "smoke", "--set", "results=~nosuchuser/x"], 2, "no home folder is known for it"),
+    ],
+    ids=str,
+)
+def test_a_user_without_a_home_is_no_fault_of_ours(
+    capsys, tmp_path, monkeypatch, homeless, words, code, said
+):
+    monkeypatch.chdir(tmp_path)
+    ended, _, err = run(capsys, *words)
+    assert (ended, said in err, err.count("\n") <= 1) == (code, True, True), err
+    assert list(tmp_path.iterdir()) == [], "such as a folder called ~"
 
 
 def test_many_faults_are_cut_short(capsys):

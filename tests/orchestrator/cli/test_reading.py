@@ -83,3 +83,23 @@ def test_analysis_of_a_folder_without_results_is_refused(capsys, tmp_path):
         2,
         True,
     )
+
+
+def test_cache_shows_what_it_holds_and_clears_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSWEEP_CACHE", str(tmp_path))
+    (tmp_path / "encoded").mkdir()
+    (tmp_path / "encoded" / "a.safetensors").write_bytes(b"0" * 1500)
+    encoded, hashes = tmp_path / "encoded/*.safetensors", tmp_path / "fingerprints.json"
+    code, out, _ = run(capsys, "cache")
+    assert (code, out.splitlines()) == (
+        0,
+        [f"{encoded}: 1 file, 1.5 kB", f"{hashes}: 0 files, 0 bytes"],
+    )
+    code, out, _ = run(capsys, "cache", "--clear")
+    assert (code, out.splitlines()[0]) == (0, f"{encoded}: 0 files, 0 bytes")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cache_of_a_user_without_a_home(capsys, homeless):
+    code, _, err = run(capsys, "cache")
+    assert (code, err) == (2, "sparsweep: no home folder is known; set HOME or SPARSWEEP_CACHE\n")

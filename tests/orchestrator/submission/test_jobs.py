@@ -247,7 +247,7 @@ def test_record_that_others_may_write_is_left_out(name, mode, toy_queue, tmp_pat
     jobs = jobs_of(tmp_path / "results")
     submission, _ = submit(jobs, toy_queue)
     (submission.folder / name).chmod(mode)
-    assert "others may write to it, so it is not acted upon; if" in left_out(jobs, caplog)
+    assert "others may write to it, so it is not used; if" in left_out(jobs, caplog)
     (submission.folder / name).chmod(0o700)
     assert len(jobs.records()) == 1
 
@@ -290,7 +290,7 @@ def test_record_of_another_user_is_not_acted_upon(
         }.items():
             if foreign in (name, "both"):
                 os.chown(path, 65534, 65534)
-        assert "belongs to another user, so it is not acted upon" in left_out(jobs, caplog)
+        assert "belongs to another user, so it is not used" in left_out(jobs, caplog)
         assert jobs.latest() is None
         assert jobs.live() == []
         with pytest.raises(TimeoutError):  # nobody came

@@ -1,8 +1,11 @@
 """Sub-words and their labels, splitting and joining; and that sentences come back whole."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from workers.data import kept
 from workers.data.align import NO_LABEL, EncodedSplit, encode, join, load_encoded
 from workers.data.corpus import Sentences, load_sentences
 from workers.model.folder import fingerprint_model_folder
@@ -85,6 +88,68 @@ def test_cached_split_equals_a_fresh_one(wikiann, mbert, tokenizer):
             other.pad_id,
             other.num_unstarted_entities,
         )
+
+
+@pytest.fixture
+def corpus_folder(tmp_path, monkeypatch) -> Path:
+    """A corpus of two sentences, and a cache of its own."""
+    monkeypatch.setenv("SPARSWEEP_CACHE", str(tmp_path / "cache"))
+    kept._said.clear()
+    (tmp_path / "corpus" / "sw").mkdir(parents=True)
+    (tmp_path / "corpus" / "sw" / "train.tsv").write_text(
+        "Ade\tB-PER\nanaenda\tO\n\nLeo\tO\nanaenda\tO\nmji\tO\n"
+    )
+    return tmp_path / "corpus"
+
+
+def load_small(folder: Path, max_length: int = 32) -> EncodedSplit:
+    model = ModelSpec(name="builtin:small-bert", revision=None, init="random", fingerprint=None)
+    return load_encoded(corpus(folder), model, "sw", "train", max_length)
+
+
+def same(one: EncodedSplit, other: EncodedSplit) -> bool:
+    return all(np.array_equal(vars(one)[name], vars(other)[name]) for name in vars(one))
+
+
+def test_no_bit_of_a_kept_split_may_flip(corpus_folder, caplog):
+    made = load_small(corpus_folder)
+    (file,) = (corpus_folder.parent / "cache" / "encoded").iterdir()
+    whole = file.read_bytes()
+    for position in range(0, len(whole), len(whole) // 50):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        kept._said.clear()
+        assert same(load_small(corpus_folder), made), position
+    assert f"{file}: damaged (its digest is another one); made again" in caplog.text
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_kept_split_that_was_cut_off_is_made_again(length, corpus_folder, caplog):
+    made = load_small(corpus_folder)
+    (file,) = (corpus_folder.parent / "cache" / "encoded").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:length])
+    assert same(load_small(corpus_folder), made)
+    assert (file.read_bytes(), len(caplog.messages)) == (whole, 1)
+
+
+def test_kept_split_under_the_name_of_another_is_made_again(corpus_folder, caplog):
+    short, long = load_small(corpus_folder, 6), load_small(corpus_folder)
+    first, second = (corpus_folder.parent / "cache" / "encoded").iterdir()
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    assert same(load_small(corpus_folder, 6), short)
+    assert same(load_small(corpus_folder), long)
+    assert not same(short, long)
+
+
+def test_split_is_made_where_it_cannot_be_kept(corpus_folder, monkeypatch, caplog):
+    monkeypatch.setenv("SPARSWEEP_CACHE", "/dev/null/cache")
+    assert load_small(corpus_folder).num_sentences == 2
+    assert "the cache cannot be written (/dev/null" in caplog.text
 
 
 def split_of(*lengths: int, first_id: int = 10) -> EncodedSplit:
