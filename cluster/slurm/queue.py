@@ -12,6 +12,22 @@ from cluster.backend import JobState
 from cluster.errors import ClusterError
 from cluster.slurm.time_limit import seconds
 
+OF_CLIENTS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT")
+"""What says where Slurm is and who asks, and not what is asked."""
+NOT_OURS = (
+    "SLURM_",
+    "SLURMD_",
+    "SBATCH_",
+    "SALLOC_",
+    "SRUN_",
+    "SQUEUE_",
+    "SINFO_",
+    "SCONTROL_",
+    "SCANCEL_",
+    "SACCT_",
+)
+"""Beginnings of the names of variables that change what Slurm's commands do."""
+
 ANSWERS_WITHIN_S = 60
 TRIES_FOR_S = 60.0
 
@@ -68,6 +84,7 @@ def _run(words: Sequence[str], stdin: str | None = None) -> "subprocess.Complete
             text=True,
             timeout=ANSWERS_WITHIN_S,
             check=False,
+            env=_environment(),
         )
     except FileNotFoundError as error:
         raise ClusterError(
@@ -78,6 +95,19 @@ def _run(words: Sequence[str], stdin: str | None = None) -> "subprocess.Complete
         raise ClusterError(
             f"slurm: {words[0]} did not answer within {ANSWERS_WITHIN_S} s; is Slurm up?"
         ) from error
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what an allocation that we were called from put there, or the user did.
+
+    Slurm documents that such a variable overrides what a batch script says, so the job would not be
+    the one that was shown.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in OF_CLIENTS or not name.startswith(NOT_OURS)
+    }
 
 
 def job_fields(job_id: str) -> list[dict[str, str]]:

@@ -189,5 +189,5 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     file = tmp_path / "row.parquet"
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
-        Location(str(file)).write_atomic(b"row")
+        Location.parse(str(file)).write_atomic(b"row")
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from cluster.errors import ClusterError
 from cluster.slurm import shared_files
 from cluster.slurm.backend import SlurmBackend
 from cluster.slurm.profile import SlurmProfile
-from cluster.slurm.queue import STATES, is_live, job_fields, time_left_s
+from cluster.slurm.queue import STATES, ask, is_live, job_fields, time_left_s
 from cluster.slurm.time_limit import seconds
 from tests.cluster.slurm.test_script import JOB
 
@@ -161,6 +161,27 @@ def test_running_job_is_asked_and_others_are_cancelled(says, state, now, asked):
     file = says("scancel", "")
     SlurmBackend(SlurmProfile()).cancel("12", JOB.job_name, now=now)
     assert file.read_text().strip() == asked
+
+
+def test_variables_of_an_allocation_do_not_reach_slurms_commands(says, monkeypatch, tmp_path):
+    """Slurm's commands prefer them to what they are told, and hand them on to the job."""
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "token", "PATH": os.environ["PATH"]}
+    leaking = ("SLURM_JOB_ID", "SLURM_MEM_PER_CPU", "SLURM_CPU_BIND", "SLURM_CPUS_PER_TASK")
+    leaking += (
+        "SBATCH_PARTITION",
+        "SBATCH_TIMELIMIT",
+        "SQUEUE_FORMAT",
+        "SALLOC_X",
+        "SLURMD_NODENAME",
+    )
+    for name, value in (kept | dict.fromkeys(leaking, "leaks")).items():
+        monkeypatch.setenv(name, value)
+    for command in ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "sacct"):
+        (tmp_path / command).write_text("#!/bin/bash\nexec env\n")
+        (tmp_path / command).chmod(0o755)
+        seen = dict(line.partition("=")[::2] for line in ask(command).splitlines())
+        assert {name: seen.get(name) for name in kept} == kept
+        assert not {name for name in seen if seen[name] == "leaks"}
 
 
 def test_missing_slurm_is_said(monkeypatch, tmp_path):
