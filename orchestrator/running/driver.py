@@ -152,7 +152,13 @@ class Driver:
 
         searcher = self._make_searcher()
         outcomes = Outcomes(
-            self.spec, self.trials, self.store, self.progress, give_back=searcher.retry
+            self.spec,
+            self.trials,
+            self.store,
+            self.progress,
+            give_back=searcher.retry,
+            num_workers=concurrency,
+            stop=self._switch.stop,
         )
         callback = SweepCallback(outcomes, self.progress, searcher, self._switch)
         tuner = tune.Tuner(
@@ -182,6 +188,10 @@ class Driver:
         watch = ClusterWatch(busy_nodes, tick=self._stop_in_time)
         with watch as callback.watch, callback.raising_faults(), other_errors_as_dead_workers():
             tuner.fit()
+        try:
+            outcomes.close()
+        except OSError as error:
+            self._switch.results_failed(error)
 
     def _make_searcher(self) -> "OrderedSearcher":
         """What hands the trials out, those that still make sense in time."""

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
+from orchestrator.running.common_cause import CommonCause
 from orchestrator.running.messages import Assignment, Completed, Failed
 from orchestrator.running.progress import SweepProgress
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -57,6 +58,11 @@ class Outcomes:
         store: where results are.
         progress: shows what happens.
         give_back: takes trials that shall be handed out again.
+        num_workers: trials that run at a time.
+        stop: stops the sweep, for the reason given.
+
+    Until a trial succeeds, failures are not committed: they may turn out to have a common cause,
+    and then their trials stay new. Call `close` at the end.
     """
 
     def __init__(
@@ -66,16 +72,22 @@ class Outcomes:
         store: ResultStore,
         progress: SweepProgress,
         give_back: Callable[[Assignment], None],
+        num_workers: int = 1,
+        stop: Callable[[str], None] = lambda reason: None,
     ):
         self.sweep, self.store, self.progress = sweep, store, progress
         self._asked_json = sweep.model_dump_json()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
-        self._give_back = give_back
+        self._give_back, self._stop = give_back, stop
+        self._common = CommonCause(len(self._specs), num_workers, sweep.languages)
+        self._held: list[tuple[Attempt, Failed]] = []
 
     def completed(self, attempt: Attempt, completed: Completed) -> None:
         """The worker stored the trial's result, which must then be among those that the driver
         sees."""
         if self.store.has(self._specs[attempt.trial_id]):
+            self._common.succeeded()
+            self.close()
             self.progress.completed(attempt.trial_id, completed.f1, completed.timing)
             return
         message = (
@@ -123,17 +135,40 @@ class Outcomes:
         self._retry(attempt, lost, replace(attempt.assignment, num_node_losses=num_losses))
 
     def failed(self, attempt: Attempt, failed: Failed) -> None:
-        """Try again if that may help and the sweep allows it; else commit the trial as failed."""
+        """Try again if that may help and the sweep allows it; else commit the trial as failed.
+
+        Where all fail alike, the sweep is stopped and they are left new.
+        """
+        if self._common.is_met(attempt.trial_id, failed):
+            self._stop(str(self._common.found))
+            self._held.append((attempt, failed))
+            self._leave_held_new()
+            return
         tried = attempt.assignment.attempt
         if self._may_pass(failed.kind) and tried <= self.sweep.resources.max_retries:
             wait_s = FIRST_WAIT_S * WAIT_GROWTH ** (tried - 1)
             again = replace(attempt.assignment, attempt=tried + 1, wait_s=wait_s)
             self._retry(attempt, failed, again)
             return
-        spec = self._specs[attempt.trial_id]
-        self.store.commit_failed(spec, **self._columns(attempt, failed))
-        self.store.checkpoint(attempt.trial_id).delete()
         self.progress.failed(attempt.trial_id, failed.kind, failed.message)
+        self._held.append((attempt, failed))
+        if not self._common.is_possible:
+            self.close()
+
+    def close(self) -> None:
+        """Commit failures that turned out to be their trials' own."""
+        while self._held:
+            attempt, failed = self._held[0]
+            spec = self._specs[attempt.trial_id]
+            self.store.commit_failed(spec, **self._columns(attempt, failed))
+            self.store.checkpoint(attempt.trial_id).delete()
+            del self._held[0]
+
+    def _leave_held_new(self) -> None:
+        while self._held:
+            attempt, failed = self._held.pop()
+            self._record(attempt, failed)
+            self.progress.stopped(attempt.trial_id)
 
     def _may_pass(self, kind: ErrorKind) -> bool:
         """Whether the failure says little about the trial: also memory that trials share, where one

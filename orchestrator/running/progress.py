@@ -220,8 +220,10 @@ class SweepProgress:
             self._leave(trial_id)
 
     def stopped(self, trial_id: str) -> None:
-        """A trial was interrupted and is left for the next run of the sweep."""
+        """A trial was interrupted and is left for the next run of the sweep; it may also have
+        failed before, for a cause that is not its own."""
         with self._lock:
+            self._ended.pop(trial_id, None)
             self._tell("stopped", trial_id, _reached(self._leave(trial_id)))
 
     def stopping(self, reason: str) -> None:

@@ -184,3 +184,71 @@ def test_each_further_attempt_waits_longer(tmp_path):
     for tried in (1, 2, 3):
         run.outcomes.failed(attempt(attempt=tried), DIED)
     assert [again.wait_s for again in run.given_back] == [2.0, 10.0, 50.0]
+
+
+class Several(Run):
+    """Outcomes of a sweep with four trials, of which all have been started."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.specs = [make_trial_spec(seed=seed) for seed in range(4)]
+        trials = [PlannedTrial(spec, spec.trial_id(), 10.0) for spec in self.specs]
+        self.progress = SweepProgress("tiny", str(folder), trials)
+        self.stops: list[str] = []
+        self.outcomes = Outcomes(
+            self.outcomes.sweep,
+            trials,
+            self.store,
+            self.progress,
+            give_back=self.given_back.append,
+            stop=self.stops.append,
+        )
+        for trial in trials:
+            self.progress.started(trial.trial_id)
+
+    def attempt(self, number: int) -> Attempt:
+        spec = self.specs[number]
+        assignment = Assignment(trial_id=spec.trial_id(), spec_json=spec.to_json())
+        return Attempt(assignment, STARTED_AT, node_id="n1", host="node7")
+
+
+WILD = Failed(kind="non_finite_loss", message="loss is inf", traceback="Traceback")
+
+
+def test_the_same_failure_everywhere_stops_the_sweep_and_its_trials_stay_new(tmp_path):
+    run = Several(tmp_path / "results")
+    for number in range(3):
+        assert run.stops == []
+        run.outcomes.failed(run.attempt(number), WILD)
+    assert run.stops == [
+        "3 trials failed alike and none succeeded; mend the cause first: non_finite_loss: "
+        "loss is inf"
+    ]
+    run.outcomes.failed(run.attempt(3), WILD)  # it ran when the sweep was stopped
+    run.outcomes.close()
+    assert run.store.statuses() == {}
+    assert [kind for _, kind, _ in run.attempts()] == ["non_finite_loss"] * 4
+    assert run.progress.snapshot().num_failed == 0
+
+
+def test_failures_before_the_first_success_are_committed_with_it(tmp_path):
+    run = Several(tmp_path / "results")
+    for number in range(2):
+        run.outcomes.failed(run.attempt(number), WILD)
+    assert run.store.statuses() == {}
+    assert run.progress.snapshot().num_failed == 2
+    run.store.commit_completed(run.specs[2], make_trial_result(), **make_circumstances())
+    run.outcomes.completed(run.attempt(2), COMPLETED)
+    run.outcomes.failed(run.attempt(3), WILD)
+    statuses = run.store.statuses()
+    assert [statuses[spec.trial_id()] for spec in run.specs] == [
+        *("failed", "failed", "completed", "failed")
+    ]
+    assert run.stops == []
+
+
+def test_failures_without_any_success_are_committed_at_the_end(tmp_path):
+    run = Several(tmp_path / "results")
+    run.outcomes.failed(run.attempt(0), WILD)
+    run.outcomes.close()
+    assert list(run.store.statuses().values()) == ["failed"]
