@@ -20,7 +20,7 @@ OUR_OPTIONS = (
 
 
 def _as_time_limit(value: Any) -> Any:
-    if isinstance(value, int):  # YAML takes 12:00:00 for a number to the base of 60
+    if isinstance(value, int):  # of minutes, or of seconds?
         raise ValueError('input should be text; write it in quotes, for example "12:00:00"')
     if isinstance(value, str):
         seconds(value)

@@ -30,6 +30,7 @@ Call = Callable[[argparse.Namespace], Any]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code: 0 done, 2 bad input, 3 some trials failed, 70 a fault
     of ours, 75 stopped with trials left, 130 interrupted."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a question mark
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -51,6 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fault = "this is a fault of sparsweep, --debug shows where"
         _print_error(f"{type(error).__name__}: {error}; {fault}", args.debug)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Where one of them is closed, as `>&-` does, let it lead nowhere: the next file that is opened
+    would take its place, and get what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+            if getattr(sys, name) is None:
+                mode = "w" if number else "r"
+                setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _print_error(message: str, is_debugging: bool) -> None:

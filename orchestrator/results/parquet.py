@@ -31,6 +31,10 @@ SUPERSEDED_KEY = "sparsweep.superseded"
 
 UNKNOWN = "unknown"
 
+DAMAGE = (OSError, ValueError, LookupError, TypeError, MemoryError)
+"""What pyarrow raises besides errors of its own: OSError for damaged pages, ValueError for names
+that are no text, and MemoryError for lengths that are none."""
+
 
 class NewerVersionError(StoreError):
     """A file was written by a later version, which deleting it would not mend."""
@@ -124,12 +128,13 @@ def decode(
             wanted = None if columns is None else list(columns)
             read = columns_to_read(table.name, wanted, file.schema_arrow.names)
         rows = file.read(read, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:  # OSError: pyarrow's word for damaged pages
+        if version == SCHEMA_VERSION:
+            rows = _checked(rows, table.subset(columns), where)
+        superseded = json.loads(footer.get(SUPERSEDED_KEY, "{}"))
+    except (pa.ArrowException, *DAMAGE) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{where}: cannot be read as Parquet ({reason})") from error
-    if version == SCHEMA_VERSION:
-        rows = _checked(rows, table.subset(columns), where)
-    return Stored(version, rows, json.loads(footer.get(SUPERSEDED_KEY, "{}")))
+    return Stored(version, rows, superseded)
 
 
 def _checked(rows: pa.Table, wanted: pa.Schema, where: object) -> pa.Table:

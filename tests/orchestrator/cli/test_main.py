@@ -119,6 +119,14 @@ def test_a_reader_that_leaves_early_is_no_error(words):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(closed):
+    command = f"{sys.executable} -m orchestrator.cli sweeps {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.stdout == "") == (">&-" in closed.split())
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_a_full_disk_is_one_line_and_no_bad_input():
     command = f"{sys.executable} -m orchestrator.cli sweeps > /dev/full"

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import StoreError
-from orchestrator.results.schema import SCHEMA_VERSION
+from orchestrator.results.parquet import decode
+from orchestrator.results.schema import SCHEMA_VERSION, TABLES
 from tests.factories import make_trial_result, make_trial_spec
 from tests.orchestrator.results.committing import ON_TEST, commit, fail, run_python, trial_file
 
@@ -215,6 +216,27 @@ def test_a_damaged_file_names_the_file_whose_deletion_mends_it(store, table, fil
         match=rf"/{table}/{damaged.name}: cannot be read .*; delete .*/{file}/{damaged.name},",
     ):
         store.read(table)
+
+
+@pytest.mark.parametrize("table", ["trials", "scores", "curves"])
+def test_no_bit_of_a_file_can_flip_to_a_fault_of_ours_or_to_other_rows(store, table):
+    """Pages have checksums; a footer has none, and names that are no text."""
+    commit(store)
+    (file,) = (Path(store.location.path) / table).iterdir()
+    whole = file.read_bytes()
+    rows = decode(TABLES[table], whole, file).rows
+    refusals = []
+    for position in range(len(whole) - 1, 0, -max(1, len(whole) // 400)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        try:
+            read = decode(TABLES[table], bytes(damaged), file)
+        except StoreError as error:
+            refusals.append(str(error))
+        else:
+            assert read.version != SCHEMA_VERSION or read.rows.equals(rows), position
+    assert len(refusals) > 100
+    assert all(line.startswith(str(file)) and "\n" not in line for line in refusals)
 
 
 def test_a_damaged_row_stops_reading_and_is_named(store):

@@ -89,7 +89,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
         ),
         (
             "backend: slurm\ntime_limit: 12:00:00",
-            "time_limit: 43200: input should be text; write it in quotes",
+            "2:13: 12:00:00 means 43200 in YAML; write a number without",
         ),
         ("backend: slurm\ntime_limit: '٣٠٠'", "is no time limit of Slurm"),
         (

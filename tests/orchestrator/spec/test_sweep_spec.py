@@ -1,5 +1,7 @@
 """Reading sweep files: defaults, overrides, and one clear line for everything that is wrong."""
 
+import re
+
 import pytest
 
 from orchestrator.errors import SpecError
@@ -36,6 +38,34 @@ def test_defaults_are_xtremes(tmp_path):
     )
     assert sweep.corpus.name == "unimelb-nlp/wikiann"
     assert sweep.model.name == "google-bert/bert-base-multilingual-cased"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seeds=[010]", "1:2: 010 means 8 in YAML; write a number without leading zeros"),
+        ("seeds=[1:30]", "1:2: 1:30 means 90 in YAML; write"),
+        (
+            "languages=[no]",
+            "languages.0: False: input should be a valid string; write it in quotes",
+        ),
+        ("languages=[12]", "languages.0: 12: input should be a valid string; write it in quotes"),
+        ("training={no: 1}", "1:2: the key False is no text; write it in quotes"),
+        ("name=!!timestamp x", "1:1: not YAML: 'x' cannot be read as timestamp"),
+        ("name=!!int ''", "1:1: not YAML: '' cannot be read as int"),
+        ("name=!!bool x", "1:1: not YAML: 'x' cannot be read as bool"),
+        ("name=2001-99-99", "1:1: not YAML: '2001-99-99' cannot be read as timestamp"),
+        ("training={[a]: 1}", "the key ['a'] is no text"),
+        (f"seeds=[{'9' * 5000}]", "cannot be read as int"),
+        (f"seeds=[0x{'f' * 5000}]", "a int that cannot be shown"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_yaml_takes_for_something_else_is_refused(tmp_path, override, message):
+    with pytest.raises(SpecError, match=re.escape(message)) as refused:
+        load(tmp_path, SMALLEST, override)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 def test_exponents_without_a_dot_are_numbers(tmp_path):
@@ -220,7 +250,7 @@ def test_every_fault_gets_its_line(tmp_path):
     ("text", "message"),
     [
         ("name: [", r"sweep.yaml:1:8: not YAML"),
-        ("name: a\nname: b\n", r"sweep.yaml:2:1: not YAML: the key 'name' stands twice"),
+        ("name: a\nname: b\n", r"sweep.yaml:2:1: the key 'name' stands twice"),
         ("- a\n", r"sweep.yaml: holds list, not a mapping"),
         ("", r"sweep.yaml: holds NoneType, not a mapping"),
         ("name: tiny\n", r"sweep.yaml: results: missing"),
