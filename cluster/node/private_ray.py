@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
+from cluster.node.own_folder import make_own_folder
 
 # Trials pass only small values through Ray. Its minimum is 75 MiB, its default 30 % of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -44,7 +45,7 @@ class LocalRay:
     `ray.init(**init_options)`.
 
     Ray reads some of the variables while it is imported, and its workers inherit all of them. After
-    `ray.shutdown()` the caller removes `temp_dir`, which holds Ray's logs.
+    `ray.shutdown()` the caller removes `temp_dir`, which holds Ray's logs, by `remove_own_folder`.
     """
 
     environment: dict[str, str]
@@ -70,6 +71,13 @@ def private_environment() -> dict[str, str]:
         MEMORY_MONITOR: os.environ.get(MEMORY_MONITOR, "0"),
         **TUNE_ENVIRONMENT,
     }
+
+
+def private_caches(folder: Path) -> dict[str, str]:
+    """Variables by which workers keep caches in this folder that torch would otherwise keep below
+    /tmp, under a name that anybody could take before."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    return {name: os.environ.get(name) or str(folder / "inductor")}
 
 
 def private_ray(
@@ -100,7 +108,7 @@ def private_ray(
         num_gpus = 0  # Ray takes some names of no GPU for one
     temp_dir = _make_temp_dir(temp_root)
     return LocalRay(
-        environment=private_environment(),
+        environment=private_environment() | private_caches(temp_dir),
         init_options={
             "address": "local",
             "num_cpus": usable_cpus() if num_cpus is None else num_cpus,
@@ -126,5 +134,5 @@ def _make_temp_dir(temp_root: str | Path | None) -> Path:
                 f"temp_root: {root} has {len(root.encode())} bytes, at most {_LONGEST_TEMP_ROOT} "
                 "leave room for Ray's sockets; give a shorter folder such as /tmp"
             )
-        root = "/tmp"  # noqa: S108 (mkdtemp makes a folder of its own in it)
-    return Path(tempfile.mkdtemp(prefix="ray-", dir=root))
+        root = "/tmp"  # noqa: S108 (a folder of its own is made in it)
+    return make_own_folder("ray-", root)

@@ -8,12 +8,10 @@ the machine.
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +21,8 @@ import psutil
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
-from cluster.node.private_ray import OBJECT_STORE_BYTES
+from cluster.node.own_folder import make_own_folder, remove_own_folder
+from cluster.node.private_ray import OBJECT_STORE_BYTES, private_caches
 from cluster.node.processes import command_line, descendants, kill
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), above those of known
@@ -187,7 +186,7 @@ class Raylet:
         is_head: bool,
         log: Path | None = None,
     ):
-        self.temp_dir = Path(tempfile.mkdtemp(prefix="ray-", dir=temp_root))
+        self.temp_dir = make_own_folder("ray-", temp_root)
         self.drain_file = self.temp_dir / "leaving"
         self._raylet: psutil.Process | None = None
         place = (
@@ -212,6 +211,7 @@ class Raylet:
         ]
         environment = os.environ | {
             DRAIN_FILE: str(self.drain_file),
+            **private_caches(self.temp_dir),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         with log.open("a") if log else contextlib.nullcontext() as output, _without_term():
@@ -251,7 +251,7 @@ class Raylet:
         self.process.wait()
         for child in children:
             kill(child)
-        shutil.rmtree(self.temp_dir, ignore_errors=True)
+        remove_own_folder(self.temp_dir)
 
 
 @contextlib.contextmanager

@@ -187,11 +187,9 @@ def goes_back(code: int, request: StopRequest | None, ran_s: float, num_returns:
         ran_s: how long the job ran, in seconds.
         num_returns: how often it has come back before.
     """
-    if has_crashed(code):
-        is_cancelled = request is not None and not request.comes_back
-        is_worth_it = ran_s >= SHORTEST_RUN_S and num_returns < MAX_RETURNS_OF_CRASHED
-        return is_worth_it and not is_cancelled
-    if code != STOPPED:
+    if code != STOPPED and not has_crashed(code):
+        return False
+    if has_crashed(code) and not request and num_returns >= MAX_RETURNS_OF_CRASHED:
         return False
     return request.comes_back if request else ran_s >= SHORTEST_RUN_S
 

@@ -125,7 +125,8 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     if stop_reason in (None, "SIGINT"):  # who stops us otherwise may not have the time for it
         store.compact()
     if stop_reason is not None:
-        console.print(f"Stopped ({stop_reason}); all that was finished is kept. Go on with:")
+        kept = f"Stopped ({stop_reason}); all that was finished is kept. Go on with:"
+        console.print(kept, soft_wrap=True)
         console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)
         return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
 

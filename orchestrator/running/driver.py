@@ -9,14 +9,14 @@ import contextlib
 import logging
 import os
 import secrets
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from cluster.node.own_folder import make_own_folder, remove_own_folder
 from orchestrator.errors import SweepError
 from orchestrator.planning.capacity import trial_resources
 from orchestrator.planning.plan import PlannedTrial
@@ -89,8 +89,8 @@ class Driver:
     def run(self) -> None:
         """Run the trials, from the main thread; returns when none is left or after a stop.
 
-        While they run, SIGINT (Ctrl-C), SIGTERM and SIGUSR2 stop the sweep cleanly; a second Ctrl-C
-        does not wait.
+        While they run, SIGINT (Ctrl-C), SIGTERM, SIGUSR2 and SIGHUP stop the sweep cleanly; a
+        second Ctrl-C does not wait.
 
         Raises:
             SweepError: the resources that a trial asks for are not there, a worker runs another
@@ -123,7 +123,7 @@ class Driver:
         setup = self._worker_setup(name, resources["gpu"])
         with (
             self._switch.telling(lambda reason: signal.set.remote()),
-            tempfile.TemporaryDirectory(prefix="sparsweep-tune-") as scratch,
+            _scratch_folder() as scratch,
             RayWatch.of_this_driver(self._lose_ray),
         ):
             # In a thread, or Tune would take the signals.
@@ -261,6 +261,15 @@ def refuse_wrong_kernels(kernels: str, has_gpu: bool) -> None:
         raise SweepError(
             "pruning.kernels: numba computes on CPUs, and trials get a GPU here; use auto or triton"
         )
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[str]:
+    folder = make_own_folder("sparsweep-tune-")
+    try:
+        yield str(folder)
+    finally:
+        remove_own_folder(folder)
 
 
 def _make_stop_signal(name: str) -> Any:

@@ -6,7 +6,7 @@ Ray is imported inside functions: it reads its environment while it is imported.
 import contextlib
 import logging
 import os
-import shutil
+import signal
 import site
 import sysconfig
 import time
@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cluster.contract import ELASTIC, NUM_NODES
+from cluster.node.own_folder import remove_own_folder
 from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
 from cluster.node.raylet import wait_until_reachable
 from orchestrator.errors import SweepError
@@ -100,15 +101,17 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
             ray.shutdown()
         return
     local = private_ray()
-    os.environ.update(local.environment)
-    import ray
-
     try:
-        _connect(signals, **local.init_options, job_config=planned_code())
-        yield ray
+        os.environ.update(local.environment)
+        import ray
+
+        try:
+            _connect(signals, **local.init_options, job_config=planned_code())
+            yield ray
+        finally:
+            ray.shutdown()
     finally:
-        ray.shutdown()
-        shutil.rmtree(local.temp_dir, ignore_errors=True)
+        remove_own_folder(local.temp_dir)
 
 
 def planned_code() -> "JobConfig":
@@ -160,7 +163,20 @@ def _connect(signals: StopSignals, **options: Any) -> None:
     # Ray's reports of dead processes, with pages of its logs; what they mean is said by us.
     worker.print_to_stdstream = lambda data, ignore_prefix: None
     try:
-        ray.init(**options)
+        with _without_hangup():
+            ray.init(**options)
     except SystemExit:  # what Ray makes of a SIGTERM meanwhile
         signals.received = signals.received or "SIGTERM"
     signals.take()
+
+
+@contextlib.contextmanager
+def _without_hangup() -> Iterator[None]:
+    """Make processes that are started now, and all below them, deaf to SIGHUP. Who closes the
+    terminal sends it to all of them at once, and trials are to be saved first. This process gets
+    what came meanwhile afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

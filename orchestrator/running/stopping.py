@@ -1,26 +1,28 @@
 """How a sweep is stopped: the signals that ask for it, and the switch that all its parts look at.
 
-Python's own answer to SIGTERM and SIGUSR2 is to die at once. `StopSignals` remembers them instead,
-so that whoever runs the sweep can end it cleanly, also when they come while it is still being
-planned or while Ray is starting.
+Python's own answer to SIGTERM, SIGUSR2 and SIGHUP (the terminal was closed) is to die at once.
+`StopSignals` remembers them instead, so that whoever runs the sweep can end it cleanly, also when
+they come while it is still being planned or while Ray is starting.
 """
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
-STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-
-EARLY_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+EARLY_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 """Those that are remembered while nothing runs yet; Ctrl-C then ends the command as in any other
 program."""
 
+STOPPING_SIGNALS = (signal.SIGINT, *EARLY_SIGNALS)
+
 
 class StopSignals:
-    """While it is open, SIGTERM and SIGUSR2 are remembered, not obeyed. Use it in the main thread.
+    """While it is open, SIGTERM, SIGUSR2 and SIGHUP are remembered, not obeyed; SIGHUP stays
+    ignored where it was, as `nohup` has it. Use it in the main thread.
 
     Attributes:
         received: name of the first signal that came, None as long as none has.
@@ -29,10 +31,12 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: str | None = None
         self._before: dict[int, object] = {}
+        self._terminals: list[int] = []
         self._stop: Callable[[str], None] | None = None
 
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
         self.take()
         return self
 
@@ -49,7 +53,8 @@ class StopSignals:
         """Take the signals again from a library that took them for itself, as Ray does when it
         starts."""
         for number in EARLY_SIGNALS if self._stop is None else STOPPING_SIGNALS:
-            signal.signal(number, self._handle)
+            if not (number == signal.SIGHUP and self._before.get(number) == signal.SIG_IGN):
+                signal.signal(number, self._handle)
 
     @contextlib.contextmanager
     def calling(self, stop: Callable[[str], None]) -> Iterator[None]:
@@ -71,9 +76,20 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGHUP:
+            self._forget_terminals()
         self.received = self.received or signal.Signals(number).name
         if self._stop is not None:
             self._stop(self.received)
+
+    def _forget_terminals(self) -> None:
+        """What is said from now on is said to nobody: the terminal is gone, and writing fails."""
+        if self._terminals:
+            nobody = os.open(os.devnull, os.O_WRONLY)
+            for number in self._terminals:
+                os.dup2(nobody, number)
+            os.close(nobody)
+            self._terminals = []
 
 
 class StopSwitch:

@@ -1,5 +1,6 @@
 """Killed at the worst moment: what was committed stays, and the rest comes out to the same bits."""
 
+import getpass
 import json
 import re
 import signal
@@ -126,3 +127,19 @@ def test_a_sweep_whose_ray_is_gone_stops_soon_and_says_so(name, tmp_path):
     assert time.monotonic() - killed < 60
     assert re.search(r"Stopped \(Ray's (raylet of this machine|head) \(127.0.0.1:\d+\)", output)
     assert "Traceback" not in output
+
+
+def test_a_closed_terminal_saves_checkpoints_and_nobody_elses_file_is_in_the_way(tmp_path):
+    (tmp_path / f"torchinductor_{getpass.getuser()}").touch()  # where torch would make its folder
+    results = tmp_path / "results"
+    long = {"num_steps": 100 * NUM_STEPS, "lr": 3e-3, "batch_size": 8}
+    spec = write_sweep(tmp_path / "tiny.yaml", results, training=long, resources=ONE_BY_ONE)
+    command = Command("run", spec, TMPDIR=str(tmp_path))
+    command.wait_until(lambda: any(saved_step(file) >= 10 for file in checkpoints(results)))
+    command.signal(signal.SIGHUP)  # to the driver, to Ray and to the workers
+    code, output = command.finish()
+    assert code == 75, output
+    step = int(re.search(r"stopped  .* at step (\d+)/", output)[1])
+    assert saved_step(checkpoints(results)[0]) >= step, "it saved its state when it was stopped"
+    left = {path.name.partition("_")[0] for path in tmp_path.iterdir()}
+    assert left == {"torchinductor", "results", "tiny.yaml"}

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from cluster.node.machine import usable_cpus
+from cluster.node.own_folder import remove_own_folder
 from cluster.node.private_ray import LocalRay, private_ray
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -54,7 +55,7 @@ def made() -> Iterator[list[LocalRay]]:
     rays: list[LocalRay] = []
     yield rays
     for local_ray in rays:
-        shutil.rmtree(local_ray.temp_dir)
+        remove_own_folder(local_ray.temp_dir)
 
 
 def test_every_private_ray_has_a_token_and_a_folder_of_its_own(made):
@@ -64,6 +65,18 @@ def test_every_private_ray_has_a_token_and_a_folder_of_its_own(made):
     assert first.environment["RAY_AUTH_TOKEN"] != second.environment["RAY_AUTH_TOKEN"]
     assert first.temp_dir != second.temp_dir
     assert first.init_options["_temp_dir"] == str(first.temp_dir / "r")
+
+
+def test_torchs_caches_lie_in_the_folder_of_the_run_unless_the_user_has_named_another(
+    made, monkeypatch
+):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    made.append(private_ray())
+    folder = Path(made[0].environment["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.parent == made[0].temp_dir
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/fast")
+    made.append(private_ray())
+    assert made[1].environment["TORCHINDUCTOR_CACHE_DIR"] == "/fast"
 
 
 def test_memory_that_others_fill_kills_no_worker_unless_the_user_wants_rays_monitor(

@@ -40,7 +40,7 @@ def words_of(folder: Path, role: str) -> list[str]:
         (SOME_FAILED, TIME_LIMIT, 1000.0, 0, False),
         (BAD_INPUT, None, 1000.0, 0, False),
         (1, None, 1000.0, 0, True),  # Ray ended the driver
-        (-9, TIME_LIMIT, 1000.0, 0, True),
+        (-6, TIME_LIMIT, 1.0, 99, True),  # Ray's way to be stopped while it starts
         (-9, CANCEL, 1000.0, 0, False),
         (1, None, SHORTEST_RUN_S - 1, 0, False),
         (1, None, 1000.0, MAX_RETURNS_OF_CRASHED, False),

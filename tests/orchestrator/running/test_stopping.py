@@ -1,7 +1,10 @@
 """Signals, sent to this very process."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,7 +15,7 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
 def test_early_signals_are_remembered_and_handed_over(number):
     before = [signal.getsignal(each) for each in STOPPING_SIGNALS]
     stops: list[str] = []
@@ -23,6 +26,37 @@ def test_early_signals_are_remembered_and_handed_over(number):
         with signals.calling(stops.append):
             assert stops == [number.name]
     assert [signal.getsignal(each) for each in STOPPING_SIGNALS] == before
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals, signals.calling(lambda name: None):
+            send(signal.SIGHUP)
+            assert signals.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_after_a_hangup_nothing_is_written_to_the_terminal_that_is_gone():
+    script = (
+        "import os, signal\n"
+        "from orchestrator.running.stopping import StopSignals\n"
+        "with StopSignals() as signals:\n"
+        "    os.write(1, b'ready')\n"
+        "    while signals.received is None: signal.pause()\n"
+        "    print('saved', flush=True)\n"
+        "os._exit(7)\n"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    assert os.read(ours, 5) == b"ready"
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=30) == 7
 
 
 def test_ctrl_c_interrupts_until_trials_run_and_then_stops_them_once():
