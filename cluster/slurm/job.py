@@ -36,8 +36,9 @@ from cluster.slurm.signals import Signals, StopRequest, log_line
 
 RAY_READY_S = 120.0
 NODES_END_S = 30.0
-MAX_RETURNS_OF_CRASHED = 3
-"""A job whose driver crashed comes back no more when it has come back so often, for any reason."""
+MAX_RETURNS, SHORT_RUN_S = 3, 600.0
+"""A job whose driver crashed, or stopped by itself within so many seconds, comes back no more when
+it has come back so often, for any reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,7 +190,8 @@ def goes_back(code: int, request: StopRequest | None, ran_s: float, num_returns:
     """
     if code != STOPPED and not has_crashed(code):
         return False
-    if has_crashed(code) and not request and num_returns >= MAX_RETURNS_OF_CRASHED:
+    is_of_no_use = has_crashed(code) or ran_s < SHORT_RUN_S
+    if is_of_no_use and not request and num_returns >= MAX_RETURNS:
         return False
     return request.comes_back if request else ran_s >= SHORTEST_RUN_S
 

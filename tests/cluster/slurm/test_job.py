@@ -11,7 +11,8 @@ from cluster.contract import BAD_INPUT, DONE, SOME_FAILED, STOPPED
 from cluster.slurm import shared_files
 from cluster.slurm.driver import SHORTEST_RUN_S
 from cluster.slurm.job import (
-    MAX_RETURNS_OF_CRASHED,
+    MAX_RETURNS,
+    SHORT_RUN_S,
     check_folder,
     goes_back,
     let_workers_go,
@@ -34,7 +35,9 @@ def words_of(folder: Path, role: str) -> list[str]:
     [
         (STOPPED, TIME_LIMIT, 1.0, 99, True),
         (STOPPED, CANCEL, 1000.0, 0, False),
-        (STOPPED, None, SHORTEST_RUN_S, 99, True),
+        (STOPPED, None, SHORTEST_RUN_S, MAX_RETURNS - 1, True),
+        (STOPPED, None, SHORTEST_RUN_S, MAX_RETURNS, False),
+        (STOPPED, None, SHORT_RUN_S, 99, True),
         (STOPPED, None, SHORTEST_RUN_S - 1, 0, False),  # it would only stop again
         (DONE, TIME_LIMIT, 1000.0, 0, False),
         (SOME_FAILED, TIME_LIMIT, 1000.0, 0, False),
@@ -43,7 +46,7 @@ def words_of(folder: Path, role: str) -> list[str]:
         (-6, TIME_LIMIT, 1.0, 99, True),  # Ray's way to be stopped while it starts
         (-9, CANCEL, 1000.0, 0, False),
         (1, None, SHORTEST_RUN_S - 1, 0, False),
-        (1, None, 1000.0, MAX_RETURNS_OF_CRASHED, False),
+        (1, None, 1000.0, MAX_RETURNS, False),
     ],
 )
 def test_job_comes_back_while_trials_are_left_unless_it_was_cancelled(
