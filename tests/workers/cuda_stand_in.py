@@ -26,7 +26,7 @@ WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 
 _DEVICE_GUARDS = "_ZN3c104impl26device_guard_impl_registryE"
 """In libc10: a pointer for each type of device to what makes a device the current one."""
-_CPU, _CUDA = 0, 1  # places in it: c10/core/DeviceType.h
+_CUDA, _META = 1, 14  # places in it: c10/core/DeviceType.h
 
 
 @contextlib.contextmanager
@@ -34,13 +34,14 @@ def fake_tensors() -> Iterator[FakeTensorMode]:
     """Tensors on `cuda` that are not computed, also where torch is built without CUDA.
 
     Such a torch cannot make `cuda` the current device, which some operations do before they look at
-    their tensors. It is lent the CPU's way of doing so, which does nothing.
+    their tensors. It is lent that of the device `meta`, which does nothing.
     """
+    torch._C._ensureCUDADeviceGuardSet()  # does so where torch is built with CUDA
     library = ctypes.CDLL(str(Path(torch.__path__[0]) / "lib" / "libc10.so"))
-    guards = (ctypes.c_void_p * (_CUDA + 1)).in_dll(library, _DEVICE_GUARDS)
+    guards = (ctypes.c_void_p * (_META + 1)).in_dll(library, _DEVICE_GUARDS)
     is_missing = not guards[_CUDA]
     if is_missing:
-        guards[_CUDA] = guards[_CPU]
+        guards[_CUDA] = guards[_META]
     try:
         with FakeTensorMode() as mode:
             yield mode
@@ -79,7 +80,6 @@ class CudaStandIn:
             "init": self.init,
             "is_available": lambda: True,
             "device_count": lambda: 1,
-            "is_initialized": lambda: self.is_initialized,
             "get_arch_list": lambda: self.architectures,
             "get_device_capability": lambda device=None: self._ask(self.capability),
             "get_device_name": lambda device=None: self._ask(self.name),

@@ -1,0 +1,52 @@
+"""A whole trial on a GPU that is not there: from a fresh process on, on one device throughout, and
+without a look at values but where that is meant.
+
+What it computes, and autograd's own part, is for a real GPU: see test_gpu.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = [
+    pytest.mark.slow,  # a process each, which imports torch and transformers
+    pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a real GPU"),
+]
+
+# Hugging Face asks whether a batch has padding, so that the host waits for the step before.
+MASK = "transformers/masking_utils.py:_ignore_bidirectional_mask_sdpa"
+LOGGING = {"workers/train.py:_log", "workers/train.py:_refuse_non_finite_loss"}
+
+
+def run(precision: str, **changes: Any) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.workers.fake_gpu_trial", precision, json.dumps(changes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("precision", "changes"),
+    [
+        ("float32", {"saliency": "movement", "embedding_sparsity": 0.5, "scope": "layer"}),
+        ("bfloat16", {"semantics": "dense_shadow"}),
+        ("float32", {"granularity": "n_of_m", "n_of_m": (2, 4), "scope": "layer"}),
+    ],
+)
+def test_a_trial_computes_on_the_gpu_and_looks_at_values_only_where_it_must(precision, changes):
+    result = run(precision, **changes)
+    assert (result["kernels"], result["device"], result["num_steps"]) == ("triton", "cuda", 23)
+    assert result["device_name"] == "NVIDIA H100 80GB HBM3"
+    assert result["peak_gpu_memory_gib"] == 1.0, "what the stand-in says"
+    looks = result["looks"]
+    assert looks["loading"] == {}
+    assert set(looks["training"]) == {MASK} | LOGGING
+    assert looks["training"][MASK] == 23, "once a step"
+    assert looks["training"]["workers/train.py:_log"] == 2 * 3, "every 10 steps and at the end"
+    assert set(looks["evaluating"]) == {MASK, "scoring/evaluate.py:predict"}
+    assert looks["evaluating"]["scoring/evaluate.py:predict"] == 2, "once a batch"
+    assert set(looks["end"]) == {"pruning/pruner.py:<genexpr>"}, "zeros are counted"
