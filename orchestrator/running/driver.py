@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from orchestrator.running.searcher import OrderedSearcher
 
 TIME_LIMIT = "time limit"
-SAVES_WITHIN_S = 10.0
-"""Seconds that a sweep goes on when the Ray under it is gone."""
+SAVES_WITHIN_S, ENDS_WITHIN_S = 10.0, 40.0
+"""Seconds that a sweep goes on when the Ray under it is gone; where it had been stopped before. Ray
+itself ends the driver a minute after the head."""
 
 
 class Driver:
@@ -132,9 +133,13 @@ class Driver:
             )
 
     def _lose_ray(self, what: str) -> None:
-        """Stop; workers that are still there may save their trials meanwhile."""
+        """Stop; workers that are still there may save their trials meanwhile.
+
+        Where the sweep stops already, the nodes of a job may be ending one by one, this one first.
+        """
+        within_s = ENDS_WITHIN_S if self._switch.is_on else SAVES_WITHIN_S
         self._switch.stop(what)
-        time.sleep(SAVES_WITHIN_S)
+        time.sleep(within_s)
         self._is_ray_lost.set()
 
     def _tune(
