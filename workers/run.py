@@ -32,6 +32,7 @@ from workers.data.languages import (
     load_trial_data,
     refuse_change,
 )
+from workers.data.tokenizer import load_tokenizer
 from workers.devices import name_fault, open_gpu, refuse_precision
 from workers.kernels import AUTO
 from workers.measured import (
@@ -41,7 +42,7 @@ from workers.measured import (
     reset_peak_memory,
     share_of_memory,
 )
-from workers.model.encoder import make_model
+from workers.model.encoder import make_model, num_embeddings, num_positions
 from workers.model.folder import fingerprint_model_folder
 from workers.result import LayerSparsity, Phase, Progress, TrialResult
 from workers.scoring.score import Scores, score_trial, score_validation
@@ -249,7 +250,7 @@ def _start(
 
     trial = start_anew()
     log.info("kernels: %s on %s", trial.training.optimizer.kernels.name, device)
-    _refuse_long_sequences(trial.training)
+    _refuse_unreadable(trial.training, data)
     if checkpoint is None or (state := checkpoint.load()) is None:
         return trial
     try:
@@ -329,14 +330,24 @@ def _refuse_changed_model(model: ModelSpec) -> None:
         refuse_change(f"model.name: {model.name}", model.fingerprint, present)
 
 
-def _refuse_long_sequences(training: Training) -> None:
-    limit = getattr(training.model.config, "max_position_embeddings", None)
-    length = training.spec.training.max_length
-    if isinstance(limit, int) and length > limit:
+def _refuse_unreadable(training: Training, data: TrialData) -> None:
+    """Refuse what the model has no position or no embedding for, before it is met in training."""
+    limit, length = num_positions(training.model), training.spec.training.max_length
+    if limit is not None and length > limit:
         raise TrialError(
             "bad_data",
             f"training.max_length: {length} is more than the model's {limit} positions; "
             f"give at most {limit}",
+        )
+    rows = num_embeddings(training.model)
+    highest = max(int(split.input_ids.max()) for split in _splits(data.languages))
+    if rows is not None and highest >= rows:
+        tokenizer = load_tokenizer(training.spec.model, training.spec.corpus)
+        raise TrialError(
+            "bad_data",
+            f"model.name: the tokenizer of {training.spec.model.name} has {len(tokenizer)} "
+            f"sub-words and the model {rows} embeddings, none for id {highest}, which the data "
+            "need; give a folder whose model was resized (resize_token_embeddings)",
         )
 
 

@@ -68,6 +68,7 @@ class Training:
         self.num_steps = (
             spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
         )
+        self._first_names = _first_names(model)
         self.weights = prunable_weights(model, spec.pruning)
         self.optimizer = make_optimizer(model, list(self.weights.values()), spec, kernels)
         self.pruner = Pruner(
@@ -229,9 +230,32 @@ class Training:
         hint = f"lower training.lr ({self.spec.training.lr}) or use training.precision=float32"
         return TrialError("non_finite_loss", f"{what}; {hint}")
 
+    def model_state(self) -> dict[str, Tensor]:
+        """The model's own tensors by name; what modules share is there once, under its first
+        name."""
+        return {
+            name: value
+            for name, value in self.model.state_dict().items()
+            if name == self._first_names[name]
+        }
+
+    def load_model_state(self, tensors: dict[str, Tensor]) -> None:
+        """Put tensors in the place of the model's own.
+
+        Args:
+            tensors: with the names of `model_state`.
+
+        Raises:
+            KeyError: one is missing.
+            RuntimeError: they are those of another model.
+        """
+        self.model.load_state_dict(
+            {name: tensors[first] for name, first in self._first_names.items()}
+        )
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a resumed trial needs: tensors by name, and JSON values."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in self.model_state().items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -262,8 +286,12 @@ class Training:
             RuntimeError: the tensors are those of another model.
             ValueError: the tensors are of different steps.
         """
-        self.model.load_state_dict(
-            {name: tensors[f"model.{name}"] for name in self.model.state_dict()}
+        self.load_model_state(
+            {
+                name.removeprefix("model."): value
+                for name, value in tensors.items()
+                if name.startswith("model.")
+            }
         )
         self._restore_optimizer(tensors, values["step"])
         self.pruner.restore(tensors)
@@ -290,13 +318,22 @@ class Training:
             }
         self.optimizer.load_state_dict(state_dict)
 
-        for weight in self.weights.values():
-            # A weight that is not trained has no state.
-            steps = int(self.optimizer.state[weight].get("step", step))
-            if steps != step:
-                raise ValueError(
-                    f"its weights are of step {step} and their moments and masks of step {steps}"
-                )
+        # Some weights are not trained and have no state, and some are not reached by a gradient in
+        # every step, or in any (those of Longformer's global attention).
+        states = [self.optimizer.state[weight] for weight in self.weights.values()]
+        latest = max((int(state["step"]) for state in states if "step" in state), default=step)
+        if latest != step:
+            raise ValueError(
+                f"its weights are of step {step} and their moments and masks of step {latest}"
+            )
+
+
+def _first_names(model: nn.Module) -> dict[str, str]:
+    """For each name in the model's state the first name of the same tensor: another one where
+    modules share it, as T5's embeddings do."""
+    first: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    return {name: first.setdefault(id(value), name) for name, value in state.items()}
 
 
 def make_optimizer(

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from workers.data.corpus import Sentences, count_unstarted_entities, load_table
 from workers.data.entities import FlatSentences, flatten_table, unflatten
 from workers.data.kept import read_entry, refuse_entry, write_entry
-from workers.data.tokenizer import load_tokenizer
+from workers.data.tokenizer import load_tokenizer, prefix_of_words
 from workers.digests import content_digest, read_metadata
 from workers.trial import CorpusSpec, ModelSpec, digest
 
@@ -181,11 +181,17 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
         tokenizer: a fast Hugging Face tokenizer.
         max_length: longest sequence, specials included; a word longer than this by itself keeps its
             beginning.
+
+    Raises:
+        TrialError: kind `bad_data`, when the tokenizer cannot be handed words.
     """
     before, after = _special_ids(tokenizer)
     room = max_length - len(before) - len(after)
+    prefix = prefix_of_words(tokenizer)
     batch = tokenizer(
-        sentences.tokens,
+        [[prefix + word for word in words] for words in sentences.tokens]
+        if prefix
+        else sentences.tokens,
         is_split_into_words=True,
         add_special_tokens=False,
         return_attention_mask=False,

@@ -30,7 +30,9 @@ def _load_tokenizer(model: ModelSpec, seed: int) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.name, revision=model.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.name, revision=model.revision, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise refusal_of_model(error, f"no tokenizer for {model.name}") from error
     if not tokenizer.is_fast:
@@ -38,7 +40,56 @@ def _load_tokenizer(model: ModelSpec, seed: int) -> Any:
             "bad_data",
             f"model.name: {model.name} has no fast tokenizer; choose one with tokenizer.json",
         )
+    if tokenizer.pad_token_id is None:
+        raise TrialError(
+            "bad_data",
+            f"model.name: the tokenizer of {model.name} has no padding token; "
+            "set pad_token in its tokenizer_config.json",
+        )
     return tokenizer
+
+
+PROBES = ("b", "c", "in", "de", "Paris", "Abuja", "Nigeria", "2024", "1")
+"""Words that most vocabularies can write."""
+
+
+def prefix_of_words(tokenizer: Any) -> str:
+    """What to write before each word so that it gets the sub-words that it has inside a text.
+
+    Some tokenizers (those of RoBERTa, ModernBERT, Gemma) tell by the space before it that a word
+    begins, and a word that is handed over alone has none. This is asked of the tokenizer itself,
+    whatever its kind: how it cuts some words alone, and in a text.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+
+    Returns:
+        Nothing, or a space.
+
+    Raises:
+        TrialError: kind `bad_data`, when neither gives the sub-words of a text.
+    """
+
+    def cut(text: str, *, is_word: bool) -> list[int]:
+        given = [text] if is_word else text
+        ids = tokenizer(given, is_split_into_words=is_word, add_special_tokens=False)["input_ids"]
+        return list(ids)
+
+    before = cut("a", is_word=False)
+    inside = {}
+    for word in PROBES:
+        ids = cut(f"a {word}", is_word=False)
+        if ids[: len(before)] == before and tokenizer.unk_token_id not in ids:
+            inside[word] = ids[len(before) :]
+    for prefix in ("", " "):
+        if all(cut(prefix + word, is_word=True) == ids for word, ids in inside.items()):
+            return prefix
+    name = tokenizer.name_or_path
+    raise TrialError(
+        "bad_data",
+        f"model.name: the tokenizer of {name} cuts words otherwise when they are handed over one "
+        "by one, with and without a space before them, than in a text; choose another encoder",
+    )
 
 
 def refusal_of_model(error: Exception, what: str) -> TrialError:
@@ -52,5 +103,11 @@ def refusal_of_model(error: Exception, what: str) -> TrialError:
         what: what was wanted of the model.
     """
     text = " ".join(str(error).split())[:300]
+    if "trust_remote_code" in str(error):  # an option that we do not have
+        return TrialError(
+            "bad_data",
+            f"model.name: {what}: it needs program code of its own (auto_map in config.json), "
+            "which sparsweep never runs; choose an architecture that transformers has",
+        )
     is_unreachable = isinstance(error, ConnectionError | TimeoutError) or "connect" in text.lower()
     return TrialError("storage" if is_unreachable else "bad_data", f"model.name: {what}: {text}")

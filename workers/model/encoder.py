@@ -1,17 +1,24 @@
-"""Any Hugging Face encoder with a token-classification head, put back as loaded for every trial.
+"""Any Hugging Face encoder with a token-classification head, as loaded for every trial.
 
 The same route is taken by a worker's first trial and its hundredth, so both start from the same
-bits: load, then initialise what the pretrained weights do not have from the trial's seed.
+bits: load, copy, then initialise the head from the trial's seed, as its modules do that.
 """
 
+import copy
+import itertools
+import logging
+import pickle
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workers.data.tokenizer import refusal_of_model
 from workers.tags import TAGS
 from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
+
+log = logging.getLogger(__name__)
 
 
 def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
@@ -19,12 +26,12 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
 
     Args:
         spec: which encoder.
-        seed: of the head, and with `init: random` of all weights. The global generator is seeded
-            with it.
+        seed: of the head, whether or not the checkpoint has one, and with `init: random` of all
+            weights. The global generator is seeded with it.
         device: where the model shall be.
 
     Returns:
-        The model, float32; with `init: pretrained` the same object for every trial on this encoder.
+        The model, float32, of which nothing else holds a part.
 
     Raises:
         TrialError: kind `bad_data`, when the weights do not fit the architecture; kind `storage`,
@@ -33,11 +40,26 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
     if spec.init == "random":
         config = _config(spec)
         torch.manual_seed(seed)
-        model: nn.Module = _auto_class().from_config(config, dtype=torch.float32)
+        model: nn.Module = _auto_class().from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
     else:
-        model = _Pretrained.of(spec).restore(seed)
+        model = _Pretrained.of(spec).with_head(seed)
+    _settle(model)
     model.to(device).train()
     return model
+
+
+def _settle(model: nn.Module) -> None:
+    """Make beforehand the change that BigBird makes to itself when it first meets short sentences.
+
+    It takes to full attention for good then, and draws random numbers on the way: a trial that is
+    resumed would not draw them at the same step.
+    """
+    for module in list(model.modules()):
+        if getattr(module, "attention_type", None) == "block_sparse":
+            with torch.random.fork_rng(devices=[]):
+                module.set_attention_type("original_full")  # type: ignore[operator]
 
 
 def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]:
@@ -57,7 +79,9 @@ def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]
     from workers.pruning.scope import prunable_weights
 
     with torch.device("meta"):
-        model = _auto_class().from_config(_config(spec), dtype=torch.float32)
+        model = _auto_class().from_config(
+            _config(spec), dtype=torch.float32, trust_remote_code=False
+        )
     kinds: dict[tuple[str, torch.Size], list[int]] = {}
     for name, weight in prunable_weights(model, pruning).items():
         number = next((int(part) for part in name.split(".") if part.isdigit()), -1)
@@ -82,34 +106,36 @@ def _ranges(numbers: list[int]) -> str:
 
 
 class _Pretrained:
-    """A loaded model, its weights as loaded, and the names of those that the seed decides."""
+    """A loaded model that is never trained, and the names of what the seed decides."""
 
     last: "tuple[ModelSpec, _Pretrained] | None" = None
 
     def __init__(self, spec: ModelSpec):
-        try:
-            model, info = _auto_class().from_pretrained(
-                spec.name,
-                revision=spec.revision,
-                num_labels=len(TAGS),
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=False,
-            )
-        except (OSError, ValueError) as error:
-            raise refusal_of_model(error, f"cannot load {spec.name}") from error
-        self.model: nn.Module = model
-        self.new = sorted(info["missing_keys"])
-        missing = [name for name in self.new if name.startswith(f"{model.base_model_prefix}.")]
+        self.model, info = _load(spec)
+        body: Any = self.model.base_model
+        inside = {id(value) for value in _values(body).values()}
+        self.head = {name for name, value in _values(self.model).items() if id(value) not in inside}
+        missing = sorted(set(info["missing_keys"]) - self.head)
         if missing:
             raise TrialError(
                 "bad_data",
                 f"model.name: {spec.name} lacks {len(missing)} weights of the encoder, "
                 f"first {missing[0]}; give a folder with all of them, or set model.init=random",
             )
-        self.weights = {
-            name: value.detach().cpu().clone() for name, value in model.state_dict().items()
-        }
+        mismatched = {name: shapes for name, *shapes in info["mismatched_keys"]}
+        for name in sorted(mismatched.keys() - self.head):
+            there, needed = (list(shape) for shape in mismatched[name])
+            raise TrialError(
+                "bad_data",
+                f"model.name: {spec.name} has {name} of shape {there}, and its config.json asks "
+                f"for {needed}; give a folder whose weights and config belong together",
+            )
+        if replaced := sorted(self.head - set(info["missing_keys"])):
+            log.warning(
+                "model.name: %s brings a head (%s); one that the seed decides takes its place",
+                spec.name,
+                ", ".join(replaced),
+            )
 
     @classmethod
     def of(cls, spec: ModelSpec) -> "_Pretrained":
@@ -119,19 +145,59 @@ class _Pretrained:
             cls.last = (spec, cls(spec))
         return cls.last[1]
 
-    def restore(self, seed: int) -> nn.Module:
-        """The model as loaded, its new weights drawn anew from the seed."""
+    def with_head(self, seed: int) -> nn.Module:
+        """A copy of the model as loaded, with the head that the seed decides.
+
+        A copy, since some models change more than their weights when they are used (BigBird sets
+        another kind of attention for short sequences).
+        """
+        model = copy.deepcopy(self.model)
+        # How Hugging Face tells its own initialisation what to leave alone.
+        for name, value in _values(model).items():
+            value._is_hf_initialized = name not in self.head  # type: ignore[attr-defined]
+        for name, module in model.named_modules():
+            is_new = any(
+                parameter.startswith(f"{name}." if name else "") for parameter in self.head
+            )
+            module._is_hf_initialized = not is_new
         torch.manual_seed(seed)
-        std = getattr(self.model.config, "initializer_range", 0.02)
-        fresh = {name: _initial_value(self.weights[name], std) for name in self.new}
-        self.model.load_state_dict(self.weights | fresh)
-        self.model.zero_grad(set_to_none=True)
-        return self.model
+        model.initialize_weights()  # type: ignore[operator]
+        return model
 
 
-def _initial_value(like: Tensor, std: float) -> Tensor:
-    """As Hugging Face's encoders do: matrices normal, vectors (the head's bias) zero."""
-    return torch.empty_like(like).normal_(0.0, std) if like.ndim > 1 else torch.zeros_like(like)
+def _load(spec: ModelSpec) -> tuple[nn.Module, dict[str, Any]]:
+    """Hugging Face's model, and what it says of the names that it met."""
+    try:
+        model, info = _auto_class().from_pretrained(
+            spec.name,
+            revision=spec.revision,
+            num_labels=len(TAGS),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head of another size is replaced
+            trust_remote_code=False,
+        )
+    except pickle.UnpicklingError as error:
+        raise TrialError(
+            "bad_data",
+            f"model.name: {spec.name} has .bin weights that hold more than tensors, and such files "
+            "can run code, so they are not read; where you trust them, write safetensors from them "
+            "(transformers: save_pretrained) and give that folder",
+        ) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise refusal_of_model(error, f"cannot load {spec.name}") from error
+    return model, info
+
+
+def _values(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, also those that no checkpoint holds; what modules share
+    counts under each of its names."""
+    return dict(
+        itertools.chain(
+            model.named_parameters(remove_duplicate=False),
+            model.named_buffers(remove_duplicate=False),
+        )
+    )
 
 
 def _auto_class() -> Any:
@@ -159,6 +225,41 @@ def _config(spec: ModelSpec) -> Any:
             num_labels=len(TAGS),
         )
     try:
-        return AutoConfig.from_pretrained(spec.name, revision=spec.revision, num_labels=len(TAGS))
+        return AutoConfig.from_pretrained(
+            spec.name, revision=spec.revision, num_labels=len(TAGS), trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise refusal_of_model(error, f"no config of {spec.name}") from error
+
+
+def num_positions(model: nn.Module) -> int | None:
+    """The longest sequence that a model can read, specials included; None where it has no limit.
+
+    Args:
+        model: a Hugging Face model.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:  # XLNet says -1
+        return None
+    # RoBERTa and its kin count positions from the padding's id + 1.
+    offsets = [
+        module.padding_idx + 1
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings")
+        and isinstance(module, nn.Embedding)
+        and module.padding_idx is not None
+    ]
+    return limit - max(offsets, default=0)
+
+
+def num_embeddings(model: nn.Module) -> int | None:
+    """Sub-words that a model has an embedding of; None where it does not tell.
+
+    Args:
+        model: a Hugging Face model.
+    """
+    try:
+        embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return getattr(embeddings, "num_embeddings", None)

@@ -58,8 +58,7 @@ class Selection:
         if score > self._score:
             self._score, self.step = score, self._seen
             self._weights = {
-                name: value.detach().clone()
-                for name, value in self.training.model.state_dict().items()
+                name: value.detach().clone() for name, value in self.training.model_state().items()
             }
 
     def restore_best(self) -> int:
@@ -70,7 +69,7 @@ class Selection:
         """
         if self.by == "last":
             return self.training.step
-        self.training.model.load_state_dict(self._weights)
+        self.training.load_model_state(self._weights)
         return self.step
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

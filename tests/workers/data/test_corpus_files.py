@@ -119,7 +119,7 @@ def test_text_has_two_columns(tmp_path, line):
         load_sentences(path_corpus(tmp_path), "yo", "train")
 
 
-@pytest.mark.parametrize("word", ["1\tAde", "Ade\nB-PER", "Ade\r"])
+@pytest.mark.parametrize("word", ["1\tAde", "Ade\tNOUN"])
 def test_words_that_hold_a_column_are_refused(tmp_path, word):
     write_parquet(tmp_path / "yo", "train", [["Ilu"], ["ni", word]], [[0], [0, 1]])
     with pytest.raises(TrialError, match="train-00000-of-00001.parquet: the word .* holds a tab"):

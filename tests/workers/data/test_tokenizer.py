@@ -3,9 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from tests.factories import make_trial_spec
-from workers.data.tokenizer import load_tokenizer, refusal_of_model
+from workers.data.align import encode
+from workers.data.corpus import Sentences
+from workers.data.tokenizer import load_tokenizer, prefix_of_words, refusal_of_model
+from workers.data.wordpiece import train_wordpiece
 from workers.trial import ModelSpec, TrialError
 
 SPEC = make_trial_spec()
@@ -41,3 +46,100 @@ def test_only_a_hub_that_does_not_answer_is_worth_another_attempt(error, kind):
     refusal = refusal_of_model(error, "cannot load bert")
     assert refusal.kind == kind
     assert str(refusal) == f"model.name: cannot load bert: {error}"
+
+
+TEXT = "a b c in de Paris Abuja Nigeria 2024 1 Ilu Abuja ni Nigeria , a Paris in 2024"
+
+
+def trained(model, trainer, pre_tokenizer=None, normalizer=None):
+    """A tokenizer that has learnt the words of TEXT."""
+    tokenizer = Tokenizer(model)
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.train_from_iterator([TEXT] * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+
+
+def byte_level(*, add_prefix_space: bool):
+    """As RoBERTa's and ModernBERT's."""
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<pad>", "<unk>"],
+        vocab_size=400,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    pieces = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    return trained(models.BPE(unk_token="<unk>"), trainer, pieces)
+
+
+def metaspace(scheme: str):
+    """As XLM-R's, T5's (always) and Llama's (first)."""
+    trainer = trainers.UnigramTrainer(
+        special_tokens=["<pad>", "<unk>"], unk_token="<unk>", vocab_size=60, show_progress=False
+    )
+    return trained(models.Unigram(), trainer, pre_tokenizers.Metaspace(prepend_scheme=scheme))
+
+
+def replaced_spaces():
+    """As Gemma's, which mmBERT has: no pre-tokenizer says what a word is."""
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<pad>", "<unk>"], vocab_size=60, show_progress=False
+    )
+    pieces = pre_tokenizers.Split("▁", "merged_with_next")
+    return trained(models.BPE(unk_token="<unk>"), trainer, pieces, normalizers.Replace(" ", "▁"))
+
+
+def wordpiece():
+    return PreTrainedTokenizerFast(
+        tokenizer_object=train_wordpiece([TEXT.split()], 60),
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "prefix"),
+    [
+        (lambda: byte_level(add_prefix_space=False), " "),
+        (lambda: byte_level(add_prefix_space=True), ""),
+        (lambda: metaspace("always"), ""),
+        (lambda: metaspace("first"), ""),
+        (lambda: metaspace("never"), " "),
+        (replaced_spaces, " "),
+        (wordpiece, ""),
+    ],
+)
+def test_words_get_the_subwords_that_they_have_in_a_text(make, prefix):
+    tokenizer = make()
+    assert prefix_of_words(tokenizer) == prefix
+    words = TEXT.split()
+    encoded = encode(Sentences([words], [[0] * len(words)]), tokenizer, 128)
+    in_text = tokenizer(f"a {TEXT}", add_special_tokens=False)["input_ids"]
+    before = tokenizer("a", add_special_tokens=False)["input_ids"]
+    specials = encoded.num_specials // 2  # [CLS] and [SEP], where there are any
+    ids = encoded.input_ids[specials : len(encoded.input_ids) - specials]
+    assert ids.tolist() == in_text[len(before) :]
+    assert len(encoded.word_labels) == len(words)
+
+
+def test_real_mbert_is_handed_words_as_before(mbert):
+    assert prefix_of_words(load_tokenizer(folder_model(mbert), SPEC.corpus)) == ""
+
+
+def test_a_tokenizer_that_cuts_words_otherwise_than_texts_is_refused():
+    tokenizer = byte_level(add_prefix_space=True)
+    strip = normalizers.Sequence([normalizers.Strip(), normalizers.Prepend("x")])
+    tokenizer.backend_tokenizer.normalizer = strip
+    with pytest.raises(TrialError, match="cuts words otherwise .* than in a text") as caught:
+        prefix_of_words(tokenizer)
+    assert caught.value.kind == "bad_data"
+
+
+def test_a_tokenizer_without_padding_is_refused(tmp_path):
+    tokenizer = wordpiece()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(TrialError, match="has no padding token; set pad_token"):
+        load_tokenizer(folder_model(tmp_path), SPEC.corpus)

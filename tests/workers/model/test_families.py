@@ -1,0 +1,123 @@
+"""Encoders of every family, tiny and made here: trained, pruned, stopped, resumed and reused.
+
+Weights are random, so nothing is learnt; what counts is that every family ends at its sparsity, and
+at the same bits on whatever way.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForTokenClassification
+
+from tests.factories import PRUNING
+from tests.workers.trials import checkpoint_at, finish, numbers, run_steps, small_trial
+from workers.data.wordpiece import small_tokenizer
+from workers.model.folder import fingerprint_model_folder
+from workers.run import run_trial
+from workers.trial import ModelSpec, TrialSpec
+
+pytestmark = pytest.mark.slow
+
+COMMON = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "pad_token_id": 0,
+    "max_position_embeddings": 140,
+}
+T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "pad_token_id": 0}
+FAMILIES = {
+    "albert": COMMON | {"embedding_size": 8},
+    "bert": COMMON,
+    "big_bird": COMMON | {"attention_type": "block_sparse", "block_size": 16},
+    "camembert": COMMON,
+    "convbert": COMMON | {"embedding_size": 16},
+    "data2vec-text": COMMON,
+    "deberta": COMMON | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": COMMON | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "distilbert": {
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 32,
+        "max_position_embeddings": 140,
+    },
+    "electra": COMMON | {"embedding_size": 8},
+    "ernie": COMMON,
+    "esm": COMMON | {"mask_token_id": 4, "position_embedding_type": "rotary"},
+    "eurobert": COMMON | {"num_key_value_heads": 2},
+    "fnet": COMMON,
+    "funnel": {
+        "d_model": 16,
+        "n_head": 2,
+        "d_head": 8,
+        "d_inner": 32,
+        "block_sizes": [1, 1],
+        "num_decoder_layers": 1,
+    },
+    "layoutlm": COMMON,
+    "longformer": COMMON | {"attention_window": 16},
+    "megatron-bert": COMMON,
+    "mobilebert": COMMON
+    | {"embedding_size": 8, "intra_bottleneck_size": 16, "true_hidden_size": 16},
+    "modernbert": COMMON | {"global_attn_every_n_layers": 2},
+    "mpnet": COMMON,
+    "mt5": T5,
+    "rembert": COMMON | {"input_embedding_size": 8, "output_embedding_size": 8},
+    "roberta": COMMON,
+    "roc_bert": COMMON | {"enable_pronunciation": False, "enable_shape": False},
+    "roformer": COMMON | {"embedding_size": 16},
+    "t5": T5,
+    "umt5": T5,
+    "xlm": {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 140},
+    "xlm-roberta": COMMON,
+    "xlm-roberta-xl": COMMON,
+    "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32},
+    "xmod": COMMON | {"languages": ["en_XX"], "default_language": "en_XX"},
+    "yoso": COMMON | {"use_expectation": True, "num_hash": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    small_tokenizer(0, ["ka"]).save_pretrained(folder)
+    return folder
+
+
+def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
+    for file in tokenizer_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = AutoConfig.for_model(family, **FAMILIES[family] | {"vocab_size": 8000})
+    torch.manual_seed(0)
+    AutoModelForTokenClassification.from_config(config).base_model.save_pretrained(folder)
+    fingerprint = fingerprint_model_folder(folder, "pretrained")
+    return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
+
+
+def trial_on(model: ModelSpec, **changes) -> TrialSpec:
+    pruning = replace(PRUNING, begin=0.3, update_every_steps=2, scope="layer", saliency="movement")
+    spec = small_trial(model=model, pruning=pruning, target_sparsity=0.75, **changes)
+    corpus = replace(spec.corpus, max_train_sentences=30, max_eval_sentences=4)
+    training = replace(spec.training, num_steps=5, batch_size=8)
+    evaluation = replace(spec.evaluation, splits=("test",))
+    return replace(spec, corpus=corpus, training=training, evaluation=evaluation)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_trains_to_the_same_bits_fresh_reused_and_resumed(
+    device, tmp_path, tokenizer_folder, family, caplog
+):
+    (tmp_path / "model").mkdir()
+    spec = trial_on(write_encoder(tmp_path / "model", tokenizer_folder, family))
+    fresh = finish(run_trial(spec, device))
+    assert all(layer.num_zeros == round(0.75 * layer.num_weights) for layer in fresh.layers)
+
+    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(interrupted, 3)
+    interrupted.close()
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert (resumed.num_resumes, caplog.text) == (1, "")
+    assert numbers(resumed) == numbers(fresh)
