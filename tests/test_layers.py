@@ -54,6 +54,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
 KNOWN_OUTSIDE: dict[str, set[str]] = {
     "cli": {
         *("workers.trial", "workers.data", "workers.kernels", "workers.model", "workers.scoring"),
+        "workers.storage",
         "workers.devices",
         *("cluster", "cluster.backend", "cluster.contract", "cluster.errors", "cluster.node"),
         "cluster.profile_fields",

@@ -14,16 +14,20 @@ import os
 import re
 import secrets
 import stat
+import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
+
+Answer = TypeVar("Answer")
 
 ACCEPTED = "give a folder, s3://bucket/folder or gs://bucket/folder"
 OPTIONS = {
@@ -31,6 +35,16 @@ OPTIONS = {
     "gs": ("scheme", "endpoint_override", "project_id", "retry_limit_seconds"),
 }
 """What may follow the `?` of an object store's address; pyarrow gives them their meaning."""
+
+ANSWERS_WITHIN_S = 20
+"""How long Google's library goes on trying; its own default is 15 minutes."""
+
+FIRST_ANSWER_S = 30.0
+"""How long an object store may take to list a folder for the first time; one that is not there may
+be silent for ever."""
+
+LONGEST_REASON = 300
+"""Characters of what an object store's library says of a failure."""
 
 LEFTOVERS = ".*.tmp"
 """Pattern of the names of files that are being written, or whose writers were killed."""
@@ -125,8 +139,12 @@ class Location:
             FileNotFoundError: there is no such file.
             OSError: it cannot be read.
         """
-        with self._filesystem.open_input_stream(self.path) as stream:
-            return bytes(stream.read())
+
+        def read() -> bytes:
+            with self._filesystem.open_input_stream(self.path) as stream:
+                return bytes(stream.read())
+
+        return self._asked(read)
 
     def write_atomic(self, data: bytes, mode: int = 0o666) -> None:
         """Put `data` there as a whole, in place of what was there, so that it survives a power cut.
@@ -143,10 +161,14 @@ class Location:
         if self.is_local:
             _replace_durably(Path(self.path), data, mode)
             return
-        # Not `with`: that would publish what was written so far when the block raises.
-        stream = self._filesystem.open_output_stream(self.path)
-        stream.write(data)
-        stream.close()
+
+        def write() -> None:
+            # Not `with`: that would publish what was written so far when the block raises.
+            stream = self._filesystem.open_output_stream(self.path)
+            stream.write(data)
+            stream.close()
+
+        self._asked(write)
 
     def entries(self) -> list[Entry]:
         """The files of a folder, sorted by name, without hidden ones.
@@ -161,11 +183,11 @@ class Location:
 
         folder = FileSelector(self.path, allow_not_found=True)
         try:
-            infos = self._filesystem.get_file_info(folder)
+            infos = self._asked(lambda: self._filesystem.get_file_info(folder), FIRST_ANSWER_S)
         except FileNotFoundError:
             # Arrow looks whether the folder can be read, then whether it is there: between both,
             # another process has made it.
-            infos = self._filesystem.get_file_info(folder)
+            infos = self._asked(lambda: self._filesystem.get_file_info(folder))
         return sorted(
             Entry(info.base_name, info.size, info.mtime_ns or 0)
             for info in infos
@@ -197,7 +219,7 @@ class Location:
                     if age_s > LEFTOVER_AGE_S:
                         leftover.unlink()
         with contextlib.suppress(FileNotFoundError):
-            self._filesystem.delete_file(self.path)
+            self._asked(lambda: self._filesystem.delete_file(self.path))
 
     def check_writable(self) -> None:
         """Write a small file into this folder, read it back and remove it.
@@ -247,9 +269,81 @@ class Location:
                 )
             yield
 
+    def _asked(self, call: Callable[[], Answer], limit_s: float | None = None) -> Answer:
+        """What a call to the file system gives.
+
+        Args:
+            call: asks it.
+            limit_s: of an object store that this process has not heard of yet: how long it may
+                take to answer.
+
+        Raises:
+            OSError: it failed; of an object store, in words that fit on a line.
+        """
+        if self.is_local:
+            return call()
+        store = (self.scheme, self.path.partition("/")[0], self.options)
+        try:
+            answer = interruptible(call, None if store in _HEARD else limit_s)
+            _HEARD.add(store)
+            return answer
+        except TimeoutError as error:
+            raise OSError(
+                f"{self}: does not answer within {limit_s:.0f} s; check the address, the network, "
+                "and the credentials in the environment"
+            ) from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            said = " ".join(str(error).split())
+            raise OSError(
+                f"{self}: {said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + ' ...'}"
+            ) from error
+
     @property
     def _filesystem(self) -> "FileSystem":
         return _open_filesystem(self.scheme, self.path.partition("/")[0], self.options)
+
+
+LEFT_WAITING: list[int] = []
+"""An entry for each call that was left behind. A process with one does not end by itself while the
+call waits: pyarrow stops S3 at the end, which waits for it."""
+
+_HEARD: set[tuple[str, str, str]] = set()
+"""Object stores that have answered."""
+
+
+def interruptible(call: Callable[[], Answer], limit_s: float | None = None) -> Answer:
+    """What a call gives that may wait in foreign code, where Python does not hear a Ctrl-C.
+
+    In the main thread, which alone gets signals, the call is left to another, which is left behind
+    where a signal or the limit ends the waiting.
+
+    Raises:
+        TimeoutError: it takes longer than `limit_s` seconds.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=ask, daemon=True, name="storage").start()
+    try:
+        answer, error = answers.get(timeout=limit_s)
+    except Empty:
+        LEFT_WAITING.append(1)
+        raise TimeoutError from None
+    except BaseException:
+        LEFT_WAITING.append(1)
+        raise
+    if error is not None:
+        raise error
+    return cast(Answer, answer)
 
 
 @cache
@@ -258,6 +352,8 @@ def _open_filesystem(scheme: str, bucket: str, options: str) -> "FileSystem":
 
     if not scheme:
         return LocalFileSystem()
+    if scheme == "gs" and "retry_limit_seconds" not in options:
+        options = "&".join(filter(None, (options, f"retry_limit_seconds={ANSWERS_WITHIN_S}")))
     if scheme == "s3":  # one PUT for an object under 10 MB, not create, upload and complete
         options = "&".join(filter(None, (options, "allow_delayed_open=true")))
     return FileSystem.from_uri(f"{scheme}://{bucket}?{options}")[0]

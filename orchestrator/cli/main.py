@@ -19,6 +19,7 @@ from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
+from workers.storage import LEFT_WAITING
 from workers.trial import PERTURBATIONS
 
 MAX_ERROR_LINES = 10
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = FAULT
         fault = "this is a fault of sparsweep, --debug shows where"
         _print_error(f"{type(error).__name__}: {error}; {fault}", args.debug)
+    if LEFT_WAITING:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import re
 import stat
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from workers import storage
 from workers.storage import Location
 
 
@@ -191,3 +193,16 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
         Location.parse(str(file)).write_atomic(b"row")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_call_that_waits_for_ever_is_left_behind_and_others_give_what_they_give(monkeypatch):
+    monkeypatch.setattr(storage, "LEFT_WAITING", [])
+    done = threading.Event()
+    assert storage.interruptible(lambda: 5) == 5
+    with pytest.raises(FileNotFoundError, match="gone"):
+        storage.interruptible(lambda: Path("/gone").read_text(), 9)
+    assert storage.LEFT_WAITING == []
+    with pytest.raises(TimeoutError):
+        storage.interruptible(done.wait, 0.01)
+    done.set()
+    assert storage.LEFT_WAITING == [1]

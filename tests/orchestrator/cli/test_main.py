@@ -1,6 +1,8 @@
 """The command line: its help, its exit codes, and errors of one line."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +169,41 @@ def test_help_loads_nothing_that_takes_long():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
+
+
+PLAN = """
+import sys
+from workers import storage
+storage.FIRST_ANSWER_S = float(sys.argv[2])
+from orchestrator.cli.main import main
+main(["plan", "smoke", "--set", f"results={sys.argv[1]}"])
+"""
+
+
+def planning(scheme: str, silent: socket.socket, limit_s: int) -> tuple[str, list[str]]:
+    """An address where a server takes connections and never answers, and what asks it."""
+    place = f"127.0.0.1:{silent.getsockname()[1]}"
+    address = f"{scheme}://bucket?scheme=http&endpoint_override={place}"
+    return place, [sys.executable, "-c", PLAN, address, str(limit_s)]
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_store_that_is_silent_is_told_in_a_line(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place, words = planning(scheme, silent, 1)
+        done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    said = f"{place}: does not answer within 1 s; check the address, the network, and the"
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_silent_store_hears_ctrl_c_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        _, words = planning("s3", silent, 30)
+        asking = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:
+            asking.send_signal(signal.SIGINT)
+            said = asking.communicate(timeout=5)
+    assert (asking.returncode, said) == (130, ("", ""))
