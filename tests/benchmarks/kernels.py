@@ -277,16 +277,22 @@ def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
     config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
     torch.manual_seed(0)
     model = BertForTokenClassification(config).to(device())
+    split = random_rows(32 * num_steps, 24, config.vocab_size)
+    spec = make_trial_spec(target_sparsity=SPARSITY if pruning else 0.0)
+    settings = replace(spec.training, num_steps=num_steps, precision="bfloat16")
+    return Training(replace(spec, pruning=pruning, training=settings), model, split, device())
+
+
+def random_rows(num_rows: int, length: int, vocab_size: int) -> EncodedSplit:
+    """A split of rows of that many sub-words, each the first of a word."""
     generator = np.random.default_rng(0)
-    num_rows, length = 32 * num_steps, 24
-    split = EncodedSplit(
-        input_ids=generator.integers(config.vocab_size, size=num_rows * length, dtype=np.int32),
-        labels=generator.integers(len(TAGS), size=num_rows * length),
+    return EncodedSplit(
+        input_ids=generator.integers(vocab_size, size=num_rows * length, dtype=np.int32),
+        labels=generator.integers(len(TAGS), size=num_rows * length, dtype=np.int8),
         offsets=np.arange(0, num_rows * length + 1, length),
         sentence_of_sequence=np.arange(num_rows),
         num_unstarted_entities=0,
         pad_id=0,
+        num_specials=0,
+        parts=(num_rows,),
     )
-    spec = make_trial_spec(target_sparsity=SPARSITY if pruning else 0.0)
-    settings = replace(spec.training, num_steps=num_steps, precision="bfloat16")
-    return Training(replace(spec, pruning=pruning, training=settings), model, split, device())

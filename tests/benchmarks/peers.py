@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,14 @@ def cut_into_rows(split: EncodedSplit, batch_size: int) -> EncodedSplit:
     num_rows = len(split.input_ids) // NUM_SUBWORDS // batch_size * batch_size
     used = num_rows * NUM_SUBWORDS
     offsets = np.arange(0, used + 1, NUM_SUBWORDS)
-    return EncodedSplit(
-        split.input_ids[:used], split.labels[:used], offsets, np.arange(num_rows), 0, split.pad_id
+    return replace(
+        split,
+        input_ids=split.input_ids[:used],
+        labels=split.labels[:used],
+        offsets=offsets,
+        sentence_of_sequence=np.arange(num_rows),
+        num_unstarted_entities=0,
+        parts=(num_rows,),
     )
 
 
