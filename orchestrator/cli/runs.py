@@ -32,7 +32,12 @@ from orchestrator.cli.shared import (
 from orchestrator.errors import SweepError
 from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
-from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
+from orchestrator.planning.plan import (
+    PlannedTrial,
+    describe_unfindable,
+    plan_digest,
+    trials_left,
+)
 from orchestrator.planning.speed import COLUMNS, Speeds
 from orchestrator.planning.standing import (
     READ,
@@ -86,6 +91,7 @@ def plan(args: argparse.Namespace) -> int:
     console.print("\n".join(lines(asked, outlook)))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
+    _print_lines(describe_unfindable(planned), console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     return DONE
 
@@ -103,7 +109,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
-    _print_lines([*standing.lines(), *unused], console)
+    _print_lines([*standing.lines(), *describe_unfindable(planned), *unused], console)
 
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
     # A signal that comes when nothing is left stops nothing.

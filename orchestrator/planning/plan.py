@@ -40,11 +40,16 @@ the work."""
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial, its id, and its expected cost in sentences trained (scored ones count a third)."""
+    """A trial, its id, and its expected cost in sentences trained (scored ones count a third).
+
+    Attributes:
+        without_begin: what it scores, as "yo test", whose entities have no B- tag.
+    """
 
     spec: TrialSpec
     trial_id: str
     cost: float
+    without_begin: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -96,6 +101,26 @@ def trials_left(
     return [trial for trial in planned if statuses.get(trial.trial_id) not in done]
 
 
+def describe_unfindable(planned: Iterable[PlannedTrial]) -> list[str]:
+    """A line on scored splits in which strict matching finds no entity; nothing, as a rule.
+
+    Args:
+        planned: the trials of a sweep.
+    """
+    found = {
+        where
+        for trial in planned
+        for where in trial.without_begin
+        if trial.spec.evaluation.matching == "strict"
+    }
+    if not found:
+        return []
+    return [
+        f"no B- tag in {', '.join(sorted(found))}: strict matching finds no entity there, so F1 is "
+        "undefined; set evaluation.matching=lenient"
+    ]
+
+
 def plan_digest(planned: Sequence[PlannedTrial]) -> str:
     """16 hexadecimal digits that are the same exactly for plans of the same trials, in whatever
     order."""
@@ -111,6 +136,7 @@ class _Data:
     corpus: CorpusSpec
     robustness: RobustnessSpec | None
     num_sentences: dict[str, int]
+    without_begin: tuple[str, ...]
 
 
 def _language_groups(sweep: SweepSpec) -> list[tuple[str, ...]]:
@@ -203,7 +229,7 @@ def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
     scored = sum(num_sentences[split] for split in spec.evaluation.splits) + _num_perturbed(
         spec, num_sentences["test"]
     )
-    return PlannedTrial(spec, spec.trial_id(), trained + FORWARD_COST * scored)
+    return PlannedTrial(spec, spec.trial_id(), trained + FORWARD_COST * scored, data.without_begin)
 
 
 def _num_perturbed(spec: TrialSpec, num_test: int) -> float:
@@ -274,7 +300,13 @@ def _resolve_data(
         max_eval_sentences=corpus.max_eval_sentences,
         **fields,
     )
-    return _Data(codes, spec, pools.resolve(codes), sizes)
+    without_begin = tuple(
+        f"{code} {split}"
+        for code, of_code in zip(codes, facts, strict=True)
+        for split in of_code.without_begin
+        if split in sweep.evaluation.splits
+    )
+    return _Data(codes, spec, pools.resolve(codes), sizes, without_begin)
 
 
 def _known_before(
@@ -308,7 +340,8 @@ def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "Corpus
     if folder is not None:
         facts = examine_folder(folder, code, splits)
         fingerprint = fingerprint_language(folder, code)
-        return CorpusFacts(fingerprint, dict.fromkeys(SPLITS, 0) | facts.num_sentences)
+        sizes = dict.fromkeys(SPLITS, 0) | facts.num_sentences
+        return CorpusFacts(fingerprint, sizes, facts.without_begin)
     from workers.data import synthetic
 
     try:

@@ -48,10 +48,12 @@ class CorpusFacts:
     Attributes:
         fingerprint: of its files; None where it has none.
         num_sentences: by split, without any limit.
+        without_begin: splits that have entities of which none begins with a B- tag.
     """
 
     fingerprint: str | None
     num_sentences: dict[str, int]
+    without_begin: tuple[str, ...] = ()
 
 
 def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
@@ -101,12 +103,16 @@ def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFa
     Raises:
         TrialError: kind `bad_data`, as `load_sentences`.
     """
-    num_sentences = {}
+    num_sentences, without_begin = {}, []
     for split in splits:
         where, table = read_split(path, language, split)
         _check(table, where)
         num_sentences[split] = table.num_rows
-    return CorpusFacts(fingerprint_folder(path, language, splits), num_sentences)
+        tags = {TAGS[label] for label in pc.unique(pc.list_flatten(table["labels"])).to_pylist()}
+        if tags != {"O"} and not any(tag.startswith("B-") for tag in tags):
+            without_begin.append(split)
+    fingerprint = fingerprint_folder(path, language, splits)
+    return CorpusFacts(fingerprint, num_sentences, tuple(without_begin))
 
 
 def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:

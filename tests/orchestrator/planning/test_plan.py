@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import SpecError
-from orchestrator.planning.plan import make_plan, plan_digest, trials_left
+from orchestrator.planning.plan import describe_unfindable, make_plan, plan_digest, trials_left
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprints_before
 from workers.trial import TrialSpec
@@ -149,12 +149,31 @@ def test_unknown_languages_are_refused():
         make_plan(sweep(languages=["sw"]))
 
 
+def test_what_strict_matching_cannot_find_is_said_in_one_line(tmp_path):
+    make_corpus(tmp_path / "en", num_train=5)
+    make_corpus(tmp_path / "ka", num_train=5)
+    table = pa.table({"tokens": [["a", "b"]], "ner_tags": [[2, 0]]})
+    pq.write_table(table, tmp_path / "ka" / "test.parquet")
+    of_folder = {
+        "corpus": {"kind": "path", "path": str(tmp_path)},
+        "model": {"name": "some/encoder"},
+    }
+    strict = make_plan(sweep(**of_folder, evaluation={"matching": "strict"}))
+    assert describe_unfindable(strict) == [
+        "no B- tag in ka test: strict matching finds no entity there, so F1 is undefined; "
+        "set evaluation.matching=lenient"
+    ]
+    assert describe_unfindable(make_plan(sweep(**of_folder, languages=["en"]))) == []
+    lenient = make_plan(sweep(**of_folder, evaluation={"matching": "lenient"}))
+    assert describe_unfindable(lenient) == []
+
+
 def test_bad_corpus_is_refused_at_planning(tmp_path):
     corpus = {"kind": "path", "path": str(tmp_path)}
     with pytest.raises(SpecError, match="'en' has no folder in"):
         make_plan(sweep(corpus=corpus, model={"name": "some/encoder"}))
     make_corpus(tmp_path / "en", num_train=0)
-    with pytest.raises(SpecError, match=r"train.parquet.*(no sentences|expected lists)"):
+    with pytest.raises(SpecError, match=r"train.parquet.*(no sentences|expected a list)"):
         make_plan(sweep(corpus=corpus, model={"name": "some/encoder"}))
 
 

@@ -136,3 +136,11 @@ def test_words_of_wikianns_own_files_are_refused(tmp_path, prefix):
         load_sentences(path_corpus(tmp_path), "yo", "train")
     (tmp_path / "yo" / "train.tsv").write_text(lines.replace(f"\n{prefix}:", "\nni:"))
     assert load_sentences(path_corpus(tmp_path), "yo", "train").tokens[0][1] == "ni:"
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"), [([0, 2], ("test",)), ([0, 0], ()), ([1, 2], ()), ([2, 3], ())]
+)
+def test_splits_whose_entities_never_begin_are_known(tmp_path, tags, expected):
+    write_parquet(tmp_path / "yo", "test", [["Ade", "Ojo"]], [tags])
+    assert examine_folder(tmp_path, "yo", ("test",)).without_begin == expected
