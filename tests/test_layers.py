@@ -40,6 +40,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"data", "pruning", "checkpoint", "devices"},
         {"kernels", "result"},
         {"trial", "tags", "storage", "measured", "source", "digests"},
+        {"leftovers"},
     ),
     "cluster": (
         {"cluster"},  # __init__.py: from a profile to its backend

@@ -15,7 +15,6 @@ import re
 import secrets
 import stat
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,6 +22,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
+
+from workers.leftovers import remove_leftovers, temporary_beside
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -45,12 +46,6 @@ be silent for ever."""
 
 LONGEST_REASON = 300
 """Characters of what an object store's library says of a failure."""
-
-LEFTOVERS = ".*.tmp"
-"""Pattern of the names of files that are being written, or whose writers were killed."""
-
-LEFTOVER_AGE_S = 600
-"""A temporary file that is younger may still be being written."""
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +199,7 @@ class Location:
             return []
 
     def delete(self) -> None:
-        """Remove the file, and what writers that were killed left of it long ago.
+        """Remove the file, and what writers that were killed left of it.
 
         It is no error when there is no such file.
 
@@ -212,14 +207,14 @@ class Location:
             OSError: it cannot be removed.
         """
         if self.is_local:
-            path = Path(self.path)
-            for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-                with contextlib.suppress(FileNotFoundError):
-                    age_s = time.time() - leftover.stat().st_mtime
-                    if age_s > LEFTOVER_AGE_S:
-                        leftover.unlink()
+            remove_leftovers(Path(self.path).parent, Path(self.path).name)
         with contextlib.suppress(FileNotFoundError):
             self._asked(lambda: self._filesystem.delete_file(self.path))
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers that were killed left in this local folder."""
+        if self.is_local:
+            remove_leftovers(Path(self.path))
 
     def check_writable(self) -> None:
         """Write a small file into this folder, read it back and remove it.
@@ -402,7 +397,7 @@ def refuse_others(path: Path, opened: int, owners: Collection[int]) -> None:
 def _replace_durably(path: Path, data: bytes, mode: int) -> None:
     """Write a file beside the old one, and rename it only when it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(opened, "wb") as file:  # noqa: PTH123, it is a descriptor

@@ -101,6 +101,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     sweep, planned, store = load(args)
     _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
+    store.remove_leftovers()
     standing, speeds = _read_rows(sweep, planned, store)
     statuses = standing.statuses
     run_again = standing.to_run_again(planned) if args.rerun_lacking else []

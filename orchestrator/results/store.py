@@ -70,8 +70,9 @@ from workers.trial import TrialSpec
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
 CHECKPOINT = ".safetensors"
-"""End of the names of checkpoints."""
+"""Where checkpoints are, and how their names end."""
 
 COMPACT_EVERY_ATTEMPTS = 200
 """How often the compact file of `trials` is renewed while a sweep runs, so that whoever asks how it
@@ -109,11 +110,17 @@ class ResultStore:
 
     def checkpoint(self, trial_id: str) -> Location:
         """Where a trial keeps its state while it runs."""
-        return self.location / "checkpoints" / f"{trial_id}{CHECKPOINT}"
+        return self.location / CHECKPOINTS / f"{trial_id}{CHECKPOINT}"
+
+    def remove_leftovers(self) -> None:
+        """Remove what processes that were killed while they wrote have left, such as half a
+        checkpoint."""
+        for folder in (*TABLES, "compact", CHECKPOINTS):
+            (self.location / folder).remove_leftovers()
 
     def checkpoint_ids(self) -> set[str]:
         """Ids of the trials that have a checkpoint, by the names of the files."""
-        names = (self.location / "checkpoints").names()
+        names = (self.location / CHECKPOINTS).names()
         return {name.removesuffix(CHECKPOINT) for name in names if name.endswith(CHECKPOINT)}
 
     def commit_completed(

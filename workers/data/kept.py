@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from platformdirs.unix import Unix
 
-from workers.storage import LEFTOVERS, Location, NotOwnError, read_own
+from workers.leftovers import LEFTOVERS
+from workers.storage import Location, NotOwnError, read_own
 
 PARTS = {
     "encoded splits": ("encoded/*.safetensors", f"encoded/{LEFTOVERS}"),

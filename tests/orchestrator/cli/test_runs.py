@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
 
 import pytest
@@ -139,6 +140,18 @@ def words(tmp_path) -> list[str]:
         result = make_trial_result(predictions=(make_predicted_set(),), robustness=())
         ResultStore(sweep.results).commit_completed(trial.spec, result, **make_circumstances())
     return words
+
+
+def test_run_removes_what_killed_processes_left_half_written(capsys, tmp_path, words):
+    long_ago = time.time() - 2 * 3600
+    for folder in ("checkpoints", "trials", "compact", "elsewhere"):
+        (tmp_path / "r" / folder).mkdir(exist_ok=True)
+        half = tmp_path / "r" / folder / ".a.safetensors.01234567.tmp"
+        half.write_text("half")
+        os.utime(half, (long_ago, long_ago))
+    assert run(capsys, "run", *words)[0] == 0
+    left = (tmp_path / "r").rglob(".a.safetensors.01234567.tmp")
+    assert [path.parent.name for path in left] == ["elsewhere"], "which is not ours"
 
 
 def test_run_scores_from_stored_predictions_and_needs_no_ray_for_it(
