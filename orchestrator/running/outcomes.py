@@ -139,7 +139,7 @@ class Outcomes:
 
         Where all fail alike, the sweep is stopped and they are left new.
         """
-        if self._common.is_met(attempt.trial_id, failed):
+        if self._common.is_met(attempt.trial_id, failed, self.progress.steps()):
             self._stop(str(self._common.found))
             self._held.append((attempt, failed))
             self._leave_held_new()

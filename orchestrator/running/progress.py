@@ -232,6 +232,14 @@ class SweepProgress:
             self._stopping = reason
             self._tell("stopping", None, reason)
 
+    def steps(self) -> dict[str, int]:
+        """How far trials that run are, by their ids; 0 before training."""
+        with self._lock:
+            return {
+                trial_id: trial.progress.step if trial.progress else 0
+                for trial_id, trial in self._running.items()
+            }
+
     def snapshot(self) -> Snapshot:
         """How the sweep stands now."""
         with self._lock:

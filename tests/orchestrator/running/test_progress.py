@@ -33,6 +33,22 @@ def test_a_retried_trial_is_left_again_until_it_starts_again():
     assert str(progress.snapshot()) == "0/2 done, 0 failed, 1 running, 1 left"
 
 
+def test_steps_are_those_of_trials_that_run():
+    progress = sweep([planned("sw"), planned("yo"), planned("jv")])
+    progress.started("sw-0")
+    progress.started("yo-0")
+    progress.updated("yo-0", at(7))
+    assert progress.steps() == {"sw-0": 0, "yo-0": 7}
+
+
+def test_a_failure_that_was_not_the_trials_own_leaves_it_for_the_next_run():
+    progress = sweep([planned("sw")])
+    progress.started("sw-0")
+    progress.failed("sw-0", "storage", "disk full")
+    progress.stopped("sw-0")
+    assert str(progress.snapshot()) == "0/1 done, 0 failed, 0 running, 1 left"
+
+
 def test_a_report_that_comes_after_the_end_revives_nothing():
     progress = sweep([planned("sw")])
     progress.started("sw-0")
