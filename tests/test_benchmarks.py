@@ -7,10 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
-
-import workers.data.batch
-from tests.benchmarks.kernels import random_rows
 
 FOLDER = Path(__file__).with_name("benchmarks")
 PACKAGES = ("orchestrator", "workers", "cluster", "tests")
@@ -41,6 +37,8 @@ def take(module: str, name: str) -> object:
 
 
 def test_rows_of_the_kernels_benchmark_are_whole():
+    from tests.benchmarks.kernels import random_rows
+
     split = random_rows(64, 24, 1000)
     assert (split.num_sequences, set(split.lengths), len(split.word_labels)) == (64, {24}, 64 * 24)
 
@@ -48,6 +46,10 @@ def test_rows_of_the_kernels_benchmark_are_whole():
 @pytest.fixture
 def process_as_before(monkeypatch):
     """What a benchmark sets in its process does not reach other tests."""
+    import torch
+
+    import workers.data.batch
+
     monkeypatch.setattr(workers.data.batch, "ROWS_OF_PART", workers.data.batch.ROWS_OF_PART)
     num_threads = torch.get_num_threads()
     yield

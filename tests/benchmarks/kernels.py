@@ -270,16 +270,18 @@ def training() -> Iterator[Measurement]:
     )
 
 
-def full_shape(num_steps: int, pruning: PruningSpec | None) -> Training:
-    """Training in multilingual BERT's shape, in batches of 32 rows of 24 sub-words."""
+def full_shape(
+    num_steps: int, pruning: PruningSpec | None, length: int = 24, precision: str = "bfloat16"
+) -> Training:
+    """Training in multilingual BERT's shape, in batches of 32 rows of `length` sub-words."""
     from transformers import BertConfig, BertForTokenClassification
 
     config = BertConfig(vocab_size=119_547, num_labels=len(TAGS))
     torch.manual_seed(0)
     model = BertForTokenClassification(config).to(device())
-    split = random_rows(32 * num_steps, 24, config.vocab_size)
+    split = random_rows(32 * num_steps, length, config.vocab_size)
     spec = make_trial_spec(target_sparsity=SPARSITY if pruning else 0.0)
-    settings = replace(spec.training, num_steps=num_steps, precision="bfloat16")
+    settings = replace(spec.training, num_steps=num_steps, precision=precision)
     return Training(replace(spec, pruning=pruning, training=settings), model, split, device())
 
 

@@ -93,6 +93,40 @@ def test_a_captured_step_does_what_an_eager_one_does():
     assert all(torch.equal(one, other) for one, other in zip(captured, eager, strict=True))
 
 
+def test_a_captured_mask_update_does_what_an_eager_one_does():
+    captured, eager = small_weights(), small_weights()
+    optimizers = [MaskedAdamW(weights, prunable=True) for weights in (captured, eager)]
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.update_masks(0.5)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizers[0].update_masks(0.5)
+    for _ in range(3):
+        for weights in (captured, eager):
+            for weight in weights:
+                weight.data.mul_(-1.5)
+        graph.replay()
+        optimizers[1].update_masks(0.5)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert all(torch.equal(one, other) for one, other in zip(captured, eager, strict=True))
+
+
+def test_weights_at_odd_addresses_are_computed_as_others():
+    storage = [torch.randn(4097, device="cuda") for _ in range(2)]
+    odd, even = nn.Parameter(storage[0][1:]), nn.Parameter(storage[0][1:].clone())
+    assert odd.data_ptr() % 16 != 0
+    for weight in (odd, even):
+        weight.grad = storage[1][:4096].clone()
+        optimizer = MaskedAdamW([weight], prunable=True, max_grad_norm=1.0)
+        optimizer.step()
+        optimizer.update_masks(0.5)
+        optimizer.step()
+    assert torch.equal(odd, even)
+
+
 def test_a_capture_with_moved_gradients_is_refused():
     weights = small_weights()
     optimizer = MaskedAdamW(weights, prunable=True)

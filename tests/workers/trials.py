@@ -14,7 +14,10 @@ from workers.run import run_trial
 from workers.storage import Location
 from workers.trial import CorpusSpec, ModelSpec, TrialSpec
 
-TIMES = {"load_s", "train_s", "evaluate_s", "subwords_per_s", "peak_memory_gib", "num_resumes"}
+TIMES = {
+    *("load_s", "train_s", "evaluate_s", "subwords_per_s", "num_resumes"),
+    *("peak_memory_gib", "peak_gpu_memory_gib"),
+}
 
 
 def small_trial(**changes) -> TrialSpec:
