@@ -15,7 +15,7 @@ from tests.workers.trials import checkpoint_at, finish, numbers, run_steps, smal
 from workers.data.wordpiece import small_tokenizer
 from workers.model.folder import fingerprint_model_folder
 from workers.run import run_trial
-from workers.trial import ModelSpec, TrialSpec
+from workers.trial import ModelSpec, TrialError, TrialSpec
 
 pytestmark = pytest.mark.slow
 
@@ -90,11 +90,19 @@ def tokenizer_folder(tmp_path_factory):
 def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
     for file in tokenizer_folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    config = AutoConfig.for_model(family, **FAMILIES[family] | {"vocab_size": 8000})
+    sizes = FAMILIES.get(family, COMMON | {"embedding_size": 16})
+    config = AutoConfig.for_model(family, **sizes | {"vocab_size": 8000})
     torch.manual_seed(0)
     AutoModelForTokenClassification.from_config(config).base_model.save_pretrained(folder)
     fingerprint = fingerprint_model_folder(folder, "pretrained")
     return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
+
+
+def test_a_family_without_linear_layers_is_refused_by_name(device, tmp_path, tokenizer_folder):
+    """SqueezeBERT's are grouped convolutions."""
+    model = write_encoder(tmp_path, tokenizer_folder, "squeezebert")
+    with pytest.raises(TrialError, match="SqueezeBertForTokenClassification has no linear layers"):
+        finish(run_trial(trial_on(model), device))
 
 
 def trial_on(model: ModelSpec, **changes) -> TrialSpec:
