@@ -41,7 +41,11 @@ def write_sweep_file(job: JobSpec) -> Path:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file for its owner alone; a reader sees the old text or the new one meanwhile."""
+    """Write a file for its owner alone; a reader sees the old text or the new one meanwhile.
+
+    Raises:
+        OSError: it cannot be written, with the file's name.
+    """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         beside.touch(mode=0o600, exist_ok=False)
@@ -50,6 +54,10 @@ def write_whole(path: Path, text: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk names no file
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
     return path

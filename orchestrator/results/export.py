@@ -1,5 +1,6 @@
 """Tables to files for people: CSV and Parquet, at a path or an address that somebody gave."""
 
+import errno
 import io
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ def write_csv(rows: pa.Table, path: str, name: str | None = None) -> Location:
 
     Raises:
         StoreError: it cannot be written there.
+        OSError: the disk is full.
     """
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(rows, buffer)
@@ -46,6 +48,7 @@ def write_parquet(table: Table, rows: pa.Table, path: str, name: str | None = No
 
     Raises:
         StoreError: it cannot be written there.
+        OSError: the disk is full.
     """
     return _write(path, name, encode_compact(table, rows))
 
@@ -56,6 +59,8 @@ def _write(path: str, name: str | None, data: bytes) -> Location:
         file = file / name if name else file
         file.write_atomic(data)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the place is right, and says so
         where = f"{path}/{name}" if name else path
         kind = "folder" if name else "path"
         reason = " ".join(str(error).split())

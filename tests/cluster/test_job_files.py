@@ -1,5 +1,7 @@
 """Files of a job: written whole for their owner; logs as lines; what exit codes say."""
 
+import errno
+import os
 import stat
 
 import pytest
@@ -55,3 +57,15 @@ def test_exit_code_of_python_or_a_shell_says_how_the_job_ended(code, state, deta
 
 def test_exit_code_without_output_is_told_itself():
     assert exit_state(70, "") == (JobState.FAILED, "exit code 70, and no output")
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(tmp_path, monkeypatch):
+    def fsync(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = write_whole(tmp_path / "job.json", "old")
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
+        write_whole(file, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+    assert file.read_text() == "old"

@@ -1,5 +1,8 @@
 """Tables written to files that somebody names."""
 
+import errno
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -48,3 +51,12 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path, name):
 def test_what_is_no_path_is_refused():
     with pytest.raises(StoreError, match=r"hdfs://x/y: cannot be written .*not a location"):
         write_csv(pa.table({"a": [1]}), "hdfs://x/y")
+
+
+def test_a_full_disk_is_no_wrong_path(tmp_path, monkeypatch):
+    def fsync(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/means.csv'"):
+        write_csv(ROWS, str(tmp_path), "means.csv")
