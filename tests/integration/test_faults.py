@@ -2,8 +2,11 @@
 
 import getpass
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import psutil
 import pytest
 from safetensors import safe_open
 
+from cluster.contract import SOME_FAILED
 from orchestrator.results.store import ResultStore
 from tests.integration.conftest import (
     NUM_STEPS,
@@ -143,3 +147,33 @@ def test_a_closed_terminal_saves_checkpoints_and_nobody_elses_file_is_in_the_way
     assert saved_step(checkpoints(results)[0]) >= step, "it saved its state when it was stopped"
     left = {path.name.partition("_")[0] for path in tmp_path.iterdir()}
     assert left == {"torchinductor", "results", "tiny.yaml"}
+
+
+WITH_A_GPU_THAT_IS_NOT_THERE = """
+import sys
+from orchestrator.cli.main import main
+from orchestrator.running import ray_cluster
+private_ray = ray_cluster.private_ray
+ray_cluster.private_ray = lambda: private_ray(num_gpus=1)
+sys.exit(main(["run", sys.argv[1]]))
+"""
+
+
+def test_a_gpu_that_ray_gives_and_torch_does_not_see_is_not_the_trials_fault(tmp_path):
+    import torch  # here: other tests of this file do without
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    resources = {"gpus_per_trial": 1, "max_retries": 1}
+    changes = {"languages": ["ka"], "sparsities": [0.0], "resources": resources}
+    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", **changes)
+    command = [sys.executable, "-c", WITH_A_GPU_THAT_IS_NOT_THERE, spec]
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=170)
+    assert done.returncode == SOME_FAILED, done.stdout + done.stderr
+    attempts = ResultStore(str(tmp_path / "results")).read("attempts").to_pylist()
+    assert [attempt["error_kind"] for attempt in attempts] == ["device"] * 2
+    assert all("torch" in attempt["error_message"] for attempt in attempts)
+    assert all("CUDA_VISIBLE_DEVICES: 0" in attempt["error_message"] for attempt in attempts), (
+        "each worker saw the GPU that it was given"
+    )
