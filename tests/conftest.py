@@ -25,8 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Caches of this run's own, no hub, interpreted Triton: before a test module imports what reads
     these variables.
     """
-    # A shell makes its background jobs deaf to Ctrl-C, which some tests send.
+    # A shell makes its background jobs deaf to Ctrl-C, and nohup to a hang-up; tests send both.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     cache = tempfile.TemporaryDirectory(prefix="sparsweep-tests-")
     config.add_cleanup(cache.cleanup)
     # Frozen by `pytest_collection_finish`; libraries whose modules outlive Python report leaks.
