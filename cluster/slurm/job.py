@@ -16,6 +16,7 @@ same but the job does not come back.
 import argparse
 import contextlib
 import json
+import math
 import os
 import secrets
 import signal
@@ -37,8 +38,8 @@ from cluster.slurm.signals import Signals, StopRequest, log_line
 RAY_READY_S = 120.0
 NODES_END_S = 30.0
 MAX_RETURNS, SHORT_RUN_S = 3, 600.0
-"""A job whose driver crashed, or stopped by itself within so many seconds, comes back no more when
-it has come back so often, for any reason."""
+"""A job whose driver crashed, or stopped by itself within so many seconds and half its time limit,
+comes back no more when it has come back so often, for any reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +76,9 @@ def drive(args: argparse.Namespace) -> int:
     try:
         code = _drive(args, signals)
         ran_s, num_returns = time.monotonic() - started_s, os.environ.get("SLURM_RESTART_COUNT")
-        comes_back = goes_back(code, signals.request, ran_s, int(num_returns or 0))
+        # Near its limit a driver stops by itself when no trial would end in time.
+        short_run_s = min(SHORT_RUN_S, (args.time_limit_s or math.inf) / 2)
+        comes_back = goes_back(code, signals.request, ran_s, int(num_returns or 0), short_run_s)
         if comes_back and requeue_myself():
             ended = f"the driver ended with exit code {code}" if has_crashed(code) else ""
             log_line("; ".join(filter(None, (ended, "trials are left; back to the queue"))))
@@ -178,7 +181,13 @@ class _Head:
         self._raylet.close()
 
 
-def goes_back(code: int, request: StopRequest | None, ran_s: float, num_returns: int) -> bool:
+def goes_back(
+    code: int,
+    request: StopRequest | None,
+    ran_s: float,
+    num_returns: int,
+    short_run_s: float = SHORT_RUN_S,
+) -> bool:
     """Whether a job goes back to the queue: while trials are left, unless it was cancelled or does
     not get on.
 
@@ -187,10 +196,11 @@ def goes_back(code: int, request: StopRequest | None, ran_s: float, num_returns:
         request: to stop, if there was one.
         ran_s: how long the job ran, in seconds.
         num_returns: how often it has come back before.
+        short_run_s: a job that stopped by itself sooner, in seconds, may not have got on.
     """
     if code != STOPPED and not has_crashed(code):
         return False
-    is_of_no_use = has_crashed(code) or ran_s < SHORT_RUN_S
+    is_of_no_use = has_crashed(code) or ran_s < short_run_s
     if is_of_no_use and not request and num_returns >= MAX_RETURNS:
         return False
     return request.comes_back if request else ran_s >= SHORTEST_RUN_S

@@ -55,6 +55,11 @@ def test_job_comes_back_while_trials_are_left_unless_it_was_cancelled(
     assert goes_back(code, request_, ran_s, num_returns) is expected
 
 
+def test_job_of_a_short_limit_comes_back_when_its_driver_stopped_near_it():
+    assert goes_back(STOPPED, None, 80.0, MAX_RETURNS, short_run_s=60.0)
+    assert not goes_back(STOPPED, None, 80.0, MAX_RETURNS, short_run_s=90.0)
+
+
 def test_options_of_sparsweep_are_not_those_of_the_job(tmp_path):
     args = parse([*words_of(tmp_path, "block"), "--", "run", "x.json", "--folder", "y", "--", "z"])
     assert (args.role, args.folder) == ("block", tmp_path)
