@@ -34,11 +34,12 @@ PROFILE = {
 """Two nodes, on each of which one trial runs at a time."""
 
 SHAPE = {
-    "training": {"num_steps": 250, "lr": 3e-3},
+    "training": {"num_steps": 500, "lr": 3e-3},
     # The cluster's GPUs are null devices: jobs hold them, trials compute on CPUs.
     "resources": {"gpus_per_trial": 0, "checkpoint_every_s": 0.5},
 }
-"""Trials of a few seconds."""
+"""Trials of about six seconds. They must take longer than a worker's start: Tune gives the next
+trial to whichever worker is there first, and takes back what it asked of one that still starts."""
 LANGUAGES = ["ka", "bn"]
 
 LOCAL_SEEDS = [0, 1]
