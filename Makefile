@@ -66,7 +66,7 @@ test-quick: $(READY) ## run the tests that start no Ray, train nothing and need 
 test: $(READY) ## run all tests, but those of Slurm, Kubernetes and GPUs
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
-test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 12 minutes)
+test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 14 minutes)
 	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)
 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=…)
