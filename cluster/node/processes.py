@@ -1,6 +1,8 @@
 """Processes of this machine, any of which may end while it is looked at, or be hidden from us."""
 
 import contextlib
+import signal
+from collections.abc import Iterator
 
 import psutil
 
@@ -36,3 +38,20 @@ def kill(process: psutil.Process) -> None:
     """End a process at once, if it is there and ours; never a later one of the same number."""
     with contextlib.suppress(psutil.Error):
         process.kill()
+
+
+@contextlib.contextmanager
+def starting_deaf_to(number: signal.Signals) -> Iterator[None]:
+    """Make processes that are started in the block, and all below them, deaf to a signal.
+
+    It is blocked, which lasts in all that they start; that it is ignored would not last where they
+    install handlers of their own, as Ray does. This process gets what came meanwhile afterwards.
+
+    Args:
+        number: the signal.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

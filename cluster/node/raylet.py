@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 from cluster.node.own_folder import make_own_folder, remove_own_folder
 from cluster.node.private_ray import OBJECT_STORE_BYTES, private_caches
-from cluster.node.processes import command_line, descendants, kill
+from cluster.node.processes import command_line, descendants, kill, starting_deaf_to
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), above those of known
 # services.
@@ -214,7 +214,11 @@ class Raylet:
             **private_caches(self.temp_dir),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        with log.open("a") if log else contextlib.nullcontext() as output, _without_term():
+        # Slurm sends TERM to every process below a step, whatever its session or group. Ray would
+        # end at once, and so would the driver, with trials that have not saved. We alone are to
+        # hear it and tell the trials.
+        deaf = starting_deaf_to(signal.SIGTERM)
+        with log.open("a") if log else contextlib.nullcontext() as output, deaf:
             self.process = subprocess.Popen(
                 words,
                 env=environment,
@@ -252,22 +256,6 @@ class Raylet:
         for child in children:
             kill(child)
         remove_own_folder(self.temp_dir)
-
-
-@contextlib.contextmanager
-def _without_term() -> Iterator[None]:
-    """Make processes that are started now, and all below them, deaf to SIGTERM.
-
-    Slurm sends it to every process below a step, whatever its session or group. Ray would end at
-    once, and so would the driver, with trials that have not saved. We alone are to hear it and tell
-    the trials. Ray installs handlers of its own, so ignoring the signal would not last; a blocked
-    signal stays blocked in all that Ray starts.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_trials(root_pid: int) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.contract import ELASTIC, NUM_NODES
 from cluster.node.own_folder import remove_own_folder
 from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
+from cluster.node.processes import starting_deaf_to
 from cluster.node.raylet import wait_until_reachable
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
@@ -163,20 +164,10 @@ def _connect(signals: StopSignals, **options: Any) -> None:
     # Ray's reports of dead processes, with pages of its logs; what they mean is said by us.
     worker.print_to_stdstream = lambda data, ignore_prefix: None
     try:
-        with _without_hangup():
+        # Who closes the terminal sends HUP to all of its processes at once, and trials are to be
+        # saved first.
+        with starting_deaf_to(signal.SIGHUP):
             ray.init(**options)
     except SystemExit:  # what Ray makes of a SIGTERM meanwhile
         signals.received = signals.received or "SIGTERM"
     signals.take()
-
-
-@contextlib.contextmanager
-def _without_hangup() -> Iterator[None]:
-    """Make processes that are started now, and all below them, deaf to SIGHUP. Who closes the
-    terminal sends it to all of them at once, and trials are to be saved first. This process gets
-    what came meanwhile afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
