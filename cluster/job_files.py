@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cluster.backend import JobSpec, JobState
@@ -111,6 +111,11 @@ def last_line(log: Path) -> str:
     """The last line that says something; empty if there is none."""
     size = log.stat().st_size if log.exists() else 0
     lines = _read_from(log, max(0, size - _TAIL_BYTES)).decode(errors="replace").split("\n")
+    return last_said(lines)
+
+
+def last_said(lines: Sequence[str]) -> str:
+    """The last of these lines that says something; empty if there is none."""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

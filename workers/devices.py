@@ -14,7 +14,7 @@ import torch
 
 from workers.kernels import AUTO
 from workers.kernels.one_step import try_step
-from workers.trial import TrialError
+from workers.trial import TrialError, first_line
 
 CONTEXT_BYTES = 512 * 2**20
 """What a process takes of a GPU beside what torch counts: CUDA's context and cuBLAS. Roughly."""
@@ -58,7 +58,7 @@ def open_gpu(kernels: str = AUTO, share: float = 1.0) -> torch.device:
         raise TrialError(
             "device",
             f"resources.gpus_per_trial: the trial was given a GPU, but torch {torch.__version__} "
-            f"sees none ({_first_line(error)}; CUDA_VISIBLE_DEVICES: {visible}); look at the "
+            f"sees none ({first_line(error)}; CUDA_VISIBLE_DEVICES: {visible}); look at the "
             "node's driver and at which torch is installed, or set resources.gpus_per_trial=0",
         ) from error
     device = torch.device("cuda", 0)
@@ -144,12 +144,12 @@ def name_fault(error: Exception, hint: str) -> TrialError | None:
     known = (MemoryError, torch.OutOfMemoryError)
     is_runtime = isinstance(error, RuntimeError)
     if isinstance(error, known) or (is_runtime and _OUT_OF_MEMORY.search(str(error))):
-        return TrialError("out_of_memory", f"{_first_line(error)}; {hint}")
+        return TrialError("out_of_memory", f"{first_line(error)}; {hint}")
     named = (torch.AcceleratorError, torch.cuda.DeferredCudaCallError)
     if isinstance(error, named) or (is_runtime and _DEVICE_FAULT.search(str(error))):
         return TrialError(
             "device",
-            f"the GPU failed: {_first_line(error)}; nvidia-smi and the kernel's log (Xid) of the "
+            f"the GPU failed: {first_line(error)}; nvidia-smi and the kernel's log (Xid) of the "
             "node say more",
         )
     return None
@@ -172,7 +172,7 @@ def describe_failed_step(error: Exception, device: torch.device) -> TrialError:
         remedy = f"Triton needs the driver's libcuda.so.1 where ldconfig finds it, {other}"
     elif _OUT_OF_MEMORY.search(text):
         remedy = "something else fills the GPU: see nvidia-smi on the node"
-    return TrialError("device", f"{device} cannot compute: {_first_line(error)}; {remedy}")
+    return TrialError("device", f"{device} cannot compute: {first_line(error)}; {remedy}")
 
 
 def refuse_overrides(environ: Mapping[str, str]) -> None:
@@ -212,8 +212,3 @@ def _share_for_torch(device: torch.device, share: float) -> float:
     """Of the GPU's memory, so that as many processes as fit beside each other really do."""
     of_context = CONTEXT_BYTES / torch.cuda.get_device_properties(device).total_memory
     return max(share - of_context, share / 2)
-
-
-def _first_line(error: Exception) -> str:
-    """CUDA's errors go on with advice for programmers, and cuBLAS' with arguments."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -87,6 +87,12 @@ class TrialError(Exception):
         return self.message
 
 
+def first_line(error: Exception) -> str:
+    """What to quote of a library's error, which may go on for pages; its class where it says
+    nothing."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorpusSpec:
     """Where sentences come from.

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.contract import PROGRAM
 from cluster.errors import ClusterError
-from cluster.job_files import exit_state, lines_of, run_options, sweep_file, write_whole
+from cluster.job_files import exit_state, last_said, lines_of, run_options, sweep_file, write_whole
 from cluster.rayjobs.profile import RayProfile
 
 RAYS_FIRST_LINE = "Running entrypoint for job "
@@ -116,10 +116,10 @@ class RayJobsBackend:
                 native="unknown",
                 detail="the cluster has no such job",
             )
-        last_line = _last_line(details.message or "")
+        last_line = last_said((details.message or "").splitlines())
         if last_line.startswith(RAYS_FIRST_LINE):
             with self._in_words():
-                last_line = _last_line(client.get_job_logs(job_id))
+                last_line = last_said(client.get_job_logs(job_id).splitlines())
         return _status(job_id, details, last_line)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
@@ -275,11 +275,6 @@ class RayJobsBackend:
             type(error).__name__
         ]
         return ClusterError(f"ray: {self._address} refuses: {lines[-1]}")
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 def _status(job_id: str, details: Any, last_line: str) -> JobStatus:

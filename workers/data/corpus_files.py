@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.tags import TAGS
-from workers.trial import TrialError
+from workers.trial import TrialError, first_line
 
 LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
@@ -116,7 +116,7 @@ def _read_parquet(file: Path) -> pa.Table:
         table = pq.read_table(file, memory_map=True)
     except (pa.ArrowException, OSError) as error:  # OSError: pyarrow's word for damaged pages
         raise TrialError(
-            "bad_data", f"{file}: not a readable Parquet file ({_first_line(error)})"
+            "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
         ) from error
     return with_labels(table, str(file), _names_of_tags(table.schema))
 
@@ -266,7 +266,3 @@ def as_table(tokens: list[list[str]], labels: list[list[int]]) -> pa.Table:
     """
     types = {"tokens": pa.list_(pa.string()), "labels": pa.list_(pa.int64())}
     return pa.table({"tokens": tokens, "labels": labels}, schema=pa.schema(types))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
