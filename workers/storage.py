@@ -394,6 +394,11 @@ def refuse_others(path: Path, opened: int, owners: Collection[int]) -> None:
         )
 
 
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error says that there is no room, or none that this user may take."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def _replace_durably(path: Path, data: bytes, mode: int) -> None:
     """Write a file beside the old one, and rename it only when it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ their command is run, so that `--help` takes a moment, and needs neither torch n
 """
 
 import argparse
-import errno
 import io
 import os
 import sys
@@ -19,7 +18,7 @@ from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals
-from workers.storage import LEFT_WAITING
+from workers.storage import LEFT_WAITING, is_full_disk
 from workers.trial import PERTURBATIONS
 
 MAX_ERROR_LINES = 10
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except (SweepError, ClusterError, OSError) as error:
-        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = is_full_disk(error)
         code = STOPPED if is_full else BAD_INPUT
         _print_error(f"{error}; make room, then go on" if is_full else str(error), args.debug)
     except Exception as error:

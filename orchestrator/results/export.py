@@ -1,6 +1,5 @@
 """Tables to files for people: CSV and Parquet, at a path or an address that somebody gave."""
 
-import errno
 import io
 
 import pyarrow as pa
@@ -9,7 +8,7 @@ import pyarrow.csv
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.parquet import encode_compact
-from workers.storage import Location
+from workers.storage import Location, is_full_disk
 
 
 def write_csv(rows: pa.Table, path: str, name: str | None = None) -> Location:
@@ -59,7 +58,7 @@ def _write(path: str, name: str | None, data: bytes) -> Location:
         file = file / name if name else file
         file.write_atomic(data)
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full_disk(error):
             raise  # the place is right, and says so
         where = f"{path}/{name}" if name else path
         kind = "folder" if name else "path"
