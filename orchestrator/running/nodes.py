@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -46,7 +47,37 @@ Reason = Literal["DRAIN_NODE_REASON_PREEMPTION", "DRAIN_NODE_REASON_IDLE_TERMINA
 log = logging.getLogger(__name__)
 
 
-class ClusterWatch:
+class _Watch(ABC):
+    """A thread that looks after Ray as long as the block is open.
+
+    Args:
+        name: of the thread.
+        ends_within_s: how long the end of the block waits for what it is doing, in seconds.
+    """
+
+    def __init__(self, name: str, ends_within_s: float):
+        self._closing, self._ends_within_s = threading.Event(), ends_within_s
+        self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._thread.join(self._ends_within_s)
+
+    @abstractmethod
+    def _watch(self) -> None:
+        """Look, again and again, until `_closing` is set."""
+
+
+class ClusterWatch(_Watch):
     """A thread that drains nodes while trials run; Tune's own thread must not wait for that.
 
     Args:
@@ -61,21 +92,7 @@ class ClusterWatch:
         self._address, self._job_id = context.gcs_address, context.get_job_id()
         self._announced: SimpleQueue[str] = SimpleQueue()
         self._draining: set[str] = set()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="cluster-watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._thread.join(DRAIN_TIMEOUT_S)
+        super().__init__("cluster-watch", ends_within_s=DRAIN_TIMEOUT_S)
 
     def leaves(self, node_id: str) -> None:
         """A worker found out that its node is about to leave. Returns at once."""
@@ -169,7 +186,7 @@ class ClusterWatch:
             self._draining.add(node_id)
 
 
-class RayWatch:
+class RayWatch(_Watch):
     """A thread that notices when the Ray under the driver is gone: the raylet of its own node, or
     the cluster's head. Neither comes back, and Ray itself waits for the one without end, and ends
     the driver for the other without a word.
@@ -181,8 +198,7 @@ class RayWatch:
 
     def __init__(self, services: Mapping[str, str], on_loss: Callable[[str], None]):
         self._services, self._on_loss = services, on_loss
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
+        super().__init__("ray-watch", ends_within_s=0.0)
 
     @classmethod
     def of_this_driver(cls, on_loss: Callable[[str], None]) -> Self:
@@ -193,18 +209,6 @@ class RayWatch:
             if node["NodeID"] == context.get_node_id():
                 services["Ray's raylet of this machine"] = _raylet_address(node)
         return cls(services, on_loss)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
 
     def _watch(self) -> None:
         # Counted, not timed: a machine that slept has not looked meanwhile.
