@@ -247,6 +247,7 @@ def test_cancel_now_leaves_no_process_behind(tmp_path, running):
 def test_killed_job_is_seen_as_such(tmp_path, running):
     backend, job = shell("echo begun; exec sleep 600"), make_job(tmp_path / "job")
     job_id = backend.submit(job)
+    wait_until(lambda: list(backend.logs(job_id, job.folder, follow=False)) == ["begun"])
     left = in_session(pid_of(job_id))
     for pid in left:
         os.kill(pid, signal.SIGKILL)
