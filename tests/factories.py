@@ -8,6 +8,7 @@ from typing import Any
 from cluster.backend import JobSpec
 from workers.result import (
     CurvePoint,
+    DeviceStretch,
     EntityScore,
     LayerSparsity,
     PredictedSet,
@@ -143,6 +144,7 @@ def make_trial_result(**changes: Any) -> TrialResult:
             ),
             LayerSparsity(name="encoder.layer.2.weight", shape=(8, 2), num_zeros=5, num_weights=16),
         ),
+        devices=(DeviceStretch(name="a processor", from_step=0),),
     )
     return replace(result, **changes)
 

@@ -125,9 +125,18 @@ class LayerSparsity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceStretch:
+    """Part of a trial that one model of device computed, from that number of optimizer steps
+    on."""
+
+    name: str
+    from_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What a finished trial leaves. Times are wall-clock seconds summed over all its
-    resumptions."""
+    """What a finished trial leaves. Times are wall-clock seconds summed over all its resumptions;
+    `device` and `device_name` are those of the last one."""
 
     achieved_sparsity: float
     achieved_embedding_sparsity: float | None
@@ -158,3 +167,4 @@ class TrialResult:
     predictions: tuple[PredictedSet, ...]
     curve: tuple[CurvePoint, ...]
     layers: tuple[LayerSparsity, ...]
+    devices: tuple[DeviceStretch, ...]

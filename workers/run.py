@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -44,7 +44,7 @@ from workers.measured import (
 )
 from workers.model.encoder import make_model, num_embeddings, num_positions
 from workers.model.folder import fingerprint_model_folder
-from workers.result import LayerSparsity, Phase, Progress, TrialResult
+from workers.result import DeviceStretch, LayerSparsity, Phase, Progress, TrialResult
 from workers.scoring.score import Scores, score_trial, score_validation
 from workers.scoring.selection import Selection
 from workers.train import Training
@@ -182,6 +182,7 @@ class _RunningTrial:
     data: TrialData
     training: Training
     selection: Selection
+    devices: list[DeviceStretch]
     spent: _Spent = field(default_factory=_Spent)
 
     def progress(self, phase: Phase) -> Progress:
@@ -216,7 +217,9 @@ class _RunningTrial:
     def save(self, checkpoint: Checkpoint) -> None:
         tensors, values = self.training.state()
         best_tensors, best_values = self.selection.state()
-        checkpoint.save((tensors | best_tensors, values | best_values | asdict(self.spent)))
+        values = values | best_values | asdict(self.spent)
+        values["devices"] = [asdict(stretch) for stretch in self.devices]
+        checkpoint.save((tensors | best_tensors, values))
 
     def restore(self, state: State) -> None:
         """Go on from a checkpoint.
@@ -227,11 +230,25 @@ class _RunningTrial:
         tensors, values = state
         self.training.restore(tensors, values)
         self.selection.restore(tensors, values)
+        # Checkpoints of earlier versions do not say.
+        saved = values.get("devices", [asdict(DeviceStretch(name="unknown", from_step=0))])
+        self._go_on_from([DeviceStretch(**stretch) for stretch in saved])
         self.spent = _Spent(
             num_resumes=int(values["num_resumes"]) + 1,
             load_s=float(values["load_s"]),
             evaluate_s=float(values["evaluate_s"]),
         )
+
+    def _go_on_from(self, earlier: Sequence[DeviceStretch]) -> None:
+        """Add this device to those that computed the steps so far, if it is another one."""
+        (here,) = self.devices
+        before = [stretch for stretch in earlier if stretch.from_step < self.training.step]
+        names = [stretch.name for stretch in before]
+        if names and names[-1] != here.name:
+            log.warning("computed on %s until now, goes on on %s", names[-1], here.name)
+        if not names or names[-1] != here.name:
+            before.append(replace(here, from_step=self.training.step))
+        self.devices = before
 
 
 def _start(
@@ -246,7 +263,9 @@ def _start(
 
     def start_anew() -> _RunningTrial:
         training = Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
-        return _RunningTrial(data, training, Selection(training, spec.evaluation.selection))
+        selection = Selection(training, spec.evaluation.selection)
+        devices = [DeviceStretch(name=name_device(device), from_step=0)]
+        return _RunningTrial(data, training, selection, devices)
 
     trial = start_anew()
     log.info("kernels: %s on %s", trial.training.optimizer.kernels.name, device)
@@ -302,6 +321,7 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
         predictions=tuple(scores.predictions),
         curve=tuple(training.curve),
         layers=layers,
+        devices=tuple(trial.devices),
     )
 
 

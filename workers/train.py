@@ -284,8 +284,13 @@ class Training:
         Raises:
             KeyError: a tensor or a value is missing.
             RuntimeError: the tensors are those of another model.
-            ValueError: the tensors are of different steps.
+            ValueError: the tensors are of different steps, or another kind of device computed them.
         """
+        saved_on = "a GPU" if "rng.cuda" in tensors else "a CPU"
+        computes_on = "a GPU" if self.device.type == "cuda" else "a CPU"
+        if saved_on != computes_on:
+            # Dropout draws from the device's own generator, whose state the other has not.
+            raise ValueError(f"{saved_on} computed it and {computes_on} goes on")
         self.load_model_state(
             {
                 name.removeprefix("model."): value
@@ -296,7 +301,7 @@ class Training:
         self._restore_optimizer(tensors, values["step"])
         self.pruner.restore(tensors)
         torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors:
+        if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
 
         self.step, self.train_s = values["step"], values["train_s"]

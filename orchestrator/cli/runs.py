@@ -148,11 +148,15 @@ def verify(args: argparse.Namespace) -> int:
     store = open_store(args.results)
     console = open_console()
     specs = {trial.trial_id: trial.spec for trial in planned}
-    problems = store.verify(specs)
+    found = store.verify(specs)
+    problems = [problem for problem in found if problem.is_fault]
     for problem in problems:
         spec = specs[problem.trial_id]
         name = f"{problem.trial_id} ({spec.describe()})"
         console.print(f"{name}: {problem.what}", soft_wrap=True)
+    if notes := [f"{note.trial_id} ({note.what})" for note in found if not note.is_fault]:
+        what = f"{counted(len(notes), 'trial')} resumed on another model of device"
+        console.print(f"{what}, see column devices: {', '.join(notes)}", soft_wrap=True)
     console.print(
         f"{len(specs) - len(problems)} of {len(specs)} trials are valid in {store.location}",
         soft_wrap=True,

@@ -17,6 +17,8 @@ from orchestrator.errors import StoreError
 
 TEXT, WHOLE, SMALL, REAL, FLAG = pa.string(), pa.int64(), pa.int32(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
+STRETCHES = pa.list_(pa.struct([("name", TEXT), ("from_step", WHOLE)]))
+"""As `workers.result.DeviceStretch`."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def trial_row(
             column.name: provenance.get(column.name.removeprefix("provenance_"))
             for column in PROVENANCE
         },
+        "devices": [asdict(stretch) for stretch in result.devices] if result else None,
         "status": "completed" if result else "failed",
         "num_attempts": num_attempts,
         "duration_s": (circumstances["ended_at"] - circumstances["started_at"]).total_seconds(),

@@ -15,6 +15,7 @@ from orchestrator.results.columns import (
     FLAG,
     REAL,
     SMALL,
+    STRETCHES,
     TEXT,
     TIME,
     WHOLE,
@@ -130,7 +131,7 @@ MEASURED_MEANINGS = {
     "peak_memory_gib": "Largest resident memory of the worker's process.",
     "peak_gpu_memory_gib": "Largest memory on the GPU during the trial; null without one.",
     "device": "Kind of device that computed, such as cpu or cuda.",
-    "device_name": "Its model.",
+    "device_name": "Its model; of a trial that was resumed the last one, see devices.",
     "num_threads": "CPU threads that computed.",
     "kernels": "Who computed the optimizer's step and the masks: triton, numba or reference.",
 }
@@ -148,6 +149,15 @@ MEASURED = tuple(
     if get_origin(field.type) is not tuple
 )
 """The scalars of `TrialResult`; null for failed trials."""
+
+DEVICES = Column(
+    "devices",
+    STRETCHES,
+    "Models of device that computed, in turn, each with the optimizer steps done when it began: a "
+    "trial that was resumed on another one has several. In results of schema versions 1 to 3 the "
+    "last one only; null for failed trials.",
+    True,
+)
 
 PROVENANCE = (
     Column("provenance_commit", TEXT, "Git commit of the code; null for an installed copy.", True),
@@ -239,6 +249,7 @@ TRIALS = Table(
         *TIMES,
         Column("duration_s", REAL, "From started_at to ended_at.", unit="s"),
         *MEASURED,
+        DEVICES,
         Column("num_scores", WHOLE, "Rows of the trial in scores.", unit="count"),
         Column("num_robustness_scores", WHOLE, "Rows of the trial in robustness.", unit="count"),
         Column("num_predictions", WHOLE, "Rows of the trial in predictions.", unit="count"),

@@ -350,7 +350,7 @@ class ResultStore:
 
     def verify(self, expected: Iterable[str]) -> list[Problem]:
         """Read all files of the trials expected, and name those that are not completed or whose
-        files are not right.
+        files are not right; and, as no fault, those that several models of device computed.
 
         Raises:
             StoreError: a file that may hold one of them under an earlier id is damaged.

@@ -26,10 +26,12 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A trial that is not completed as it should be, and why."""
+    """A trial that is not completed as it should be, and why; or, without a fault, something that
+    whoever reads its numbers should know."""
 
     trial_id: str
     what: str
+    is_fault: bool = True
 
 
 def find_problem(
@@ -47,20 +49,20 @@ def find_problem(
         None when the trial is completed and all is well.
     """
     try:
-        key, tables = _check_trial(reader, trial_id, keys)
+        key, devices, tables = _check_trial(reader, trial_id, keys)
         for rule in rescored.get(key, ()):
             _check_added(reader.files, trial_id, key, rule, tables)
         _check_earlier_runs(reader, trial_id, key, keys, rescored.get(key, ()))
     except StoreError as error:
         return Problem(trial_id, str(error))
-    return None
+    return Problem(trial_id, devices, is_fault=False) if devices else None
 
 
 def _check_trial(
     reader: Reader, trial_id: str, keys: Sequence[str]
-) -> tuple[str, dict[str, pa.Table]]:
-    """Compare the files of the trial's last run; returns their key, and what they hold of each
-    table in `CHILD_TABLES`."""
+) -> tuple[str, str, dict[str, pa.Table]]:
+    """Compare the files of the trial's last run; returns their key, the devices that computed it
+    where there are several, and what the files hold of each table in `CHILD_TABLES`."""
     key, stored = _read_row(reader.files, keys)
     where, remedy = f"trials/{key}.parquet", "delete it, then run the sweep again"
     rows = reader.upgraded("trials", key, stored, dict)
@@ -86,7 +88,8 @@ def _check_trial(
         tables[name] = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
             _check_sentences(reader.files, key, tables[name])
-    return key, tables
+    names = dict.fromkeys(stretch["name"] for stretch in row["devices"] or ())
+    return key, " and ".join(names) if len(names) > 1 else "", tables
 
 
 def _check_earlier_runs(

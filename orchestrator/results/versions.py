@@ -12,7 +12,8 @@ Version 2, of 2026-11-23: `pruning_semantics`; attempts may be `stopped`.
 Version 3, of 2026-11-24: regimes, pruning of word embeddings by themselves, subsets of sentences;
     tables robustness, predictions and sentences.
 Version 4, of 2026-11-26: ids are of training only, so that a trial of an earlier version has
-    another id than its files are named for (`file_key`); `matching` in scores and robustness.
+    another id than its files are named for (`file_key`); `matching` in scores and robustness;
+    `devices`.
 """
 
 import json
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
-from orchestrator.results.columns import FLAG, REAL, TEXT, WHOLE, Table
+from orchestrator.results.columns import FLAG, REAL, STRETCHES, TEXT, WHOLE, Table
 from workers.trial import AS_BEFORE, TrialSpec, canonical_json
 
 GLOBAL_WITH_EMBEDDINGS = "global_with_embeddings"
@@ -36,7 +37,7 @@ FIRST_VERSION_OF = {"robustness": 3, "predictions": 3, "sentences": 3}
 ALWAYS_READ = {
     "trials": (
         *("trial_id", "language", "target_sparsity", "recipe_version", "num_steps", "spec_json"),
-        *("pruning_weights", "pruning_scope"),
+        *("pruning_weights", "pruning_scope", "device_name"),
     ),
     "plans": ("trial_id", "cell_id", "seed"),
     "attempts": ("trial_id", "status"),
@@ -298,8 +299,13 @@ def _trials_from_2(rows: pa.Table) -> pa.Table:
 
 def _from_3(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
     """Ids are new: those of a trial's own row are computed from its spec (`_with_identities`), and
-    all other tables follow. One rule of matching counted all scores of a trial."""
-    if table in ("trials", "sentences"):
+    all other tables follow. One rule of matching counted all scores of a trial. Of the devices that
+    computed it the last one is known."""
+    if table == "trials":
+        names = rows["device_name"].to_pylist()
+        devices = [None if name is None else [{"name": name, "from_step": 0}] for name in names]
+        return _with(rows, devices=pa.array(devices, STRETCHES))
+    if table == "sentences":
         return rows
     if table in ("scores", "robustness"):
         rows = _with(rows, matching=_of_trials(rows, facts(), "matching"))

@@ -206,3 +206,62 @@ def test_checkpoint_whose_masks_are_of_another_step_is_not_taken(device, tmp_pat
         in caplog.text
     )
     assert numbers(resumed) == numbers(undisturbed(spec, device))
+
+
+# Another device
+
+
+def rename_device(monkeypatch, name: str) -> None:
+    monkeypatch.setattr("workers.run.name_device", lambda device: name)
+
+
+def test_the_device_of_each_stretch_of_a_trial_is_recorded(device, tmp_path, monkeypatch, caplog):
+    """One that goes on adds no stretch, and one that was stopped while it scored leaves none."""
+    spec = small_trial()
+    whole = undisturbed(spec, device)
+    for name, stopped_after in (("A", 5), ("A", 9), ("B", 23), ("C", None)):
+        rename_device(monkeypatch, name)
+        interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
+        if stopped_after is None:
+            assert any(progress.phase == "evaluating" for progress in interrupted)
+        else:
+            run_steps(interrupted, stopped_after)
+        interrupted.close()
+    rename_device(monkeypatch, "D")
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert "computed on B until now, goes on on D" in caplog.text
+    assert [(stretch.name, stretch.from_step) for stretch in resumed.devices] == [
+        ("A", 0),
+        ("B", 9),
+        ("D", 23),
+    ]
+    assert (resumed.curve, resumed.num_resumes) == (whole.curve, 4)
+
+
+def test_a_checkpoint_of_an_earlier_version_does_not_say_its_device(device, tmp_path):
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 8)
+    tensors, values = checkpoint_at(tmp_path, spec).load()
+    del values["devices"]
+    checkpoint_at(tmp_path, spec).save((tensors, values))
+    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    assert [(stretch.name, stretch.from_step) for stretch in resumed.devices] == [
+        ("unknown", 0),
+        (resumed.device_name, values["step"]),
+    ]
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_not_taken(device, tmp_path, caplog):
+    """Dropout on a GPU draws from a generator of its own."""
+    spec = small_trial()
+    running = run_trial(spec, device, checkpoint_at(tmp_path, spec))
+    run_steps(running, 8)
+    tensors, values = checkpoint_at(tmp_path, spec).load()
+    on_gpu = tensors | {"rng.cuda": torch.zeros(16, dtype=torch.uint8)}
+    checkpoint_at(tmp_path, spec).save((on_gpu, values))
+    anew = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    message = "trial.safetensors: does not fit (a GPU computed it and a CPU goes on); starting from"
+    assert message in caplog.text
+    assert numbers(anew) == numbers(undisturbed(spec, device))
+    assert (anew.num_resumes, len(anew.devices)) == (0, 1)

@@ -18,6 +18,7 @@ from orchestrator.running.stopping import StopSignals
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.factories import make_circumstances, make_predicted_set, make_trial_result
 from tests.orchestrator.cli.command import run
+from workers.result import DeviceStretch
 
 
 def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):
@@ -167,6 +168,28 @@ def test_run_scores_from_stored_predictions_and_needs_no_ray_for_it(
     scores = ResultStore(f"{tmp_path}/r").read("scores", ["matching", "split"]).to_pylist()
     assert {"matching": "lenient", "split": "test"} in scores
     assert {"matching": "lenient", "split": "validation"} not in scores
+
+
+def test_verify_names_trials_of_several_devices_and_that_is_no_failure(capsys, tmp_path):
+    words = ["smoke", "--set", f"results={tmp_path}/r", "--set", "languages=[ka]"]
+    first, *others = make_plan(load_sweep_spec("smoke", words[2::2]))
+    store = ResultStore(f"{tmp_path}/r")
+    store.write_plan("smoke", [trial.spec for trial in (first, *others)])
+    devices = tuple(DeviceStretch(name=name, from_step=9) for name in ("A100", "H100"))
+    for trial in (first, *others):
+        result = make_trial_result(devices=devices if trial is first else devices[:1])
+        store.commit_completed(trial.spec, result, **make_circumstances())
+    code, out, err = run(capsys, "verify", *words, f"{tmp_path}/r")
+    note = "1 trial resumed on another model of device, see column devices: "
+    number = 1 + len(others)
+    assert (code, err, out.splitlines()) == (
+        0,
+        "",
+        [
+            f"{note}{first.trial_id} (A100 and H100)",
+            f"{number} of {number} trials are valid in {tmp_path}/r",
+        ],
+    )
 
 
 def test_plan_and_run_name_checkpoints_that_are_not_used(capsys, tmp_path, words, monkeypatch):

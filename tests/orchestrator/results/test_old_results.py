@@ -139,6 +139,9 @@ def test_numbers_of_version_1_are_those_that_it_stored(unpack_all):
     assert pruned["data_fingerprint"] is None  # its commit did not know that column yet
     assert trials["5da523ab3715fd98"]["data_fingerprint"] == "948e23f0a2971569"
     assert pruned["dense_trial_id"] == dense["trial_id"]
+    assert dense["devices"] == [{"name": dense["device_name"], "from_step": 0}]
+    failed = [row["devices"] for row in trials.values() if row["status"] == "failed"]
+    assert failed == [None] * len(failed) != []
     scores = store.read("scores").to_pylist()
     assert {row["subset"] for row in scores} == {"all"}
     assert {row["matching"] for row in scores} == {"strict"}

@@ -8,6 +8,7 @@ from orchestrator.results.parquet import encode_small
 from orchestrator.results.schema import TABLES, TRIALS
 from tests.factories import make_trial_result, make_trial_spec
 from tests.orchestrator.results.committing import commit, fail, trial_file
+from workers.result import DeviceStretch
 
 
 def _problem(store, spec=None):
@@ -24,6 +25,15 @@ def test_verify_finds_nothing_wrong_with_completed_trials(store):
     for spec in specs:
         commit(store, spec, make_trial_result(curve=()))
     assert store.verify(spec.trial_id() for spec in specs) == []
+
+
+def test_verify_names_several_devices_and_finds_no_fault_in_them(store):
+    devices = [DeviceStretch(name=name, from_step=step) for step, name in enumerate("ABA")]
+    commit(store, result=make_trial_result(devices=tuple(devices)))
+    (note,) = store.verify([make_trial_spec().trial_id()])
+    assert (note.is_fault, note.what) == (False, "A and B")
+    (row,) = store.read("trials").to_pylist()
+    assert row["devices"] == [{"name": n, "from_step": s} for s, n in enumerate("ABA")]
 
 
 def test_verify_names_each_trial_that_is_missing_or_failed(store):
