@@ -1,36 +1,14 @@
-"""Real sweeps, started as a user does: the command in a process of its own, Ray and all."""
+"""What tests of real sweeps share: one that ran undisturbed, and a Ray that runs."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-import yaml
 
-from orchestrator.results.schema import CHILD_TABLES
-from orchestrator.results.store import ResultStore
-
-TIMEOUT_S = 180
-# What may differ between two runs of a trial: when, how long, where, how often.
-CIRCUMSTANCES = {
-    *("started_at", "ended_at", "duration_s", "load_s", "train_s", "evaluate_s", "subwords_per_s"),
-    *("num_attempts", "num_resumes", "peak_memory_gib", "peak_gpu_memory_gib"),
-    *("sweep", "asked_json", "kernels"),  # all kernels compute the same
-}
-
-TINY_MODEL = Path(__file__).resolve().parents[1] / "golden" / "tiny-bert"
-"""A BERT of one layer with 32 features and 600 sub-words of Bengali and Georgian, without weights:
-its steps take milliseconds, so that sweeps are about what is around them."""
-NUM_STEPS = 120
-
-ONE_BY_ONE = {"checkpoint_every_s": 0.2, "max_concurrent_trials": 1}
-"""Resources of sweeps that are not about trials side by side: one worker has to start, not two."""
+from tests.real_sweeps import sparsweep, write_sweep
 
 CLUSTER = """
 import json, os, sys
@@ -43,132 +21,6 @@ print(json.dumps(local.environment | {"RAY_ADDRESS": address}), flush=True)
 sys.stdin.read()
 print(json.dumps(ray.cluster_resources()))
 """
-
-
-class Command:
-    """A `sparsweep` command that runs in a process group of its own.
-
-    Args:
-        words: the command line after `sparsweep`.
-        environment: variables to set.
-    """
-
-    def __init__(self, *words: str, **environment: str):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.cli", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env=os.environ | environment,
-        )
-
-    def finish(self) -> tuple[int, str]:
-        """Exit code and all output."""
-        try:
-            output, _ = self.process.communicate(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            raise
-        return self.process.returncode, output
-
-    def signal(self, number: int) -> None:
-        """What a terminal does: to the whole process group."""
-        os.killpg(self.process.pid, number)
-
-    def workers(self) -> list[psutil.Process]:
-        """Processes that run trials now."""
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children(recursive=True)
-            if _runs_trials(child)
-        ]
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something to happen while the command runs."""
-
-        def happened() -> bool:
-            has_ended = self.process.poll() is not None
-            if condition():
-                return True
-            assert not has_ended, f"the command ended first: {self.finish()}"
-            return False
-
-        wait_until(happened)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for something to happen."""
-    until = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
-
-
-def _runs_trials(process: psutil.Process) -> bool:
-    try:
-        return "Trainable" in " ".join(process.cmdline())
-    except psutil.Error:  # it has just ended
-        return False
-
-
-def sparsweep(*words: str, **environment: str) -> tuple[int, str]:
-    """Run a command to its end: exit code and all output."""
-    return Command(*words, **environment).finish()
-
-
-def write_sweep(file: Path, results: object, **changes: object) -> str:
-    """A sweep of four trials of about two seconds: Georgian and Bengali, dense and half pruned.
-
-    Its kernels are those that need no compiler, which would take seconds in each worker.
-    """
-    fields = {
-        "name": "tiny",
-        "results": str(results),
-        "corpus": {"kind": "synthetic"},
-        "model": {"name": str(TINY_MODEL), "init": "random"},
-        "languages": ["ka", "bn"],
-        "sparsities": [0.0, 0.5],
-        "seeds": [0],
-        "pruning": {"update_every_steps": 5, "kernels": "reference"},
-        "training": {"num_steps": NUM_STEPS, "lr": 3e-3, "batch_size": 8},
-        "resources": {"checkpoint_every_s": 0.2},
-    }
-    file.write_text(yaml.safe_dump(fields | changes))
-    return str(file)
-
-
-def numbers(results: object) -> dict[str, list[dict]]:
-    """All that trials computed, to the last bit, without times and places."""
-    store = ResultStore(str(results))
-    tables = {name: store.read(name).to_pylist() for name in ("trials", *CHILD_TABLES)}
-    for name, rows in tables.items():
-        tables[name] = [
-            {
-                key: value
-                for key, value in row.items()
-                if key not in CIRCUMSTANCES and not key.startswith("provenance_")
-            }
-            for row in rows
-        ]
-    return tables
-
-
-def assert_same_numbers(results: Path, expected: Path, num_trials: int) -> None:
-    """Trials that both have computed, so many of them, have the same rows in all tables."""
-    found, wanted = numbers(results), numbers(expected)
-    both = {row["trial_id"] for row in found["trials"]} & {
-        row["trial_id"] for row in wanted["trials"]
-    }
-    assert len(both) == num_trials
-    for table in wanted:
-        rows = [row for row in wanted[table] if row["trial_id"] in both]
-        assert [row for row in found[table] if row["trial_id"] in both] == rows, table
-
-
-def checkpoints(results: Path) -> list[Path]:
-    """Checkpoints of trials that run or were interrupted."""
-    return list((results / "checkpoints").glob("*.safetensors"))
 
 
 @pytest.fixture(scope="session")

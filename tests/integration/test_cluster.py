@@ -2,7 +2,7 @@
 
 import socket
 
-from tests.integration.conftest import ONE_BY_ONE, numbers, sparsweep, write_sweep
+from tests.real_sweeps import ONE_BY_ONE, numbers, sparsweep, write_sweep
 
 
 def test_sweep_uses_the_cluster_of_ray_address_and_leaves_it_running(

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from cluster.contract import SOME_FAILED
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import (
+from tests.real_sweeps import (
     NUM_STEPS,
     ONE_BY_ONE,
     Command,

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import Command, assert_same_numbers, checkpoints, write_sweep
+from tests.real_sweeps import Command, assert_same_numbers, checkpoints, write_sweep
 
 ELASTIC = {"SPARSWEEP_ELASTIC": "1"}
 RESOURCES = {

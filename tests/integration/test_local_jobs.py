@@ -13,7 +13,7 @@ from cluster.backend import JobSpec, JobState
 from cluster.local.backend import LocalBackend
 from cluster.local.profile import LocalProfile
 from tests.factories import make_job
-from tests.integration.conftest import ONE_BY_ONE, checkpoints, numbers, wait_until, write_sweep
+from tests.real_sweeps import ONE_BY_ONE, checkpoints, numbers, wait_until, write_sweep
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.results.store import ResultStore
 from tests.golden_results import GOLDEN, unpack
-from tests.integration.conftest import ONE_BY_ONE, sparsweep
+from tests.real_sweeps import ONE_BY_ONE, sparsweep
 
 TINY = str(GOLDEN / "results" / "tiny.yaml")
 NAME_OF_LEFT = "8bc81f42c003f5bf"

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from orchestrator.results.schema import CHILD_TABLES
-from tests.integration.conftest import (
+from tests.real_sweeps import (
     ONE_BY_ONE,
     Command,
     checkpoints,

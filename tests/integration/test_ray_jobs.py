@@ -23,7 +23,7 @@ from cluster.node.private_ray import private_environment
 from cluster.rayjobs.backend import RayJobsBackend
 from cluster.rayjobs.profile import RayProfile
 from tests.factories import make_job
-from tests.integration.conftest import ONE_BY_ONE, checkpoints, numbers, sparsweep, write_sweep
+from tests.real_sweeps import ONE_BY_ONE, checkpoints, numbers, sparsweep, write_sweep
 
 START_S, WAIT_S = 120, 240
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.results.store import ResultStore
 from orchestrator.results.table_files import number_of_run
-from tests.integration.conftest import ONE_BY_ONE, checkpoints, sparsweep, write_sweep
+from tests.real_sweeps import ONE_BY_ONE, checkpoints, sparsweep, write_sweep
 
 FIRST = {
     "languages": ["ka"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import (
+from tests.real_sweeps import (
     ONE_BY_ONE,
     checkpoints,
     numbers,

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import (
+from tests.real_sweeps import (
     ONE_BY_ONE,
     Command,
     checkpoints,

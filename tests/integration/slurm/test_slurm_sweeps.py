@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from orchestrator.results.store import ResultStore
-from tests.integration.conftest import (
+from tests.real_sweeps import (
     Command,
     assert_same_numbers,
     checkpoints,
