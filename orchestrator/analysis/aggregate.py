@@ -88,7 +88,12 @@ class Cell:
     f1s: F1s
 
 
-def aggregate(store: ResultStore, split: str = "test", matching: str | None = None) -> Aggregates:
+def aggregate(
+    store: ResultStore,
+    split: str = "test",
+    matching: str | None = None,
+    same_device: bool = False,
+) -> Aggregates:
     """All cells of a results location, and all holes in what its sweeps planned and tried.
 
     Args:
@@ -96,11 +101,12 @@ def aggregate(store: ResultStore, split: str = "test", matching: str | None = No
         split: validation or test.
         matching: the rule by which predicted entities count, strict or lenient; None: that by which
             the trials of a cell were scored when they were run.
+        same_device: see `read_rows`.
 
     Raises:
         StoreError: there is no such split, no score is by that rule, or a file cannot be read.
     """
-    rows = read_rows(store)
+    rows = read_rows(store, same_device)
     refuse_rule_without_scores(rows, split, matching)
     return aggregate_cells(find_cells(rows, split, matching), split, rows.notes)
 

@@ -40,6 +40,7 @@ def analyze(
     bootstrap: Bootstrap | None = None,
     only: Collection[str] | None = None,
     matching: str | None = None,
+    same_device: bool = False,
 ) -> list[AnalysisTable]:
     """Make the tables in `tables.ANALYSES`, in that order. One that has nothing to say has no rows,
     and a note.
@@ -51,6 +52,7 @@ def analyze(
         only: names of the tables wanted; all when None. What only others need is not read.
         matching: the rule by which predicted entities count, strict or lenient; None: of each
             series that by which its trials were scored when they were run.
+        same_device: see `read_rows`.
 
     Raises:
         StoreError: there is no such split or table, nothing was planned or run, no score is by that
@@ -59,7 +61,7 @@ def analyze(
     wanted = set(ANALYSES if only is None else only)
     if unknown := sorted(wanted - set(ANALYSES)):
         raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(ANALYSES)}")
-    rows = read_rows(store)
+    rows = read_rows(store, same_device)
     refuse_rule_without_scores(rows, split, matching)
     results = make_results(rows, split, matching)
 

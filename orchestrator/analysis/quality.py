@@ -59,7 +59,8 @@ def analyze_quality(results: Results) -> list[AnalysisTable]:
 def _quality_notes(results: Results) -> list[str]:
     notes = [*results.notes, *hole_notes(results)]
     sparse = results.sparse
-    alone = sparse[sparse["f1"].notna() & sparse["dense_f1"].isna()]["trial_id"].nunique()
+    is_alone = sparse["f1"].notna() & sparse["dense_f1"].isna() & sparse["dense_trial_id"].notna()
+    alone = sparse[is_alone]["trial_id"].nunique()
     if alone:
         notes.append(
             f"No change to dense of {counted(alone, 'sparse trial')}: the same seed's dense trial "

@@ -2,16 +2,18 @@
 
 A recipe is a version of how the code makes a trial's numbers (`workers.trial.RECIPE_VERSION`). Rows
 of two recipes never meet in a comparison. Those that are left out stay in the results as they are,
-and the notes of what is computed count them.
+and the notes of what is computed count them, as they count pairs of sparse and dense trial that
+were computed on different devices.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from orchestrator.analysis.comparable import SETTINGS_READ
+from orchestrator.results.columns import TEXT
 from orchestrator.results.store import ResultStore
 from orchestrator.wording import counted
 from workers.trial import RECIPE_VERSION
@@ -23,7 +25,7 @@ TRIALS_READ = [
     *("trial_id", "cell_id", "dense_trial_id", "recipe_version", "sweep"),
     *("regime", "language", "target_sparsity", "embedding_sparsity", "seed", "languages"),
     *("status", "error_kind", "error_message", "started_at"),
-    *("num_train_sentences", "num_predictions"),
+    *("num_train_sentences", "num_predictions", "devices"),
     *("robustness_perturbations", *PERTURBED_SETS),
     *SETTINGS_READ,
 ]
@@ -42,16 +44,42 @@ class StoredRows:
         scores: the rows of `scores` of these trials, with the columns `SCORES_READ`.
         plans: rows of `plans`, without the plans of sweeps that were run with another recipe.
         num_left_out: trials of the other recipes, by the recipe's version.
+        num_pairs: sparse trials whose dense trial has run, too.
+        num_across: those of them that other models of device computed than their dense trial.
+        is_same_device: these are not compared with it; their `dense_trial_id` is null.
     """
 
     trials: pa.Table
     scores: pa.Table
     plans: pa.Table
     num_left_out: Mapping[int, int]
+    num_pairs: int = 0
+    num_across: int = 0
+    is_same_device: bool = False
 
     @property
     def notes(self) -> list[str]:
-        """One line on the trials that are not compared; none where all are."""
+        """One line on the trials that are not compared, and one on pairs of different devices; none
+        where there are none."""
+        return [*self._recipe_notes, *self._device_notes]
+
+    @property
+    def _device_notes(self) -> list[str]:
+        if not self.num_across:
+            return []
+        across = counted(self.num_across, "pair")
+        found = (
+            f"{across} of sparse and dense trial (of {self.num_pairs:,}): computed on different "
+        )
+        if self.is_same_device:
+            return [f"{found}models of device, left out."]
+        return [
+            f"{found}models of device, which may change F1 as another seed does; --same-device "
+            "leaves them out."
+        ]
+
+    @property
+    def _recipe_notes(self) -> list[str]:
         if not self.num_left_out:
             return []
         parts = [
@@ -62,16 +90,53 @@ class StoredRows:
         return [f"{' and '.join(parts)} {verb} kept and not compared."]
 
 
-def read_rows(store: ResultStore) -> StoredRows:
+def read_rows(store: ResultStore, same_device: bool = False) -> StoredRows:
     """Read what is compared in a results location.
+
+    Args:
+        store: the results.
+        same_device: compare a sparse trial with its dense one only where the same models of device
+            computed both.
 
     Raises:
         StoreError: a file cannot be read.
     """
-    return of_one_recipe(
+    rows = of_one_recipe(
         trials=store.read("trials", TRIALS_READ),
         scores=store.read("scores", SCORES_READ),
         plans=store.read("plans"),
+    )
+    return _with_pairs(rows, same_device)
+
+
+def _with_pairs(rows: StoredRows, same_device: bool) -> StoredRows:
+    """The rows with what is known of the devices of pairs."""
+    names = ("trial_id", "dense_trial_id", "devices")
+    columns = [rows.trials[name].to_pylist() for name in names]
+    devices = {
+        trial_id: {stretch["name"] for stretch in stretches}
+        for trial_id, _, stretches in zip(*columns, strict=True)
+        if stretches is not None
+    }
+    pairs = [
+        (trial_id, dense_id)
+        for trial_id, dense_id, _ in zip(*columns, strict=True)
+        if trial_id in devices and dense_id in devices
+    ]
+    across = {trial_id for trial_id, dense_id in pairs if devices[trial_id] != devices[dense_id]}
+    trials = rows.trials
+    if same_device:
+        dense_ids = [
+            None if one in across else other for one, other, _ in zip(*columns, strict=True)
+        ]
+        place = trials.schema.get_field_index("dense_trial_id")
+        trials = trials.set_column(place, trials.schema.field(place), pa.array(dense_ids, TEXT))
+    return replace(
+        rows,
+        trials=trials,
+        num_pairs=len(pairs),
+        num_across=len(across),
+        is_same_device=same_device,
     )
 
 

@@ -316,6 +316,11 @@ def _add_results(line: CommandLine) -> None:
             choices=["strict", "lenient"],
             help="rule by which entities count; default: that by which trials were scored when run",
         )
+        command.add_argument(
+            "--same-device",
+            action="store_true",
+            help="no change to dense where other models of device computed the dense trial",
+        )
     aggregate.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
     aggregate.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
     analyze.add_argument(

@@ -29,7 +29,9 @@ ANALYSIS_WIDTH = 100
 def aggregate(args: argparse.Namespace) -> int:
     """Mean, spread and difference to dense of F1, by language and sparsity; what is missing is
     named."""
-    result = aggregate_results(open_store(args.results), args.split, args.matching)
+    result = aggregate_results(
+        open_store(args.results), args.split, args.matching, args.same_device
+    )
     if args.csv is not None:
         write_csv(result.table, args.csv)
     if args.parquet is not None:
@@ -47,7 +49,9 @@ def analyze(args: argparse.Namespace) -> int:
     from orchestrator.analysis.show import show
 
     store = open_store(args.results)
-    tables = analyze_results(store, args.split, matching=args.matching)
+    tables = analyze_results(
+        store, args.split, matching=args.matching, same_device=args.same_device
+    )
     folder = args.out or str(store.location / "analysis")
     write_tables(tables, folder)
     console = open_console(width=None if sys.stdout.isatty() else ANALYSIS_WIDTH)

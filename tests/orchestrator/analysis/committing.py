@@ -10,17 +10,20 @@ from orchestrator.analysis.analyze import analyze
 from orchestrator.analysis.bootstrap import Bootstrap
 from orchestrator.analysis.show import show
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from workers.result import DeviceStretch
 
 
 def commit(store, language, sparsity, seed, f1, *, num_train=100, **changes):
     """A monolingual trial that was scored on test, and on nothing else; returns its spec."""
     results = {name: changes.pop(name, ()) for name in ("robustness_scores", "predictions")}
+    names = changes.pop("devices", ("A100",))
     spec = make_trial_spec(language=language, target_sparsity=sparsity, seed=seed, **changes)
     result = make_trial_result(
         scores=(make_score(language=language, f1=f1),),
         robustness=results["robustness_scores"],
         predictions=results["predictions"],
         num_train_sentences=num_train,
+        devices=tuple(DeviceStretch(name=name, from_step=0) for name in names),
     )
     store.commit_completed(spec, result, **make_circumstances())
     return spec
@@ -61,9 +64,9 @@ def fail(store, spec, kind, message):
     store.commit_failed(spec, kind=kind, message=message, traceback=None, **make_circumstances())
 
 
-def tables_of(store, split="test", only=None):
+def tables_of(store, split="test", only=None, **options):
     """Tables of an analysis by name, all of them or those named, with few replicates."""
-    tables = analyze(store, split, Bootstrap(num_replicates=20), only)
+    tables = analyze(store, split, Bootstrap(num_replicates=20), only, **options)
     return {table.name: table for table in tables}
 
 

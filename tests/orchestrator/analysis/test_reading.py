@@ -9,7 +9,14 @@ from orchestrator.analysis.report import render
 from orchestrator.results.rows import child_rows, plan_rows, spec_columns, trial_row
 from orchestrator.results.table_files import TableFiles
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
-from tests.orchestrator.analysis.committing import commit, rows_of, shown, shown_tables, tables_of
+from tests.orchestrator.analysis.committing import (
+    commit,
+    fail,
+    rows_of,
+    shown,
+    shown_tables,
+    tables_of,
+)
 from workers.trial import RECIPE_VERSION
 
 OLDER = RECIPE_VERSION - 1
@@ -117,3 +124,47 @@ def test_a_plan_of_another_recipe_leaves_no_holes(of_two_recipes):
 )
 def test_the_running_recipe_comes_before_a_newer_one(versions, compared):
     assert choose_recipe(versions) == compared
+
+
+@pytest.fixture
+def of_two_devices(store):
+    """Pairs of seeds 0 to 3: the same GPU twice, the same two in another turn, a GPU more, and
+    another one; F1 falls by 0.25, and by 0.5 in the last two. The dense trial of seed 4 failed."""
+    for seed, (sparse, dense) in enumerate((("A", "A"), ("AB", "BA"), ("A", "AB"), ("B", "A"))):
+        commit(store, "sw", 0.0, seed, 0.75, devices=dense)
+        commit(store, "sw", 0.5, seed, 0.5 if seed < 2 else 0.25, devices=sparse)
+    commit(store, "sw", 0.5, 4, 0.5)
+    fail(store, make_trial_spec(target_sparsity=0.0, seed=4), "worker_died", "killed")
+    return store
+
+
+def test_pairs_of_different_devices_are_counted_in_a_line(of_two_devices):
+    line = "2 pairs of sparse and dense trial (of 4): computed on different models of device"
+    found = aggregate(of_two_devices)
+    assert found.table["delta_dense_mean"].to_pylist() == [None, -0.375]
+    assert found.notes[0].startswith(f"{line}, which may change F1 as another seed does; --same-")
+    tables = tables_of(of_two_devices)
+    assert f"· {line}" in shown_tables(tables.values())
+
+
+def test_pairs_of_different_devices_are_left_out_where_that_is_asked(of_two_devices):
+    found = aggregate(of_two_devices, same_device=True)
+    pairs = found.table.select(["f1_mean", "num_seeds", "delta_dense_mean", "num_pairs"])
+    assert [tuple(row.values()) for row in pairs.to_pylist()] == [
+        (0.75, 4, None, 0),
+        (0.4, 5, -0.25, 2),
+    ]
+    assert found.notes[0].endswith("of device, left out.")
+    tables = tables_of(of_two_devices, same_device=True)
+    quality = tables["quality"]
+    assert quality.rows["delta_dense_mean"].to_pylist() == [None, -0.25]
+    assert [note for note in quality.notes if note.startswith("No change to dense")] == [
+        "No change to dense of 1 sparse trial: the same seed's dense trial has no F1."
+    ]
+    assert tables["significance"].rows["num_pairs"].to_pylist() == [2]
+
+
+def test_devices_that_are_the_same_are_not_spoken_of(store):
+    commit(store, "sw", 0.0, 0, 0.5)
+    commit(store, "sw", 0.5, 0, 0.25)
+    assert read_rows(store).notes == read_rows(store, same_device=True).notes == []

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from orchestrator.results.store import ResultStore
+from tests.factories import make_circumstances, make_trial_result, make_trial_spec
 from tests.orchestrator.cli.command import run
+from workers.result import DeviceStretch
 
 
 def test_schema_is_json_with_descriptions(capsys):
@@ -83,6 +86,22 @@ def test_analysis_of_a_folder_without_results_is_refused(capsys, tmp_path):
         2,
         True,
     )
+
+
+def test_changes_between_devices_are_left_out_where_that_is_asked(capsys, tmp_path):
+    store = ResultStore(str(tmp_path))
+    for sparsity, name in ((0.0, "A100"), (0.5, "H100")):
+        spec = make_trial_spec(target_sparsity=sparsity)
+        result = make_trial_result(devices=(DeviceStretch(name=name, from_step=0),))
+        store.commit_completed(spec, result, **make_circumstances())
+        store.write_plan(f"of {name}", [spec])
+    line = "1 pair of sparse and dense trial (of 1): computed on different models of device"
+    shown = [
+        " ".join(run(capsys, "aggregate", str(tmp_path), *words)[1].split())
+        for words in ((), ("--same-device",))
+    ]
+    assert [f"{line}, left out." in text for text in shown] == [False, True]
+    assert all(line in text for text in shown)
 
 
 def test_cache_shows_what_it_holds_and_clears_it(capsys, tmp_path, monkeypatch):
