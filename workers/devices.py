@@ -4,8 +4,11 @@ A fault of a GPU says nothing about the trial that met it, so it is never held a
 such errors have the kind `device`, see `orchestrator.running.outcomes`.
 """
 
+import gc
+import logging
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from subprocess import CalledProcessError
@@ -22,6 +25,14 @@ CONTEXT_BYTES = 512 * 2**20
 TRITON_NEEDS = (8, 0)
 """Compute capability, also of bfloat16. Triton says that it does not support GPUs below."""
 
+ROOM_WITHIN_S = 60.0
+"""How long a worker waits for memory that a dead one may still hold."""
+
+STILL_S = 10.0
+"""Where no memory came free for so long, nothing is about to."""
+
+LOOK_EVERY_S = 0.5
+
 _OUT_OF_MEMORY = re.compile(
     # cuBLAS says of a GPU that is full that it is not initialised: its handle takes memory.
     "out of memory|can't allocate memory|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
@@ -32,6 +43,10 @@ _DEVICE_FAULT = re.compile(
     r"CUDA (error|driver|unknown error|call failed)|CU(BLAS|SOLVER|SPARSE)_STATUS_|CUDNN_STATUS_"
     r"|cuDNN error|Triton Error \[|HIP error|NVIDIA driver|NVML|No CUDA GPUs|re-initialize CUDA"
 )
+_IN_USE = re.compile("busy or unavailable")
+"""CUDA's word where a GPU is for one process at a time, and another has it."""
+
+log = logging.getLogger(__name__)
 
 
 @cache  # an error is not kept
@@ -69,6 +84,7 @@ def open_gpu(kernels: str = AUTO, share: float = 1.0) -> torch.device:
     # Sums in bfloat16 would depend on how cuBLAS cuts a product.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     try:
+        wait_for_room(device, share)
         if share < 1:
             torch.cuda.set_per_process_memory_fraction(_share_for_torch(device, share), device)
         torch.zeros(1, device=device).add_(1)
@@ -77,6 +93,43 @@ def open_gpu(kernels: str = AUTO, share: float = 1.0) -> torch.device:
     except Exception as error:  # also of a compiler, which Triton runs
         raise describe_failed_step(error, device) from error
     return device
+
+
+def wait_for_room(device: torch.device, share: float = 1.0) -> None:
+    """Wait until a GPU has room for a trial: what a process held that has just died comes free a
+    while later only. Where that does not happen, go on all the same.
+
+    Args:
+        device: the GPU; CUDA is initialised.
+        share: of its memory that this process may fill. Half of a GPU is enough for any: one that
+            also drives a screen is never empty.
+
+    Raises:
+        RuntimeError: CUDA fails, for another reason than that the GPU is full or in use.
+    """
+    needed = int(torch.cuda.get_device_properties(device).total_memory * min(share, 0.5))
+    started = changed = time.monotonic()
+    last = None
+    while (free := _free_bytes(device)) < needed - CONTEXT_BYTES:
+        now = time.monotonic()
+        if free != last:
+            last, changed = free, now
+        if now - started >= ROOM_WITHIN_S or now - changed >= STILL_S:
+            message = "%s: %.1f GiB are free, others hold the rest of the %.1f GiB that are ours"
+            log.warning(message, device, free / 2**30, needed / 2**30)
+            return
+        time.sleep(LOOK_EVERY_S)
+
+
+def give_back_memory(device: torch.device) -> None:
+    """After a trial, where others share the GPU: free what the process holds and no longer needs.
+
+    Args:
+        device: where the trial computed.
+    """
+    if device.type == "cuda" and torch.cuda.get_per_process_memory_fraction(device) < 1:
+        gc.collect()  # a model's modules refer to each other
+        torch.cuda.empty_cache()
 
 
 def refuse_architecture(device: torch.device, kernels: str) -> None:
@@ -206,6 +259,17 @@ def _is_served(capability: tuple[int, int], architectures: Sequence[str]) -> boo
         if is_same_major and built_for <= capability:
             return True
     return False
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory of a GPU that nobody holds, our own CUDA context taken off; none where there is not
+    even room for that."""
+    try:
+        return torch.cuda.mem_get_info(device)[0]
+    except RuntimeError as error:
+        if _OUT_OF_MEMORY.search(str(error)) or _IN_USE.search(str(error)):
+            return 0
+        raise
 
 
 def _share_for_torch(device: torch.device, share: float) -> float:

@@ -33,7 +33,7 @@ from workers.data.languages import (
     refuse_change,
 )
 from workers.data.tokenizer import load_tokenizer
-from workers.devices import name_fault, open_gpu, refuse_precision
+from workers.devices import give_back_memory, name_fault, open_gpu, refuse_precision
 from workers.kernels import AUTO
 from workers.measured import (
     name_device,
@@ -123,7 +123,9 @@ def run_trial(
     """
     refuse_precision(device, spec.training.precision)
     try:
-        return (yield from _run(spec, device, checkpoint, kernels))
+        result = yield from _run(spec, device, checkpoint, kernels)
+        give_back_memory(device)
+        return result
     except Exception as error:
         hint = f"lower training.batch_size ({spec.training.batch_size}) or training.max_length"
         if (fault := name_fault(error, hint)) is None:

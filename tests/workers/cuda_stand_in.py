@@ -7,7 +7,7 @@ fake mode they only have a shape and a device.
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +58,8 @@ class CudaStandIn:
         capability: compute capability.
         architectures: that torch has code for.
         memory_gib: of the GPU.
+        free_gib: of it that are free, one look after another; the last one stays. An error is
+            raised.
         refuses: what initialising raises, if it does.
     """
 
@@ -67,10 +69,13 @@ class CudaStandIn:
         capability: tuple[int, int],
         architectures: list[str] = WHEEL,
         memory_gib: int = 80,
+        free_gib: Sequence[float | Exception] = (1000,),
         refuses: Exception | None = None,
     ):
         self.name, self.capability, self.architectures = name, capability, architectures
         self.memory_bytes, self.refuses = memory_gib * GIB, refuses
+        self.free_gib = list(free_gib)
+        self.share = 1.0
         self.is_initialized = False
         self.calls: list[tuple[Any, ...]] = []
 
@@ -88,9 +93,10 @@ class CudaStandIn:
             ),
             "reset_peak_memory_stats": self.reset_peak_memory_stats,
             "max_memory_allocated": lambda device=None: self._ask(GIB),
-            "set_per_process_memory_fraction": lambda *args: self._ask(
-                self.calls.append(("fraction", *args))
-            ),
+            "set_per_process_memory_fraction": self.set_fraction,
+            "get_per_process_memory_fraction": lambda device=None: self._ask(self.share),
+            "mem_get_info": lambda device=None: self._ask(self.mem_get_info()),
+            "empty_cache": lambda: self.calls.append(("empty_cache",)),
             "synchronize": lambda device=None: self._ask(self.calls.append(("synchronize",))),
         }
         for name, function in functions.items():
@@ -106,6 +112,19 @@ class CudaStandIn:
         """As the real one, this does not initialise CUDA."""
         if not self.is_initialized:
             raise RuntimeError("Invalid device argument 0: did you call init?")
+
+    def set_fraction(self, fraction: float, device: Any = None) -> None:
+        """As torch.cuda.set_per_process_memory_fraction."""
+        self.init()
+        self.share = fraction
+        self.calls.append(("fraction", fraction, device))
+
+    def mem_get_info(self) -> tuple[int, int]:
+        """As torch.cuda.mem_get_info, which makes the context of the process first."""
+        free = self.free_gib.pop(0) if len(self.free_gib) > 1 else self.free_gib[0]
+        if isinstance(free, Exception):
+            raise free
+        return int(min(free * GIB, self.memory_bytes)), self.memory_bytes
 
     def _ask(self, answer: Any) -> Any:
         """These initialise CUDA when they are called."""

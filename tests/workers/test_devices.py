@@ -1,13 +1,21 @@
 """How a GPU is opened, what is refused by name, and what its errors mean; without a GPU."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 from tests.workers.cuda_stand_in import H100, T4, V100, CudaStandIn, fake_tensors
-from workers.devices import describe_failed_step, name_fault, open_gpu, refuse_precision
+from workers.devices import (
+    describe_failed_step,
+    give_back_memory,
+    name_fault,
+    open_gpu,
+    refuse_precision,
+)
 from workers.measured import name_device, peak_gpu_memory_gib, reset_peak_memory
 from workers.trial import TrialError
 
@@ -105,6 +113,85 @@ def test_memory_of_a_fraction_is_bound_and_leaves_room_for_cuda(install):
     small = install(memory_gib=2)
     open_gpu("reference", 0.1)
     assert small.calls[0] == ("fraction", 0.05, GPU), "at least half of the share"
+
+
+@pytest.fixture
+def slept(monkeypatch) -> list[float]:
+    """The waits so far, which take no time."""
+    waits: list[float] = []
+    monkeypatch.setattr("workers.devices.time.sleep", waits.append)
+    monkeypatch.setattr("workers.devices.time.monotonic", lambda: sum(waits))
+    return waits
+
+
+FULL = RuntimeError("CUDA error: out of memory")
+BUSY = torch.AcceleratorError("CUDA error: all CUDA-capable devices are busy or unavailable")
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "share", "waits_s"),
+    [
+        ([80], 1.0, 0),
+        ([40], 1.0, 0),  # half is enough: others may drive a screen
+        ([19.9], 0.25, 0),  # our own context is there already
+        ([3, 3, 3, 79], 1.0, 1.5),  # a worker that has just died
+        ([FULL, BUSY, 21], 0.25, 1.0),
+    ],
+)
+def test_a_worker_waits_for_memory_that_a_dead_one_holds(
+    install, slept, caplog, free_gib, share, waits_s
+):
+    install(free_gib=free_gib)
+    assert open_gpu("reference", share) == GPU
+    assert (sum(slept), caplog.text) == (waits_s, "")
+
+
+def test_a_worker_does_not_wait_for_ever(install, slept, caplog):
+    install(free_gib=[3])
+    open_gpu("reference")
+    assert sum(slept) == 10, "nothing changes"
+    assert "cuda:0: 3.0 GiB are free, others hold the rest of the 40.0 GiB that" in caplog.text
+    slept.clear()
+    open_gpu.cache_clear()
+    install(free_gib=[1 + number % 2 for number in range(1000)])
+    open_gpu("reference")
+    assert sum(slept) == 60
+
+
+def test_a_fault_is_not_waited_for(install, slept):
+    install(free_gib=[torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")])
+    with pytest.raises(TrialError, match="cuda:0 cannot compute: CUDA error: uncorrectable") as it:
+        open_gpu("reference")
+    assert (it.value.kind, slept) == ("device", [])
+
+
+@pytest.mark.parametrize(("share", "is_given_back"), [(1.0, False), (0.25, True)])
+def test_memory_is_given_back_after_a_trial_where_a_gpu_is_shared(install, share, is_given_back):
+    stand_in = install()
+    open_gpu("reference", share)
+    give_back_memory(GPU)
+    give_back_memory(torch.device("cpu"))
+    assert (("empty_cache",) in stand_in.calls) == is_given_back
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("expandable_segments:True", None)),
+        ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, ("max_split_size_mb:64", None)),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, (None, "backend:native")),
+    ],
+)
+def test_torch_is_told_to_grow_its_memory_before_it_is_imported(given, expected):
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    program = f"""
+import os, sys, workers
+print("torch" in sys.modules, tuple(os.environ.get(name) for name in {names}))
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment | given, capture_output=True, text=True)
+    assert done.stdout.strip() == f"False {expected}", done.stderr
 
 
 def test_a_gpu_that_torch_has_no_code_for_is_refused(install):
