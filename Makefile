@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE # tests whose compiled form is not kept take ma
 TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu bench bench-gpu bench-peers \
+.PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu chaos bench bench-gpu bench-peers \
   lock clean
 
 help: ## list the targets
@@ -75,6 +75,9 @@ test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SP
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'
 	$(BIN)/python -m pytest -m gpu tests/workers $(PYTEST_ARGS)
+
+chaos: $(READY) ## disturb sweeps at random and compare their numbers (5 minutes; CHAOS_ARGS='--seed 1 --minutes 60')
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: $(READY) ## test the kernels, then measure what RESULTS.md states (about 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/kernels/test_kernels.py

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import psutil
 import yaml
@@ -36,13 +37,14 @@ class Command:
 
     Args:
         words: the command line after `sparsweep`.
+        output: where it says what it says, to be read while it runs; None: for `finish`.
         environment: variables to set.
     """
 
-    def __init__(self, *words: str, **environment: str):
+    def __init__(self, *words: str, output: IO[bytes] | None = None, **environment: str):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.cli", *words],
-            stdout=subprocess.PIPE,
+            stdout=output or subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,

@@ -1,0 +1,1 @@
+"""What sweeps survive: signals, damaged files, full disks and failing object stores, at random."""
