@@ -12,14 +12,15 @@ it is does not count: who may write into the results may write rows there as wel
 import json
 import logging
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
-from workers.digests import content_digest, read_metadata
+from workers.digests import DIGEST_LENGTH, Part, digest_in_order, read_metadata
 from workers.storage import Location
 
 FORMAT = "sparsweep-checkpoint-2"
@@ -28,6 +29,21 @@ FORMAT = "sparsweep-checkpoint-2"
 WITHOUT_DIGEST = "sparsweep-checkpoint-1"
 """The format before: the same, but nothing tells whether it is damaged. Trials that were stopped
 before an upgrade go on from it."""
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.complex64: "C64",
+}
+"""What safetensors calls the types that states have."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and JSON values."""
@@ -62,11 +78,9 @@ class Checkpoint:
         if self.every_s is None:
             return
         tensors, values = state
-        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
-        header["digest"] = _digest_of(header, on_cpu)
         try:
-            self.location.write_atomic(save(on_cpu, header))
+            self.location.write_atomic_by(lambda file: _write(file, header, tensors))
         except OSError as error:
             log.warning("%s: no checkpoint, training goes on without: %s", self.location, error)
         self._last_save = time.monotonic()
@@ -108,11 +122,59 @@ class Checkpoint:
         self.location.delete()
 
 
+def _write(file: BinaryIO, header: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file, one tensor after the other.
+
+    Not by safetensors itself, which wants all of them in the memory of the host at once: gigabytes,
+    for each of the workers of a node.
+
+    Args:
+        file: new.
+        header: all that it says, but for the digest.
+        tensors: on any device.
+    """
+    places: dict[str, tuple[int, int]] = {}
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):  # aligned
+        begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        places[name] = (begin, end)
+
+    def beginning(digest: str) -> bytes:
+        described = {
+            name: {
+                "dtype": DTYPES[tensors[name].dtype],
+                "shape": list(tensors[name].shape),
+                "data_offsets": places[name],
+            }
+            for name in places
+        }
+        text = json.dumps({"__metadata__": header | {"digest": digest}} | described).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    start = len(beginning("0" * DIGEST_LENGTH))
+
+    def written() -> Iterator[Part]:
+        for name in sorted(tensors):
+            part = _part(name, tensors[name])
+            file.seek(start + places[name][0])
+            file.write(part[-1])
+            yield part
+
+    digest = digest_in_order(_texts(header), written())
+    file.seek(0)
+    file.write(beginning(digest))
+
+
 def _digest_of(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Of all that the file says: header and tensors on the CPU."""
-    texts = [header[name] for name in ("format", "trial_id", "values")]
-    parts = (
-        (name, str(tensor.dtype), tensor.shape, tensor.reshape(-1).view(torch.uint8).numpy().data)
-        for name, tensor in tensors.items()
-    )
-    return content_digest(texts, parts)
+    """Of all that the file says: header and tensors."""
+    return digest_in_order(_texts(header), (_part(name, tensors[name]) for name in sorted(tensors)))
+
+
+def _texts(header: dict[str, str]) -> list[str]:
+    return [header[name] for name in ("format", "trial_id", "values")]
+
+
+def _part(name: str, tensor: Tensor) -> Part:
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return name, str(tensor.dtype), tensor.shape, data

@@ -12,6 +12,9 @@ from xxhash import xxh3_128
 Part = tuple[str, str, Sequence[int], memoryview]
 """Of an array: its name, its type in words, its shape, its bytes."""
 
+DIGEST_LENGTH = 32
+"""Hexadecimal digits."""
+
 
 def content_digest(texts: Sequence[str], parts: Iterable[Part]) -> str:
     """32 hexadecimal digits that stand for these texts and arrays, in whatever order arrays come.
@@ -20,8 +23,14 @@ def content_digest(texts: Sequence[str], parts: Iterable[Part]) -> str:
         texts: what the file says beside its arrays.
         parts: the arrays.
     """
+    return digest_in_order(texts, sorted(parts, key=lambda part: part[0]))
+
+
+def digest_in_order(texts: Sequence[str], parts: Iterable[Part]) -> str:
+    """`content_digest` of arrays that come in the order of their names: each is looked at before
+    the next one is asked for."""
     whole = xxh3_128(json.dumps(list(texts)).encode())
-    for name, dtype, shape, data in sorted(parts, key=lambda part: part[0]):
+    for name, dtype, shape, data in parts:
         whole.update(json.dumps([name, dtype, list(shape)]).encode())
         whole.update(data)
     return whole.hexdigest()

@@ -9,6 +9,7 @@ and so may the endpoint (`AWS_ENDPOINT_URL`). What the files hold is not known h
 import contextlib
 import errno
 import fcntl
+import io
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from workers.leftovers import remove_leftovers, temporary_beside
@@ -141,7 +142,7 @@ class Location:
 
         return self._asked(read)
 
-    def write_atomic(self, data: bytes, mode: int = 0o666) -> None:
+    def write_atomic(self, data: bytes | memoryview, mode: int = 0o666) -> None:
         """Put `data` there as a whole, in place of what was there, so that it survives a power cut.
 
         Folders on the way are made.
@@ -154,7 +155,7 @@ class Location:
             OSError: it cannot be written; what was there is as before.
         """
         if self.is_local:
-            _replace_durably(Path(self.path), data, mode)
+            self.write_atomic_by(lambda file: file.write(data), mode)
             return
 
         def write() -> None:
@@ -164,6 +165,21 @@ class Location:
             stream.close()
 
         self._asked(write)
+
+    def write_atomic_by(self, write: Callable[[BinaryIO], object], mode: int = 0o666) -> None:
+        """`write_atomic` of what `write` writes into a file, which need not be in its order.
+
+        In a local folder it is never in memory as a whole.
+
+        Raises:
+            OSError: as of `write_atomic`.
+        """
+        if self.is_local:
+            _replace_durably(Path(self.path), write, mode)
+            return
+        buffer = io.BytesIO()
+        write(buffer)
+        self.write_atomic(buffer.getbuffer())
 
     def entries(self) -> list[Entry]:
         """The files of a folder, sorted by name, without hidden ones.
@@ -399,14 +415,14 @@ def is_full_disk(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _replace_durably(path: Path, data: bytes, mode: int) -> None:
+def _replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
     """Write a file beside the old one, and rename it only when it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
         opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(opened, "wb") as file:  # noqa: PTH123, it is a descriptor
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -35,6 +36,25 @@ def test_content_larger_than_one_part_of_an_upload_reads_back(folder):
     content = os.urandom(11 * 2**20)
     (folder / "large").write_atomic(content)
     assert (folder / "large").read_bytes() == content
+
+
+def test_content_that_is_written_in_any_order_reads_back(folder):
+    def write(file: BinaryIO) -> None:
+        file.seek(2**20)
+        file.write(b"end")
+        file.seek(0)
+        file.write(b"begin")
+
+    (folder / "a").write_atomic_by(write)
+    assert (folder / "a").read_bytes() == b"begin" + bytes(2**20 - 5) + b"end"
+
+
+def test_content_that_cannot_be_made_leaves_what_was_there(folder):
+    (folder / "a").write_atomic(b"before")
+    with pytest.raises(ZeroDivisionError):
+        (folder / "a").write_atomic_by(lambda file: file.write(b"half") / 0)
+    assert (folder / "a").read_bytes() == b"before"
+    assert folder.names() == ["a"]
 
 
 def test_missing_files_and_folders(folder):
