@@ -2,9 +2,21 @@
 one."""
 
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from workers.trial import BUILTIN_MODEL, CorpusSpec, ModelSpec, TrialError
+
+SENTENCEPIECE_REMEDY = (
+    "install the package sentencepiece where sweeps are planned and where they run, or have it "
+    "write tokenizer.json once: "
+    "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+)
+
+
+def can_read_sentencepiece() -> bool:
+    """Whether there is the package that reads tokenizers which have no tokenizer.json."""
+    return find_spec("sentencepiece") is not None
 
 
 def load_tokenizer(model: ModelSpec, corpus: CorpusSpec) -> Any:
@@ -33,7 +45,14 @@ def _load_tokenizer(model: ModelSpec, seed: int) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             model.name, revision=model.revision, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (ImportError, OSError, ValueError, KeyError) as error:
+        if not can_read_sentencepiece() and "`tiktoken` is required" in str(error):
+            # transformers takes the file for another kind's, and asks for that kind's package.
+            raise TrialError(
+                "bad_data",
+                f"model.name: {model.name} has a tokenizer of SentencePiece and no tokenizer.json; "
+                f"{SENTENCEPIECE_REMEDY}",
+            ) from error
         raise refusal_of_model(error, f"no tokenizer for {model.name}") from error
     if not tokenizer.is_fast:
         raise TrialError(

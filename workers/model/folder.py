@@ -6,6 +6,7 @@ Without torch, so that planning is quick.
 from pathlib import Path
 
 from workers.data.fingerprints import fingerprint_files
+from workers.data.tokenizer import SENTENCEPIECE_REMEDY, can_read_sentencepiece
 from workers.trial import TrialError
 
 TOKENIZER_FILES = (
@@ -15,6 +16,15 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "spiece.model",
 )
+SENTENCEPIECE_FILES = (
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.model",
+)
+"""Tokenizers that only the package of that name reads. The last two count where there is no other
+file of a tokenizer, so that folders have the fingerprints that they had when they did not count."""
+
 TOKENIZER_EXTRAS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -59,12 +69,7 @@ def fingerprint_model_folder(folder: Path, init: str) -> str:
         raise TrialError(
             "bad_data", f"model.name: {folder} has no config.json; give a Hugging Face model folder"
         )
-    tokenizer = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    if not tokenizer:
-        raise TrialError(
-            "bad_data",
-            f"model.name: {folder} has no tokenizer; expected {' or '.join(TOKENIZER_FILES)}",
-        )
+    tokenizer = _tokenizer_files(folder)
     candidates = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
     weights = next(filter(None, candidates), [])
     if init == "pretrained" and not weights:
@@ -78,3 +83,23 @@ def fingerprint_model_folder(folder: Path, init: str) -> str:
     if init == "pretrained":
         files += weights
     return fingerprint_files((file.name, file) for file in files)
+
+
+def _tokenizer_files(folder: Path) -> list[str]:
+    """Names of the files that make the folder's tokenizer.
+
+    Raises:
+        TrialError: kind `bad_data`: there are none, or none that can be read here.
+    """
+    for names in (TOKENIZER_FILES, SENTENCEPIECE_FILES):
+        if there := [name for name in names if (folder / name).is_file()]:
+            break
+    else:
+        expected = " or ".join(dict.fromkeys((*TOKENIZER_FILES, *SENTENCEPIECE_FILES)))
+        raise TrialError("bad_data", f"model.name: {folder} has no tokenizer; expected {expected}")
+    if set(there) <= set(SENTENCEPIECE_FILES) and not can_read_sentencepiece():
+        raise TrialError(
+            "bad_data",
+            f"model.name: {folder} has its tokenizer as {there[0]} only; {SENTENCEPIECE_REMEDY}",
+        )
+    return there

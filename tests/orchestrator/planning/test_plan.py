@@ -196,6 +196,31 @@ def test_incomplete_model_folder_is_refused(tmp_path, files, init, message):
         make_plan(sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path), "init": init}))
 
 
+@pytest.mark.parametrize("name", ["spm.model", "sentencepiece.bpe.model"])
+def test_a_tokenizer_that_nothing_here_reads_is_refused_by_name(tmp_path, monkeypatch, name):
+    """As mDeBERTa is published."""
+    for file in ("config.json", name, "model.safetensors"):
+        (tmp_path / file).write_text("{}")
+    asked = sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path)})
+    monkeypatch.setattr("workers.model.folder.can_read_sentencepiece", lambda: False)
+    message = f"has its tokenizer as {name} only; install the package sentencepiece where"
+    with pytest.raises(SpecError, match=message):
+        make_plan(asked)
+    monkeypatch.setattr("workers.model.folder.can_read_sentencepiece", lambda: True)
+    (first, *_) = make_plan(asked)
+    (tmp_path / name).write_text("another")
+    assert make_plan(asked)[0].spec.model.fingerprint != first.spec.model.fingerprint
+
+
+def test_a_file_of_sentencepiece_beside_another_tokenizer_leaves_trials_as_they_were(tmp_path):
+    for file in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / file).write_text("{}")
+    asked = sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path)})
+    before = make_plan(asked)[0].trial_id
+    (tmp_path / "spm.model").write_text("{}")
+    assert make_plan(asked)[0].trial_id == before
+
+
 def test_model_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SpecError, match="nowhere' is not a folder"):
         make_plan(sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path / "nowhere")}))

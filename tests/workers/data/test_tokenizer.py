@@ -1,15 +1,23 @@
 """Which tokenizer a trial gets, and what is said when there is none."""
 
+import string
+import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from tests.factories import make_trial_spec
 from workers.data.align import encode
 from workers.data.corpus import Sentences
-from workers.data.tokenizer import load_tokenizer, prefix_of_words, refusal_of_model
+from workers.data.tokenizer import (
+    can_read_sentencepiece,
+    load_tokenizer,
+    prefix_of_words,
+    refusal_of_model,
+)
 from workers.data.wordpiece import train_wordpiece
 from workers.trial import ModelSpec, TrialError
 
@@ -31,6 +39,46 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(TrialError, match="model.name: no tokenizer for .*: ") as caught:
         load_tokenizer(folder_model(tmp_path), SPEC.corpus)
     assert caught.value.kind == "bad_data"
+
+
+def write_sentencepiece(file: Path) -> None:
+    """A unigram model of single letters, as the package sentencepiece stores it."""
+
+    def number(value: int) -> bytes:
+        low = [value >> shift & 127 for shift in range(0, max(1, value.bit_length()), 7)]
+        return bytes([byte | 128 for byte in low[:-1]] + low[-1:])
+
+    def message(field: int, content: bytes) -> bytes:
+        return number(field << 3 | 2) + number(len(content)) + content
+
+    def piece(text: str, score: float, kind: int) -> bytes:
+        return (
+            message(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + number(kind)
+        )
+
+    specials = [("[PAD]", 0.0, 3), ("[CLS]", 0.0, 3), ("[SEP]", 0.0, 3), ("[UNK]", 0.0, 2)]
+    letters = [(start + x, -5.0, 1) for start in ("", "▁") for x in string.ascii_letters]
+    pieces = b"".join(message(1, piece(*one)) for one in [*specials, *letters, ("▁", -9.0, 1)])
+    trainer = message(2, b"\x18" + number(1) + b"\xc0\x02" + number(3))  # unigram, unk_id
+    rules = message(3, message(1, b"identity") + b"\x18\x01\x20\x01\x28\x01")
+    file.write_bytes(pieces + trainer + rules)
+
+
+def test_a_model_of_sentencepiece_alone_is_read_or_refused_by_name(tmp_path):
+    """As mDeBERTa is published."""
+    AutoConfig.for_model("deberta-v2").save_pretrained(tmp_path)
+    write_sentencepiece(tmp_path / "spm.model")
+    model = folder_model(tmp_path)
+    if not can_read_sentencepiece():
+        with pytest.raises(TrialError, match="no tokenizer.json; install the package sent") as it:
+            load_tokenizer(model, SPEC.corpus)
+        assert it.value.kind == "bad_data"
+        return
+    tokenizer = load_tokenizer(model, SPEC.corpus)
+    ids = tokenizer([["ab", "c"]], is_split_into_words=True)["input_ids"][0]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "▁a", "b", "▁c", "[SEP]"]
+    assert (ids[0], ids[-1], tokenizer.pad_token_id, tokenizer.unk_token_id) == (1, 2, 0, 3)
+    assert prefix_of_words(tokenizer) == ""
 
 
 @pytest.mark.parametrize(
