@@ -8,6 +8,8 @@ PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 DEMO ?= results/demo
 MINI ?= results/paper-mini
+EXAMPLES ?= 1000
+ANY_INPUT := tests/orchestrator/test_any_input.py tests/workers/data/test_any_corpus.py
 MINI_SETTINGS = --set 'results=$(MINI)' $(if $(WIKIANN),--set 'corpus.path=$(WIKIANN)') \
   $(if $(ENCODER),--set 'model.name=$(ENCODER)')
 
@@ -16,8 +18,8 @@ unexport PYTHONDONTWRITEBYTECODE # tests whose compiled form is not kept take ma
 TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu chaos bench bench-gpu bench-peers \
-  lock clean
+.PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu chaos fuzz bench bench-gpu \
+  bench-peers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -78,6 +80,9 @@ test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 
 chaos: $(READY) ## disturb sweeps at random and compare their numbers (5 minutes; CHAOS_ARGS='--seed 1 --minutes 60')
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+fuzz: $(READY) ## read files and options made at random, 380 inputs an example (EXAMPLES=1000; 3 minutes on a core)
+	SPARSWEEP_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q --timeout=0 $(ANY_INPUT) $(PYTEST_ARGS)
 
 bench: $(READY) ## test the kernels, then measure what RESULTS.md states (about 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/kernels/test_kernels.py

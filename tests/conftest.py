@@ -4,6 +4,7 @@ import gc
 import os
 import pwd
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,14 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many inputs at random were tried, in a long run of those."""
+    made = sys.modules.get("tests.any_input")
+    if made is not None and made.EXAMPLES > made.FEW:
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(made.TRIED.items()))
+        terminalreporter.write_line(f"inputs tried: {made.TRIED.total():,} ({kinds})")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -45,6 +45,10 @@ FIRST_ANSWER_S = 30.0
 """How long an object store may take to list a folder for the first time; one that is not there may
 be silent for ever."""
 
+PARQUET_DAMAGE = (OSError, ValueError, LookupError, TypeError, MemoryError)
+"""What pyarrow raises of a damaged Parquet file besides errors of its own: OSError for pages,
+ValueError for names that are no text, and MemoryError for lengths that are none."""
+
 LONGEST_REASON = 300
 """Characters of what an object store's library says of a failure."""
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestrator.errors import StoreError
@@ -20,6 +21,7 @@ from orchestrator.provenance import package_version
 from orchestrator.results.columns import Table
 from orchestrator.results.schema import SCHEMA_VERSION
 from orchestrator.results.versions import columns_to_read
+from workers.storage import PARQUET_DAMAGE
 
 VERSION_KEY = "sparsweep.schema_version"
 TABLE_KEY = "sparsweep.table"
@@ -30,10 +32,6 @@ SUPERSEDED_KEY = "sparsweep.superseded"
 """In compact files, see `Stored.superseded`."""
 
 UNKNOWN = "unknown"
-
-DAMAGE = (OSError, ValueError, LookupError, TypeError, MemoryError)
-"""What pyarrow raises besides errors of its own: OSError for damaged pages, ValueError for names
-that are no text, and MemoryError for lengths that are none."""
 
 
 class NewerVersionError(StoreError):
@@ -128,13 +126,26 @@ def decode(
             wanted = None if columns is None else list(columns)
             read = columns_to_read(table.name, wanted, file.schema_arrow.names)
         rows = file.read(read, use_threads=False)
+        rows.validate(full=True)  # also that texts are UTF-8
+        _refuse_impossible_times(rows)
         if version == SCHEMA_VERSION:
             rows = _checked(rows, table.subset(columns), where)
         superseded = json.loads(footer.get(SUPERSEDED_KEY, "{}"))
-    except (pa.ArrowException, *DAMAGE) as error:
+    except (pa.ArrowException, *PARQUET_DAMAGE) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{where}: cannot be read as Parquet ({reason})") from error
     return Stored(version, rows, superseded)
+
+
+def _refuse_impossible_times(rows: pa.Table) -> None:
+    """Raises ValueError for times before the year 1 or after 9999, which Python does not have."""
+    for column in rows.columns:
+        if pa.types.is_timestamp(column.type):
+            for bound in pc.min_max(column).values():
+                try:
+                    bound.as_py()
+                except OverflowError as error:
+                    raise ValueError(f"the time {bound.value} {column.type.unit}") from error
 
 
 def _checked(rows: pa.Table, wanted: pa.Schema, where: object) -> pa.Table:

@@ -416,9 +416,23 @@ def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
+    return make_sweep_spec(fields, str(file), overrides)
+
+
+def make_sweep_spec(fields: Any, where: str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Check what a sweep file holds.
+
+    Args:
+        fields: as read from YAML; where it is a mapping, `overrides` are put into it.
+        where: what a message calls the file.
+        overrides: as `load_sweep_spec` takes them.
+
+    Raises:
+        SpecError: a field is wrong; one line a fault.
+    """
     if not isinstance(fields, dict):
         raise SpecError(
-            f"{file}: holds {type(fields).__name__}, not a mapping; begin with `name: …`"
+            f"{where}: holds {type(fields).__name__}, not a mapping; begin with `name: …`"
         )
     for override in overrides:
         _override(fields, override)
@@ -426,7 +440,7 @@ def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
         return SweepSpec.model_validate(fields)
     except ValidationError as error:
         raise SpecError(
-            "\n".join(f"{file}: {describe_fault(fault, SweepSpec)}" for fault in error.errors())
+            "\n".join(f"{where}: {describe_fault(fault, SweepSpec)}" for fault in error.errors())
         ) from error
 
 

@@ -44,6 +44,11 @@ class _StrictLoader(yaml.SafeLoader):
             raise _SurprisingError(None, None, f"{problem}; {remedy}", node.start_mark)
         return int(super().construct_yaml_int(node))
 
+    def construct_yaml_binary(self, node: yaml.ScalarNode) -> bytes:
+        # As bytes it would pass for the text of any field, unchecked.
+        problem = "!!binary is no value of a field; write a text"
+        raise _SurprisingError(None, None, problem, node.start_mark)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         keys = [self.construct_object(key, deep=True) for key in nodes]
@@ -58,6 +63,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:binary", _StrictLoader.construct_yaml_binary)
 
 
 def read_yaml(text: str, where: str) -> Any:

@@ -86,6 +86,10 @@ class JobRecord:
         return open_backend(self.cluster())
 
 
+_RECORDS = TypeAdapter(JobRecord)
+"""Reads a record; made once, since that takes as long as reading hundreds."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """A record, its folder, and what the backend says of it now."""
@@ -191,7 +195,7 @@ def _read_record(folder: Path) -> JobRecord | None:
     except OSError as error:  # such as a colleague's folder, or a link
         raise NotARecordError(f"{file}: cannot be read ({error.strerror})") from error
     try:
-        record: JobRecord = TypeAdapter(JobRecord).validate_json(text)
+        record = _RECORDS.validate_json(text)
         make_profile(record.profile_name, record.profile)
     except ValidationError as error:
         fault = error.errors()[0]

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from workers.storage import PARQUET_DAMAGE
 from workers.tags import TAGS
 from workers.trial import TrialError, first_line
 
@@ -114,7 +115,8 @@ def list_files(folder: Path, split: str) -> list[Path]:
 def _read_parquet(file: Path) -> pa.Table:
     try:
         table = pq.read_table(file, memory_map=True)
-    except (pa.ArrowException, OSError) as error:  # OSError: pyarrow's word for damaged pages
+        table.validate(full=True)  # also that texts are UTF-8
+    except (pa.ArrowException, *PARQUET_DAMAGE) as error:
         raise TrialError(
             "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
         ) from error
@@ -157,14 +159,15 @@ def with_labels(table: pa.Table, where: str, names: Sequence[str] | None) -> pa.
     try:
         tokens = table["tokens"].cast(pa.list_(pa.string()))
         labels = _as_labels(table["ner_tags"], where, names)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        read = pa.table({"tokens": tokens, "labels": labels})
+    except (pa.ArrowException, *PARQUET_DAMAGE) as error:
         types = f"tokens {table['tokens'].type}, ner_tags {table['ner_tags'].type}"
         raise TrialError(
             "bad_data",
             f"{where}: {types}; expected a list of strings and one of tags "
             f"(their names, or integers 0 to {len(TAGS) - 1})",
         ) from error
-    return pa.table({"tokens": tokens, "labels": labels})
+    return read
 
 
 def _as_labels(tags: pa.ChunkedArray, where: str, names: Sequence[str] | None) -> pa.ChunkedArray:
@@ -172,7 +175,7 @@ def _as_labels(tags: pa.ChunkedArray, where: str, names: Sequence[str] | None) -
 
     Raises:
         TrialError: kind `bad_data`, when a tag is none of the seven.
-        pa.ArrowInvalid, pa.ArrowNotImplementedError: they are neither.
+        pa.ArrowException, ValueError: they are neither.
     """
     inner = getattr(tags.type, "value_type", None)
     inner = getattr(inner, "value_type", inner)  # of a dictionary of strings

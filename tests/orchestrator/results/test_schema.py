@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.analysis.tables import AGGREGATES, ANALYSES
 from orchestrator.errors import StoreError
-from orchestrator.results.columns import Table
+from orchestrator.results.columns import TIME, Table
 from orchestrator.results.parquet import decode, encode_compact, encode_small
 from orchestrator.results.schema import (
     CURVES,
@@ -189,6 +189,15 @@ def test_a_column_of_another_type_is_refused():
     other = _other_curves("step", pa.float64())
     data = encode_small(other, other.build([POINT]))
     with pytest.raises(StoreError, match="here: column step is missing or not int64"):
+        decode(CURVES, data, "here")
+
+
+def test_a_time_that_python_does_not_have_is_refused():
+    rows = CURVES.build([POINT])
+    place = rows.schema.get_field_index("step")
+    times = pa.array([2**62], pa.int64()).cast(TIME)
+    data = encode_small(CURVES, rows.set_column(place, "step", times))
+    with pytest.raises(StoreError, match=rf"here: cannot be read as Parquet \(the time {2**62} us"):
         decode(CURVES, data, "here")
 
 

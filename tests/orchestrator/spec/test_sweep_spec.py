@@ -54,6 +54,7 @@ def test_defaults_are_xtremes(tmp_path):
         ("name=!!timestamp x", "1:1: not YAML: 'x' cannot be read as timestamp"),
         ("name=!!int ''", "1:1: not YAML: '' cannot be read as int"),
         ("name=!!bool x", "1:1: not YAML: 'x' cannot be read as bool"),
+        ("name=!!binary c3c=", "1:1: !!binary is no value of a field; write a text"),
         ("name=2001-99-99", "1:1: not YAML: '2001-99-99' cannot be read as timestamp"),
         ("training={[a]: 1}", "the key ['a'] is no text"),
         (f"seeds=[{'9' * 5000}]", "cannot be read as int"),

@@ -144,3 +144,24 @@ def test_words_of_wikianns_own_files_are_refused(tmp_path, prefix):
 def test_splits_whose_entities_never_begin_are_known(tmp_path, tags, expected):
     write_parquet(tmp_path / "yo", "test", [["Ade", "Ojo"]], [tags])
     assert examine_folder(tmp_path, "yo", ("test",)).without_begin == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (pa.array([["ab"]], pa.list_(pa.binary())), "not a readable Parquet file|tokens list<"),
+        (
+            pa.array([["ab"], []], pa.list_view(pa.string())),
+            "tokens list_view.*; expected a list of",
+        ),
+    ],
+)
+def test_odd_types_and_words_that_are_no_text_are_refused(tmp_path, tokens, message):
+    (tmp_path / "yo").mkdir()
+    tags = pa.array([[0]] * len(tokens), pa.list_view(pa.int8()))
+    file = tmp_path / "yo" / "train.parquet"
+    pq.write_table(pa.table({"tokens": tokens, "ner_tags": tags}), file)
+    if "not a readable" in message:
+        file.write_bytes(file.read_bytes().replace(b"ab", b"\xff\xfe"))
+    with pytest.raises(TrialError, match=message):
+        load_sentences(path_corpus(tmp_path), "yo", "train")
