@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workers.data.tokenizer import refusal_of_model
+from workers.model.folder import refuse_model_that_needs_more
 from workers.tags import TAGS
 from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
 
@@ -45,6 +46,7 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
         )
     else:
         model = _Pretrained.of(spec).with_head(seed)
+    refuse_model_that_needs_more(spec.name, getattr(model.config, "model_type", None))
     _settle(model)
     model.to(device).train()
     return model
@@ -184,7 +186,7 @@ def _load(spec: ModelSpec) -> tuple[nn.Module, dict[str, Any]]:
             "can run code, so they are not read; where you trust them, write safetensors from them "
             "(transformers: save_pretrained) and give that folder",
         ) from error
-    except (OSError, ValueError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, SafetensorError) as error:
         raise refusal_of_model(error, f"cannot load {spec.name}") from error
     return model, info
 

@@ -3,6 +3,7 @@
 Without torch, so that planning is quick.
 """
 
+import json
 from pathlib import Path
 
 from workers.data.fingerprints import fingerprint_files
@@ -24,6 +25,9 @@ SENTENCEPIECE_FILES = (
 )
 """Tokenizers that only the package of that name reads. The last two count where there is no other
 file of a tokenizer, so that folders have the fingerprints that they had when they did not count."""
+
+NEEDS_MORE = {"bros": "the boxes of words on a page", "layoutlmv2": "the image of a page"}
+"""What some architectures need beside text, by `model_type` in config.json."""
 
 TOKENIZER_EXTRAS = (
     "tokenizer_config.json",
@@ -58,7 +62,8 @@ def fingerprint_model_folder(folder: Path, init: str) -> str:
         16 hexadecimal digits.
 
     Raises:
-        TrialError: kind `bad_data`: no such folder, or no config, tokenizer or weights in it.
+        TrialError: kind `bad_data`: no such folder, or no config, tokenizer or weights in it, or of
+            an architecture that reads more than text.
     """
     if not folder.is_dir():
         raise TrialError(
@@ -69,6 +74,7 @@ def fingerprint_model_folder(folder: Path, init: str) -> str:
         raise TrialError(
             "bad_data", f"model.name: {folder} has no config.json; give a Hugging Face model folder"
         )
+    _refuse_what_needs_more(folder)
     tokenizer = _tokenizer_files(folder)
     candidates = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
     weights = next(filter(None, candidates), [])
@@ -103,3 +109,30 @@ def _tokenizer_files(folder: Path) -> list[str]:
             f"model.name: {folder} has its tokenizer as {there[0]} only; {SENTENCEPIECE_REMEDY}",
         )
     return there
+
+
+def refuse_model_that_needs_more(name: str, model_type: object) -> None:
+    """A model that reads more than text would fail in its first step, in words that do not help.
+
+    Args:
+        name: the model's.
+        model_type: as its config has it.
+
+    Raises:
+        TrialError: kind `bad_data`.
+    """
+    if isinstance(model_type, str) and (needed := NEEDS_MORE.get(model_type)):
+        raise TrialError(
+            "bad_data",
+            f"model.name: {name} is of the architecture {model_type}, which needs {needed}; choose "
+            "one that reads text alone",
+        )
+
+
+def _refuse_what_needs_more(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except ValueError:  # what is wrong with it, the one says who loads it
+        return
+    if isinstance(config, dict):
+        refuse_model_that_needs_more(str(folder), config.get("model_type"))

@@ -27,8 +27,28 @@ COMMON = {
     "pad_token_id": 0,
     "max_position_embeddings": 140,
 }
+KV = COMMON | {"num_key_value_heads": 2}
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "pad_token_id": 0}
 FAMILIES = {
+    "canine": COMMON | {"num_hash_buckets": 64},
+    "esmc": KV | {"head_dim": 8},
+    "flaubert": {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 140},
+    "gemma2": KV | {"head_dim": 8},
+    "gte": COMMON,
+    "jina_embeddings_v3": COMMON,
+    "layoutlmv3": COMMON
+    | {"hidden_size": 24, "coordinate_size": 4, "shape_size": 4, "visual_embed": False},
+    "lilt": COMMON | {"hidden_size": 24, "channel_shrink_ratio": 2},
+    "llama": KV,
+    "luke": COMMON | {"entity_vocab_size": 10, "entity_emb_size": 8},
+    "markuplm": COMMON,
+    "mra": COMMON,
+    "nomic_bert": COMMON,
+    "nystromformer": COMMON,
+    "openai_privacy_filter": KV | {"head_dim": 8},
+    "qwen3": KV | {"head_dim": 8},
+    "roberta-prelayernorm": COMMON,
+    "ultrabert": COMMON,
     "albert": COMMON | {"embedding_size": 8},
     "bert": COMMON,
     "big_bird": COMMON | {"attention_type": "block_sparse", "block_size": 16},
@@ -98,11 +118,29 @@ def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
     return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
 
 
-def test_a_family_without_linear_layers_is_refused_by_name(device, tmp_path, tokenizer_folder):
-    """SqueezeBERT's are grouped convolutions."""
-    model = write_encoder(tmp_path, tokenizer_folder, "squeezebert")
-    with pytest.raises(TrialError, match="SqueezeBertForTokenClassification has no linear layers"):
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("squeezebert", "SqueezeBert"),  # grouped convolutions
+        ("ibert", "IBert"),  # layers that are quantized
+        ("gpt2", "GPT2"),  # Conv1D, whose weights lie the other way round
+    ],
+)
+def test_a_family_without_linear_layers_is_refused_by_name(
+    device, tmp_path, tokenizer_folder, family, name
+):
+    model = write_encoder(tmp_path, tokenizer_folder, family)
+    with pytest.raises(TrialError, match=f"{name}ForTokenClassification has no linear layers"):
         finish(run_trial(trial_on(model), device))
+
+
+def test_a_family_that_reads_more_than_text_is_refused_by_name(tmp_path, tokenizer_folder):
+    message = "bros, which needs the boxes of words on a page; choose one that reads text alone"
+    with pytest.raises(TrialError, match=message):
+        write_encoder(tmp_path, tokenizer_folder, "bros")
+    (tmp_path / "config.json").write_text('{"model_type": "layoutlmv2"}')
+    with pytest.raises(TrialError, match="layoutlmv2, which needs the image of a page"):
+        fingerprint_model_folder(tmp_path, "pretrained")
 
 
 def trial_on(model: ModelSpec, **changes) -> TrialSpec:
