@@ -2,7 +2,9 @@
 what they train on can be made."""
 
 import ast
+import csv
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +43,57 @@ def test_rows_of_the_kernels_benchmark_are_whole():
 
     split = random_rows(64, 24, 1000)
     assert (split.num_sequences, set(split.lengths), len(split.word_labels)) == (64, {24}, 64 * 24)
+
+    split = random_rows(64, 24, 1000, shortest=8)
+    assert (split.num_sequences, split.lengths.min(), split.lengths.max()) == (64, 8, 24)
+
+
+SMI = """#!/bin/sh
+echo "$@" >> {folder}/asked
+echo '580.65.06, 1980, 1980, 2619, 700.00, Disabled, Default'
+"""
+
+
+def test_the_state_of_a_gpu_stands_beside_its_figures(tmp_path, monkeypatch):
+    from tests.benchmarks.measurement import Measurement, gpu_state, write_csv
+
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    (tmp_path / "nvidia-smi").write_text(SMI.format(folder=tmp_path))
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    state = gpu_state()
+    assert (state["driver"], state["clock_mhz"], state["mig"]) == ("580.65.06", "1980", "Disabled")
+    assert state["mps"] in ("True", "False")
+    assert "--id=3 --query-gpu=driver_version,clocks.sm," in (tmp_path / "asked").read_text()
+    file = tmp_path / "bench-gpu.csv"
+    write_csv(file, [("steps", Measurement(what="a step", values=(1.0,), unit="s"))])
+    (row,) = csv.DictReader(file.read_text().splitlines())
+    assert (row["what"], row["driver"], row["compute_mode"]) == ("a step", "580.65.06", "Default")
+
+
+def test_without_a_gpu_its_state_is_empty(monkeypatch, tmp_path):
+    from tests.benchmarks.measurement import gpu_state
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert set(gpu_state().values()) == {""}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("process_as_before")
+@pytest.mark.parametrize("name", ["steps", "thresholds", "updates", "training"])
+def test_the_smallest_work_of_the_kernels_benchmarks_is_done(monkeypatch, name):
+    from tests.benchmarks import kernels
+
+    shapes = [(64, 32), (32, 64)]
+    monkeypatch.setattr(kernels, "SHAPES", shapes)
+    monkeypatch.setattr(kernels, "NUM_WEIGHTS", sum(rows * columns for rows, columns in shapes))
+    monkeypatch.setattr(kernels, "REPEATS", 1)
+    monkeypatch.setattr(kernels, "NUM_TRAINING_STEPS", 11)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    monkeypatch.setattr(kernels, "MBERT", {"vocab_size": 100, "intermediate_size": 32, **sizes})
+    measured = list(getattr(kernels, name)())
+    assert len(measured) >= 3
+    assert all(one.median >= 0 for one in measured)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import gc
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -110,6 +112,38 @@ def device_name() -> str:
     return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
 
 
+GPU_STATE = {
+    "driver": "driver_version",
+    "clock_mhz": "clocks.sm",
+    "max_clock_mhz": "clocks.max.sm",
+    "memory_clock_mhz": "clocks.mem",
+    "power_limit_w": "power.limit",
+    "mig": "mig.mode.current",
+    "compute_mode": "compute_mode",
+}
+"""Columns on the GPU's state, and what nvidia-smi calls it."""
+
+
+def gpu_state() -> dict[str, str]:
+    """What a GPU's speed depends on beside its name, of the first visible one; empty texts where
+    there is none. `mps` says whether processes share it through CUDA's server for that."""
+    state = dict.fromkeys((*GPU_STATE, "mps"), "")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = f"--query-gpu={','.join(GPU_STATE.values())}"
+    command = ["nvidia-smi", f"--id={visible}", query, "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return state
+    values = [value.strip() for value in done.stdout.split(",")]
+    if done.returncode == 0 and len(values) == len(GPU_STATE):
+        state |= dict(zip(GPU_STATE, values, strict=True))
+        names = {process.info["name"] for process in psutil.process_iter(["name"])}
+        # Linux keeps 15 characters of a name.
+        state["mps"] = str(any((name or "").startswith("nvidia-cuda-mps") for name in names))
+    return state
+
+
 def write_csv(file: Path, measured: list[tuple[str, Measurement]]) -> None:
     """One row a measurement; the file is new."""
     versions = {name: _version(name) for name in VERSIONS}
@@ -118,6 +152,7 @@ def write_csv(file: Path, measured: list[tuple[str, Measurement]]) -> None:
         "num_cpus": os.cpu_count(),
         "python": platform.python_version(),
         **versions,
+        **gpu_state(),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as handle:
