@@ -26,10 +26,17 @@ CIRCUMSTANCES = {
 TINY_MODEL = Path(__file__).resolve().parent / "golden" / "tiny-bert"
 """A BERT of one layer with 32 features and 600 sub-words of Bengali and Georgian, without weights:
 its steps take milliseconds, so that sweeps are about what is around them."""
-NUM_STEPS = 120
+TRAINING = {"num_steps": 120, "lr": 3e-3, "batch_size": 8}
 
 ONE_BY_ONE = {"checkpoint_every_s": 0.2, "max_concurrent_trials": 1}
 """Resources of sweeps that are not about trials side by side: one worker has to start, not two."""
+
+LONG_STEPS = 1000
+TO_STOP = {"sparsities": [0.5], "training": TRAINING | {"num_steps": LONG_STEPS}}
+"""A sweep of two trials of about seven seconds, which something interrupts: it must find them in
+their midst, also where it is a command, which takes seconds to start."""
+ONE_TO_STOP = TO_STOP | {"languages": ["ka"], "resources": ONE_BY_ONE}
+"""The first of these trials."""
 
 
 class Command:
@@ -106,7 +113,7 @@ def sparsweep(*words: str, **environment: str) -> tuple[int, str]:
 
 
 def write_sweep(file: Path, results: object, **changes: object) -> str:
-    """A sweep of four trials of about two seconds: Georgian and Bengali, dense and half pruned.
+    """A sweep of four trials of about one second: Georgian and Bengali, dense and half pruned.
 
     Its kernels are those that need no compiler, which would take seconds in each worker.
     """
@@ -119,7 +126,7 @@ def write_sweep(file: Path, results: object, **changes: object) -> str:
         "sparsities": [0.0, 0.5],
         "seeds": [0],
         "pruning": {"update_every_steps": 5, "kernels": "reference"},
-        "training": {"num_steps": NUM_STEPS, "lr": 3e-3, "batch_size": 8},
+        "training": TRAINING,
         "resources": {"checkpoint_every_s": 0.2},
     }
     file.write_text(yaml.safe_dump(fields | changes))

@@ -7,24 +7,21 @@ which anything is reserved.
 """
 
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import ray
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from cluster.node.raylet import is_reachable
 
 CHECK_EVERY_S = 0.5
 RELEASE_EVERY_S = 10.0
-DRAIN_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 1.0
 LOOK_EVERY_S = 2.0
 MAX_MISSES = 5
@@ -78,7 +75,8 @@ class _Watch(ABC):
 
 
 class ClusterWatch(_Watch):
-    """A thread that drains nodes while trials run; Tune's own thread must not wait for that.
+    """Drains nodes while trials run: one that leaves at once, and, in a thread, those that nothing
+    needs.
 
     Args:
         busy_nodes: ids of the nodes that run trials when no trial waits for a worker, else None:
@@ -89,16 +87,21 @@ class ClusterWatch(_Watch):
     def __init__(self, busy_nodes: Callable[[], set[str] | None] | None, tick: Callable[[], None]):
         self._busy_nodes, self._tick = busy_nodes, tick
         context = ray.get_runtime_context()
-        self._address, self._job_id = context.gcs_address, context.get_job_id()
-        self._announced: SimpleQueue[str] = SimpleQueue()
+        self._job_id = context.get_job_id()
+        self._gcs = ray._raylet.GcsClient(address=context.gcs_address)
         self._draining: set[str] = set()
         super().__init__("cluster-watch", ends_within_s=DRAIN_TIMEOUT_S)
 
     def leaves(self, node_id: str) -> None:
-        """A worker found out that its node is about to leave. Returns at once."""
+        """A worker found out that its node is about to leave.
+
+        Returns when Ray knows it, which takes milliseconds. Only then may the worker end: what it
+        frees on a node that does not drain yet is reserved for the next trial, and once the node
+        drains, no worker starts there.
+        """
         if node_id not in self._draining:
             self._draining.add(node_id)
-            self._announced.put(node_id)
+            self._drain(node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S)
 
     def is_lost(self, node_id: str) -> bool:
         """Whether a node is gone or about to go. Ray itself takes up to half a minute to notice a
@@ -117,23 +120,13 @@ class ClusterWatch(_Watch):
         released_s = time.monotonic()
         while not self._closing.wait(CHECK_EVERY_S):
             self._tick()
-            try:
-                if (node_id := self._next_announced()) is not None:
-                    self._drain(
-                        node_id, "DRAIN_NODE_REASON_PREEMPTION", "told to leave", LEAVES_WITHIN_S
-                    )
-                elif self._busy_nodes and time.monotonic() - released_s >= RELEASE_EVERY_S:
+            if self._busy_nodes and time.monotonic() - released_s >= RELEASE_EVERY_S:
+                try:
                     self._release_idle(self._busy_nodes)
-                    released_s = time.monotonic()
-            except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
-                # Ray is busy, or goes away.
-                log.warning("nodes are not watched for a moment: %s", error)
-
-    def _next_announced(self) -> str | None:
-        try:
-            return self._announced.get_nowait()
-        except Empty:
-            return None
+                except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
+                    # Ray is busy, or goes away.
+                    log.warning("nodes are not watched for a moment: %s", error)
+                released_s = time.monotonic()
 
     def _release_idle(self, busy_nodes: Callable[[], set[str] | None]) -> None:
         """Let nodes go that nothing needs, as long as that is so."""
@@ -166,24 +159,26 @@ class ClusterWatch(_Watch):
                 remove_placement_group(PlacementGroup(group_id))
 
     def _drain(self, node_id: str, reason: Reason, message: str, within_s: int | None) -> None:
-        words = drain_words(self._address, node_id, reason, message, within_s)
+        """As the command `ray drain-node` does, which takes seconds to start.
+
+        Args:
+            node_id: of the node.
+            reason: Ray's name of one of its two.
+            message: what Ray's log says of it.
+            within_s: seconds until the node will be gone; None: when it is idle.
+        """
+        deadline_ms = 0 if within_s is None else int((time.time() + within_s) * 1000)
+        value = DrainNodeReason.Value(reason)
         try:
-            subprocess.run(
-                words,
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=DRAIN_TIMEOUT_S,
-                env=os.environ,
+            is_accepted, why_not = self._gcs.drain_node(
+                node_id, value, message, deadline_ms, timeout=DRAIN_TIMEOUT_S
             )
-        except subprocess.SubprocessError as error:
-            # It may be busy after all, or gone by now; what is still there is asked again.
-            said: object = error
-            if isinstance(error, subprocess.CalledProcessError):
-                said = error.stderr or error.stdout or ""
-            log.info("node %s: not drained: %s", node_id, said)
-        else:
+        except (ray.exceptions.RayError, RuntimeError) as error:  # Ray is busy, or goes away
+            is_accepted, why_not = False, str(error)
+        if is_accepted:
             self._draining.add(node_id)
+        else:  # it may be busy after all, or gone by now; what is still there is asked again
+            log.info("node %s: not drained: %s", node_id, why_not)
 
 
 class RayWatch(_Watch):
@@ -242,30 +237,6 @@ def is_reserved_by(job_id: str, node_id: str, group: Mapping[str, Any]) -> bool:
     """
     is_ours = group["placement_group_id"].endswith(job_id)
     return is_ours and set(group["bundles_to_node_id"].values()) == {node_id}
-
-
-def drain_words(
-    address: str, node_id: str, reason: Reason, message: str, within_s: int | None
-) -> list[str]:
-    """The command that drains a node, for which Ray has no function.
-
-    Args:
-        address: of the cluster.
-        node_id: of the node.
-        reason: Ray's name of one of its two.
-        message: what Ray's log says of it.
-        within_s: seconds until the node will be gone; None: when it is idle.
-    """
-    ray_command = [sys.executable, "-P", "-m", "ray.scripts.scripts"]
-    options = {
-        "address": address,
-        "node-id": node_id,
-        "reason": reason,
-        "reason-message": message,
-        "deadline-remaining-seconds": within_s,
-    }
-    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    return [*ray_command, "drain-node", *given]
 
 
 def is_node_loss(error: BaseException) -> bool:

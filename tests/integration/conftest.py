@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_sweeps import sparsweep, write_sweep
+from tests.real_sweeps import TO_STOP, sparsweep, write_sweep
 
 CLUSTER = """
 import json, os, sys
@@ -29,6 +29,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     pruning = {"update_every_steps": 5}
     spec = write_sweep(folder / "tiny.yaml", folder / "results", pruning=pruning)
+    code, output = sparsweep("run", spec)
+    assert code == 0, output
+    return folder / "results"
+
+
+@pytest.fixture(scope="session")
+def never_stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the sweep `TO_STOP`, run in one go."""
+    folder = tmp_path_factory.mktemp("never-stopped")
+    spec = write_sweep(folder / "long.yaml", folder / "results", **TO_STOP)
     code, output = sparsweep("run", spec)
     assert code == 0, output
     return folder / "results"

@@ -3,7 +3,6 @@
 Real nodes leave in tests/integration.
 """
 
-import sys
 from queue import SimpleQueue
 
 import pytest
@@ -18,7 +17,6 @@ from ray.exceptions import (
 from orchestrator.running.nodes import (
     HEAD,
     RayWatch,
-    drain_words,
     is_node_loss,
     is_reserved_by,
     removable_nodes,
@@ -47,17 +45,6 @@ def test_the_head_and_dead_nodes_are_not_let_go():
 def test_reservations_of_this_driver_on_this_node_alone_are_removed(group_id, places, expected):
     group = {"placement_group_id": group_id, "bundles_to_node_id": dict(enumerate(places))}
     assert is_reserved_by("0100", "a", group) == expected
-
-
-def test_a_node_is_drained_with_a_deadline_or_when_it_is_idle():
-    reason = "DRAIN_NODE_REASON_PREEMPTION"
-    words = drain_words("head:6379", "n1", reason, "told to leave", 60)
-    assert words == [
-        *(sys.executable, "-P", "-m", "ray.scripts.scripts", "drain-node"),
-        *("--address=head:6379", "--node-id=n1", f"--reason={reason}"),
-        *("--reason-message=told to leave", "--deadline-remaining-seconds=60"),
-    ]
-    assert drain_words("head:6379", "n1", reason, "told to leave", None) == words[:-1]
 
 
 @pytest.mark.parametrize(
