@@ -13,7 +13,13 @@ from cluster.backend import JobSpec, JobState
 from cluster.local.backend import LocalBackend
 from cluster.local.profile import LocalProfile
 from tests.factories import make_job
-from tests.real_sweeps import ONE_BY_ONE, checkpoints, numbers, wait_until, write_sweep
+from tests.real_sweeps import (
+    ONE_TO_STOP,
+    assert_same_numbers,
+    checkpoints,
+    wait_until,
+    write_sweep,
+)
 
 
 @pytest.fixture
@@ -25,9 +31,8 @@ def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalBackend:
 
 @pytest.fixture
 def job(backend: LocalBackend, tmp_path: Path) -> Iterator[JobSpec]:
-    """The sweep of four trials that other tests run; what lives of it after the test is killed."""
-    results = tmp_path / "results"
-    file = Path(write_sweep(tmp_path / "tiny.yaml", results, resources=ONE_BY_ONE))
+    """A sweep of one trial; what lives of it after the test is killed."""
+    file = Path(write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", **ONE_TO_STOP))
     folder = tmp_path / "job"
     folder.mkdir(mode=0o700)
     made = make_job(folder, sweep_json=json.dumps(yaml.safe_load(file.read_text())))
@@ -37,7 +42,7 @@ def job(backend: LocalBackend, tmp_path: Path) -> Iterator[JobSpec]:
 
 
 def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undisturbed_one(
-    backend, job, undisturbed, tmp_path
+    backend, job, never_stopped, tmp_path
 ):
     results = tmp_path / "results"
     stopped = backend.submit(job)
@@ -50,7 +55,7 @@ def test_sweep_is_stopped_with_checkpoints_and_goes_on_to_the_numbers_of_an_undi
 
     again = backend.submit(job)
     assert wait_for_end(backend, again, job.folder) is JobState.COMPLETED, last_lines(job)
-    assert numbers(results) == numbers(undisturbed)
+    assert_same_numbers(results, never_stopped, num_trials=1)
 
 
 def wait_for_end(backend: LocalBackend, job_id: str, folder: Path) -> JobState:

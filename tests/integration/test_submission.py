@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.real_sweeps import (
-    ONE_BY_ONE,
+    ONE_TO_STOP,
+    assert_same_numbers,
     checkpoints,
-    numbers,
     sparsweep,
     wait_until,
     write_sweep,
@@ -33,12 +33,12 @@ def is_over(spec: str) -> Callable[[], bool]:
     return lambda: bool(job(spec)["is_over"])
 
 
-def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, tmp_path):
+def test_sweep_in_the_background_is_followed_stopped_and_finished(never_stopped, tmp_path):
     results = tmp_path / "results"
-    spec = write_sweep(tmp_path / "tiny.yaml", results, resources=ONE_BY_ONE)
+    spec = write_sweep(tmp_path / "tiny.yaml", results, **ONE_TO_STOP)
     code, output = sparsweep("submit", spec, "--on", "local")
     assert (code, output.count("\n")) == (0, 1), output
-    assert "runs 4 trials" in output
+    assert "runs 1 trial" in output
     first = job(spec)
     assert (first["backend"], first["profile"], first["has_changed"]) == ("local", "local", False)
     assert Path(first["folder"]).stat().st_mode & 0o777 == 0o700
@@ -47,9 +47,8 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, t
     assert code == 0, output
     assert f"job {first['job_id']} is running already" in output
 
-    longer = write_sweep(  # the same sweep, changed
-        tmp_path / "longer.yaml", results, seeds=[0, 1], resources=ONE_BY_ONE
-    )
+    # The same sweep, changed.
+    longer = write_sweep(tmp_path / "longer.yaml", results, **ONE_TO_STOP, seeds=[0, 1])
     code, output = sparsweep("submit", longer, "--on", "local")
     assert code == 2, output
     assert (
@@ -78,7 +77,7 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(undisturbed, t
     wait_until(is_over(spec))
     last = job(spec)
     assert (last["state"], last["job_id"] != first["job_id"]) == ("completed", True)
-    assert numbers(results) == numbers(undisturbed)
+    assert_same_numbers(results, never_stopped, num_trials=1)
 
     trial = json.loads(sparsweep("plan", spec, "--json")[1])["trials"][0]
     code, output = sparsweep("logs", spec, "--trial", trial["trial_id"][:6])
