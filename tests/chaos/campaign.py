@@ -22,9 +22,9 @@ from tests.real_sweeps import Command, numbers, write_sweep
 
 SWEEP = {
     "seeds": [0, 1],
-    "training": {"num_steps": 150, "lr": 3e-3, "batch_size": 8},
+    "training": {"num_steps": 250, "lr": 3e-3, "batch_size": 8},
 }
-"""Eight trials, which train for one or two seconds each."""
+"""Eight trials, which train for some seconds each."""
 
 DISTURBED, CALM = 4, 12
 """Runs of a round with faults, and as many without as it may take to come to an end."""
@@ -32,7 +32,7 @@ DISTURBED, CALM = 4, 12
 EARLY, ENDED = 0.25, 0.7
 """Fractions of runs that end while Ray starts, and of the others that do not end by themselves."""
 RAY_STARTS_S = (0.0, 15.0)
-NUM_FAULTS, PAUSE_S = (5, 12), (0.1, 1.5)
+NUM_FAULTS, PAUSE_S = (8, 20), (0.1, 1.2)
 """Faults of a run beside the one that ends it, and the time between two."""
 LONGEST_START_S = 60.0
 MOST_REMEDIES = 8
