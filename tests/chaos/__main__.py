@@ -102,12 +102,15 @@ def play(
 ) -> Report:
     """One round in a folder of its own, which is kept if it fails."""
     own = folder / str(seed)
-    own.mkdir()
+    temporary = folder / "t"
+    for each in (own, temporary):
+        each.mkdir(exist_ok=True)
     name, make = places[seed % len(places)]
     with make(own) as place:
-        report = Round(seed, own, name, place, expected).play()
+        report = Round(seed, own, temporary, name, place, expected).play()
         if report.failures and place.disk:  # which is about to go
             shutil.copytree(place.disk.folder, own / "copy of the disk")
+    shutil.rmtree(temporary)
     if not report.failures:
         shutil.rmtree(own)
     return report

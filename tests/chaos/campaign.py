@@ -89,7 +89,7 @@ class Run:
     """A command of the sweep under way, see `faults.RunningSweep`."""
 
     def __init__(self, words: Sequence[str], output: Path, environment: dict[str, str]):
-        self.name, self._output = output.name, output
+        self.words, self.name, self._output = words, output.name, output
         with output.open("wb") as file:
             self.command = Command(*words, output=file, **environment)
         self.sent: set[int] = set()
@@ -139,26 +139,28 @@ class Round:
 
     Args:
         seed: decides which faults come when.
-        folder: a new one for all that the round writes; its path must be short.
+        folder: a new one for all that the round keeps.
+        temporary: a folder for temporary files, which other rounds have used; its path is short.
         name: of the kind of place.
         place: where results and cache are.
         expected: what `numbers` gives of an undisturbed sweep.
     """
 
-    def __init__(self, seed: int, folder: Path, name: str, place: Place, expected: dict):
+    def __init__(
+        self, seed: int, folder: Path, temporary: Path, name: str, place: Place, expected: dict
+    ):
         self.report = Report(seed, name)
         self.random = random.Random(seed)
         self.folder, self.place, self.expected = folder, place, expected
-        self.temporary = folder / "t"
+        self.temporary = temporary
         self.last_fault = "none"
         self.options: list[str] = []
         self.is_done = False
         self.shared_memory = _names(SHARED_MEMORY)
-        for name in ("t", "home"):
-            (folder / name).mkdir()
+        place.home.mkdir()
         self.environment = {
             "TMPDIR": str(self.temporary),
-            "HOME": str(folder / "home"),
+            "HOME": str(place.home),
             "SPARSWEEP_CACHE": str(place.cache),
             "HF_HUB_OFFLINE": "1",
             **place.environment,
@@ -170,9 +172,11 @@ class Round:
         """Disturb the sweep, then run it until it is done."""
         began = time.monotonic()
         try:
+            self._submit_and_cancel()
             for _ in range(DISTURBED):
                 self._damage_files()
                 self._run_disturbed()
+                self._end(self._start("status", self.spec))
             if self._is_completed():
                 self._compare()
                 self._look_for_leftovers()
@@ -236,6 +240,18 @@ class Round:
             if self._end(run) != BAD_INPUT or self.report.tried.total() > num_tried:
                 break
 
+    def _submit_and_cancel(self) -> None:
+        """Leave records of a job, which is stopped at any moment."""
+        self._end(self._start("submit", self.spec, "--on", "local"))
+        time.sleep(self.random.uniform(*RAY_STARTS_S))
+        now = self.random.choice([[], ["--now"]])
+        self._end(self._start("cancel", self.spec, *now))
+        until = time.monotonic() + HUNG_S
+        while self._processes():
+            if time.monotonic() > until:
+                raise HungError("a job does not end that was cancelled")
+            time.sleep(0.2)
+
     def _start(self, *words: str) -> Run:
         number = len(list(self.folder.glob("*.out"))) + 1
         self.report.num_runs += words[0] == "run"
@@ -246,7 +262,7 @@ class Round:
         """Wait for its end, and do what it says."""
         code, output = run.finish()
         self._say(f"exit code {code}")
-        self.is_done = code == DONE
+        self.is_done = run.words[0] == "run" and code == DONE
         if wrong := complaint(code, output, run.sent, run.is_heard):
             self._fail("untidy", f"{wrong}, {run.name}")
         self.options = options_to_add(output)
@@ -300,7 +316,8 @@ class Round:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                is_ours = process.environ().get("TMPDIR") == self.environment["TMPDIR"]
+                given = process.environ().get("TMPDIR", "")
+                is_ours = given.startswith(self.environment["TMPDIR"])
                 if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found

@@ -229,7 +229,7 @@ class Damage:
 
 KINDS = (
     *("trials", "scores", "robustness", "predictions", "sentences", "curves", "layers"),
-    *("attempts", "plans", "compact", "checkpoints", "cache"),
+    *("attempts", "plans", "compact", "checkpoints", "cache", "jobs"),
 )
 FILES = [Damage(kind, damage) for kind in KINDS for damage in (*DAMAGES, DELETE)]
 ROWS = [damage for damage in FILES if damage.kind == "trials"]

@@ -44,6 +44,7 @@ class Place:
     Attributes:
         results: what the sweep file says.
         cache: the folder of the cache.
+        home: the user's folder, in which jobs are recorded.
         environment: variables by which the results are found.
         disk: the small disk that both are on, if they are.
         way: the way to the object store that holds the results, if one does.
@@ -51,6 +52,7 @@ class Place:
 
     results: str
     cache: Path
+    home: Path
     environment: dict[str, str] = field(default_factory=dict)
     disk: "Disk | None" = None
     way: FailingWay | None = None
@@ -60,7 +62,12 @@ class Place:
         """All that sparsweep wrote there, sorted by name."""
         results = _files_below(self.filesystem, self.results.removeprefix("s3://"))
         cached = _files_below(LocalFileSystem(), str(self.cache))
-        found = [*results, *(replace(file, kind="cache") for file in cached)]
+        recorded = _files_below(LocalFileSystem(), str(self.home))
+        found = [
+            *results,
+            *(replace(file, kind="cache") for file in cached),
+            *(replace(file, kind="jobs") for file in recorded if "sparsweep" in file.name),
+        ]
         return sorted(found, key=lambda file: (file.kind, file.name))
 
     def half_written(self) -> list[str]:
@@ -119,14 +126,15 @@ def why_no_disk(folder: Path) -> str | None:
 
 @contextlib.contextmanager
 def in_a_folder(folder: Path) -> Iterator[Place]:
-    yield Place(str(folder / "results"), folder / "cache")
+    yield Place(str(folder / "results"), folder / "cache", folder / "home")
 
 
 @contextlib.contextmanager
 def on_a_small_disk(folder: Path) -> Iterator[Place]:
     disk = Disk(folder / "disk")
     try:
-        yield Place(str(disk.folder / "results"), disk.folder / "cache", disk=disk)
+        inside = disk.folder
+        yield Place(str(inside / "results"), inside / "cache", inside / "home", disk=disk)
     finally:
         disk.unmount()
 
@@ -138,6 +146,7 @@ def in_an_object_store(folder: Path, server: str) -> Iterator[Place]:
         yield Place(
             f"{bucket}/results",
             folder / "cache",
+            folder / "home",
             {"AWS_ENDPOINT_URL": way.address, "AWS_EC2_METADATA_DISABLED": "true"},
             way=way,
             filesystem=FileSystem.from_uri(bucket)[0],
@@ -150,7 +159,7 @@ def _files_below(filesystem: FileSystem, root: str) -> list[File]:
     return [
         File(name.partition("/")[0], name, filesystem, path)
         for name, path in names
-        if name != ".lock"
+        if not name.endswith(".lock")
     ]
 
 
