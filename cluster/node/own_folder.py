@@ -4,14 +4,19 @@ those of a process that was killed are removed by the next one that makes such a
 Each holds a locked file. The lock ends with the process, whatever ended it.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 PREFIXES = ("ray-", "sparsweep-tune-")
 """Beginnings of the names of all such folders."""
+
+EMPTY_WITHIN_S = 2.0
+"""How long others may go on writing into a folder while it is removed."""
 
 _LOCK = ".owner"
 _locks: dict[Path, int] = {}
@@ -40,7 +45,7 @@ def make_own_folder(prefix: str, root: str | Path | None = None) -> Path:
 
 def remove_own_folder(folder: Path) -> None:
     """Remove a folder that this process made, with all that is in it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     if (lock := _locks.pop(folder, None)) is not None:
         os.close(lock)
 
@@ -50,7 +55,34 @@ def remove_leftovers(root: Path) -> None:
     for prefix in PREFIXES:
         for folder in root.glob(f"{prefix}*"):
             if _is_left_over(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last: where it does not become empty, since processes of Ray that
+    are about to end still write, it stays known as left over."""
+    until = time.monotonic() + EMPTY_WITHIN_S
+    while True:
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():
+                if path.name != _LOCK:
+                    _remove_path(path)
+            (folder / _LOCK).unlink(missing_ok=True)
+            folder.rmdir()
+        if not folder.exists():
+            return
+        with contextlib.suppress(OSError):
+            (folder / _LOCK).touch(mode=0o600)
+        if time.monotonic() > until:
+            return
+        time.sleep(0.1)
+
+
+def _remove_path(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_left_over(folder: Path) -> bool:

@@ -1,16 +1,21 @@
 """Temporary folders end with their process, at the latest with the next one."""
 
+import contextlib
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from cluster.node import own_folder
 from cluster.node.own_folder import make_own_folder, remove_leftovers, remove_own_folder
 
 KEEPER = """
 import sys
+from cluster.node import own_folder
 from cluster.node.own_folder import make_own_folder
 print(make_own_folder("ray-", sys.argv[1]), flush=True)
 sys.stdin.read()
@@ -46,6 +51,31 @@ def test_the_next_process_removes_what_a_killed_one_left_and_nothing_else(tmp_pa
     assert strange.exists()
     remove_own_folder(mine)
     remove_own_folder(second)
+
+
+def test_a_folder_that_others_still_write_into_goes_when_they_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_folder, "EMPTY_WITHIN_S", 0.2)
+    folder = make_own_folder("ray-", tmp_path)
+    for number in range(300):  # removing them takes a while
+        (folder / f"log-{number}").touch()
+    has_ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not has_ended.is_set():
+            with contextlib.suppress(FileNotFoundError):
+                (folder / str(number := number + 1)).touch()
+            time.sleep(0.001)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        remove_own_folder(folder)
+    finally:
+        has_ended.set()
+        writer.join()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["ray-file", "sparsweep-tune-file"])
