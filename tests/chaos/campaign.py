@@ -22,13 +22,15 @@ from tests.real_sweeps import Command, numbers, write_sweep
 
 SWEEP = {
     "seeds": [0, 1],
-    "training": {"num_steps": 250, "lr": 3e-3, "batch_size": 8},
+    "training": {"num_steps": 150, "lr": 3e-3, "batch_size": 8},
 }
 """Eight trials, which train for some seconds each."""
 
 DISTURBED, CALM = 4, 12
 """Runs of a round with faults, and as many without as it may take to come to an end."""
 
+SUBMITTED = 0.5
+"""Fraction of rounds that begin with a job."""
 EARLY, ENDED = 0.25, 0.7
 """Fractions of runs that end while Ray starts, and of the others that do not end by themselves."""
 RAY_STARTS_S = (0.0, 15.0)
@@ -172,7 +174,8 @@ class Round:
         """Disturb the sweep, then run it until it is done."""
         began = time.monotonic()
         try:
-            self._submit_and_cancel()
+            if self.random.random() < SUBMITTED:
+                self._submit_and_cancel()
             for _ in range(DISTURBED):
                 self._damage_files()
                 self._run_disturbed()

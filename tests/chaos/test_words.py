@@ -29,6 +29,15 @@ def test_files_that_are_to_be_deleted_are_found(line, files):
     assert files_to_delete(f"before\n{line}\nafter") == {f"{name}/{KEY}.parquet" for name in files}
 
 
+def test_one_trial_is_run_again_where_one_is_enough():
+    lines = [
+        f"{key} (ka): sentences/{KEY}.parquet: missing; delete trials/{key}.parquet (of trials "
+        "with this set one is enough), then run the sweep again"
+        for key in ("0" * 16, "1" * 16)
+    ]
+    assert files_to_delete("\n".join(lines)) == {f"trials/{'0' * 16}.parquet"}
+
+
 def test_failed_trials_are_tried_again_where_that_is_said():
     assert options_to_add("2 of 4 trials failed; try them again with --retry-failed") == [
         "--retry-failed"

@@ -39,13 +39,19 @@ def files_to_delete(output: str) -> set[str]:
 
 
 def _named(output: str) -> Iterator[str]:
+    settled = set()
     for line in output.splitlines():
         advice = re.search(r"\bdelete (it\b)?(.*)", line)
-        if advice is None:
+        files = re.findall(FILE, line)
+        if advice is None or not files:
             continue
-        yield from re.findall(FILE, advice[2])
+        damaged, named = files[0], re.findall(FILE, advice[2])
+        if "one is enough" in line and damaged in settled:
+            continue
+        settled.add(damaged)
+        yield from named
         if advice[1]:
-            yield from re.findall(FILE, line)[:1]
+            yield damaged
 
 
 def options_to_add(output: str) -> list[str]:
