@@ -34,6 +34,31 @@ def command_line(process: psutil.Process) -> list[str]:
     return words
 
 
+class Below:
+    """A program that a process starts.
+
+    Args:
+        root_pid: the process.
+        program: name of the program's file.
+    """
+
+    def __init__(self, root_pid: int, program: str):
+        self._root_pid, self._program = root_pid, program
+        self._process: psutil.Process | None = None
+
+    def may_come(self) -> bool:
+        """Whether it runs, or has not been seen yet; never again once it has ended."""
+        if self._process is None:
+            below = descendants(self._root_pid)
+            self._process = next(filter(self._is_it, below), None)
+            return True
+        return self._is_it(self._process)
+
+    def _is_it(self, process: psutil.Process) -> bool:
+        words = command_line(process)
+        return bool(words) and words[0].rpartition("/")[2] == self._program
+
+
 def kill(process: psutil.Process) -> None:
     """End a process at once, if it is there and ours; never a later one of the same number."""
     with contextlib.suppress(psutil.Error):

@@ -23,7 +23,7 @@ from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 from cluster.node.own_folder import make_own_folder, remove_own_folder
 from cluster.node.private_ray import OBJECT_STORE_BYTES, private_caches
-from cluster.node.processes import command_line, descendants, kill, starting_deaf_to
+from cluster.node.processes import Below, command_line, descendants, kill, starting_deaf_to
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), above those of known
 # services.
@@ -188,7 +188,6 @@ class Raylet:
     ):
         self.temp_dir = make_own_folder("ray-", temp_root)
         self.drain_file = self.temp_dir / "leaving"
-        self._raylet: psutil.Process | None = None
         place = (
             ["--head", f"--port={ports.gcs}", "--include-dashboard=false"]
             if is_head
@@ -227,17 +226,12 @@ class Raylet:
                 stdout=output,
                 stderr=output,
             )
+        self._raylet = Below(self.process.pid, "raylet")
 
     def is_running(self) -> bool:
         """Whether it has not ended; `ray start` goes on for minutes after its raylet, which ends
         when it is drained."""
-        if self.process.poll() is not None:
-            return False
-        if self._raylet is None:
-            children = descendants(self.process.pid)
-            self._raylet = next(filter(_is_raylet, children), None)
-            return True
-        return _is_raylet(self._raylet)
+        return self.process.poll() is None and self._raylet.may_come()
 
     def leave(self, within_s: float) -> None:
         """Tell the trials on this node to save their checkpoints, and wait until they have, or the
@@ -266,8 +260,3 @@ def has_trials(root_pid: int) -> bool:
 def _is_trial_worker(process: psutil.Process) -> bool:
     title = " ".join(command_line(process))
     return title.startswith("ray::") and TRIAL_TITLE in title
-
-
-def _is_raylet(process: psutil.Process) -> bool:
-    words = command_line(process)
-    return bool(words) and words[0].endswith("/raylet")

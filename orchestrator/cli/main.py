@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args = _parser().parse_args(arguments)
+    args.is_process = arguments is None
     try:
         code = args.command(args)
         sys.stdout.flush()
@@ -108,8 +109,13 @@ def _doctor() -> ModuleType:
 
 
 def _run(args: argparse.Namespace) -> Any:
-    with StopSignals() as signals:  # first: a signal while the rest is loaded is a stop as well
-        return _runs().run(args, signals)
+    from orchestrator.cli.supervised import supervised
+
+    def run() -> Any:
+        with StopSignals() as signals:  # first: a signal while the rest is loaded is a stop as well
+            return _runs().run(args, signals)
+
+    return supervised(run, args.words, args.debug) if args.is_process else run()
 
 
 # The command line

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -29,6 +28,7 @@ from orchestrator.cli.shared import (
     open_store,
     print_failures,
 )
+from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
 from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
@@ -132,9 +132,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     if stop_reason in (None, "SIGINT"):  # who stops us otherwise may not have the time for it
         store.compact()
     if stop_reason is not None:
-        kept = f"Stopped ({stop_reason}); all that was finished is kept. Go on with:"
-        console.print(kept, soft_wrap=True)
-        console.print(f"  {shlex.join(['sparsweep', *args.words])}", soft_wrap=True)
+        _print_lines(stopped_lines(stop_reason, args.words), console)
         return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
 
     code = _conclude(sweep, planned, run_again, store, console)

@@ -26,11 +26,13 @@ from orchestrator.running.outcomes import Outcomes
 from orchestrator.running.pace import TimeLimit, Timetable
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.ray_cluster import (
+    NoRayError,
     connected_ray,
     is_elastic,
     is_given_cluster,
     wait_for_nodes,
 )
+from orchestrator.running.ray_watch import RayWatch
 from orchestrator.running.stopping import StopSignals, StopSwitch
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.source import code_identity
@@ -101,15 +103,18 @@ class Driver:
         """
         with contextlib.ExitStack() as stack:
             signals = self.signals or stack.enter_context(StopSignals())
-            ray = None if signals.received else stack.enter_context(connected_ray(signals))
             stack.enter_context(self._switch.telling(self.progress.stopping))
+            connected = None
+            if not signals.received:
+                try:
+                    connected = stack.enter_context(connected_ray(signals))
+                except NoRayError as error:
+                    self._switch.stop(f"Ray did not start: {error}")
             with signals.calling(self._switch.stop):
-                if ray is not None and not self._switch.is_on:
-                    self._run_on(ray)
+                if connected is not None and not self._switch.is_on:
+                    self._run_on(*connected)
 
-    def _run_on(self, ray: ModuleType) -> None:
-        from orchestrator.running.nodes import RayWatch
-
+    def _run_on(self, ray: ModuleType, watch: RayWatch) -> None:
         wait_for_nodes(ray, lambda: self._switch.is_on)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, concurrency = trial_resources(
@@ -125,7 +130,7 @@ class Driver:
         with (
             self._switch.telling(lambda reason: signal.set.remote()),
             _scratch_folder() as scratch,
-            RayWatch.of_this_driver(self._lose_ray),
+            watch.telling(self._lose_ray),
         ):
             # In a thread, or Tune would take the signals.
             run_in_thread(

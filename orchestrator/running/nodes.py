@@ -7,25 +7,19 @@ which anything is reserved.
 """
 
 import logging
-import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import ray
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from cluster.node.raylet import is_reachable
+from orchestrator.running.ray_watch import PROBE_TIMEOUT_S, Watch, raylet_address
 
 CHECK_EVERY_S = 0.5
 RELEASE_EVERY_S = 10.0
 DRAIN_TIMEOUT_S = 5.0
-PROBE_TIMEOUT_S = 1.0
-LOOK_EVERY_S = 2.0
-MAX_MISSES = 5
-"""Looks in a row at which a service of Ray does not answer until it counts as gone."""
 LEAVES_WITHIN_S = 60
 """Seconds in which, as Ray is told, a node that announced its leaving will be gone."""
 
@@ -44,37 +38,7 @@ Reason = Literal["DRAIN_NODE_REASON_PREEMPTION", "DRAIN_NODE_REASON_IDLE_TERMINA
 log = logging.getLogger(__name__)
 
 
-class _Watch(ABC):
-    """A thread that looks after Ray as long as the block is open.
-
-    Args:
-        name: of the thread.
-        ends_within_s: how long the end of the block waits for what it is doing, in seconds.
-    """
-
-    def __init__(self, name: str, ends_within_s: float):
-        self._closing, self._ends_within_s = threading.Event(), ends_within_s
-        self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._thread.join(self._ends_within_s)
-
-    @abstractmethod
-    def _watch(self) -> None:
-        """Look, again and again, until `_closing` is set."""
-
-
-class ClusterWatch(_Watch):
+class ClusterWatch(Watch):
     """Drains nodes while trials run: one that leaves at once, and, in a thread, those that nothing
     needs.
 
@@ -113,7 +77,7 @@ class ClusterWatch(_Watch):
         return (
             node is None
             or not node["Alive"]
-            or not is_reachable(_raylet_address(node), PROBE_TIMEOUT_S)
+            or not is_reachable(raylet_address(node), PROBE_TIMEOUT_S)
         )
 
     def _watch(self) -> None:
@@ -181,42 +145,6 @@ class ClusterWatch(_Watch):
             log.info("node %s: not drained: %s", node_id, why_not)
 
 
-class RayWatch(_Watch):
-    """A thread that notices when the Ray under the driver is gone: the raylet of its own node, or
-    the cluster's head. Neither comes back, and Ray itself waits for the one without end, and ends
-    the driver for the other without a word.
-
-    Args:
-        services: addresses, HOST:PORT, by what listens there.
-        on_loss: called once with a line that says what is gone.
-    """
-
-    def __init__(self, services: Mapping[str, str], on_loss: Callable[[str], None]):
-        self._services, self._on_loss = services, on_loss
-        super().__init__("ray-watch", ends_within_s=0.0)
-
-    @classmethod
-    def of_this_driver(cls, on_loss: Callable[[str], None]) -> Self:
-        """Of the Ray that this process is connected to."""
-        context = ray.get_runtime_context()
-        services = {"Ray's head": context.gcs_address}
-        for node in ray.nodes():
-            if node["NodeID"] == context.get_node_id():
-                services["Ray's raylet of this machine"] = _raylet_address(node)
-        return cls(services, on_loss)
-
-    def _watch(self) -> None:
-        # Counted, not timed: a machine that slept has not looked meanwhile.
-        num_misses = dict.fromkeys(self._services, 0)
-        while not self._closing.wait(LOOK_EVERY_S):
-            for name, address in self._services.items():
-                is_there = is_reachable(address, PROBE_TIMEOUT_S)
-                num_misses[name] = 0 if is_there else num_misses[name] + 1
-                if num_misses[name] >= MAX_MISSES:
-                    self._on_loss(f"{name} ({address}) is gone")
-                    return
-
-
 def removable_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
     """Ids of the nodes that may be let go: all that are alive but the head.
 
@@ -247,7 +175,3 @@ def is_node_loss(error: BaseException) -> bool:
     if not isinstance(error, ray.exceptions.RayActorError):
         return False
     return any(text in str(error) for text in LOSS_TEXTS)
-
-
-def _raylet_address(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"

@@ -20,8 +20,10 @@ from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
 from cluster.node.processes import starting_deaf_to
 from cluster.node.raylet import wait_until_reachable
 from orchestrator.errors import SweepError
+from orchestrator.running.ray_watch import RayWatch
 from orchestrator.running.stopping import StopSignals
 from workers.source import code_folder
+from workers.trial import first_line
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig
@@ -74,30 +76,41 @@ def refuse_stale_address(address: str) -> None:
         )
 
 
+class NoRayError(Exception):
+    """Ray did not start, or could not be connected to; its message is the first line of Ray's."""
+
+
 @contextlib.contextmanager
-def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
+def connected_ray(signals: StopSignals) -> Iterator[tuple[ModuleType, RayWatch]]:
     """Ray, connected to the cluster that RAY_ADDRESS names, or to a private one that ends with the
-    block.
+    block; and what notices when it is gone. While it connects, a loss ends this process.
 
     Args:
-        signals: which Ray takes for itself while it connects; after that they are ours again.
+        signals: which Ray's native code takes for itself; after that they are ours again.
+
+    Raises:
+        SweepError: RAY_ADDRESS names no cluster.
+        NoRayError: Ray failed.
     """
     if is_given_cluster():
         os.environ.update(TUNE_ENVIRONMENT)
-        refuse_stale_address(os.environ["RAY_ADDRESS"])
+        address = os.environ["RAY_ADDRESS"]
+        refuse_stale_address(address)
         import ray
 
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         try:
-            _connect(
-                signals,
-                address=os.environ["RAY_ADDRESS"],
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": passed_on},
-                job_config=planned_code(),
-            )
-            yield ray
+            with RayWatch.of_cluster(address) as watch:
+                _connect(
+                    signals,
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": passed_on},
+                    job_config=planned_code(),
+                )
+                watch.follow(ray)
+                yield ray, watch
         finally:
             ray.shutdown()
         return
@@ -107,8 +120,9 @@ def connected_ray(signals: StopSignals) -> Iterator[ModuleType]:
         import ray
 
         try:
-            _connect(signals, **local.init_options, job_config=planned_code())
-            yield ray
+            with RayWatch.of_private_ray() as watch:
+                _connect(signals, **local.init_options, job_config=planned_code())
+                yield ray, watch
         finally:
             ray.shutdown()
     finally:
@@ -153,21 +167,24 @@ def wait_for_nodes(ray: ModuleType, is_stopping: Callable[[], bool]) -> None:
 
 
 def _connect(signals: StopSignals, **options: Any) -> None:
-    """Connect, and take the signals again, of which Ray has taken SIGTERM for itself.
+    """Connect. Signals that come meanwhile are remembered.
 
-    In the last moments of connecting, a tenth of a second, Ray's own handler in C++ still ends the
-    process.
+    For a tenth of a second the handler of Ray's native code is there instead, which ends the
+    process, see `orchestrator.cli.supervised`.
     """
     import ray
-    from ray._private import worker
+    from ray._private import utils, worker
 
     # Ray's reports of dead processes, with pages of its logs; what they mean is said by us.
     worker.print_to_stdstream = lambda data, ignore_prefix: None
+    worker.listen_error_messages = lambda worker, threads_stopped: None
+    utils.set_sigterm_handler = lambda handler: None
     try:
         # Who closes the terminal sends HUP to all of its processes at once, and trials are to be
         # saved first.
         with starting_deaf_to(signal.SIGHUP):
             ray.init(**options)
-    except SystemExit:  # what Ray makes of a SIGTERM meanwhile
-        signals.received = signals.received or "SIGTERM"
-    signals.take()
+    except Exception as error:  # of many classes, some of which are Ray's own
+        raise NoRayError(first_line(error)) from error
+    finally:
+        signals.take()

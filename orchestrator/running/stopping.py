@@ -2,22 +2,32 @@
 
 Python's own answer to SIGTERM, SIGUSR2 and SIGHUP (the terminal was closed) is to die at once.
 `StopSignals` remembers them instead, so that whoever runs the sweep can end it cleanly, also when
-they come while it is still being planned or while Ray is starting.
+they come while it is still being planned or while Ray is starting. What cannot be ended cleanly
+is ended by `end_at_once`.
 """
 
 import contextlib
+import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 EARLY_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 """Those that are remembered while nothing runs yet; Ctrl-C then ends the command as in any other
 program."""
 
 STOPPING_SIGNALS = (signal.SIGINT, *EARLY_SIGNALS)
+
+ECHO_S = 1.0
+"""Seconds within which a second Ctrl-C is the first one again: who sends a signal to a process may
+send it to its group as well, as `timeout` does."""
+
+OWN_WORDS = "sparsweep: "
+"""How a line begins by which a process says why it ended at once."""
 
 
 class StopSignals:
@@ -33,10 +43,12 @@ class StopSignals:
         self._before: dict[int, object] = {}
         self._terminals: list[int] = []
         self._stop: Callable[[str], None] | None = None
+        self._interrupted_s = -math.inf
 
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
-        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        streams = {1, 2} | {_number_of(stream) for stream in (sys.stdout, sys.stderr)}
+        self._terminals = [number for number in streams if os.isatty(number)]
         self.take()
         return self
 
@@ -52,8 +64,11 @@ class StopSignals:
     def take(self) -> None:
         """Take the signals again from a library that took them for itself, as Ray does when it
         starts."""
-        for number in EARLY_SIGNALS if self._stop is None else STOPPING_SIGNALS:
-            if not (number == signal.SIGHUP and self._before.get(number) == signal.SIG_IGN):
+        for number in STOPPING_SIGNALS:
+            may_stay_ignored = number == signal.SIGHUP or (
+                number == signal.SIGINT and self._stop is None
+            )
+            if not (may_stay_ignored and self._before.get(number) == signal.SIG_IGN):
                 signal.signal(number, self._handle)
 
     @contextlib.contextmanager
@@ -71,11 +86,14 @@ class StopSignals:
             yield
         finally:
             self._stop = None
-            signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            before_s, self._interrupted_s = self._interrupted_s, time.monotonic()
+            if self._interrupted_s - before_s < ECHO_S:
+                return
+            if self._stop is None or self.received is not None:
+                raise KeyboardInterrupt
         if number == signal.SIGHUP:
             self._forget_terminals()
         self.received = self.received or signal.Signals(number).name
@@ -90,6 +108,22 @@ class StopSignals:
                 os.dup2(nobody, number)
             os.close(nobody)
             self._terminals = []
+
+
+def _number_of(stream: object) -> int:
+    """The file descriptor of a stream; -1 where it has none."""
+    try:
+        number: int = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return -1
+    return number
+
+
+def end_at_once(reason: str) -> NoReturn:
+    """End this process where nothing can be waited for or saved; whoever supervises it says
+    why, and how to go on."""
+    os.write(2, f"{OWN_WORDS}{reason}\n".encode())
+    os._exit(1)
 
 
 class StopSwitch:

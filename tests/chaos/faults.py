@@ -152,12 +152,16 @@ SIGNALS = [Signal(signal.Signals[f"SIG{name}"], target) for name in SENT for tar
 
 
 def takes_signals(process: int) -> bool:
-    """Whether a driver has come so far that it takes signals; before, it dies as any program."""
+    """Whether a driver has come so far that it takes signals; before, it dies as any program. The
+    process that waits for it has them blocked, and takes them one by one."""
     status = Path(f"/proc/{process}/status")
     with contextlib.suppress(OSError):
-        for line in status.read_text().splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+        masks = [
+            int(line.split()[1], 16)
+            for line in status.read_text().splitlines()
+            if line.startswith(("SigCgt:", "SigBlk:"))
+        ]
+        return any(mask >> (signal.SIGTERM - 1) & 1 for mask in masks)
     return True
 
 

@@ -3,8 +3,6 @@
 Real nodes leave in tests/integration.
 """
 
-from queue import SimpleQueue
-
 import pytest
 from ray.exceptions import (
     ActorDiedError,
@@ -16,7 +14,6 @@ from ray.exceptions import (
 
 from orchestrator.running.nodes import (
     HEAD,
-    RayWatch,
     is_node_loss,
     is_reserved_by,
     removable_nodes,
@@ -62,19 +59,3 @@ def test_reservations_of_this_driver_on_this_node_alone_are_removed(group_id, pl
 )
 def test_errors_that_tell_of_a_lost_node_are_told_apart_from_dead_workers(error, expected):
     assert is_node_loss(error) == expected
-
-
-def test_a_service_of_ray_that_answers_no_more_is_lost_and_one_that_answers_again_is_not(
-    monkeypatch,
-):
-    monkeypatch.setattr("orchestrator.running.nodes.LOOK_EVERY_S", 0.01)
-    answers = {"head:1": iter([True, False, False, True]), "node:2": iter([True] * 6)}
-    monkeypatch.setattr(
-        "orchestrator.running.nodes.is_reachable",
-        lambda address, timeout_s: next(answers[address], address == "head:1"),
-    )
-    losses: SimpleQueue[str] = SimpleQueue()
-    services = {"Ray's head": "head:1", "Ray's raylet of this machine": "node:2"}
-    with RayWatch(services, losses.put):
-        assert losses.get(timeout=10) == "Ray's raylet of this machine (node:2) is gone"
-    assert losses.empty()

@@ -59,7 +59,8 @@ def test_after_a_hangup_nothing_is_written_to_the_terminal_that_is_gone():
     assert process.wait(timeout=30) == 7
 
 
-def test_ctrl_c_interrupts_until_trials_run_and_then_stops_them_once():
+def test_ctrl_c_interrupts_until_trials_run_and_then_stops_them_once(monkeypatch):
+    monkeypatch.setattr("orchestrator.running.stopping.ECHO_S", 0.0)
     stops: list[str] = []
     with StopSignals() as signals:
         with pytest.raises(KeyboardInterrupt):
@@ -71,6 +72,14 @@ def test_ctrl_c_interrupts_until_trials_run_and_then_stops_them_once():
                 send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
+
+
+def test_a_ctrl_c_that_comes_to_the_process_and_to_its_group_is_one():
+    stops: list[str] = []
+    with StopSignals() as signals, signals.calling(stops.append):
+        send(signal.SIGINT)
+        send(signal.SIGINT)
+    assert stops == ["SIGINT"]
 
 
 def test_signals_that_a_library_took_are_taken_again():

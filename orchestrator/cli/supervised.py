@@ -1,0 +1,172 @@
+"""`run` in a process below this one, whose end is told in a line, whatever ended it.
+
+Ray's native code ends the process that it is part of when its cluster is gone, or a signal comes
+while it connects: with a page of C++ and a code of its own. A library may crash, and the kernel
+kills where no memory is left. None of that can be caught in the process itself. So this one waits
+for it, passes signals on, and says how to go on; what native code has written is kept from the
+user.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, SOME_FAILED, STOPPED
+from cluster.node.own_folder import remove_leftovers
+from cluster.node.processes import descendants, kill
+from orchestrator.running.stopping import OWN_WORDS, STOPPING_SIGNALS
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+"""Calls of Linux' prctl: what a process is sent when its parent ends; whether it becomes the parent
+of those below it whose parent has ended."""
+SI_KERNEL = 128
+"""What Linux says of a signal that a terminal sent, to all processes that run in it."""
+
+DECIDED = (DONE, BAD_INPUT, SOME_FAILED, FAULT, STOPPED, INTERRUPTED)
+"""Codes with which a command ends by itself."""
+
+CLEANING_S = 10.0
+MAX_WORDS = 200
+
+_ERROR_OF_RAY = re.compile(r"^\[[-0-9 :,]+ [EFC] \d+ \d+\] [\w.]+:\d+: +(.*)", re.MULTILINE)
+_OWN_WORDS = re.compile(f"^{OWN_WORDS}(.*)", re.MULTILINE)
+
+
+def supervised(command: Callable[[], Any], words: Sequence[str], is_debugging: bool) -> Any:
+    """Run a command in a new process; what it returns there is this function's result there.
+
+    Args:
+        command: what runs.
+        words: the command line, by which a sweep goes on.
+        is_debugging: whether to show what native code wrote.
+
+    Returns:
+        The exit code, in the process that was there before.
+    """
+    if sys.platform != "linux":
+        return command()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    native = os.memfd_create("native-stderr")
+    awaited = {*STOPPING_SIGNALS, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    ours = os.getpid()
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    pid = os.fork()
+    if pid == 0:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != ours:  # it was killed before we could say that
+            os._exit(1)
+        _keep_apart(native)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return command()
+
+    code, received = _wait_for(pid, awaited)
+    written = _read(native)
+    if is_debugging:
+        _write(2, written)
+    if code in DECIDED:
+        return code
+    _clean_up()
+    reason = received or tell_why(written, code)
+    show_the_cursor = "\x1b[?25h" if os.isatty(1) else ""
+    _write(1, show_the_cursor + "".join(f"{line}\n" for line in stopped_lines(reason, words)))
+    return INTERRUPTED if reason == "SIGINT" else STOPPED
+
+
+def stopped_lines(reason: str, words: Sequence[str]) -> list[str]:
+    """What a person reads when a sweep stopped.
+
+    Args:
+        reason: why.
+        words: the command line, by which it goes on.
+    """
+    kept = f"Stopped ({reason}); all that was finished is kept. Go on with:"
+    return [kept, f"  {join(['sparsweep', *words])}"]
+
+
+def tell_why(written: str, code: int) -> str:
+    """Why a process ended that did not decide to.
+
+    Args:
+        written: what its native code wrote.
+        code: its exit code, for a signal the negative number.
+    """
+    if own := _OWN_WORDS.findall(written):
+        return str(own[-1])
+    how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    ended = f"the driver was ended by {how}" if code < 0 else f"the driver ended with {how}"
+    if said := _ERROR_OF_RAY.findall(written):
+        return f"{ended}; Ray: {said[-1].partition('. ')[0][:MAX_WORDS].rstrip()}"
+    return ended
+
+
+def _wait_for(pid: int, awaited: set[signal.Signals]) -> tuple[int, str | None]:
+    """The exit code of a child, and the first signal that came meanwhile; each goes on to it."""
+    received = None
+    while True:
+        came = signal.sigwaitinfo(awaited)
+        if came.si_signo == signal.SIGCHLD:
+            if (code := _reap(pid)) is not None:
+                return code, received
+            continue
+        received = received or signal.Signals(came.si_signo).name
+        if came.si_code != SI_KERNEL:  # else it has it already
+            os.kill(pid, came.si_signo)
+
+
+def _reap(pid: int) -> int | None:
+    """Let children go that have ended; the exit code of one, if it is among them."""
+    code = None
+    with contextlib.suppress(ChildProcessError):  # none is left
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+            if ended[0] == pid:
+                code = os.waitstatus_to_exitcode(ended[1])
+    return code
+
+
+def _clean_up() -> None:
+    """End what a crashed process has left below us, and remove its folders."""
+    until = time.monotonic() + CLEANING_S
+    while (left := descendants(os.getpid())) and time.monotonic() < until:
+        for process in left:
+            kill(process)
+        time.sleep(0.05)
+        _reap(0)
+    for place in {Path(tempfile.gettempdir()), Path("/tmp")}:  # noqa: S108 (as private_ray has it)
+        remove_leftovers(place)
+
+
+def _keep_apart(native: int) -> None:
+    """Let Python's own messages go on to the user, and what native code writes to that file."""
+    sys.stderr = open(  # noqa: SIM115, PTH123 (a descriptor, as long as the process)
+        os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace"
+    )
+    os.dup2(native, 2)
+    faulthandler.enable(2)
+
+
+def _read(native: int) -> str:
+    with open(native, "rb") as file:
+        file.seek(0)
+        return file.read().decode(errors="replace")
+
+
+def _write(stream: int, text: str) -> None:
+    """Write past Python's buffers, to where perhaps nobody listens any more."""
+    with contextlib.suppress(OSError):
+        os.write(stream, text.encode(errors="replace"))
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value)

@@ -1,0 +1,130 @@
+"""A command in a process below another, which tells how it ended, whatever ended it."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from orchestrator.cli.supervised import tell_why
+
+SUPERVISED = """
+import os, signal, subprocess, sys, time
+from orchestrator.cli.supervised import supervised
+def command():
+    {}
+sys.exit(supervised(command, ["run", "my sweep.yaml"], is_debugging="--debug" in sys.argv))
+"""
+GO_ON = "all that was finished is kept. Go on with:\n  sparsweep run 'my sweep.yaml'\n"
+OF_RAY = (
+    "[2026-11-26 07:39:07,877 W 3860 3951] retryable_grpc_client.cc:85: GCS has been unavailable\n"
+    "[2026-11-26 07:39:07,878 E 3860 3951] rpc_client.h:204: No GCS within 60 seconds. It is gone."
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux' prctl")
+
+
+def start(does: str, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", SUPERVISED.format(does), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(does: str, *words: str) -> tuple[int, str, str]:
+    process = start(does, *words)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+def test_exit_codes_and_messages_go_through():
+    assert run("print('found'); print('wrong', file=sys.stderr); return 3") == (
+        3,
+        "found\n",
+        "wrong\n",
+    )
+
+
+def test_what_native_code_writes_is_shown_where_it_is_asked_for():
+    does = "os.write(2, b'of C++'); return 0"
+    assert run(does) == (0, "", "")
+    assert run(does, "--debug") == (0, "", "of C++")
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "reason"),
+    [
+        (
+            f"os.write(2, {OF_RAY.encode()!r}); os._exit(1)",
+            75,
+            "the driver ended with exit code 1; Ray: No GCS within 60 seconds",
+        ),
+        ("os.abort()", 75, "the driver was ended by SIGABRT"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 75, "the driver was ended by SIGKILL"),
+        (
+            "from orchestrator.running.stopping import end_at_once; end_at_once('Ray is gone')",
+            75,
+            "Ray is gone",
+        ),
+    ],
+)
+def test_whatever_ends_a_command_is_told_in_a_line_with_how_to_go_on(does, code, reason):
+    assert run(does) == (code, f"Stopped ({reason}); {GO_ON}", "")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGHUP", 75), ("SIGINT", 130)])
+def test_a_signal_reaches_the_command_and_is_the_reason_where_it_ends_it(name, code):
+    does = f"signal.signal(signal.{name}, signal.SIG_DFL); print(flush=True); time.sleep(60)"
+    process = start(does)
+    process.stdout.readline()
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, f"Stopped ({name}); {GO_ON}", "")
+
+
+def test_a_terminal_sends_a_signal_once():
+    count = (
+        "came = []; signal.signal(signal.SIGINT, lambda *_: came.append(1));"
+        "print('ready', flush=True); time.sleep(1); print(len(came), 'came', flush=True); return 0"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", SUPERVISED.format(count)])
+    while b"ready" not in os.read(terminal, 100):
+        pass
+    os.write(terminal, b"\x03")
+    said = b""
+    while b"came" not in said:
+        said += os.read(terminal, 100)
+    assert b"1 came" in said
+    os.waitpid(pid, 0)
+
+
+def test_what_a_crashed_command_started_ends_with_it():
+    does = (
+        "sleep = subprocess.Popen(['sleep', '60'], start_new_session=True);"
+        "print(sleep.pid, flush=True); os.abort()"
+    )
+    code, out, _ = run(does)
+    assert code == 75
+    assert not psutil.pid_exists(int(out.splitlines()[0]))
+
+
+def test_a_command_does_not_outlive_who_waits_for_it():
+    process = start("print(os.getpid(), flush=True); time.sleep(60)")
+    command = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    command.wait(timeout=30)
+    process.communicate()
+
+
+def test_pages_of_ray_are_told_in_one_line():
+    assert tell_why("", 1) == "the driver ended with exit code 1"
+    long = "[2026-11-26 07:39:07,878 C 3860 3951] core_worker.cc:719:  Check failed: " + "x" * 1000
+    assert len(tell_why(f"{long}\n*** StackTrace Information ***\n", -6)) < 300
