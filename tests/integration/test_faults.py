@@ -174,3 +174,13 @@ def test_a_gpu_that_ray_gives_and_torch_does_not_see_is_not_the_trials_fault(tmp
     assert all("CUDA_VISIBLE_DEVICES: 0" in attempt["error_message"] for attempt in attempts), (
         "each worker saw the GPU that it was given"
     )
+
+
+def test_a_fault_that_stays_with_a_process_costs_one_attempt(tmp_path):
+    """As `make test-gpu` asks of a real one, on a GPU."""
+    command = [sys.executable, "-m", "tests.workers.sweep_with_a_fault", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ended = json.loads(done.stdout.splitlines()[-1])
+    assert ended == [["completed", None]] * 2 + [["failed", "device"]], done.stdout
