@@ -1,6 +1,8 @@
 """A trial that was stopped goes on to the same bits, from a checkpoint that is its own."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -19,6 +21,7 @@ from tests.workers.trials import (
     undisturbed,
 )
 from workers.measured import peak_memory_gib, reset_peak_memory
+from workers.result import CurvePoint, EntityScore
 from workers.run import run_trial
 
 
@@ -32,6 +35,20 @@ def test_stopped_trial_goes_on_to_the_same_bits(device, tmp_path, stopped_after)
     resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
     assert numbers(resumed) == numbers(whole)
     assert resumed.num_resumes == 1
+
+
+def test_a_stopped_trial_goes_on_in_another_process(device, tmp_path):
+    """As `make test-gpu` asks of a GPU."""
+    spec = small_trial()
+    (tmp_path / "trial.json").write_text(spec.to_json())
+    command = [sys.executable, "-m", "tests.workers.one_trial", str(tmp_path / "trial.json")]
+    command += ["--checkpoint", str(tmp_path)]
+    subprocess.run([*command, "--stop-after", "9"], check=True, capture_output=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    resumed, whole = json.loads(done.stdout), undisturbed(spec, device)
+    assert (resumed["num_resumes"], resumed["reserved_bytes"]) == (1, 0)
+    assert [CurvePoint(**point) for point in resumed["curve"]] == list(whole.curve)
+    assert [EntityScore(**score) for score in resumed["scores"]] == list(whole.scores)
 
 
 def test_frozen_values_outlive_a_stop(device, tmp_path):

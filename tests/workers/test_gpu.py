@@ -69,11 +69,12 @@ def test_pruning_by_scores_does_not_wait_and_equals_the_reference(waiting_is_an_
     assert all(torch.equal(one, other) for one, other in zip(*both, strict=True))
 
 
-def test_a_captured_step_does_what_an_eager_one_does():
+@pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
+def test_a_captured_step_does_what_an_eager_one_does(semantics):
     captured, eager = small_weights(), small_weights()
     lrs = [torch.full((), 1e-2, device="cuda") for _ in range(2)]
     optimizers = [
-        MaskedAdamW(weights, prunable=True, lr=lr, max_grad_norm=1.0)
+        MaskedAdamW(weights, prunable=True, lr=lr, max_grad_norm=1.0, semantics=semantics)
         for weights, lr in zip((captured, eager), lrs, strict=True)
     ]
     for optimizer in optimizers:
@@ -93,9 +94,12 @@ def test_a_captured_step_does_what_an_eager_one_does():
     assert all(torch.equal(one, other) for one, other in zip(captured, eager, strict=True))
 
 
-def test_a_captured_mask_update_does_what_an_eager_one_does():
+@pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
+def test_a_captured_mask_update_does_what_an_eager_one_does(semantics):
     captured, eager = small_weights(), small_weights()
-    optimizers = [MaskedAdamW(weights, prunable=True) for weights in (captured, eager)]
+    optimizers = [
+        MaskedAdamW(weights, prunable=True, semantics=semantics) for weights in (captured, eager)
+    ]
     for optimizer in optimizers:
         optimizer.step()
         optimizer.update_masks(0.5)

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from tests.factories import PRUNING
+from tests.workers import mps
 from tests.workers.trials import (
     checkpoint_at,
     evaluation_of,
@@ -50,6 +54,15 @@ def run_program(*words: str, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=570)
 
 
+def run_one(folder: Path, *words: str, **environment: str) -> dict[str, Any] | None:
+    """The result of a small trial that `tests.workers.one_trial` runs; None where it is stopped."""
+    (folder / "trial.json").write_text(small_trial().to_json())
+    command = ("-m", "tests.workers.one_trial", str(folder / "trial.json"), *words)
+    done = run_program(*command, **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) if done.stdout else None
+
+
 def run_fresh(spec: TrialSpec, folder: Path) -> dict[str, Any]:
     """The result of a trial that a shell runs."""
     (folder / "trial.json").write_text(spec.to_json())
@@ -82,16 +95,22 @@ def test_a_fresh_process_runs_a_trial_to_the_bits_of_a_worker_that_ran_others(gp
     assert [row["f1"] for row in fresh["scores"]] == [score.f1 for score in reused.scores]
 
 
-def test_a_sweep_runs_to_its_end_and_its_rows_are_complete(tmp_path):
+@pytest.mark.parametrize("share", [1, 0.25])
+def test_a_sweep_runs_to_its_end_and_its_rows_are_complete(tmp_path, share):
     from orchestrator.results.store import ResultStore
 
-    command = ("-m", "orchestrator.cli.main", "run", "smoke", "--set", f"results={tmp_path}/r")
+    overrides = ("--set", f"results={tmp_path}/r", "--set", f"resources.gpus_per_trial={share}")
+    command = ("-m", "orchestrator.cli", "run", "smoke", *overrides)
     done = run_program(*command, RAY_ADDRESS="local")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = ResultStore(f"{tmp_path}/r").read("trials").to_pylist()
     assert [row["status"] for row in rows] == ["completed"] * 24
     assert {(row["device"], row["kernels"]) for row in rows} == {("cuda", "triton")}
     assert all(row["peak_gpu_memory_gib"] > 0 for row in rows)
+    name = torch.cuda.get_device_name()
+    assert [row["devices"] for row in rows] == [[{"name": name, "from_step": 0}]] * 24
+    done = run_program("-m", "orchestrator.cli", "verify", "smoke", f"{tmp_path}/r")
+    assert (done.returncode, done.stdout.split(" trials ")[0]) == (0, "24 of 24"), done.stdout
 
 
 # The same bits
@@ -129,14 +148,44 @@ def test_a_stopped_trial_goes_on_to_the_same_bits(gpu, tmp_path, stopped_after):
     assert numbers(resumed) == numbers(finish(run_trial(spec, gpu)))
 
 
-def test_trials_that_share_a_gpu_have_the_bits_of_one_alone(gpu, tmp_path):
-    alone = curve_and_scores(run_fresh(small_trial(), tmp_path))
+def test_a_trial_goes_on_in_another_process_to_the_same_bits(gpu, tmp_path):
+    whole = run_one(tmp_path)
+    kept = ("--checkpoint", str(tmp_path))
+    assert run_one(tmp_path, *kept, "--stop-after", "9") is None
+    resumed = run_one(tmp_path, *kept)
+    assert (resumed["num_resumes"], len(resumed["devices"])) == (1, 1)
+    assert curve_and_scores(resumed) == curve_and_scores(whole)
+
+
+@pytest.fixture(params=["taking turns", "mps"])
+def sharing(request) -> Iterator[dict[str, str]]:
+    """Variables for processes that share a GPU."""
+    if request.param == "taking turns":
+        yield {}
+        return
+    if not mps.is_there():
+        pytest.skip(f"needs {mps.CONTROL}")
+    # Not pytest's folder: the path of a socket must be short.
+    with tempfile.TemporaryDirectory() as folder, mps.shared_gpu(Path(folder)) as environment:
+        yield environment
+
+
+def test_trials_that_share_a_gpu_have_the_bits_of_one_alone_and_keep_to_their_share(
+    tmp_path, sharing
+):
+    alone = curve_and_scores(run_one(tmp_path))
     folders = [tmp_path / str(number) for number in range(NUM_AT_ONCE)]
     for folder in folders:
         folder.mkdir()
+
+    def run_beside(folder: Path) -> dict[str, Any]:
+        return run_one(folder, "--share", str(1 / NUM_AT_ONCE), **sharing)
+
     with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
-        results = list(threads.map(lambda folder: run_fresh(small_trial(), folder), folders))
+        results = list(threads.map(run_beside, folders))
     assert [curve_and_scores(result) for result in results] == [alone] * NUM_AT_ONCE
+    share = torch.cuda.get_device_properties(0).total_memory / NUM_AT_ONCE
+    assert all(0 < result["reserved_bytes"] <= share for result in results)
 
 
 def test_predictions_do_not_depend_much_on_the_batches_they_are_made_in(gpu):
@@ -184,7 +233,11 @@ def test_a_step_launches_as_many_kernels_as_was_counted(gpu):
         torch.cuda.synchronize()
     launched = [one for one in profile.events() if one.name.startswith("cudaLaunchKernel")]
     launched += [one for one in profile.events() if one.name.startswith("cuLaunchKernel")]
-    print(f"{len(launched)} kernels a step in the shape of multilingual BERT")
+    kernels = [one for one in profile.events() if one.device_type is DeviceType.CUDA]
+    begin = min(one.time_range.start for one in kernels)
+    end = max(one.time_range.end for one in kernels)
+    busy = sum(one.time_range.elapsed_us() for one in kernels) / (end - begin)
+    print(f"{len(launched)} kernels a step in the shape of multilingual BERT, GPU busy {busy:.0%}")
     assert 0 < len(launched) < 2000
 
 
@@ -216,6 +269,13 @@ for look in (lambda: weight[torch.tensor([9], device="cuda")].sum().item(), weig
         print(name_fault(error, "").kind)
 """
     assert run_program("-c", program).stdout.split() == ["device", "device"]
+
+
+def test_a_sweep_goes_on_after_a_fault_that_stays_with_a_process(tmp_path):
+    done = run_program("-m", "tests.workers.sweep_with_a_fault", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    ended = json.loads(done.stdout.splitlines()[-1])
+    assert ended == [["completed", None]] * 2 + [["failed", "device"]], done.stdout
 
 
 def test_a_share_of_the_memory_is_the_most_that_a_process_fills():
