@@ -7,6 +7,7 @@ counts, since the tightest one is enforced.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -37,6 +38,15 @@ def usable_memory_bytes(root: Path = Path("/")) -> int:
     return min([_physical_memory_bytes(root), *_memory_limits(root)])
 
 
+def available_memory_bytes(root: Path = Path("/")) -> int:
+    """Bytes of memory that new processes may fill now, beside those that run already.
+
+    Args:
+        root: folder that holds `proc` and `sys`.
+    """
+    return max(0, min([_unused_memory_bytes(root), *_room_in_cgroups(root)]))
+
+
 def visible_gpus(environ: Mapping[str, str]) -> list[str] | None:
     """The GPUs that CUDA_VISIBLE_DEVICES names; as CUDA reads it, a name of none ends the list.
 
@@ -51,6 +61,17 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str] | None:
         return None
     names = [name.strip() for name in value.split(",")]
     return list(takewhile(lambda name: name.lower() not in NO_GPU, names))
+
+
+def smallest_gpu_bytes() -> int | None:
+    """Memory of the smallest GPU of this machine, as its driver's nvidia-smi says; None: not
+    known."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return min(int(line) for line in answer.stdout.split()) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def _cpu_limits(root: Path) -> Iterator[float]:
@@ -79,6 +100,20 @@ def _memory_limits(root: Path) -> Iterator[int]:
             yield int(limit)
 
 
+def _room_in_cgroups(root: Path) -> Iterator[int]:
+    """What each cgroup with a limit may still take; of files that the kernel keeps in memory it can
+    drop those that were not used for long."""
+    for controller, of_limit, of_usage, of_files in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for cgroup in _cgroups(root, controller):
+            limit, usage = _read(cgroup / of_limit), _read(cgroup / of_usage)
+            if limit and usage and limit != "max":
+                files = _field(_read(cgroup / "memory.stat"), of_files) or 0
+                yield int(limit) - int(usage) + files
+
+
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:
     """Folders of this process's cgroup and of all above it; the controller "" stands for cgroup v2.
 
@@ -95,10 +130,24 @@ def _cgroups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _physical_memory_bytes(root: Path) -> int:
-    for line in (_read(root / "proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024  # the kernel's "kB" are KiB
+    kib = _field(_read(root / "proc/meminfo"), "MemTotal:")  # the kernel's "kB" are KiB
+    if kib is not None:
+        return kib * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # no /proc: macOS
+
+
+def _unused_memory_bytes(root: Path) -> int:
+    kib = _field(_read(root / "proc/meminfo"), "MemAvailable:")
+    return _physical_memory_bytes(root) if kib is None else kib * 1024
+
+
+def _field(text: str | None, name: str) -> int | None:
+    """The number behind a name at the beginning of a line."""
+    for line in (text or "").splitlines():
+        first, _, rest = line.partition(" ")
+        if first == name:
+            return int(rest.split()[0])
+    return None
 
 
 def _read(path: Path) -> str | None:

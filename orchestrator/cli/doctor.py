@@ -23,20 +23,19 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.contract import DONE, SOME_FAILED
-from cluster.node.machine import usable_cpus, usable_memory_bytes
+from cluster.node.machine import available_memory_bytes, usable_cpus, usable_memory_bytes
 from orchestrator.cli.shared import open_console
+from orchestrator.planning.memory import GIB, trial_memory
+from orchestrator.planning.plan import make_plan
 from orchestrator.provenance import PACKAGES as COMPUTING
+from orchestrator.spec.sweep_spec import load_sweep_spec
 from workers.data.kept import cache_folder
 from workers.trial import TrialError
-
-GIB = 2**30
 
 PACKAGES = (*(name for name in COMPUTING if name != "sparsweep"), "datasets", "seqeval", "pyarrow")
 """Those that are looked at: the ones that results name, and the ones that read and write."""
 
-# Fine-tuning mBERT in float32 peaked at 4.2 GiB; a checkpoint of it takes 2.1 GB on disk, beside
-# the one that it replaces.
-NEEDED_MEMORY_GIB = 6
+# A checkpoint of mBERT takes 2.1 GB, beside the one that it replaces.
 NEEDED_DISK_GIB = 5
 
 _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -198,20 +197,29 @@ def examine_kernels() -> Finding:
 
 
 def examine_machine() -> list[Finding]:
-    """CPU cores and memory that a sweep may use here."""
-    cores, memory_gib = usable_cpus(), usable_memory_bytes() / GIB
+    """CPU cores that a sweep may use here."""
+    cores = usable_cpus()
     all_cores = os.cpu_count() or cores
     of_all = (
         f" of {all_cores}; the rest is not ours (affinity or cgroup)" if cores < all_cores else ""
     )
-    memory = f"{memory_gib:.1f} GiB"
-    if memory_gib >= NEEDED_MEMORY_GIB:
-        return [Finding("cpu cores", f"{cores}{of_all}"), Finding("memory", memory)]
-    remedy = (
-        f"training mBERT takes {NEEDED_MEMORY_GIB} GiB; give the job more memory, or use a smaller "
-        "model"
-    )
-    return [Finding("cpu cores", f"{cores}{of_all}"), Finding("memory", memory, False, remedy)]
+    return [Finding("cpu cores", f"{cores}{of_all}"), examine_memory()]
+
+
+def examine_memory() -> Finding:
+    """Memory that a sweep may use here, beside what a trial of the paper's sweep takes."""
+    one = ["languages=[en]", "sparsities=[0.5]", "seeds=[0]"]
+    sweep = load_sweep_spec("paper-mono", one)
+    need = trial_memory(make_plan(sweep), [], sweep.resources).of_host
+    whole_gib, free_gib = usable_memory_bytes() / GIB, available_memory_bytes() / GIB
+    value = f"{whole_gib:.1f} GiB, {free_gib:.1f} GiB of it free"
+    if need is None:
+        return Finding("memory", value)
+    takes = f"a trial of mBERT on a CPU takes {need.gib:.1f} GiB, estimated"
+    if whole_gib >= need.gib:
+        return Finding("memory", f"{value}; {takes}")
+    remedy = f"{takes}; give the job more memory, or use a smaller model"
+    return Finding("memory", value, False, remedy)
 
 
 def examine_disk(name: str, folder: Path) -> Finding:

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
+from cluster.node.machine import available_memory_bytes, usable_cpus
 from cluster.node.raylet import usable_offer
 from cluster.profile_fields import Hardware
 from orchestrator.analysis.aggregate import aggregate_cells, find_cells
@@ -31,6 +33,7 @@ from orchestrator.cli.shared import (
 from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
 from orchestrator.planning.estimate import Estimate, estimate
+from orchestrator.planning.memory import PEAKS, describe_memory, memory_as_json, trial_memory
 from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
 from orchestrator.planning.plan import (
     PlannedTrial,
@@ -61,9 +64,11 @@ def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that
     takes."""
     sweep, planned, store = load(args)
-    standing, speeds = _read_rows(sweep, planned, store)
-    statuses = standing.statuses
-    asked = estimate(trials_left(planned, statuses), speeds, sweep.resources)
+    standing, rows = _read_rows(planned, store)
+    statuses, left = standing.statuses, trials_left(planned, standing.statuses)
+    speeds = Speeds.from_rows(planned, rows, sweep.resources)
+    asked = estimate(left, speeds, sweep.resources)
+    memory = trial_memory(left, rows, sweep.resources)
     outlook = _outlook(asked, args.on, sweep) if args.on else None
     if args.json:
         trials = [
@@ -81,6 +86,7 @@ def plan(args: argparse.Namespace) -> int:
             "sweep": sweep.name,
             "results": str(store.location),
             "estimate": as_json(asked, outlook),
+            "memory": memory_as_json(memory),
         }
         print(json.dumps(values | {"trials": trials}))
         return DONE
@@ -88,7 +94,9 @@ def plan(args: argparse.Namespace) -> int:
     console.print(_plan_table(sweep, planned, statuses))
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
-    console.print("\n".join(lines(asked, outlook)))
+    free_bytes, cpus = available_memory_bytes(), usable_cpus()
+    takes = describe_memory(memory, sweep.resources, free_bytes, cpus)
+    console.print("\n".join([*lines(asked, outlook), *takes]))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
     _print_lines(describe_unfindable(planned), console)
@@ -102,7 +110,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
     store.remove_leftovers()
-    standing, speeds = _read_rows(sweep, planned, store)
+    standing, rows = _read_rows(planned, store)
     statuses = standing.statuses
     run_again = standing.to_run_again(planned) if args.rerun_lacking else []
     work = Work.of(planned, statuses, args.retry_failed, run_again)
@@ -122,9 +130,10 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
             work.left,
             num_done_before=len(work.completed),
             num_failed_before=len(work.failed),
-            speeds=speeds,
+            speeds=Speeds.from_rows(planned, rows, sweep.resources),
         )
-        driver = Driver(sweep, work.left, store, progress, signals=signals)
+        memory = trial_memory(work.left, rows, sweep.resources)
+        driver = Driver(sweep, work.left, store, progress, signals=signals, memory=memory)
         with open_view(progress, console):
             driver.run()
         console.print(str(progress.snapshot()), soft_wrap=True)
@@ -187,11 +196,12 @@ def _print_lines(lines: Sequence[str], console: Console) -> None:
 
 
 def _read_rows(
-    sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
-) -> tuple[Standing, Speeds]:
-    """What the stored trials tell: how the sweep stands, and how long trials take."""
-    rows = store.read("trials", list(dict.fromkeys((*READ, *COLUMNS)))).to_pylist()
-    return find_standing(planned, store, rows), Speeds.from_rows(planned, rows, sweep.resources)
+    planned: Sequence[PlannedTrial], store: ResultStore
+) -> tuple[Standing, list[dict[str, Any]]]:
+    """How the sweep stands, and the rows of stored trials, which tell how long trials take and how
+    much memory."""
+    rows = store.read("trials", list(dict.fromkeys((*READ, *COLUMNS, *PEAKS)))).to_pylist()
+    return find_standing(planned, store, rows), rows
 
 
 def _plan_table(

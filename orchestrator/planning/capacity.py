@@ -6,10 +6,13 @@ Pure arithmetic: the caller says what the machines have.
 import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.contract import ELASTIC
 from orchestrator.errors import SweepError
+from orchestrator.planning.memory import GIB, Need
+from orchestrator.wording import counted
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import Resources
@@ -75,6 +78,92 @@ def trial_resources(
     else:
         concurrency = min(fitting, asked.max_concurrent_trials or math.inf)
     return {"cpu": float(asked.cpus_per_trial), "gpu": gpus}, int(concurrency)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine of a Ray cluster.
+
+    Attributes:
+        cpus: cores that trials may use.
+        free_bytes: memory that they may fill.
+        all_bytes: all memory, used or not; None: not known.
+    """
+
+    cpus: float
+    free_bytes: float
+    all_bytes: float | None = None
+
+
+def num_within_memory(
+    cpus_per_trial: int, concurrency: int, machines: Sequence[Machine], need: Need
+) -> tuple[int, str]:
+    """How many trials on CPUs run at a time, so that those beside each other fit into memory.
+
+    An estimate may be wrong: a machine that has the cores runs one trial, whatever that takes,
+    unless what it needs for sure is more than there is.
+
+    Args:
+        cpus_per_trial: cores of a trial.
+        concurrency: trials at a time that there are cores for; or more, where machines are still to
+            come, which then stays.
+        machines: those that are there.
+        need: what a trial takes.
+
+    Returns:
+        The number, and a line where it is less than `concurrency`.
+
+    Raises:
+        SweepError: not one trial fits into any machine.
+    """
+    largest_gib = max(machine.all_bytes or math.inf for machine in machines) / GIB
+    if need.least_gib > largest_gib:
+        raise SweepError(
+            f"model.name: weights, gradients and moments of a trial take {need.least_gib:.1f} GiB, "
+            f"and the machine has {largest_gib:.1f} GiB; take a smaller model or a larger machine, "
+            "or set resources.memory_gib_per_trial where that is wrong"
+        )
+    by_cpu = [math.floor(machine.cpus / cpus_per_trial) for machine in machines]
+    by_memory = [max(1, math.floor(machine.free_bytes / GIB / need.gib)) for machine in machines]
+    fitting = sum(map(min, by_cpu, by_memory))
+    if concurrency > sum(by_cpu) or fitting >= concurrency:
+        return concurrency, ""
+    free_gib = sum(machine.free_bytes for machine in machines) / GIB
+    return fitting, (
+        f"{counted(fitting, 'trial')} at a time and not {concurrency}: a trial takes "
+        f"{need.gib:.1f} GiB ({need.basis}), and {free_gib:.1f} GiB are free; "
+        "resources.memory_gib_per_trial sets another number"
+    )
+
+
+def refuse_small_share(need: Need | None, gpus_per_trial: float, gpu_bytes: int | None) -> str:
+    """Trials that share a GPU may each fill their share of its memory.
+
+    Args:
+        need: what a trial takes of a GPU; None: not known.
+        gpus_per_trial: GPUs of a trial.
+        gpu_bytes: memory of the smallest GPU; None: not known.
+
+    Returns:
+        A line where the share is less than the estimate and more than what is needed for sure.
+
+    Raises:
+        SweepError: it is less than that.
+    """
+    if need is None or gpu_bytes is None or not 0 < gpus_per_trial < 1:
+        return ""
+    share_gib = gpus_per_trial * gpu_bytes / GIB
+    what = (
+        f"resources.gpus_per_trial: {gpus_per_trial:g} of a GPU with {gpu_bytes / GIB:.0f} GiB is "
+        f"{share_gib:.1f} GiB, and a trial takes"
+    )
+    largest = math.floor(gpu_bytes / GIB / need.gib) or 1
+    remedy = f"give it {math.ceil(100 / largest) / 100:g} or more"
+    if share_gib < need.least_gib:
+        raise SweepError(f"{what} {need.least_gib:.1f} GiB without its batches; {remedy}")
+    if share_gib < need.gib:
+        return f"{what} about {need.gib:.1f} GiB ({need.basis}); where it runs out, {remedy}"
+    return ""
 
 
 def wall_s(trial_s: Iterable[float], num_slots: int, busy_s: Iterable[float] = ()) -> float:

@@ -186,7 +186,7 @@ class Speeds:
         speeds = cls(resources)
         costs = {trial.trial_id: trial.cost for trial in planned}
         for row in rows:
-            if planned and row["status"] == "completed" and _is_alike(row, planned[0].spec):
+            if planned and row["status"] == "completed" and is_alike(row, planned[0].spec):
                 device = Device.reported(row["device"], row["device_name"], row["num_threads"])
                 rate = _s_per_sentence(row, costs.get(row["trial_id"]))
                 speeds._of(device).learn(row["language"], row["load_s"], rate)
@@ -235,8 +235,13 @@ class Speeds:
         return self.resources.gpus_per_trial != 0
 
 
-def _is_alike(row: Mapping[str, Any], spec: TrialSpec) -> bool:
-    """Whether a stored trial had the model and the batches of this one."""
+def is_alike(row: Mapping[str, Any], spec: TrialSpec) -> bool:
+    """Whether a stored trial had the model and the batches of this one.
+
+    Args:
+        row: of the table `trials`, with `COLUMNS`.
+        spec: the other one.
+    """
     names = ("batch_size", "max_length", "precision")
     batches = all(row[f"training_{name}"] == getattr(spec.training, name) for name in names)
     model = row["model_fingerprint"] or row["model_name"]

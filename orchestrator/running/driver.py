@@ -7,18 +7,30 @@ environment while it is imported.
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from cluster.node.machine import (
+    available_memory_bytes,
+    smallest_gpu_bytes,
+    usable_memory_bytes,
+)
 from cluster.node.own_folder import make_own_folder, remove_own_folder
 from orchestrator.errors import SweepError
-from orchestrator.planning.capacity import trial_resources
+from orchestrator.planning.capacity import (
+    Machine,
+    num_within_memory,
+    refuse_small_share,
+    trial_resources,
+)
+from orchestrator.planning.memory import GIB, TrialMemory
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.store import ResultStore
 from orchestrator.running.messages import Assignment, WorkerSetup
@@ -58,6 +70,7 @@ class Driver:
         reuse_workers: run trial after trial in one process; else each trial gets a new one.
         signals: what listens to signals since the process started; None: listen while the sweep
             runs.
+        memory: what a trial takes of it; None: not known.
 
     Raises:
         SweepError: the time limit in the environment is not a number.
@@ -72,9 +85,11 @@ class Driver:
         trainable: type | None = None,
         reuse_workers: bool = True,
         signals: StopSignals | None = None,
+        memory: TrialMemory | None = None,
     ):
         self.spec, self.trials, self.store, self.progress = spec, trials, store, progress
         self.trainable, self.reuse_workers, self.signals = trainable, reuse_workers, signals
+        self.memory = memory or TrialMemory()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
         self._switch = StopSwitch()
         self._is_ray_lost = threading.Event()
@@ -120,6 +135,8 @@ class Driver:
         resources, concurrency = trial_resources(
             self.spec.resources, nodes, is_given_cluster(), is_elastic()
         )
+        if not is_elastic():
+            resources, concurrency = self._fit_into_memory(resources, concurrency, nodes)
         use_gpu = resources["gpu"] > 0
         refuse_wrong_kernels(self.spec.pruning.kernels, has_gpu=use_gpu)
         self.progress.runs_on("GPU" if use_gpu else "CPU")
@@ -136,6 +153,38 @@ class Driver:
             run_in_thread(
                 lambda: self._tune(resources, concurrency, setup, scratch), self._is_ray_lost
             )
+
+    def _fit_into_memory(
+        self, resources: dict[str, float], concurrency: int, nodes: Sequence[Mapping[str, float]]
+    ) -> tuple[dict[str, float], int]:
+        """Resources of a trial and how many run at a time, with regard to memory.
+
+        Raises:
+            SweepError: not one trial fits.
+        """
+        is_private = not is_given_cluster()
+        if resources["gpu"]:
+            gpu_bytes = smallest_gpu_bytes() if is_private else None
+            self._limited(refuse_small_share(self.memory.of_gpu, resources["gpu"], gpu_bytes))
+            return resources, concurrency
+        need = self.memory.of_host
+        if need is None or not all(node.get("memory") for node in nodes):
+            return resources, concurrency
+        machines = [Machine(cpus=node["CPU"], free_bytes=node["memory"]) for node in nodes]
+        if is_private:
+            free, whole = available_memory_bytes(), usable_memory_bytes()
+            machines = [replace(machines[0], free_bytes=free, all_bytes=whole)]
+        else:  # or Ray might place all of them on one machine
+            smallest = min(machine.free_bytes for machine in machines)
+            resources |= {"memory": float(math.floor(min(need.gib * GIB, smallest)))}
+        cpus_per_trial = self.spec.resources.cpus_per_trial
+        concurrency, why = num_within_memory(cpus_per_trial, concurrency, machines, need)
+        self._limited(why)
+        return resources, concurrency
+
+    def _limited(self, why: str) -> None:
+        if why:
+            self.progress.limited(why)
 
     def _lose_ray(self, what: str) -> None:
         """Stop; workers that are still there may save their trials meanwhile.

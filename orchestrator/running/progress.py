@@ -17,7 +17,7 @@ from orchestrator.wording import duration
 from workers.result import Progress
 from workers.trial import TrialSpec
 
-EventKind = Literal["started", "done", "failed", "retry", "moved", "stopped", "stopping"]
+EventKind = Literal["started", "done", "failed", "retry", "moved", "stopped", "stopping", "limited"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +231,11 @@ class SweepProgress:
         with self._lock:
             self._stopping = reason
             self._tell("stopping", None, reason)
+
+    def limited(self, why: str) -> None:
+        """Fewer trials run at a time than there are cores for, or they may lack memory."""
+        with self._lock:
+            self._tell("limited", None, why)
 
     def steps(self) -> dict[str, int]:
         """How far trials that run are, by their ids; 0 before training."""

@@ -104,6 +104,9 @@ class LiveView:
         yield _line(f"{self.progress.sweep_name}  {self.progress.results}", "bold")
         yield _bar(now, options.max_width)
         yield _line(f"{now}, {duration(now.elapsed_s)} so far")
+        for event in self.progress.events():
+            if event.kind == "limited":
+                yield _line(event.detail, "dim")
         if now.stopping is not None:
             yield _line(f"stopping: {now.stopping}", "yellow")
 

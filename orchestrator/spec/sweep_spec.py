@@ -270,6 +270,9 @@ class Resources(Section):
     GPUs, otherwise 0."""
     cpus_per_trial: PositiveInt = 1
     """CPU cores a trial, and the number of threads it computes with."""
+    memory_gib_per_trial: PositiveFloat | None = None
+    """Memory of the machine that a trial on CPUs is counted with, in GiB; null: as measured, or
+    estimated from the model, see `sparsweep plan`."""
     max_concurrent_trials: PositiveInt | None = None
     """Trials at a time; null: as many as the resources allow."""
     max_retries: NaturalInt = 2

@@ -8,7 +8,9 @@ from tests.real_sweeps import ONE_BY_ONE, numbers, sparsweep, write_sweep
 def test_sweep_uses_the_cluster_of_ray_address_and_leaves_it_running(
     shared_ray, undisturbed, tmp_path
 ):
-    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", resources=ONE_BY_ONE)
+    # More memory than the machine has: a trial then asks for all of it.
+    resources = ONE_BY_ONE | {"memory_gib_per_trial": 1e6}
+    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", resources=resources)
     code, output = sparsweep("run", spec, **shared_ray)
     assert code == 0, output
     assert numbers(tmp_path / "results") == numbers(undisturbed)

@@ -5,6 +5,7 @@ import json
 import duckdb
 import pytest
 
+from cluster.node.machine import usable_cpus
 from orchestrator.results.store import ResultStore
 from tests.real_sweeps import (
     ONE_BY_ONE,
@@ -27,6 +28,16 @@ def test_sweep_runs_to_its_end_and_its_results_are_valid(undisturbed, tmp_path):
     rows = sorted(duckdb.sql(query).fetchall())
     assert rows == [("bn", 0.0, 0.0), ("bn", 0.5, 0.5), ("ka", 0.0, 0.0), ("ka", 0.5, 0.5)]
     assert checkpoints(undisturbed) == []
+
+
+def test_no_more_trials_run_at_a_time_than_fit_into_memory(undisturbed, tmp_path):
+    resources = {"memory_gib_per_trial": 1e6}
+    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", resources=resources)
+    code, output = sparsweep("run", spec)
+    assert code == 0, output
+    if usable_cpus() > 1:
+        assert "1 trial at a time and not " in output
+    assert numbers(tmp_path / "results") == numbers(undisturbed)
 
 
 def test_second_run_has_nothing_to_do_and_touches_nothing(undisturbed, tmp_path):

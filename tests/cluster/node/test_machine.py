@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
+from cluster.node.machine import (
+    available_memory_bytes,
+    smallest_gpu_bytes,
+    usable_cpus,
+    usable_memory_bytes,
+    visible_gpus,
+)
 
 GIB = 2**30
 
@@ -140,3 +146,39 @@ def test_this_machine_has_cores_and_memory(num_allowed):
     assert (
         GIB // 4 < usable_memory_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     )
+
+
+def test_memory_that_others_use_is_not_available(tmp_path):
+    root = machine(tmp_path, "", {})
+    assert available_memory_bytes(root) == 64 * GIB  # an old kernel does not say
+    (root / "proc/meminfo").write_text("MemTotal:  67108864 kB\nMemAvailable:  5242880 kB\n")
+    assert available_memory_bytes(root) == 5 * GIB
+
+
+def test_a_cgroup_leaves_what_it_has_not_used_but_for_files_that_can_be_dropped(tmp_path):
+    v2 = {
+        "sys/fs/cgroup/job/memory.max": f"{8 * GIB}\n",
+        "sys/fs/cgroup/job/memory.current": f"{6 * GIB}\n",
+        "sys/fs/cgroup/job/memory.stat": f"anon {GIB}\nfile 1\ninactive_file {GIB}\n",
+    }
+    assert available_memory_bytes(machine(tmp_path / "2", "0::/job\n", v2)) == 3 * GIB
+    v1 = {
+        "sys/fs/cgroup/memory/job/memory.limit_in_bytes": f"{8 * GIB}\n",
+        "sys/fs/cgroup/memory/job/memory.usage_in_bytes": f"{9 * GIB}\n",
+    }
+    assert available_memory_bytes(machine(tmp_path / "1", "9:memory:/job\n", v1)) == 0
+
+
+def test_some_memory_is_available_here():
+    assert 0 < available_memory_bytes() <= usable_memory_bytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "smallest"), [("81559\n40960\n", 40960 * 2**20), ("No devices", None), ("", None)]
+)
+def test_the_driver_says_how_large_gpus_are(tmp_path, monkeypatch, said, smallest):
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert smallest_gpu_bytes() == smallest

@@ -23,6 +23,7 @@ from orchestrator.cli.doctor import (
     examine_hub,
     examine_kernels,
     examine_machine,
+    examine_memory,
     examine_package,
     examine_python,
     examine_ray,
@@ -148,6 +149,16 @@ def test_gpus_are_named_with_their_memory():
     assert all(
         torch.cuda.get_device_name(index) in finding.value for index, finding in enumerate(findings)
     )
+
+
+@pytest.mark.parametrize(("gib", "is_ok"), [(64, True), (4, False)])
+def test_memory_is_compared_with_what_a_trial_of_mbert_takes(monkeypatch, gib, is_ok):
+    for name in ("usable_memory_bytes", "available_memory_bytes"):
+        monkeypatch.setattr(f"orchestrator.cli.doctor.{name}", lambda: gib * 2**30)
+    found = examine_memory()
+    assert found.is_ok == is_ok
+    said = found.value if is_ok else found.remedy
+    assert "a trial of mBERT on a CPU takes 6." in said
 
 
 def test_kernels_of_the_device_are_named():

@@ -78,6 +78,7 @@ def test_plan_of_the_paper_fits_a_terminal(capsys, tmp_path):
     code, out, _ = run(capsys, "plan", "paper-mono", "--set", f"results={tmp_path}/r")
     assert code == 0
     assert "…" not in out
+    assert "memory of a trial: " in out
     assert max(map(len, out.splitlines()[:-1])) <= 80
 
 

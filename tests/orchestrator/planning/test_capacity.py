@@ -3,7 +3,14 @@
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.planning.capacity import trial_resources, wall_s
+from orchestrator.planning.capacity import (
+    Machine,
+    num_within_memory,
+    refuse_small_share,
+    trial_resources,
+    wall_s,
+)
+from orchestrator.planning.memory import GIB, Need
 from orchestrator.spec.sweep_spec import Resources
 
 
@@ -91,3 +98,52 @@ def test_trials_that_run_keep_their_slots_until_they_end():
     assert wall_s([3.0], 1, busy_s=[4.0]) == 7.0
     assert wall_s([3.0], 1, busy_s=[4.0, 2.0]) == 5.0
     assert wall_s([], 1, busy_s=[4.0, 2.0]) == 4.0
+
+
+def machine(cpus, free_gib, all_gib=None):
+    return Machine(cpus=cpus, free_bytes=free_gib * GIB, all_bytes=all_gib and all_gib * GIB)
+
+
+@pytest.mark.parametrize(
+    ("machines", "concurrency", "fitting"),
+    [
+        ([machine(4, 13)], 4, 3),
+        ([machine(4, 13)], 2, 2),  # as the user wants it, or the cores
+        ([machine(4, 16.1)], 4, 4),
+        ([machine(4, 1, 24)], 4, 1),  # others use the memory, or the estimate is wrong
+        ([machine(4, 13), machine(4, 8)], 8, 5),
+        ([machine(1, 13), machine(4, 8)], 5, 3),
+        ([machine(4, 13)], 8, 8),  # machines are still to come
+    ],
+)
+def test_no_more_trials_run_at_a_time_than_fit_into_memory(machines, concurrency, fitting):
+    number, line = num_within_memory(1, concurrency, machines, Need(4.0, 3.0, "estimated"))
+    assert number == fitting
+    assert bool(line) == (fitting < concurrency)
+
+
+def test_the_line_says_what_a_trial_takes_and_what_to_do():
+    assert num_within_memory(1, 4, [machine(4, 9)], Need(4.0, 0.0, "measured"))[1] == (
+        "2 trials at a time and not 4: a trial takes 4.0 GiB (measured), and 9.0 GiB are free; "
+        "resources.memory_gib_per_trial sets another number"
+    )
+
+
+def test_a_model_whose_weights_do_not_fit_is_refused():
+    need = Need(30.0, 24.5, "estimated")
+    with pytest.raises(SweepError, match=r"trial take 24.5 GiB, and the machine has 24.0 GiB; tak"):
+        num_within_memory(1, 4, [machine(4, 20, 24)], need)
+    assert num_within_memory(1, 4, [machine(4, 20, 25)], need)[0] == 1
+
+
+def test_a_share_of_a_gpu_is_compared_with_what_a_trial_takes():
+    need = Need(5.0, 3.5, "estimated")
+    assert refuse_small_share(need, 0.125, 40 * GIB) == ""
+    assert refuse_small_share(need, 1, 4 * GIB) == ""
+    assert refuse_small_share(need, 0.01, None) == refuse_small_share(None, 0.01, GIB) == ""
+    assert refuse_small_share(need, 0.1, 40 * GIB) == (
+        "resources.gpus_per_trial: 0.1 of a GPU with 40 GiB is 4.0 GiB, and a trial takes about "
+        "5.0 GiB (estimated); where it runs out, give it 0.13 or more"
+    )
+    with pytest.raises(SweepError, match=r"0.05 .* is 2.0 GiB, and a trial takes 3.5 GiB without"):
+        refuse_small_share(need, 0.05, 40 * GIB)

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from orchestrator.errors import SweepError
+from orchestrator.planning.memory import GIB, Need, TrialMemory
 from orchestrator.running.driver import Driver, refuse_wrong_kernels, run_in_thread
 from tests.orchestrator.running.test_outcomes import TRIAL, Run
 
@@ -52,3 +53,54 @@ def test_an_error_beside_the_main_thread_is_raised_in_it():
 
     with pytest.raises(OSError, match="disk full"):
         run_in_thread(fail, threading.Event())
+
+
+ON_CPUS, NODE = {"cpu": 1.0, "gpu": 0.0}, {"CPU": 4.0, "memory": 60.0 * GIB}
+
+
+def fitted(tmp_path, monkeypatch, need, resources=ON_CPUS, nodes=(NODE,), address=None, gpu=None):
+    """What a trial gets, how many run at a time on a machine with 10 of 20 GiB free, and what is
+    said."""
+    for name, value in (("available_memory", 10 * GIB), ("usable_memory", 20 * GIB)):
+        monkeypatch.setattr(f"orchestrator.running.driver.{name}_bytes", lambda v=value: v)
+    monkeypatch.setattr("orchestrator.running.driver.smallest_gpu_bytes", lambda: gpu)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    run = Run(tmp_path / "results")
+    memory = TrialMemory(of_host=need, of_gpu=need)
+    driver = Driver(run.outcomes.sweep, [TRIAL], run.store, run.progress, memory=memory)
+    got, number = driver._fit_into_memory(resources, 4, nodes)
+    return got, number, [event.kind for event in run.progress.events()[1:]]
+
+
+def test_as_many_trials_run_on_one_machine_as_fit_into_its_free_memory(tmp_path, monkeypatch):
+    assert fitted(tmp_path, monkeypatch, Need(4.0, 3.0, "estimated")) == (ON_CPUS, 2, ["limited"])
+    assert fitted(tmp_path, monkeypatch, Need(2.5, 0.0, "measured")) == (ON_CPUS, 4, [])
+    assert fitted(tmp_path, monkeypatch, Need(25.0, 19.0, "estimated"))[1] == 1
+    assert fitted(tmp_path, monkeypatch, None) == (ON_CPUS, 4, [])
+    with pytest.raises(SweepError, match="take a smaller model or a larger machine"):
+        fitted(tmp_path, monkeypatch, Need(25.0, 21.0, "estimated"))
+
+
+def test_on_a_cluster_ray_places_as_many_trials_on_a_machine_as_fit(tmp_path, monkeypatch):
+    small = NODE | {"memory": 5.0 * GIB}
+    for need, asked in (
+        (2.0, 2.0),
+        (9.0, 5.0),
+    ):  # of a machine that has less: all that it has
+        got = fitted(
+            tmp_path, monkeypatch, Need(need, 99.0, "given"), nodes=(NODE, small), address="h:1"
+        )
+        assert got[0] == ON_CPUS | {"memory": asked * GIB}
+    old = {"CPU": 4.0}
+    assert fitted(tmp_path, monkeypatch, Need(9.0, 0.0, "given"), nodes=(old,))[:2] == (ON_CPUS, 4)
+
+
+def test_a_share_of_a_gpu_that_is_too_small_is_refused(tmp_path, monkeypatch):
+    shared, need = {"cpu": 1.0, "gpu": 0.1}, Need(5.0, 3.5, "estimated")
+    for gpu_gib, events in ((80, []), (40, ["limited"]), (None, [])):
+        gpu = gpu_gib and gpu_gib * GIB
+        assert fitted(tmp_path, monkeypatch, need, shared, gpu=gpu) == (shared, 4, events)
+    with pytest.raises(SweepError, match=r"gpus_per_trial: 0.1 of a GPU with 24 GiB is 2.4 GiB"):
+        fitted(tmp_path, monkeypatch, need, shared, gpu=24 * GIB)

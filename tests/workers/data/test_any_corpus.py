@@ -44,7 +44,7 @@ def read(folder: str, name: str, content: bytes) -> None:
         assert len(sentences.tokens) == len(sentences.labels) > 0
         for words, labels in zip(sentences.tokens, sentences.labels, strict=True):
             assert len(words) == len(labels) > 0
-            assert all(isinstance(word, str) and word for word in words)
+            assert all(isinstance(word, str) for word in words)
             assert all(0 <= label < len(TAGS) for label in labels)
 
     refused_in_words(kind, (TrialError,), call)

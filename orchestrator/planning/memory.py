@@ -1,0 +1,193 @@
+"""How much memory a trial takes: as trials took that are stored, or as estimated from its model.
+
+What is counted of a process on a CPU: Python with its libraries; the weights as they were loaded,
+which the next trial starts from; weights, gradients and both moments, float32; the activations of
+the longest batch that the settings allow. RESULTS.md compares this with what was measured. On a GPU
+nothing has been measured yet.
+
+Pure: neither torch nor ray is needed.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.planning.speed import Kind, is_alike
+from orchestrator.wording import counted
+from workers.model.size import ModelSize, size_of
+from workers.pruning.saliency import SALIENCIES
+from workers.trial import TrialSpec
+
+if TYPE_CHECKING:
+    from orchestrator.spec.sweep_spec import Resources
+
+GIB = 2**30
+PEAKS = ("peak_memory_gib", "peak_gpu_memory_gib")
+"""What this needs of the table `trials`, beside what `orchestrator.planning.speed` needs."""
+
+PROCESS_GIB = 0.8
+"""Of a worker with torch, transformers, ray and its compiled kernels, and with its data. Measured
+with models that are almost nothing: 0.72 and 0.81 GiB."""
+
+CONTEXT_GIB = 0.5
+"""Of a GPU: CUDA's context and cuBLAS, roughly."""
+
+FLOAT, HALF = 4, 2
+"""Bytes."""
+
+BACKWARD = 1.4
+"""What a backward pass needs for itself and the allocator does not give back, as a factor of the
+activations. Measured on a CPU with multilingual-e5-small, whose estimate is then 0 to 7 % above the
+peaks of trials with such sequences."""
+
+ROWS_OF_PART = 16
+"""Sequences that a CPU computes at a time, see `workers.data.batch`."""
+
+Basis = Literal["given", "measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Memory that a trial takes of a machine or of a GPU, in GiB.
+
+    Attributes:
+        gib: the largest of the trials'.
+        least_gib: what it takes for sure, whatever the estimate is worth; at most `gib`.
+        basis: how that is known.
+    """
+
+    gib: float
+    least_gib: float
+    basis: Basis
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialMemory:
+    """What a trial takes.
+
+    Attributes:
+        of_host: of the machine, where it computes on a CPU; None: nothing is left, or nothing is
+            known of the model.
+        of_gpu: of a GPU, where it computes there; None likewise.
+    """
+
+    of_host: Need | None = None
+    of_gpu: Need | None = None
+
+
+def trial_memory(
+    left: Sequence[PlannedTrial], rows: Sequence[Mapping[str, Any]], resources: "Resources"
+) -> TrialMemory:
+    """What a trial takes, the largest of those that are left.
+
+    Args:
+        left: these.
+        rows: of the table `trials`, of this sweep or of others.
+        resources: of the sweep.
+    """
+    if not left:
+        return TrialMemory()
+    size = size_of(left[0].spec.model)  # the trials of a sweep have the same model and batches
+    of_host, of_gpu = _need(left, rows, size, "CPU"), _need(left, rows, size, "GPU")
+    if (given := resources.memory_gib_per_trial) is not None:
+        of_host = Need(given, 0.0, "given")
+    if of_gpu is not None and of_gpu.basis == "measured":
+        of_gpu = Need(of_gpu.gib + CONTEXT_GIB, 0.0, "measured")  # torch does not count that
+    return TrialMemory(of_host=of_host, of_gpu=of_gpu)
+
+
+def describe_memory(
+    memory: TrialMemory, resources: "Resources", free_bytes: int, num_cpus: int
+) -> list[str]:
+    """What a person is told: a line, or nothing where nothing is left.
+
+    Args:
+        memory: what a trial takes.
+        resources: of the sweep.
+        free_bytes: memory that is free on this machine.
+        num_cpus: its cores that trials may use.
+    """
+    parts = []
+    if (need := memory.of_host) is not None and not resources.gpus_per_trial:
+        fitting = math.floor(free_bytes / GIB / need.gib)
+        is_enough = fitting >= num_cpus // resources.cpus_per_trial
+        fits = ", enough for all cores" if is_enough else f": {counted(fitting, 'trial')} at a time"
+        free = f"{free_bytes / GIB:.1f} GiB are free here{fits}"
+        parts.append(f"{need.gib:.1f} GiB on a CPU, {need.basis} ({free})")
+    if (need := memory.of_gpu) is not None and resources.gpus_per_trial != 0:
+        parts.append(f"{need.gib:.1f} GiB of a GPU, {need.basis}")
+    if not parts:
+        return []
+    return [f"memory of a trial: {'; '.join(parts)}"]
+
+
+def memory_as_json(memory: TrialMemory) -> dict[str, Any]:
+    """The same as JSON values."""
+    return {name: need and asdict(need) for name, need in vars(memory).items()}
+
+
+def _need(
+    left: Sequence[PlannedTrial],
+    rows: Iterable[Mapping[str, Any]],
+    size: ModelSize | None,
+    kind: Kind,
+) -> Need | None:
+    measured = _measured(left[0].spec, rows, kind)
+    languages = {trial.spec.language for trial in left}
+    needs = [Need(measured[code], 0.0, "measured") for code in languages & measured.keys()]
+    if languages - measured.keys():
+        if size is None:
+            return None
+        distinct = {trial.spec.pruning: trial.spec for trial in left}.values()
+        needs += [_estimate(spec, size, kind) for spec in distinct]
+    return max(needs, key=lambda need: need.gib)
+
+
+def _measured(spec: TrialSpec, rows: Iterable[Mapping[str, Any]], kind: Kind) -> dict[str, float]:
+    """The largest peak of each language, of trials with this model and these batches."""
+    column = PEAKS[kind == "GPU"]
+    peaks: dict[str, float] = defaultdict(float)
+    for row in rows:
+        is_of_kind = (row["device"] != "cpu") == (kind == "GPU")
+        if is_of_kind and row["status"] == "completed" and is_alike(row, spec):
+            peaks[row["language"]] = max(peaks[row["language"]], row[column] or 0.0)
+    return {language: peak for language, peak in peaks.items() if peak}
+
+
+def _estimate(spec: TrialSpec, size: ModelSize, kind: Kind) -> Need:
+    weights = FLOAT * size.num_parameters
+    embeddings = FLOAT * size.num_embedding_weights
+    copies = 4  # weights, gradients, two moments
+    process_gib = PROCESS_GIB if kind == "CPU" else CONTEXT_GIB
+    least_gib = process_gib + copies * weights / GIB
+
+    more = _activations(spec, size, kind)
+    if kind == "CPU" and spec.model.init == "pretrained":
+        more += weights  # as loaded; the next trial starts from them
+    if kind == "CPU" and spec.training.batch_size > ROWS_OF_PART:
+        more += embeddings  # gradients of a second part, before they are added up
+    if spec.evaluation.selection == "best_epoch":
+        more += weights
+    if spec.pruning is not None and SALIENCIES[spec.pruning.saliency].accumulate:
+        more += weights - embeddings
+    return Need(least_gib + more / GIB, least_gib, "estimated")
+
+
+def _activations(spec: TrialSpec, size: ModelSize, kind: Kind) -> int:
+    """Bytes that a forward pass keeps for the backward pass, of sequences of the full length.
+
+    Counted in BERT's graph in torch 2.13. A CPU keeps the attention's scores, weights and those
+    after dropout; kernels for GPUs compute them again.
+    """
+    training, is_half = spec.training, spec.training.precision == "bfloat16"
+    rows = training.batch_size if kind == "GPU" else min(training.batch_size, ROWS_OF_PART)
+    of_width, of_inner_width = (42, 4) if is_half else (48, 8)
+    of_token = of_width * size.width + of_inner_width * size.inner_width
+    if kind == "CPU":
+        of_token += 12 * size.num_heads * training.max_length
+    kept = size.num_layers * rows * training.max_length * of_token
+    copies = HALF * (size.num_parameters - size.num_embedding_weights) if is_half else 0
+    return copies + (round(BACKWARD * kept) if kind == "CPU" else kept)

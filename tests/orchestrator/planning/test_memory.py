@@ -1,0 +1,133 @@
+"""What a trial takes of memory: what was measured, else an estimate that is not far off."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.planning import memory
+from orchestrator.planning.memory import Need, describe_memory, memory_as_json, trial_memory
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.spec.sweep_spec import Resources
+from tests.factories import make_trial_spec
+from workers.trial import ModelSpec
+
+GIB = 2**30
+MBERT = ModelSpec(
+    name="google-bert/bert-base-multilingual-cased",
+    revision="main",
+    init="pretrained",
+    fingerprint=None,
+)
+E5 = replace(MBERT, name="intfloat/multilingual-e5-small")
+UNKNOWN = replace(MBERT, name="somebody/unheard-of")
+
+
+def trials(*languages, model=MBERT, selection="last", pruning=None, **training):
+    spec = make_trial_spec()
+    spec = replace(
+        spec,
+        model=model,
+        training=replace(spec.training, **training),
+        evaluation=replace(spec.evaluation, selection=selection),
+        pruning=replace(spec.pruning, **pruning or {}),
+    )
+    specs = [replace(spec, languages=(code,)) for code in languages or ("sw",)]
+    return [PlannedTrial(spec, spec.trial_id(), 1.0) for spec in specs]
+
+
+def row(trial, gib, **changes):
+    """The row of a trial that took so much on a CPU."""
+    spec = trial.spec
+    values = {
+        "status": "completed",
+        "language": spec.language,
+        "device": "cpu",
+        "model_name": spec.model.name,
+        "model_fingerprint": spec.model.fingerprint,
+        "training_batch_size": spec.training.batch_size,
+        "training_max_length": spec.training.max_length,
+        "training_precision": spec.training.precision,
+        "peak_memory_gib": gib,
+        "peak_gpu_memory_gib": None,
+    }
+    return values | changes
+
+
+def needs(left, rows=(), **resources):
+    return trial_memory(left, rows, Resources(**resources))
+
+
+# Peaks of real trials on a CPU, see RESULTS.md, whose longest batches had sequences of 128.
+MEASURED = [
+    ({"model": make_trial_spec().model}, 0.81),
+    ({"model": E5}, 4.61),
+    ({"model": E5}, 4.75),
+    ({"model": E5, "batch_size": 128}, 4.91),
+    ({"model": E5, "precision": "bfloat16"}, 4.42),
+    ({"model": replace(MBERT, init="random"), "precision": "bfloat16"}, 5.36),
+]
+
+
+@pytest.mark.parametrize(("settings", "measured_gib"), MEASURED)
+def test_an_estimate_is_somewhat_more_than_what_was_measured(settings, measured_gib):
+    need = needs(trials("my", **settings)).of_host
+    assert need.basis == "estimated"
+    assert measured_gib <= need.gib <= 1.25 * measured_gib
+
+
+def test_what_is_kept_beside_the_weights_counts():
+    plain = needs(trials()).of_host.gib
+    weights = 4 * 177.2e6 / GIB
+    random = replace(MBERT, init="random")
+    assert needs(trials(model=random)).of_host.gib == pytest.approx(plain - weights, abs=0.02)
+    best = needs(trials(selection="best_epoch")).of_host.gib
+    assert best == pytest.approx(plain + weights, abs=0.02)
+    assert needs(trials(pruning={"saliency": "movement"})).of_host.gib > plain + 0.3
+    assert needs(trials(batch_size=8)).of_host.gib < plain - 0.5
+    assert needs(trials(max_length=64)).of_host.gib < plain - 0.5
+    on_gpu = needs(trials(batch_size=64)).of_gpu
+    assert on_gpu.gib > needs(trials()).of_gpu.gib + 1
+    assert on_gpu.least_gib == pytest.approx(4 * weights + memory.CONTEXT_GIB, abs=0.02)
+
+
+def test_mbert_on_a_gpu_takes_what_arithmetic_says():
+    """3.7 to 5.4 GB in bfloat16 with batches of 32, and more where they are as long as can be."""
+    assert 3.7e9 / GIB < needs(trials(precision="bfloat16")).of_gpu.gib < 6.0
+
+
+def test_the_largest_measured_peak_of_a_language_takes_the_place_of_the_estimate():
+    left = trials("sw")
+    rows = [row(left[0], 4.0), row(left[0], 4.4), row(left[0], 9.0, status="failed")]
+    rows += [row(left[0], 9.0, training_batch_size=64), row(left[0], 9.0, model_name="other")]
+    rows += [row(left[0], 2.0, device="cuda", peak_gpu_memory_gib=3.0)]
+    assert needs(left, rows).of_host == Need(4.4, 0.0, "measured")
+    assert needs(left, rows).of_gpu == Need(3.0 + memory.CONTEXT_GIB, 0.0, "measured")
+
+
+def test_a_language_that_was_not_measured_is_estimated():
+    both = trials("sw", "my")
+    need = needs(both, [row(both[0], 1.0)]).of_host
+    assert (need.basis, need.gib) == ("estimated", needs(both).of_host.gib)
+    assert needs(both, [row(both[0], 50.0)]).of_host == Need(50.0, 0.0, "measured")
+
+
+def test_nothing_is_said_of_a_model_that_is_not_known_and_the_user_may_say_it():
+    left = trials(model=UNKNOWN)
+    assert (needs(left).of_host, needs(left).of_gpu) == (None, None)
+    assert describe_memory(needs(left), Resources(), GIB, 1) == []
+    assert needs(left, memory_gib_per_trial=3).of_host == Need(3.0, 0.0, "given")
+    assert needs(left, [row(left[0], 2.0)]).of_host == Need(2.0, 0.0, "measured")
+
+
+def test_a_line_says_what_a_trial_takes_and_what_is_free():
+    left = trials(model=UNKNOWN)
+    known = needs(left, [row(left[0], 2.0), row(left[0], 1, device="cuda", peak_gpu_memory_gib=3)])
+    host = "2.0 GiB on a CPU, measured (7.0 GiB are free here: 3 trials at a time)"
+    gpu = "3.5 GiB of a GPU, measured"
+    for asked, said in ((None, f"{host}; {gpu}"), (0, host), (0.5, gpu)):
+        line = describe_memory(known, Resources(gpus_per_trial=asked), 7 * GIB, 4)
+        assert line == [f"memory of a trial: {said}"]
+    (line,) = describe_memory(known, Resources(gpus_per_trial=0), 70 * GIB, 4)
+    assert line.endswith("(70.0 GiB are free here, enough for all cores)")
+    assert memory_as_json(known)["of_gpu"] == {"gib": 3.5, "least_gib": 0.0, "basis": "measured"}
+    assert memory_as_json(needs([])) == {"of_host": None, "of_gpu": None}
