@@ -167,17 +167,20 @@ class Driver:
             gpu_bytes = smallest_gpu_bytes() if is_private else None
             self._limited(refuse_small_share(self.memory.of_gpu, resources["gpu"], gpu_bytes))
             return resources, concurrency
-        need = self.memory.of_host
-        if need is None or not all(node.get("memory") for node in nodes):
+        need, cpus_per_trial = self.memory.of_host, self.spec.resources.cpus_per_trial
+        machines = [
+            Machine(cpus=node["CPU"], free_bytes=node["memory"])
+            for node in nodes
+            if node.get("CPU", 0) >= cpus_per_trial and node.get("memory")
+        ]
+        if need is None or not machines:  # those that are to come tell nothing yet
             return resources, concurrency
-        machines = [Machine(cpus=node["CPU"], free_bytes=node["memory"]) for node in nodes]
         if is_private:
             free, whole = available_memory_bytes(), usable_memory_bytes()
             machines = [replace(machines[0], free_bytes=free, all_bytes=whole)]
         else:  # or Ray might place all of them on one machine
             smallest = min(machine.free_bytes for machine in machines)
             resources |= {"memory": float(math.floor(min(need.gib * GIB, smallest)))}
-        cpus_per_trial = self.spec.resources.cpus_per_trial
         concurrency, why = num_within_memory(cpus_per_trial, concurrency, machines, need)
         self._limited(why)
         return resources, concurrency

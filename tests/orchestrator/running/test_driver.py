@@ -93,8 +93,17 @@ def test_on_a_cluster_ray_places_as_many_trials_on_a_machine_as_fit(tmp_path, mo
             tmp_path, monkeypatch, Need(need, 99.0, "given"), nodes=(NODE, small), address="h:1"
         )
         assert got[0] == ON_CPUS | {"memory": asked * GIB}
-    old = {"CPU": 4.0}
-    assert fitted(tmp_path, monkeypatch, Need(9.0, 0.0, "given"), nodes=(old,))[:2] == (ON_CPUS, 4)
+
+
+@pytest.mark.parametrize("nodes", [(), ({"memory": 8.0 * GIB},), ({"CPU": 4.0},)])
+def test_machines_that_are_still_to_come_limit_nothing(tmp_path, monkeypatch, nodes):
+    """As at the start of a cluster whose head runs no trials."""
+    need = Need(9.0, 0.0, "given")
+    for address in (None, "h:1"):
+        got = fitted(tmp_path, monkeypatch, need, nodes=nodes, address=address)
+        assert got == (ON_CPUS, 4, [])
+    with_one = fitted(tmp_path, monkeypatch, need, nodes=(*nodes, NODE), address="h:1")
+    assert with_one == (ON_CPUS | {"memory": 9.0 * GIB}, 4, [])
 
 
 def test_a_share_of_a_gpu_that_is_too_small_is_refused(tmp_path, monkeypatch):
