@@ -265,7 +265,8 @@ class Round:
         """Wait for its end, and do what it says."""
         code, output = run.finish()
         self._say(f"exit code {code}")
-        self.is_done = run.words[0] == "run" and code == DONE
+        if run.words[0] == "run":
+            self.is_done = code == DONE
         if wrong := complaint(code, output, run.sent, run.is_heard):
             self._fail("untidy", f"{wrong}, {run.name}")
         self.options = options_to_add(output)
