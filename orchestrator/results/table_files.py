@@ -209,10 +209,7 @@ class TableFiles:
         """What to do about a file that is damaged or missing: a trial is run again when its row in
         `trials` is gone, whichever of its files is damaged."""
         if name == "sentences":
-            return (
-                "delete it and the row in trials of one of those with predictions of this set, "
-                "then run again"
-            )
+            return "delete it; `sparsweep verify` then names a trial to run again, which has it"
         if ADDED_KEY.fullmatch(f"{key}{SUFFIX}"):  # computed again, from predictions
             return f"delete {self.path('scores', key)}, then run the sweep again"
         of_trial = name == "trials" or name in CHILD_TABLES

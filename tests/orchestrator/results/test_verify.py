@@ -1,9 +1,11 @@
 """Files of a trial that contradict each other or themselves are found."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_small
 from orchestrator.results.schema import TABLES, TRIALS
 from tests.factories import make_trial_result, make_trial_spec
@@ -131,6 +133,19 @@ def test_predictions_whose_sentences_are_gone_are_no_valid_trial(store):
     file_of_trial.unlink()
     commit(store)
     assert store.verify([trial_id]) == []
+
+
+def test_damaged_sentences_are_deleted_and_then_missing(store):
+    commit(store)
+    trial_id = make_trial_spec().trial_id()
+    (file,) = Path(store.location.path, "sentences").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:100])
+    message = "delete it; `sparsweep verify` then names a trial to run again"
+    assert message in _problem(store)
+    with pytest.raises(StoreError, match=re.escape(message)):
+        store.compact()
+    file.unlink()
+    assert f"missing; delete trials/{trial_id}.parquet" in _problem(store)
 
 
 def test_predictions_for_other_sentences_are_no_valid_trial(store):
