@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
 that is otherwise the same, so that old and new rows are never averaged."""
 
@@ -284,7 +284,7 @@ class TrialSpec:
             self.language, self.target_sparsity, self.embedding_sparsity, self.seed
         )
 
-    def identity(self, recipe: int = RECIPE_VERSION) -> dict[str, Any]:
+    def identity(self, recipe: int | None = None) -> dict[str, Any]:
         """All that can change the numbers of training, as JSON values.
 
         Places on a disk are replaced by fingerprints. How the trained model is scored is left out,
@@ -292,14 +292,14 @@ class TrialSpec:
         model.
 
         Args:
-            recipe: the version of the code's recipe that makes the numbers.
+            recipe: the version of the code's recipe that makes the numbers; None: today's.
         """
         parts = {  # not `asdict`, which copies all values: planning makes thousands of these
             "corpus": self.corpus.identity(),
             "model": self.model.identity(),
             "pruning": vars(self.pruning) if self.pruning else None,
             "training": vars(self.training),
-            "recipe": recipe,
+            "recipe": RECIPE_VERSION if recipe is None else recipe,
         }
         scoring = SCORED_AS_BEFORE | {"evaluation": self._identity_of_evaluation()}
         return without_settings_as_before(vars(self) | parts | scoring, AS_BEFORE)
@@ -318,15 +318,16 @@ class TrialSpec:
                 evaluation[name] = getattr(self.evaluation, name)
         return evaluation
 
-    def trial_id(self, recipe: int = RECIPE_VERSION) -> str:
+    def trial_id(self, recipe: int | None = None) -> str:
         """16 hexadecimal digits: the start of the SHA-256 of `identity()` as canonical JSON.
 
         Args:
             recipe: that of the code that made the numbers; for a stored trial, its row says which.
+                None: today's.
         """
         return digest(self.identity(recipe))
 
-    def cell_id(self, recipe: int = RECIPE_VERSION) -> str:
+    def cell_id(self, recipe: int | None = None) -> str:
         """Like `trial_id`, without the seed: trials of one cell are repetitions of one another."""
         identity = self.identity(recipe)
         del identity["seed"]

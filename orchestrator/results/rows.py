@@ -224,19 +224,19 @@ def plan_rows(sweep: str, trials: Iterable[TrialSpec]) -> list[Row]:
     ]
 
 
-def spec_columns(spec: TrialSpec, recipe: int = RECIPE_VERSION) -> Row:
+def spec_columns(spec: TrialSpec, recipe: int | None = None) -> Row:
     """The columns of `trials` that a spec decides: ids, place in the grid, settings.
 
     Args:
         spec: the trial.
-        recipe: version of the code's recipe that made, or will make, its numbers.
+        recipe: version of the code's recipe that made its numbers; None: today's.
     """
     values = asdict(spec)
     row = {
         "trial_id": spec.trial_id(recipe),
         "cell_id": spec.cell_id(recipe),
         "dense_trial_id": spec.dense_counterpart().trial_id(recipe) if spec.pruning else None,
-        "recipe_version": recipe,
+        "recipe_version": RECIPE_VERSION if recipe is None else recipe,
         **_grid(spec),
     }
     for column in SETTINGS:

@@ -1,5 +1,7 @@
-"""A sweep that an earlier version left half done is finished by this one, in the same folder."""
+"""A sweep that an earlier version ran by another recipe is run by this one, in the same folder."""
 
+import csv
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -7,27 +9,16 @@ import pytest
 
 from orchestrator.results.store import ResultStore
 from tests.golden_results import GOLDEN, unpack
-from tests.real_sweeps import ONE_BY_ONE, sparsweep
+from tests.real_sweeps import sparsweep
 
 TINY = str(GOLDEN / "results" / "tiny.yaml")
-NAME_OF_LEFT = "8bc81f42c003f5bf"
-"""Of the files of a trial of version 3 that is taken out: half pruned, seed 1."""
-ID_OF_LEFT = "4c8ec53ea2fc878c"
-"""Its id today."""
 
 
 @pytest.fixture
 def results(tmp_path) -> Path:
-    """Trials of versions 1 and 3, one of the latter as if it had never run."""
+    """Trials of versions 1 and 3, of recipes 1 and 2."""
     unpack(tmp_path, "results/v1")
-    unpack(tmp_path, "results/v3")
-    for file in (tmp_path / "compact").iterdir():  # they know the trial, too
-        file.unlink()
-    taken = list(tmp_path.glob(f"*/{NAME_OF_LEFT}*.parquet"))
-    assert len(taken) == 7, "its row, five tables of numbers and its attempt"
-    for file in taken:
-        file.unlink()
-    return tmp_path
+    return unpack(tmp_path, "results/v3")
 
 
 def stored_files(results: Path) -> dict[Path, bytes]:
@@ -39,41 +30,36 @@ def stored_files(results: Path) -> dict[Path, bytes]:
     }
 
 
-def test_what_an_earlier_version_left_is_run_and_read_with_the_rest(results):
-    before = ResultStore(str(results)).read("trials", ["recipe_version", "model_fingerprint"])
+def test_what_earlier_recipes_made_is_kept_beside_what_runs_again(results):
+    store = ResultStore(str(results))
+    before = store.read("trials", ["recipe_version", "model_fingerprint"]).to_pylist()
+    num_old = Counter(row["recipe_version"] for row in before)
     tokenizers = f"builtin:small-bert-tokenizers{version('tokenizers')}"
-    if tokenizers not in before["model_fingerprint"].to_pylist():
-        pytest.skip(f"the stored trials have another vocabulary than {tokenizers} trains")
+    num_kept = 4 if tokenizers in {row["model_fingerprint"] for row in before} else 0
     files = stored_files(results)
-    resources = f"resources={{max_concurrent_trials: {ONE_BY_ONE['max_concurrent_trials']}}}"
-    words = (TINY, "--set", f"results={results}", "--set", resources)
-    code, output = sparsweep("run", *words)
+    words = (TINY, "--set", f"results={results}")
+    code, output = sparsweep("run", *words, "--set", "seeds=[1]")
     assert code == 0, output
-    assert "tiny: 4 trials, 3 completed, 0 failed, 1 new" in output
+    assert "tiny: 2 trials, 0 completed, 0 failed, 2 new" in output
+    assert files.items() <= stored_files(results).items(), "nothing stored was rewritten"
 
     store = ResultStore(str(results))
-    assert store.read("trials").num_rows == before.num_rows + 1
-    new = stored_files(results).keys() - files.keys()
-    assert {file.stem.partition("-")[0] for file in new} == {ID_OF_LEFT}, "that trial alone ran"
-    assert files.items() <= stored_files(results).items(), "nothing stored was rewritten"
-    code, output = sparsweep("verify", *words, str(results))
-    assert (code, "4 of 4 trials are valid" in output) == (0, True), output
+    new = [row for row in store.read("trials").to_pylist() if row["recipe_version"] == 3]
+    assert store.read("trials").num_rows == len(before) + len(new) == len(before) + 2
+    code, output = sparsweep("plan", *words)
+    assert (code, "4 trials, 2 completed, 0 failed, 2 new" in output) == (0, True), output
+    assert ("4 trials of recipe 2 are kept and not compared" in output) == (num_kept == 4)
+    code, output = sparsweep("verify", *words, "--set", "seeds=[1]", str(results))
+    assert (code, "2 of 2 trials are valid" in output) == (0, True), output
 
-    rows = {row["trial_id"]: row for row in store.read("trials").to_pylist()}
-    left, other = rows[ID_OF_LEFT], rows["9e421d2d0d04365c"]  # of version 3: seed 0
-    assert (left["cell_id"], left["recipe_version"]) == (other["cell_id"], other["recipe_version"])
-    assert left["dense_trial_id"] == "431c35ab2ff69f64", "which version 3 ran"
-    num_old = before["recipe_version"].to_pylist().count(1)
     for command in ("aggregate", "analyze"):
         code, output = sparsweep(command, str(results))
         assert code == 0, output
         notes = " ".join(output.split())
-        assert f"{num_old} trials of recipe 1 are kept and not compared." in notes
+        assert f"{num_old[1]} trials of recipe 1" in notes, notes
+        assert f"{num_old[2]} trials of recipe 2" in notes, notes
     code, output = sparsweep("aggregate", str(results), "--csv", str(results / "f1.csv"))
     assert code == 0, output
-    (line,) = [
-        line for line in (results / "f1.csv").read_text().splitlines() if left["cell_id"] in line
-    ]
-    names = (results / "f1.csv").read_text().splitlines()[0].replace('"', "").split(",")
-    of_cell = dict(zip(names, line.replace('"', "").split(","), strict=True))
-    assert (of_cell["num_seeds"], of_cell["num_pairs"], of_cell["num_holes"]) == ("2", "2", "0")
+    rows = list(csv.DictReader((results / "f1.csv").read_text().splitlines()))
+    assert {row["cell_id"] for row in rows} == {row["cell_id"] for row in new}
+    assert {row["num_seeds"] for row in rows} == {"1"}

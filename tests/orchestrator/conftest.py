@@ -1,10 +1,14 @@
-"""A batch system of a test's own, which is quick, and folders of a user who has nothing yet."""
+"""A batch system of a test's own, which is quick, folders of a user who has nothing yet, and the
+recipe of stored results."""
 
 from pathlib import Path
 
 import pytest
 
 from cluster import BACKENDS
+from orchestrator.planning import standing
+from orchestrator.results import rows
+from workers import trial
 
 
 @pytest.fixture
@@ -19,3 +23,10 @@ def toy_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     queue = tmp_path / "queue"
     queue.mkdir()
     return queue
+
+
+@pytest.fixture
+def recipe_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Today's trials have the ids of recipe 2, of which tests/golden has results."""
+    for module in (trial, rows, standing):
+        monkeypatch.setattr(module, "RECIPE_VERSION", 2)

@@ -10,6 +10,7 @@ from tests.factories import PRUNING, make_trial_spec
 from tests.golden_results import GOLDEN
 from workers.trial import (
     AS_BEFORE,
+    RECIPE_VERSION,
     SCORED_AS_BEFORE,
     DonorPool,
     RobustnessSpec,
@@ -181,15 +182,18 @@ def test_ids_never_change():
         training=replace(dense.training, sampling="temperature", sampling_temperature=2.0),
         evaluation=replace(dense.evaluation, matching="lenient", selection="best_epoch"),
     )
-    assert dense.trial_id() == "676da4c215bedb0f"
-    assert make_trial_spec().trial_id() == "b41f1ad027e3d3aa"
-    assert everything.trial_id() == "d73a698562614757"
-    assert make_trial_spec().cell_id() == "985834b6d553c285"
+    assert dense.trial_id() == "bb94846406ee6ad8"
+    assert make_trial_spec().trial_id() == "c18d4327ebaddc61"
+    # Those of the recipe before, by which stored results are known.
+    assert dense.trial_id(recipe=2) == "676da4c215bedb0f"
+    assert make_trial_spec().trial_id(recipe=2) == "b41f1ad027e3d3aa"
+    assert everything.trial_id(recipe=2) == "d73a698562614757"
+    assert make_trial_spec().cell_id(recipe=2) == "985834b6d553c285"
 
 
 def test_scoring_with_the_defaults_is_what_the_identity_has_in_its_place():
     spec = make_trial_spec()
-    assert id_before(spec) == spec.trial_id()
+    assert id_before(spec) == spec.trial_id(recipe=2)
     asked = json.loads(spec.to_json())["evaluation"]
     assert asked == SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
 
@@ -209,15 +213,16 @@ def test_specs_stored_by_an_earlier_version_hash_to_their_ids():
     rows = trials.select(["trial_id", "spec_json"]).to_pylist()
     specs = [TrialSpec.from_json(row["spec_json"]) for row in rows]
     assert [id_before(spec) for spec in specs] == [row["trial_id"] for row in rows]
-    today = sorted(spec.trial_id() for spec in specs)
+    today = sorted(spec.trial_id(recipe=2) for spec in specs)
     assert (len(set(today)), digest(today)) == (89, "d190590818202911")
 
 
 def test_stored_trials_have_the_id_of_their_own_recipe():
     spec = make_trial_spec()
-    assert spec.trial_id(recipe=2) == spec.trial_id()
-    assert spec.trial_id(recipe=1) == id_before(spec, recipe=1) != spec.trial_id()
-    assert spec.cell_id(recipe=1) != spec.cell_id(recipe=2)
+    assert spec.trial_id(RECIPE_VERSION) == spec.trial_id()
+    for recipe in range(1, RECIPE_VERSION):
+        assert spec.trial_id(recipe) == id_before(spec, recipe) != spec.trial_id()
+        assert spec.cell_id(recipe) != spec.cell_id()
 
 
 # Settings that are younger than what is stored

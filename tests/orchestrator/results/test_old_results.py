@@ -199,7 +199,7 @@ def test_a_trial_that_two_versions_ran_is_shown_once_with_more_scores(unpack_all
     assert scores.count(row["trial_id"]) == 8
 
 
-def test_what_failed_under_an_old_id_is_run_under_the_new_one(unpack_all, tmp_path):
+def test_what_failed_under_an_old_id_is_run_under_the_new_one(recipe_2, unpack_all, tmp_path):
     store = unpack_all("results/v2")
     (old,) = [row for row in store.read("trials").to_pylist() if row["status"] == "failed"]
     spec = TrialSpec.from_json(old["spec_json"])
@@ -227,7 +227,7 @@ def test_what_failed_under_an_old_id_is_run_under_the_new_one(unpack_all, tmp_pa
     ]
 
 
-def test_what_is_completed_under_an_old_id_is_not_overwritten(unpack_all, tmp_path):
+def test_what_is_completed_under_an_old_id_is_not_overwritten(recipe_2, unpack_all, tmp_path):
     store = unpack_all("results/v3")
     before = contents(store)
     for row in before["trials"].to_pylist():
@@ -282,7 +282,7 @@ def _has_its_tokenizer(store: ResultStore) -> bool:
     ("names", "num_completed"), [("results/v1", 0), ("results/v2", 4), ("results/v3", 4)]
 )
 def test_plan_status_and_verify_know_the_trials_of_a_sweep(
-    capsys, unpack_all, tmp_path, names, num_completed
+    recipe_2, capsys, unpack_all, tmp_path, names, num_completed
 ):
     store = unpack_all(names)
     num_completed = num_completed if _has_its_tokenizer(store) else 0
@@ -297,6 +297,15 @@ def test_plan_status_and_verify_know_the_trials_of_a_sweep(
     if num_completed == 4:  # nothing is left to run, so nothing is started
         code, out, _ = run(capsys, "run", *words)
         assert (code, "4 completed, 0 failed, 0 new" in out) == (0, True)
+
+
+def test_trials_of_an_earlier_recipe_are_counted_and_asked_for_again(capsys, unpack_all, tmp_path):
+    num_kept = 4 if _has_its_tokenizer(unpack_all("results/v3")) else 0
+    words = (TINY, "--set", f"results={tmp_path}")
+    for command in ("plan", "status"):
+        code, out, _ = run(capsys, command, *words)
+        assert (code, "4 trials, 0 completed" in out) == (0, True), out
+        assert ("4 trials of recipe 2 are kept and not compared" in out) == (num_kept == 4)
 
 
 @pytest.mark.parametrize("names", SMALL)

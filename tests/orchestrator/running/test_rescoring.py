@@ -118,7 +118,7 @@ def test_rescoring_gives_what_scoring_by_that_rule_gives_to_the_last_bit(tmp_pat
     assert store.verify([spec.trial_id() for spec in specs]) == []
 
 
-def test_what_is_added_to_trials_of_an_earlier_version_is_whole(tmp_path):
+def test_what_is_added_to_trials_of_an_earlier_version_is_whole(recipe_2, tmp_path):
     store = ResultStore(str(unpack(tmp_path, "results/v3")))
     specs = []
     for row in store.read("trials", ["status", "spec_json"]).to_pylist():
