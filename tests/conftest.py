@@ -15,8 +15,10 @@ import pytest
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
 
-TOGETHER = {"tests/integration", "tests/orchestrator/analysis", "tests/workers/pruning"}
+TOGETHER = {"tests/orchestrator/analysis", "tests/workers/pruning"}
 """Folders whose tests are run by one process: what they share is made once."""
+ON_ONE_RAY = {f"tests/integration/test_{name}.py" for name in ("cluster", "questions", "sweep")}
+"""Files of tests whose sweeps share a Ray that runs; one process starts it."""
 INTEGRATION = Path(__file__).parent / "integration"
 SLOW_FIXTURES = {"device", "s3_server", "compiled"}
 """Who takes one of these trains a model, waits for a server, or compiles kernels for GPUs."""
@@ -74,17 +76,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n 2`, a file is run by one process, which makes its fixtures once, and so are some
-    folders. Sweeps are among them: one at a time keeps two cores busy. Those on Slurm wait a lot,
-    so each stands for itself.
+    folders and groups of files. Tests on Slurm wait a lot, so each stands for itself.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folder, _, name = nodeid.partition("::")[0].rpartition("/")
+            file = nodeid.partition("::")[0]
+            folder = file.rpartition("/")[0]
+            if file in ON_ONE_RAY:
+                return "on one Ray"
             if folder == "tests/integration/slurm":
                 return nodeid
-            return folder if folder in TOGETHER else f"{folder}/{name}"
+            return folder if folder in TOGETHER else file
 
     config.option.loadscopereorder = False  # not the files with the most tests first
     return Scheduling(config, log)

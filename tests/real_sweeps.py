@@ -11,6 +11,7 @@ from typing import IO
 
 import psutil
 import yaml
+from filelock import FileLock
 
 from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.store import ResultStore
@@ -131,6 +132,22 @@ def write_sweep(file: Path, results: object, **changes: object) -> str:
     }
     file.write_text(yaml.safe_dump(fields | changes))
     return str(file)
+
+
+def run_once(folder: Path, **changes: object) -> Path:
+    """Results of a sweep of `write_sweep`, which the first of several processes runs.
+
+    Args:
+        folder: where all of them see it; made here.
+        changes: of the sweep.
+    """
+    results = folder / "results"
+    with FileLock(f"{folder}.lock"):
+        if not results.exists():
+            folder.mkdir(exist_ok=True)
+            code, output = sparsweep("run", write_sweep(folder / "tiny.yaml", results, **changes))
+            assert code == 0, output
+    return results
 
 
 def numbers(results: object) -> dict[str, list[dict]]:

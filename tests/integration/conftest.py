@@ -1,6 +1,7 @@
 """What tests of real sweeps share: one that ran undisturbed, and a Ray that runs."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_sweeps import TO_STOP, sparsweep, write_sweep
+from tests.real_sweeps import TO_STOP, run_once
 
 CLUSTER = """
 import json, os, sys
@@ -24,24 +25,22 @@ print(json.dumps(ray.cluster_resources()))
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of the sweep of `write_sweep`, run in one go, with the kernels that users get."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    pruning = {"update_every_steps": 5}
-    spec = write_sweep(folder / "tiny.yaml", folder / "results", pruning=pruning)
-    code, output = sparsweep("run", spec)
-    assert code == 0, output
-    return folder / "results"
+def for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all of pytest's processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def never_stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(for_all: Path) -> Path:
+    """Results of the sweep of `write_sweep`, run in one go, with the kernels that users get."""
+    return run_once(for_all / "undisturbed", pruning={"update_every_steps": 5})
+
+
+@pytest.fixture(scope="session")
+def never_stopped(for_all: Path) -> Path:
     """Results of the sweep `TO_STOP`, run in one go."""
-    folder = tmp_path_factory.mktemp("never-stopped")
-    spec = write_sweep(folder / "long.yaml", folder / "results", **TO_STOP)
-    code, output = sparsweep("run", spec)
-    assert code == 0, output
-    return folder / "results"
+    return run_once(for_all / "never-stopped", **TO_STOP)
 
 
 @pytest.fixture(scope="session")

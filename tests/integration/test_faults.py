@@ -87,16 +87,6 @@ def saved_step(file: Path) -> int:
         return json.loads(checkpoint.metadata()["values"])["step"]
 
 
-def test_sigterm_ends_with_exit_code_75_while_trials_are_left(shared_ray, tmp_path):
-    results = tmp_path / "results"
-    spec = write_sweep(tmp_path / "tiny.yaml", results, **ONE_TO_STOP)
-    command = Command("run", spec, **shared_ray)
-    command.wait_until(lambda: len(checkpoints(results)) > 0)
-    command.process.send_signal(signal.SIGTERM)
-    code, output = command.finish()
-    assert code == 75, output
-
-
 def test_workers_run_the_planned_code_whatever_lies_in_the_current_folder(
     undisturbed, tmp_path, monkeypatch
 ):

@@ -170,13 +170,6 @@ def _slurm(request: pytest.FixtureRequest, for_all: Path) -> Iterator[SlurmClust
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all of pytest's processes share."""
-    own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
 @pytest.fixture
 def slurm(_slurm: SlurmCluster) -> Iterator[SlurmCluster]:
     """A real Slurm with idle nodes and an empty queue."""

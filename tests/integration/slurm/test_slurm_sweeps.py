@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from orchestrator.results.store import ResultStore
 from tests.real_sweeps import (
     Command,
     assert_same_numbers,
     checkpoints,
+    run_once,
     sparsweep,
     write_sweep,
 )
@@ -158,14 +158,7 @@ def sbatch(folder: Path, *words: str) -> str:
 @pytest.fixture(scope="session")
 def local_run(for_all: Path) -> Path:
     """Results of the trials of these sweeps, run in one go on this machine, for all processes."""
-    results = for_all / "local" / "results"
-    with FileLock(for_all / "local.lock"):
-        if not results.exists():
-            results.parent.mkdir()
-            spec = write_sweep(results.with_name("tiny.yaml"), results, seeds=LOCAL_SEEDS, **SHAPE)
-            code, output = sparsweep("run", spec)
-            assert code == 0, output
-    return results
+    return run_once(for_all / "local", seeds=LOCAL_SEEDS, **SHAPE)
 
 
 def test_sweep_is_submitted_followed_and_finished_on_two_nodes(slurm, folder, local_run):
