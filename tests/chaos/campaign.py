@@ -26,7 +26,7 @@ SWEEP = {
 }
 """Eight trials, which train for some seconds each."""
 
-DISTURBED, CALM = 4, 12
+DISTURBED, CALM = 6, 12
 """Runs of a round with faults, and as many without as it may take to come to an end."""
 
 SUBMITTED = 0.5
@@ -280,12 +280,19 @@ class Round:
     def _is_completed(self) -> bool:
         """Run it until it is done and `verify` finds nothing."""
         for _ in range(CALM):
-            if self._end(self._start("run", self.spec, *self.options)) == DONE:
-                verify = self._start("verify", self.spec, self.place.results)
-                if self._end(verify) == DONE:
-                    return True
+            is_verified = self._verify()
+            if self.is_done and is_verified:
+                return True
+            self._end(self._start("run", self.spec, *self.options))
         self._fail("lost", "it is not done, whatever a user does")
         return False
+
+    def _verify(self) -> bool:
+        """Whether all is valid; what is not is deleted, as that says, to be run again."""
+        options = self.options
+        is_valid = self._end(self._start("verify", self.spec, self.place.results)) == DONE
+        self.options = self.options or options
+        return is_valid
 
     # What must hold in the end
 
