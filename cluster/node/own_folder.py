@@ -50,12 +50,19 @@ def remove_own_folder(folder: Path) -> None:
         os.close(lock)
 
 
-def remove_leftovers(root: Path) -> None:
-    """Remove the user's folders in a place whose process is gone."""
-    for prefix in PREFIXES:
-        for folder in root.glob(f"{prefix}*"):
-            if _is_left_over(folder):
-                _remove(folder)
+def remove_leftovers(root: Path | None = None) -> None:
+    """Remove the user's folders in a place whose process is gone.
+
+    Args:
+        root: the place; None: where Ray's folders are, the system's place or, where that has too
+            long a path, /tmp.
+    """
+    system, short = Path(tempfile.gettempdir()), Path("/tmp")  # noqa: S108 (as private_ray has it)
+    for place in {system, short} if root is None else {root}:
+        for prefix in PREFIXES:
+            for folder in place.glob(f"{prefix}*"):
+                if _is_left_over(folder):
+                    _remove(folder)
 
 
 def _remove(folder: Path) -> None:

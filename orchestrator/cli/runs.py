@@ -13,6 +13,7 @@ from rich.text import Text
 
 from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
 from cluster.node.machine import available_memory_bytes, usable_cpus
+from cluster.node.own_folder import remove_leftovers
 from cluster.node.raylet import usable_offer
 from cluster.profile_fields import Hardware
 from orchestrator.analysis.aggregate import aggregate_cells, find_cells
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
     store.remove_leftovers()
+    remove_leftovers()
     standing, rows = _read_rows(planned, store)
     statuses = standing.statuses
     run_again = standing.to_run_again(planned) if args.rerun_lacking else []

@@ -14,10 +14,8 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from shlex import join
 from typing import Any
 
@@ -143,8 +141,7 @@ def _clean_up() -> None:
             kill(process)
         time.sleep(0.05)
         _reap(0)
-    for place in {Path(tempfile.gettempdir()), Path("/tmp")}:  # noqa: S108 (as private_ray has it)
-        remove_leftovers(place)
+    remove_leftovers()
 
 
 def _keep_apart(native: int) -> None:

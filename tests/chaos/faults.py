@@ -11,7 +11,7 @@ from typing import Protocol
 
 import psutil
 
-from cluster.contract import TRIAL_TITLE
+from cluster.contract import PROGRAM, TRIAL_TITLE
 from cluster.node.processes import command_line, descendants
 from tests.chaos.places import File, Place
 from tests.real_sweeps import Command
@@ -133,12 +133,18 @@ def _is_worker(process: psutil.Process) -> bool:
     return TRIAL_TITLE in " ".join(command_line(process))
 
 
+def _is_driver(process: psutil.Process) -> bool:
+    """The process that does the work; the one that was started waits for it."""
+    return PROGRAM in command_line(process)
+
+
 def _is_helper(process: psutil.Process) -> bool:
-    return process.name() not in ("raylet", "gcs_server") and not _is_worker(process)
+    is_service = process.name() in ("raylet", "gcs_server")
+    return not (is_service or _is_worker(process) or _is_driver(process))
 
 
 TARGETS: dict[str, Callable[[int], list[int]]] = {
-    "driver": lambda driver: [driver],
+    "driver": lambda driver: [driver, *_below(_is_driver)(driver)],
     "group": lambda driver: [driver],
     "worker": _below(_is_worker),
     "raylet": _below(lambda process: process.name() == "raylet"),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import Namespace
 
@@ -154,6 +155,18 @@ def test_run_removes_what_killed_processes_left_half_written(capsys, tmp_path, w
     assert run(capsys, "run", *words)[0] == 0
     left = (tmp_path / "r").rglob(".a.safetensors.01234567.tmp")
     assert [path.parent.name for path in left] == ["elsewhere"], "which is not ours"
+
+
+def test_run_removes_temporary_folders_of_killed_runs_also_when_nothing_is_left_to_run(
+    capsys, tmp_path, words, monkeypatch
+):
+    temporary = tmp_path / "tmp"
+    killed = temporary / "ray-01234567"
+    (killed / "r").mkdir(parents=True)
+    (killed / ".owner").touch()  # which nobody has locked
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert run(capsys, "run", *words)[0] == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_run_scores_from_stored_predictions_and_needs_no_ray_for_it(
