@@ -177,24 +177,28 @@ def _add_runs(line: CommandLine) -> None:
     plan = line.add(
         "plan",
         lambda args: _runs().plan(args),
-        "Show what a sweep consists of, what of it is done, what would run, and how long that "
-        "takes.",
+        "Show the trials of a sweep, which of them are done, and how long and how much memory the "
+        "others take.",
         takes_spec=True,
     )
-    plan.add_argument("--on", metavar="CLUSTER", help="what the hours mean there; see `submit`")
+    plan.add_argument(
+        "--on", metavar="CLUSTER", help="also say how long it takes on this cluster; see `submit`"
+    )
     plan.add_argument("--json", action="store_true", help="print JSON")
     plan.add_argument(
         "--weights", action="store_true", help="name the weights that are pruned (needs torch)"
     )
 
-    run = line.add("run", _run, "Run what is missing of a sweep.", takes_spec=True)
+    run = line.add("run", _run, "Run the trials of a sweep that are not done yet.", takes_spec=True)
     run.add_argument(
-        "--retry-failed", action="store_true", help="run trials again that failed in an earlier run"
+        "--retry-failed",
+        action="store_true",
+        help="also run trials again that failed in an earlier run",
     )
     run.add_argument(
         "--rerun-lacking",
         action="store_true",
-        help="run completed trials again that lack scores or predictions which are asked for",
+        help="also run completed trials again that lack scores or predictions which are asked for",
     )
     run.add_argument(
         "--as-job", action="store_true", help="exit with 0 although trials failed; for batch jobs"
@@ -220,7 +224,8 @@ def _add_submission(line: CommandLine) -> None:
     submit = line.add(
         "submit",
         lambda args: _jobs().submit(args),
-        "Send what is missing of a sweep to a cluster, or into the background of this machine.",
+        "Send the trials of a sweep that are not done yet to a cluster, or into the background of "
+        "this machine.",
         takes_spec=True,
     )
     submit.add_argument(
@@ -252,8 +257,8 @@ def _add_jobs(line: CommandLine) -> None:
     status = line.add(
         "status",
         lambda args: _jobs().status(args),
-        "Count what of a sweep is completed, failed (and why) and new, and tell how its job "
-        "stands.",
+        "Count the trials of a sweep that are completed, failed (and why) and new (not run yet), "
+        "and tell how its job stands.",
         takes_spec=True,
     )
     status.add_argument("--json", action="store_true", help="print JSON")

@@ -113,9 +113,11 @@ def describe_memory(
     parts = []
     if (need := memory.of_host) is not None and not resources.gpus_per_trial:
         fitting = math.floor(free_bytes / GIB / need.gib)
-        is_enough = fitting >= num_cpus // resources.cpus_per_trial
-        fits = ", enough for all cores" if is_enough else f": {counted(fitting, 'trial')} at a time"
-        free = f"{free_bytes / GIB:.1f} GiB are free here{fits}"
+        by_cpu = num_cpus // resources.cpus_per_trial
+        fits = f"room for {counted(min(fitting, by_cpu), 'trial')} at a time"
+        if fitting < by_cpu:
+            fits += f", and cores for {by_cpu}"
+        free = f"here {free_bytes / GIB:.1f} GiB are free, {fits}"
         parts.append(f"{need.gib:.1f} GiB on a CPU, {need.basis} ({free})")
     if (need := memory.of_gpu) is not None and resources.gpus_per_trial != 0:
         parts.append(f"{need.gib:.1f} GiB of a GPU, {need.basis}")

@@ -77,7 +77,7 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
         return ["nothing is left to run"]
     measured = [demand for demand in asked.demands if demand.speed.is_measured]
     shown = [
-        f"left: {_hours(demand)} on {_name(demand)}, {_origin(demand.speed)}"
+        f"time left: {_hours(demand)} on {_name(demand)}, {_origin(demand.speed)}"
         for demand in measured[:MAX_DEVICES_SHOWN]
     ]
     kinds = {demand.speed.device.kind for demand in measured}
@@ -90,8 +90,8 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
     ]
     if assumed:
         shown.append(
-            "left: assumed, not measured: "
-            f"{', '.join(f'{_hours(demand)} on {_name(demand)}' for demand in assumed)}"
+            "time left, assumed and not measured: "
+            f"{', or '.join(f'{_hours(demand)} on {_name(demand)}' for demand in assumed)}"
         )
     if outlook is not None:
         shown.append(_outlook_line(outlook))
@@ -211,15 +211,15 @@ def _origin(speed: Speed) -> str:
 def _outlook_line(outlook: Outlook) -> str:
     name = f"{_name(outlook.demand)}{'' if outlook.demand.speed.is_measured else ' (assumed)'}"
     if outlook.num_slots is None:
-        return f"there: how many trials run at a time on {name} is not known before"
+        return f"on that cluster: how many trials run at a time on {name} is not known before"
     if outlook.wall_s is None:
-        return f"there: {outlook.warning}"
+        return f"on that cluster: {outlook.warning}"
     at_a_time = f"up to {counted(outlook.num_slots, 'trial')} at a time"
-    parts = [f"{duration(outlook.wall_s)} on {name}, {at_a_time}, waiting not counted"]
+    parts = [f"{duration(outlook.wall_s)} on {name}, {at_a_time}, waiting in a queue not counted"]
     if outlook.job_s is not None:
         jobs = f"{outlook.num_jobs} jobs, one after another," if outlook.num_jobs > 1 else "1 job"
         parts.append(f"{jobs} of at most {duration(outlook.job_s)}")
-    return f"there: {'; '.join(filter(None, (*parts, outlook.warning)))}"
+    return f"on that cluster: {'; '.join(filter(None, (*parts, outlook.warning)))}"
 
 
 def _demand_json(demand: Demand) -> dict[str, Any]:

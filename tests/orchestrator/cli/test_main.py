@@ -155,8 +155,8 @@ def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
 
 def test_help_shows_the_whole_first_sentence_of_a_command(capsys):
     out = " ".join(run(capsys, "--help")[1].split())
-    assert "plan Show what a sweep consists of, what of it is done, what would run, and how" in out
-    assert "how long that takes. run Run what is missing of a sweep." in out
+    assert "plan Show the trials of a sweep, which of them are done, and how long and how" in out
+    assert "the others take. run Run the trials of a sweep that are not done yet." in out
 
 
 def test_help_loads_nothing_that_takes_long():

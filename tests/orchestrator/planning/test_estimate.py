@@ -183,9 +183,9 @@ def test_each_device_is_told_and_cores_are_counted():
     asked = ask(planned, rows, Resources(cpus_per_trial=4), num_done=2)
     assert [demand.hours for demand in asked.demands[:2]] == pytest.approx([10, 400])
     assert lines(asked) == [
-        "left: 10.0 GPU-hours on NVIDIA A100-SXM4-80GB, measured on 1 trial: "
+        "time left: 10.0 GPU-hours on NVIDIA A100-SXM4-80GB, measured on 1 trial: "
         "10.0 s per 1,000 sentences (10.0 to 10.0)",
-        "left: 400 core-hours on AMD EPYC (4 cores a trial), measured on 1 trial: "
+        "time left: 400 core-hours on AMD EPYC (4 cores a trial), measured on 1 trial: "
         "100 s per 1,000 sentences (100 to 100)",
     ]
 
@@ -231,7 +231,7 @@ def test_without_trials_all_is_called_assumed():
     planned = plan(1_000_000)
     asked = ask(planned, [], num_done=0)
     (line,) = lines(asked)
-    assert line.startswith("left: assumed, not measured: ")
+    assert line.startswith("time left, assumed and not measured: ")
     assert [demand.speed.device.name for demand in asked.demands] == [
         "A100",
         "H100",
@@ -283,7 +283,7 @@ def test_what_cpus_measured_says_nothing_of_gpus():
     asked = ask(planned, [on_cpu(planned[0])], Resources())
     measured, assumed = lines(asked)
     assert "core-hours on AMD EPYC, measured on 1 trial" in measured
-    assert "assumed, not measured" in assumed
+    assert "assumed and not measured" in assumed
     assert "CPU" not in assumed
     assert asked.of("GPU").speed.device.name == "A100"
     assert asked.of("GPU", "h100").speed.device.name == "H100"
@@ -358,8 +358,8 @@ def test_jobs_are_counted_in_the_time_that_a_limit_leaves():
     planned = plan(100, 20_000, 20_000, 20_000)
     asked = ask(planned, [row(planned[0], load_s=0.0)])
     assert lines(asked, outlook)[-1] == (
-        "there: 10 min on NVIDIA A100-SXM4-80GB, up to 1 trial at a time, waiting not counted; "
-        "2 jobs, one after another, of at most 8 min"
+        "on that cluster: 10 min on NVIDIA A100-SXM4-80GB, up to 1 trial at a time, waiting in a "
+        "queue not counted; 2 jobs, one after another, of at most 8 min"
     )
 
 

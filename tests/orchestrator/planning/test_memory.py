@@ -122,12 +122,13 @@ def test_nothing_is_said_of_a_model_that_is_not_known_and_the_user_may_say_it():
 def test_a_line_says_what_a_trial_takes_and_what_is_free():
     left = trials(model=UNKNOWN)
     known = needs(left, [row(left[0], 2.0), row(left[0], 1, device="cuda", peak_gpu_memory_gib=3)])
-    host = "2.0 GiB on a CPU, measured (7.0 GiB are free here: 3 trials at a time)"
+    host = "2.0 GiB on a CPU, measured (here 7.0 GiB are free, room for 3 trials at a time, "
+    host += "and cores for 4)"
     gpu = "3.5 GiB of a GPU, measured"
     for asked, said in ((None, f"{host}; {gpu}"), (0, host), (0.5, gpu)):
         line = describe_memory(known, Resources(gpus_per_trial=asked), 7 * GIB, 4)
         assert line == [f"memory of a trial: {said}"]
     (line,) = describe_memory(known, Resources(gpus_per_trial=0), 70 * GIB, 4)
-    assert line.endswith("(70.0 GiB are free here, enough for all cores)")
+    assert line.endswith("(here 70.0 GiB are free, room for 4 trials at a time)")
     assert memory_as_json(known)["of_gpu"] == {"gib": 3.5, "least_gib": 0.0, "basis": "measured"}
     assert memory_as_json(needs([])) == {"of_host": None, "of_gpu": None}
