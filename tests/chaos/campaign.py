@@ -26,7 +26,7 @@ SWEEP = {
 }
 """Eight trials, which train for some seconds each."""
 
-DISTURBED, CALM = 6, 12
+DISTURBED, CALM = 3, 12
 """Runs of a round with faults, and as many without as it may take to come to an end."""
 
 SUBMITTED = 0.5
