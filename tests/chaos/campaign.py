@@ -44,7 +44,7 @@ NUM_UNDONE = 3
 HUNG_S, LONGEST_S = 180.0, 900.0
 """A run hangs that neither ends nor gets on for so long after its last fault, or does not end at
 all."""
-ENDS_S = 90.0
+ENDS_S = 180.0
 """Processes and files that the last run left may take so long to go."""
 
 SHARED_MEMORY = Path("/dev/shm")

@@ -275,13 +275,17 @@ class Failing:
 def without_permission(folder: Path) -> Iterator[None]:
     """Folders below this one cannot be written inside the block, which root can all the same."""
     folders = [Path(root) for root, _, _ in os.walk(folder)]
-    for each in folders:
-        each.chmod(0o500)
+
+    def change(mode: int) -> None:
+        for each in folders:
+            with contextlib.suppress(FileNotFoundError):
+                each.chmod(mode)
+
+    change(0o500)
     try:
         yield
     finally:
-        for each in folders:
-            each.chmod(0o700)
+        change(0o700)
 
 
 def _read_only(place: Place) -> contextlib.AbstractContextManager[None] | None:
