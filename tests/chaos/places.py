@@ -141,8 +141,7 @@ def on_a_small_disk(folder: Path) -> Iterator[Place]:
 
 @contextlib.contextmanager
 def in_an_object_store(folder: Path, server: str) -> Iterator[Place]:
-    way = FailingWay(server)
-    with make_bucket(server) as bucket:
+    with FailingWay(server) as way, make_bucket(server) as bucket:
         yield Place(
             f"{bucket}/results",
             folder / "cache",

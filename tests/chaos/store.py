@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 SLOW_S = 1.0
@@ -21,6 +22,7 @@ class FailingWay:
     Attributes:
         mode: "works"; "errs": each request is answered by 500; "slow": each piece takes a second;
             "silent": nothing is answered; "refuses": connections are closed at once.
+        address: where it listens, inside the block.
     """
 
     def __init__(self, server: str):
@@ -29,11 +31,31 @@ class FailingWay:
         self.mode = "works"
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True, name="way").start()
-        listening = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._meet, "127.0.0.1", 0), self._loop
-        ).result()
-        self.address = "http://127.0.0.1:{1}".format(*listening.sockets[0].getsockname())
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="way")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        starting = asyncio.start_server(self._meet, "127.0.0.1", 0)
+        self._listening = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
+        port = self._listening.sockets[0].getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._listening.close()
+        here = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() if task is not here]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for writer in self._open:
+            writer.close()
 
     @contextlib.contextmanager
     def failing(self, mode: str) -> Iterator[None]:
