@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from orchestrator.spec.sweep_spec import load_sweep_spec
+
 FOLDER = Path(__file__).with_name("benchmarks")
 PACKAGES = ("orchestrator", "workers", "cluster", "tests")
 
@@ -94,6 +96,23 @@ def test_the_smallest_work_of_the_kernels_benchmarks_is_done(monkeypatch, name):
     measured = list(getattr(kernels, name)())
     assert len(measured) >= 3
     assert all(one.median >= 0 for one in measured)
+
+
+@pytest.mark.slow
+def test_the_smallest_work_of_the_benchmark_of_sharing_a_gpu_is_done(monkeypatch):
+    import torch
+
+    from tests.benchmarks import __main__ as benchmarks
+
+    tiny = ("languages=[ka]", "sparsities=[0.5]", "seeds=[0,1]", "training.num_steps=2")
+    assert benchmarks.trials_an_hour(*tiny, "resources.gpus_per_trial=0") > 0
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(benchmarks, "trials_an_hour", lambda *words: asked.append(words) or 1.0)
+    assert len(list(benchmarks.sharing())) == 3
+    for words in asked:
+        load_sweep_spec("smoke", list(words))
+    assert asked[2][-1] == "resources.gpus_per_trial=0.25"
 
 
 @pytest.fixture

@@ -160,6 +160,35 @@ def smoke() -> Iterator[Measurement]:
     )
 
 
+def sharing() -> Iterator[Measurement]:
+    """How many trials an hour come out of one GPU that one, two or four share; nothing without
+    one."""
+    if not torch.cuda.is_available():
+        return
+    seeds = f"seeds={list(range(8))}"
+    for num_at_once in (1, 2, 4):
+        overrides = ("languages=[sw]", "sparsities=[0.5]", seeds, "resources.cpus_per_trial=1")
+        share = f"resources.gpus_per_trial={1 / num_at_once}"
+        yield Measurement(
+            what=f"trials of sw an hour, {num_at_once} at a time on a GPU",
+            values=(trials_an_hour(*overrides, share),),
+            unit="1/h",
+        )
+
+
+def trials_an_hour(*overrides: str) -> float:
+    """Of the smoke sweep with these overrides, from the end of the first trial to that of the last:
+    workers start but once."""
+    from orchestrator.results.store import ResultStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        words = [word for value in (*overrides, f"results={folder}/r") for word in ("--set", value)]
+        sparsweep("run", "smoke", *words)
+        rows = ResultStore(f"{folder}/r").read("trials", ["ended_at"]).to_pylist()
+    ended = sorted(row["ended_at"] for row in rows)
+    return 3600 * (len(ended) - 1) / (ended[-1] - ended[0]).total_seconds()
+
+
 def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
     """Seconds from the first trial's start to the last one's end."""
     from orchestrator.results.store import ResultStore
@@ -212,6 +241,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         kernels.thresholds,
         kernels.updates,
         kernels.training,
+        sharing,
     )
 }
 
