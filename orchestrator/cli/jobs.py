@@ -15,6 +15,7 @@ from orchestrator.cli.shared import (
     FAILURES_READ,
     count,
     counts_line,
+    find_closed,
     find_failures,
     load_sweep,
     open_console,
@@ -82,7 +83,7 @@ def status(args: argparse.Namespace) -> int:
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
-        stored = Stored.read(jobs.planned or (), store)
+        stored = Stored.read(sweep.name, jobs.planned or (), store)
         jobs.update(stored.standing.statuses)
 
 
@@ -145,17 +146,20 @@ def clusters(args: argparse.Namespace) -> int:
 
 
 class Stored(NamedTuple):
-    """What the results say of a sweep at one moment: how it stands, and which trials failed."""
+    """What the results say of a sweep at one moment: how it stands, which trials failed, and which
+    places get no more."""
 
     standing: Standing
     failures: list[dict[str, Any]]
+    closed: list[str]
 
     @classmethod
-    def read(cls, planned: Sequence[PlannedTrial], store: ResultStore) -> "Stored":
+    def read(cls, name: str, planned: Sequence[PlannedTrial], store: ResultStore) -> "Stored":
         """Read the rows of all trials, once."""
         columns = list(dict.fromkeys((*READ, *FAILURES_READ)))
         rows = store.read("trials", columns).to_pylist()
-        return cls(find_standing(planned, store, rows), find_failures(planned, rows))
+        failures, closed = find_failures(planned, rows), find_closed(name, store)
+        return cls(find_standing(planned, store, rows), failures, closed)
 
 
 def _open_jobs(
@@ -164,10 +168,10 @@ def _open_jobs(
     """The jobs of a sweep, its results, and what these say; without a plan where the data is not
     here, and may be on the cluster that the sweep goes to or went to."""
     store = open_store(sweep.results, must_exist=False)
-    nothing = Stored(Standing({}), [])
+    nothing = Stored(Standing({}), [], [])
     try:
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
-        stored = Stored.read(planned, store) if reads_results else nothing
+        stored = Stored.read(sweep.name, planned, store) if reads_results else nothing
         standing = stored.standing
         lacking = [trial.trial_id for trial in standing.to_run_again(planned)]
         return Jobs(sweep, planned, standing.statuses, store.location, lacking), store, stored
@@ -247,7 +251,7 @@ def _describe(
             console.print(f"{sweep.name}: not counted here; {where}", soft_wrap=True)
         else:
             console.print(counts_line(sweep, store, counts), soft_wrap=True)
-            for line in stored.standing.lines():
+            for line in (*stored.standing.lines(), *stored.closed):
                 console.print(line, soft_wrap=True)
         if latest is not None:
             console.print(_job_line(latest), soft_wrap=True)
@@ -293,6 +297,7 @@ def _describe_json(
         "results": str(store.location),
         **counts,
         "failures": stored.failures if counts["failed"] else [],
+        "closed": stored.closed,
         "job": job,
     }
     return json.dumps(values)

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.console import Console
 
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
+from orchestrator.running.places import NO_MORE
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.trial import describe_place
 
@@ -72,6 +74,20 @@ def find_failures(
     ids = {trial.trial_id for trial in planned}
     failed = (row for row in rows if row["status"] == "failed" and row["trial_id"] in ids)
     return [{name: row[name] for name in SHOWN_OF_FAILURES} for row in failed]
+
+
+def find_closed(sweep: str, store: ResultStore) -> list[str]:
+    """A line for each GPU or node that got no more trials of a sweep, since they failed there one
+    after another."""
+    columns = ["sweep", "ended_at", "error_message"]
+    attempts = store.read("attempts", columns)
+    rows = attempts.filter(pc.match_substring(attempts["error_message"], NO_MORE)).to_pylist()
+    lines = {}
+    for row in sorted(rows, key=lambda row: row["ended_at"]):
+        if row["sweep"] == sweep:
+            cause, _, closing = row["error_message"].rpartition("; ")
+            lines[closing] = f"{closing} since {row['ended_at']:%Y-%m-%d %H:%M:%S}: {cause}"
+    return list(lines.values())
 
 
 def find_failed_reruns(

@@ -151,7 +151,8 @@ class Driver:
         ):
             # In a thread, or Tune would take the signals.
             run_in_thread(
-                lambda: self._tune(resources, concurrency, setup, scratch), self._is_ray_lost
+                lambda: self._tune(resources, concurrency, setup, scratch, signal),
+                self._is_ray_lost,
             )
 
     def _fit_into_memory(
@@ -200,7 +201,12 @@ class Driver:
         self._is_ray_lost.set()
 
     def _tune(
-        self, resources: dict[str, float], concurrency: int, setup: WorkerSetup, scratch: str
+        self,
+        resources: dict[str, float],
+        concurrency: int,
+        setup: WorkerSetup,
+        scratch: str,
+        signal: Any,
     ) -> None:
         from ray import tune
 
@@ -212,7 +218,7 @@ class Driver:
         from orchestrator.running.nodes import ClusterWatch
         from orchestrator.running.trainable import TrialTrainable, make_worker
 
-        searcher = self._make_searcher()
+        searcher = self._make_searcher(concurrency)
         outcomes = Outcomes(
             self.spec,
             self.trials,
@@ -221,6 +227,7 @@ class Driver:
             give_back=searcher.retry,
             num_workers=concurrency,
             stop=self._switch.stop,
+            close=lambda place: signal.close.remote(place.node_id, place.gpu),
         )
         callback = SweepCallback(outcomes, self.progress, searcher, self._switch)
         tuner = tune.Tuner(
@@ -228,7 +235,6 @@ class Driver:
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,  # as many as the searcher gives: trials may come back at any time
-                max_concurrent_trials=min(concurrency, len(self.trials)),
                 reuse_actors=self.reuse_workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -255,7 +261,7 @@ class Driver:
         except OSError as error:
             self._switch.results_failed(error)
 
-    def _make_searcher(self) -> "OrderedSearcher":
+    def _make_searcher(self, concurrency: int) -> "OrderedSearcher":
         """What hands the trials out, those that still make sense in time."""
         from orchestrator.running.searcher import OrderedSearcher
 
@@ -269,6 +275,8 @@ class Driver:
             is_stopping=lambda: self._switch.is_on,
             admit=self._admit,
             on_none_admitted=lambda: self._switch.stop(TIME_LIMIT),
+            # Not by Tune, for which workers that keep trials off their places would count.
+            max_running=concurrency,
         )
 
     def _stop_in_time(self) -> None:
@@ -336,7 +344,7 @@ def _scratch_folder() -> Iterator[str]:
 
 def _make_stop_signal(name: str) -> Any:
     """A tiny actor beside the driver that running trials ask with each report whether they shall
-    stop."""
+    stop, and at their beginning whether their place gets no more trials."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -344,12 +352,19 @@ def _make_stop_signal(name: str) -> Any:
     class StopSignal:
         def __init__(self) -> None:
             self.is_on = False
+            self.closed: set[tuple[str, str | None]] = set()
 
         def set(self) -> None:
             self.is_on = True
 
         def is_set(self) -> bool:
             return self.is_on
+
+        def close(self, node_id: str, gpu: str | None) -> None:
+            self.closed.add((node_id, gpu))
+
+        def is_closed(self, node_id: str, gpu: str | None) -> bool:
+            return not self.closed.isdisjoint({(node_id, gpu), (node_id, None)})
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     # Its process may be killed as any other, for memory for example.

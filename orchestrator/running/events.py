@@ -25,8 +25,9 @@ from orchestrator.running.messages import (
     Stopped,
     TooLate,
 )
-from orchestrator.running.nodes import is_node_loss
+from orchestrator.running.nodes import is_node_loss, place_of_death
 from orchestrator.running.outcomes import Attempt, Outcomes
+from orchestrator.running.places import Place
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.searcher import OrderedSearcher
 from orchestrator.running.stopping import StopSwitch
@@ -71,6 +72,7 @@ class SweepCallback(tune.Callback):
         self.searcher, self.switch = searcher, switch
         self.watch: NodeWatch | None = None
         self.attempts: dict[str, Attempt] = {}  # by Tune's id of the trial
+        self.held: set[str] = set()  # Tune's ids of trials whose workers take none
         self._fault: SweepError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,13 +132,25 @@ class SweepCallback(tune.Callback):
         """
         with self._handling(trial):
             report, attempt = Report.from_result(result), self._attempt(trial)
-            attempt.node_id, attempt.host = report.node_id, report.host
-            if report.progress is not None:
-                self.progress.updated(attempt.trial_id, report.progress, report.host)
+            attempt.place = Place(report.node_id, report.host, report.gpu)
             if report.is_leaving:
                 attempt.is_leaving = True
                 if self.watch:
                     self.watch.leaves(report.node_id)
+            if report.is_held:
+                self._hold(trial, attempt)
+                return
+            self.outcomes.arrived(attempt)
+            if report.progress is not None:
+                self.progress.updated(attempt.trial_id, report.progress, report.host)
+
+    def _hold(self, trial: Any, attempt: Attempt) -> None:
+        """The worker keeps its place, which gets no more trials; this one goes elsewhere."""
+        if trial.trial_id not in self.held:
+            self.held.add(trial.trial_id)
+            self.outcomes.too_late(attempt)
+            self.searcher.on_trial_complete(trial.trial_id)
+            self._forget(trial)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The attempt came to an end that the worker could report.
@@ -144,9 +158,12 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker runs another version of sparsweep, which ends the sweep.
         """
+        if trial.trial_id in self.held:
+            self.held.discard(trial.trial_id)
+            return
         with self._handling(trial):
             report, attempt = Report.from_result(trial.last_result), self._attempt(trial)
-            attempt.host = report.host
+            attempt.place = Place(report.node_id, report.host, report.gpu)
             match report.ending:
                 case Completed():
                     self.outcomes.completed(attempt, report.ending)
@@ -164,11 +181,15 @@ class SweepCallback(tune.Callback):
         Raises:
             SweepError: the worker found that it cannot take part, which ends the sweep.
         """
+        if trial.trial_id in self.held:
+            self.held.discard(trial.trial_id)
+            return
         with self._handling(trial):
             attempt = self._attempt(trial)
             error, details = _read_error(trial)
             if getattr(error, "actor_init_failed", False):
                 _raise_refusal(str(error))
+            attempt.place = attempt.place or place_of_death(error)
             if attempt.is_leaving:
                 self.outcomes.departed(attempt)
             elif self._is_node_loss(error, attempt.node_id):
@@ -200,7 +221,7 @@ class SweepCallback(tune.Callback):
 
 class StopWhenNoneRuns(tune.Stopper):
     """Ends Tune's run once the sweep stops and no worker has a trial, even if one waits for a node
-    that may not come.
+    that may not come; and once no trial is left, where workers keep places that get none.
 
     Trials that run report that they stopped, see `orchestrator.running.trainable`. One that does
     not for `PATIENCE_S` has lost its node, or hangs; it is given up and goes on from its last
@@ -221,7 +242,10 @@ class StopWhenNoneRuns(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether to end all."""
         has_waited = self.switch.seconds_on > PATIENCE_S
-        return self.switch.is_on and (not self.callback.attempts or has_waited)
+        if self.switch.is_on:
+            return not self.callback.attempts or has_waited
+        searcher = self.callback.searcher
+        return bool(self.callback.held) and not searcher.num_left and not searcher.num_handed_out
 
 
 @contextlib.contextmanager

@@ -161,14 +161,19 @@ class Report:
     Attributes:
         node_id: Ray's id of the node.
         host: the node's name.
+        gpu: ids of the GPUs that the worker was given; None: none.
         progress: how far the trial is; None: nothing new.
+        is_held: whether the trial was not begun since its place gets no more trials; the worker
+            takes no other, so that none comes there.
         is_leaving: whether the node is about to leave; the trial is saved, the worker ends.
         ending: how the attempt ended; None: it goes on.
     """
 
     node_id: str
     host: str
+    gpu: str | None = None
     progress: Progress | None = None
+    is_held: bool = False
     is_leaving: bool = False
     ending: Ending | None = None
 

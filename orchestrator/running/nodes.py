@@ -15,6 +15,7 @@ import ray
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from cluster.node.raylet import is_reachable
+from orchestrator.running.places import Place
 from orchestrator.running.ray_watch import PROBE_TIMEOUT_S, Watch, raylet_address
 
 CHECK_EVERY_S = 0.5
@@ -175,3 +176,14 @@ def is_node_loss(error: BaseException) -> bool:
     if not isinstance(error, ray.exceptions.RayActorError):
         return False
     return any(text in str(error) for text in LOSS_TEXTS)
+
+
+def place_of_death(error: BaseException | None) -> Place | None:
+    """Where a worker died that had not told where it was; None where Ray does not know it."""
+    actor_id = getattr(error, "actor_id", None)
+    if not isinstance(error, ray.exceptions.RayActorError) or actor_id is None:
+        return None
+    actor = ray._private.state.actors(actor_id)
+    node_id = actor["Address"]["NodeID"] if actor else ""
+    names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    return Place(node_id, names[node_id]) if node_id in names else None

@@ -4,6 +4,7 @@ The results keep every attempt that did not end with a result. A trial that shal
 back to whoever hands trials out.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.common_cause import CommonCause
 from orchestrator.running.messages import Assignment, Completed, Failed
+from orchestrator.running.places import NO_MORE, Place, Places
 from orchestrator.running.progress import SweepProgress
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.trial import ErrorKind
@@ -34,14 +36,23 @@ it may take its node down with it."""
 class Attempt:
     """A try at a trial, from the moment when a worker is given it.
 
-    `node_id` and `host` are None until the worker has told them.
+    `place` is None until the worker has told it.
     """
 
     assignment: Assignment
     started_at: datetime
-    node_id: str | None = None
-    host: str | None = None
+    place: Place | None = None
     is_leaving: bool = False
+
+    @property
+    def node_id(self) -> str | None:
+        """Ray's id of the worker's node."""
+        return None if self.place is None else self.place.node_id
+
+    @property
+    def host(self) -> str | None:
+        """Name of the worker's node."""
+        return None if self.place is None else self.place.host
 
     @property
     def trial_id(self) -> str:
@@ -60,6 +71,7 @@ class Outcomes:
         give_back: takes trials that shall be handed out again.
         num_workers: trials that run at a time.
         stop: stops the sweep, for the reason given.
+        close: keeps trials off a place.
 
     Until a trial succeeds, failures are not committed: they may turn out to have a common cause,
     and then their trials stay new. Call `close` at the end.
@@ -74,20 +86,32 @@ class Outcomes:
         give_back: Callable[[Assignment], None],
         num_workers: int = 1,
         stop: Callable[[str], None] = lambda reason: None,
+        close: Callable[[Place], None] = lambda place: None,
     ):
         self.sweep, self.store, self.progress = sweep, store, progress
         self._asked_json = sweep.model_dump_json()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
-        self._give_back, self._stop = give_back, stop
+        self._give_back, self._stop, self._close = give_back, stop, close
+        self._places = Places(num_workers)
+        self._forgiven: Counter[str] = Counter()  # attempts in places that were closed, by trial
         self._common = CommonCause(len(self._specs), num_workers, sweep.languages)
         self._held: list[tuple[Attempt, Failed]] = []
+
+    def arrived(self, attempt: Attempt) -> None:
+        """The attempt has a place."""
+        if attempt.place is not None:
+            self._places.seen(attempt.place)
+            if attempt.place in self._places.closed:
+                self._close(attempt.place)  # who keeps trials off may have forgotten it
 
     def completed(self, attempt: Attempt, completed: Completed) -> None:
         """The worker stored the trial's result, which must then be among those that the driver
         sees."""
         if self.store.has(self._specs[attempt.trial_id]):
             self._common.succeeded()
-            self.close()
+            if attempt.place is not None:
+                self._places.succeeded(attempt.place)
+            self._commit_held()
             self.progress.completed(attempt.trial_id, completed.f1, completed.timing)
             return
         message = (
@@ -144,25 +168,65 @@ class Outcomes:
             self._held.append((attempt, failed))
             self._leave_held_new()
             return
-        tried = attempt.assignment.attempt
+        if self._closes_its_place(attempt, failed):
+            return
+        tried = attempt.assignment.attempt - self._forgiven[attempt.trial_id]
         if self._may_pass(failed.kind) and tried <= self.sweep.resources.max_retries:
             wait_s = FIRST_WAIT_S * WAIT_GROWTH ** (tried - 1)
-            again = replace(attempt.assignment, attempt=tried + 1, wait_s=wait_s)
+            number = attempt.assignment.attempt + 1
+            again = replace(attempt.assignment, attempt=number, wait_s=wait_s)
             self._retry(attempt, failed, again)
             return
         self.progress.failed(attempt.trial_id, failed.kind, failed.message)
         self._held.append((attempt, failed))
-        if not self._common.is_possible:
-            self.close()
+        self._commit_held()
 
     def close(self) -> None:
-        """Commit failures that turned out to be their trials' own."""
+        """Commit failures of which nothing showed that they are not their trials' own."""
         while self._held:
-            attempt, failed = self._held[0]
-            spec = self._specs[attempt.trial_id]
-            self.store.commit_failed(spec, **self._columns(attempt, failed))
-            self.store.checkpoint(attempt.trial_id).delete()
+            self._commit(self._held[0])
             del self._held[0]
+
+    def _commit_held(self) -> None:
+        """Commit failures that turned out to be their trials' own."""
+        for held in () if self._common.is_possible else list(self._held):
+            place, kind = held[0].place, held[1].kind
+            is_open = place is not None and self._places.is_suspected(place)
+            if not (is_open and kind in RETRIED_KINDS):
+                self._commit(held)
+                self._held.remove(held)
+
+    def _commit(self, held: "tuple[Attempt, Failed]") -> None:
+        attempt, failed = held
+        spec = self._specs[attempt.trial_id]
+        self.store.commit_failed(spec, **self._columns(attempt, failed))
+        self.store.checkpoint(attempt.trial_id).delete()
+
+    def _closes_its_place(self, attempt: Attempt, failed: Failed) -> bool:
+        """Keep trials off a place where they fail one after another, and forget that they did."""
+        place = attempt.place
+        if place is None or failed.kind not in RETRIED_KINDS:
+            return False
+        if not self._places.closes(place, attempt.trial_id):
+            return False
+        failures = self._places.failures(place)
+        cause = f"{len(failures)} trials in a row failed there: {failed.kind}: {failed.message}"
+        self.progress.closed(f"{place} {NO_MORE}: {cause}")
+        message = f"{failed.message}; {place} {NO_MORE}"
+        self._forgiven.update(failures)
+        again, self._held = self._held, []
+        self._held = [held for held in again if held[0].place != place]
+        not_theirs = [held for held in again if held[0].place == place]
+        not_theirs.append((attempt, replace(failed, message=message)))
+        if self._places.are_all_closed:
+            self._stop(f"no place is left that computes; mend {place}, where {cause}")
+            self._held += not_theirs
+            self._leave_held_new()
+            return True
+        self._close(place)
+        for held in not_theirs:
+            self._retry(*held, replace(held[0].assignment, wait_s=0.0))
+        return True
 
     def _leave_held_new(self) -> None:
         while self._held:
@@ -193,7 +257,7 @@ class Outcomes:
             "traceback": failed.traceback,
             "sweep": self.sweep.name,
             "asked_json": self._asked_json,
-            "provenance": collect_provenance(),
+            "provenance": collect_provenance() | ({"host": attempt.host} if attempt.host else {}),
             "started_at": attempt.started_at,
             "ended_at": datetime.now(UTC),
         }

@@ -17,7 +17,9 @@ from orchestrator.wording import duration
 from workers.result import Progress
 from workers.trial import TrialSpec
 
-EventKind = Literal["started", "done", "failed", "retry", "moved", "stopped", "stopping", "limited"]
+EventKind = Literal[
+    "started", "done", "failed", "retry", "moved", "stopped", "stopping", "limited", "closed"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +208,7 @@ class SweepProgress:
         """A trial failed and waits to be started again."""
         with self._lock:
             self._leave(trial_id)
+            self._ended.pop(trial_id, None)
             self._tell("retry", trial_id, f"{kind}: {message}")
 
     def moved(self, trial_id: str, message: str) -> None:
@@ -236,6 +239,11 @@ class SweepProgress:
         """Fewer trials run at a time than there are cores for, or they may lack memory."""
         with self._lock:
             self._tell("limited", None, why)
+
+    def closed(self, what: str) -> None:
+        """A GPU or node gets no more trials."""
+        with self._lock:
+            self._tell("closed", None, what)
 
     def steps(self) -> dict[str, int]:
         """How far trials that run are, by their ids; 0 before training."""

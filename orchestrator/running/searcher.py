@@ -24,6 +24,7 @@ class OrderedSearcher(Searcher):
         is_stopping: True ends the search.
         admit: gives the assignment as it shall be handed out now, or None: not now, a later one
             may go first.
+        max_running: trials that are handed out at a time.
         on_none_admitted: called when nothing runs and none of those left is admitted, which ends
             the search.
     """
@@ -35,10 +36,12 @@ class OrderedSearcher(Searcher):
         is_stopping: Callable[[], bool],
         admit: Callable[[Assignment], Assignment | None] = lambda assignment: assignment,
         on_none_admitted: Callable[[], None] = lambda: None,
+        max_running: int | None = None,
     ):
         super().__init__()
         self._left = deque(assignments)
         self._running: set[str] = set()
+        self._max_running = max_running
         self._is_wanted, self._is_stopping = is_wanted, is_stopping
         self._admit, self._on_none_admitted = admit, on_none_admitted
 
@@ -61,6 +64,8 @@ class OrderedSearcher(Searcher):
         """The configuration of the next trial; None while one that runs may still come back; else
         `Searcher.FINISHED`. `trial_id` is Tune's."""
         finished: str = Searcher.FINISHED
+        if self._max_running is not None and len(self._running) >= self._max_running:
+            return None
         while not self._is_stopping() and (assignment := self._next()) is not None:
             if self._is_wanted(assignment):
                 self._running.add(trial_id)

@@ -56,6 +56,7 @@ class TrialTrainable(tune.Trainable):
     """Runs the trials that it is given, see `orchestrator.running.messages`."""
 
     report_every_s = REPORT_EVERY_S
+    signal: Any = None
 
     def setup(self, config: dict[str, Any], setup: Mapping[str, Any]) -> None:
         """Once a worker, before its first trial: `setup` is a `WorkerSetup`.
@@ -69,6 +70,8 @@ class TrialTrainable(tune.Trainable):
         refuse_other_code(self.sweep.code)
         self.store = ResultStore(self.sweep.results)
         self.node_id, self.shall_stop = self.connect(self.sweep.stop_signal)
+        given = self.given_gpus() if self.sweep.use_gpu else ()
+        self.gpu = ", ".join(map(str, given)) or None
         self.drain_file = os.environ.get(DRAIN_FILE)
         self.is_leaving = False
         self._begin(config)
@@ -120,7 +123,7 @@ class TrialTrainable(tune.Trainable):
         Args:
             stop_signal: name of the actor that knows it.
         """
-        actor = ray.get_actor(stop_signal)
+        self.signal = actor = ray.get_actor(stop_signal)
 
         def shall_stop() -> bool:
             try:
@@ -131,6 +134,15 @@ class TrialTrainable(tune.Trainable):
                 return True
 
         return ray.get_runtime_context().get_node_id(), shall_stop
+
+    def is_closed(self) -> bool:
+        """Whether this place gets no more trials."""
+        if self.signal is None:
+            return False
+        try:
+            return bool(ray.get(self.signal.is_closed.remote(self.node_id, self.gpu)))
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
+            return False  # its process was killed, which `shall_stop` looks at
 
     def given_gpus(self) -> Sequence[int | str]:
         """Ids of the GPUs that Ray gave to this worker; replaced as `connect` is."""
@@ -147,6 +159,7 @@ class TrialTrainable(tune.Trainable):
         )
         self.started_at = datetime.now(UTC)
         self.has_arrived, self.begins_s = False, time.monotonic() + assignment.wait_s
+        self.is_held = False
         self.running = self.make_run(self.spec)
 
     def _advance(self) -> Report:
@@ -154,6 +167,9 @@ class TrialTrainable(tune.Trainable):
             return self._leave(None)
         if not self.has_arrived:
             return self._arrive()
+        if self.is_held:
+            time.sleep(self.report_every_s)
+            return self._report()
         until = time.monotonic() + self.report_every_s
         if self.begins_s > time.monotonic():
             time.sleep(max(0.0, min(self.begins_s, until) - time.monotonic()))
@@ -175,6 +191,9 @@ class TrialTrainable(tune.Trainable):
         """The first report, which says where the trial runs; the only one of a trial that waited
         for a worker until it could not end in time any more."""
         self.has_arrived = True
+        self.is_held = self.is_closed()
+        if self.is_held:
+            return self._report()
         if self.start_by is not None and time.time() > self.start_by:
             return self._report(ending=TooLate())
         return self._report()
@@ -188,7 +207,9 @@ class TrialTrainable(tune.Trainable):
         return Report(
             node_id=self.node_id,
             host=socket.gethostname(),
+            gpu=self.gpu,
             progress=progress,
+            is_held=self.is_held,
             is_leaving=is_leaving,
             ending=ending,
         )

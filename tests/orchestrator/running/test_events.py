@@ -285,3 +285,20 @@ def test_a_stopping_sweep_waits_for_running_trials_but_not_for_ever(events, monk
     monkeypatch.setattr("orchestrator.running.events.PATIENCE_S", 0.0)
     assert stopper.stop_all(), f"it is given up after {PATIENCE_S} s"
     assert stopper("tune-1", {}) is False
+
+
+def test_a_worker_in_a_closed_place_holds_it_and_its_trial_goes_elsewhere(events):
+    stopper = StopWhenNoneRuns(events.switch, events.callback)
+    events.start()
+    events.report(replace(REPORT, is_held=True))
+    events.report(replace(REPORT, is_held=True))
+    assert events.run.given_back == [ASSIGNMENT]
+    assert (events.callback.attempts, events.searcher.num_handed_out) == ({}, 0)
+    events.searcher.retry(ASSIGNMENT)
+    assert not stopper.stop_all(), "the trial is left"
+    events.searcher.suggest("tune-2")
+    assert not stopper.stop_all(), "it runs elsewhere"
+    events.searcher.on_trial_complete("tune-2")
+    assert stopper.stop_all(), "nothing is left for which the place must be held"
+    events.fail(ray.exceptions.RayActorError())
+    assert events.run.attempts() == [], "whatever becomes of the worker"

@@ -9,6 +9,7 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.store import ResultStore
 from orchestrator.running.messages import Assignment, Completed, Failed
 from orchestrator.running.outcomes import MAX_NODE_LOSSES, Attempt, Outcomes
+from orchestrator.running.places import Place
 from orchestrator.running.progress import SweepProgress
 from orchestrator.spec.sweep_spec import SweepSpec
 from tests.factories import (
@@ -64,7 +65,7 @@ def run(tmp_path) -> Run:
 def attempt(**changes) -> Attempt:
     """By a worker on node7."""
     assignment = Assignment(trial_id=TRIAL.trial_id, spec_json=SPEC.to_json())
-    return Attempt(replace(assignment, **changes), STARTED_AT, node_id="n1", host="node7")
+    return Attempt(replace(assignment, **changes), STARTED_AT, Place("n1", "node7"))
 
 
 def test_a_stored_result_is_shown_and_teaches_how_long_trials_take(run):
@@ -111,7 +112,7 @@ def test_a_lost_node_counts_as_a_loss_and_not_as_an_attempt(run):
     run.outcomes.node_lost(attempt(), "details")
     assert run.given_back == [attempt(num_node_losses=1).assignment]
     assert run.attempts() == [("failed", "worker_died", "the node node7 was lost")]
-    nowhere = replace(attempt(), node_id=None, host=None)
+    nowhere = replace(attempt(), place=None)
     run.outcomes.node_lost(nowhere, "details")
     assert run.attempts()[-1][2] == "the node of its worker was lost"
 
@@ -131,6 +132,7 @@ def test_a_dead_worker_is_replaced_as_often_as_the_sweep_allows(run):
     assert run.store.statuses() == {}
     run.outcomes.failed(attempt(attempt=2), DIED)
     assert len(run.given_back) == 1
+    run.outcomes.close()
     assert run.store.statuses() == {TRIAL.trial_id: "failed"}
     assert run.last_event().startswith("failed   sw")
 
@@ -176,6 +178,7 @@ def test_the_checkpoint_of_a_failed_trial_is_deleted_and_that_of_a_retried_one_k
     run.outcomes.failed(attempt(), DIED)
     assert checkpoint.exists()
     run.outcomes.failed(attempt(attempt=2), DIED)
+    run.outcomes.close()
     assert not checkpoint.exists()
 
 
@@ -189,8 +192,9 @@ def test_each_further_attempt_waits_longer(tmp_path):
 class Several(Run):
     """Outcomes of a sweep with four trials, of which all have been started."""
 
-    def __init__(self, folder: Path):
-        super().__init__(folder)
+    def __init__(self, folder: Path, **resources):
+        super().__init__(folder, **resources)
+        self.closed: list[Place] = []
         self.specs = [make_trial_spec(seed=seed) for seed in range(4)]
         trials = [PlannedTrial(spec, spec.trial_id(), 10.0) for spec in self.specs]
         self.progress = SweepProgress("tiny", str(folder), trials)
@@ -202,14 +206,15 @@ class Several(Run):
             self.progress,
             give_back=self.given_back.append,
             stop=self.stops.append,
+            close=self.closed.append,
         )
         for trial in trials:
             self.progress.started(trial.trial_id)
 
-    def attempt(self, number: int) -> Attempt:
+    def attempt(self, number: int, tried: int = 1, gpu: str | None = None) -> Attempt:
         spec = self.specs[number]
-        assignment = Assignment(trial_id=spec.trial_id(), spec_json=spec.to_json())
-        return Attempt(assignment, STARTED_AT, node_id="n1", host="node7")
+        assignment = Assignment(trial_id=spec.trial_id(), spec_json=spec.to_json(), attempt=tried)
+        return Attempt(assignment, STARTED_AT, Place("n1", "node7", gpu))
 
 
 WILD = Failed(kind="non_finite_loss", message="loss is inf", traceback="Traceback")
@@ -252,3 +257,56 @@ def test_failures_without_any_success_are_committed_at_the_end(tmp_path):
     run.outcomes.failed(run.attempt(0), WILD)
     run.outcomes.close()
     assert list(run.store.statuses().values()) == ["failed"]
+
+
+ECC = Failed(kind="device", message="CUDA error: ECC", traceback="Traceback")
+
+
+def test_a_gpu_where_trials_fail_one_after_another_gets_no_more_and_they_go_on_elsewhere(tmp_path):
+    run = Several(tmp_path / "results")
+    run.outcomes.arrived(run.attempt(2, gpu="0"))
+    run.outcomes.failed(run.attempt(0, gpu="1"), ECC)
+    run.outcomes.failed(run.attempt(0, tried=2, gpu="1"), ECC)
+    assert len(run.given_back) == 1, "its last attempt"
+    assert run.store.statuses() == {}, "not committed before it is known whose fault it is"
+    run.outcomes.failed(run.attempt(1, gpu="1"), ECC)
+    assert run.closed == [Place("n1", "node7", "1")]
+    assert run.last_event().startswith("retry")
+    closing = "GPU 1 of node7 gets no more trials: 3 trials in a row failed there: device: CUDA"
+    assert any(event.detail.startswith(closing) for event in run.progress.events())
+    messages = [message for _, _, message in run.attempts()]
+    assert "CUDA error: ECC; GPU 1 of node7 gets no more trials" in messages
+    ids = {spec.trial_id() for spec in run.specs[:2]}
+    assert {again.trial_id for again in run.given_back[1:]} == ids
+    assert run.progress.snapshot().num_failed == 0
+
+    run.outcomes.failed(run.attempt(0, tried=2, gpu="0"), ECC)
+    assert len(run.given_back) == 4, "attempts on the sick GPU do not count"
+    run.outcomes.arrived(run.attempt(3, gpu="1"))
+    assert len(run.closed) == 2, "a worker that did not know is told again"
+
+
+def test_where_no_place_is_left_the_sweep_stops_and_its_trials_stay_new(tmp_path):
+    run = Several(tmp_path / "results")
+    run.store.commit_completed(run.specs[3], make_trial_result(), **make_circumstances())
+    run.outcomes.completed(run.attempt(3), COMPLETED)
+    for number in range(3):
+        assert run.stops == []
+        run.outcomes.failed(run.attempt(number, tried=2), DIED)
+    assert run.stops == [
+        "no place is left that computes; mend node7, where 3 trials in a row failed there: "
+        "worker_died: exit code 137"
+    ]
+    assert list(run.store.statuses().values()) == ["completed"]
+    hosts = run.store.read("attempts", ["host", "status"]).to_pylist()
+    assert {row["host"] for row in hosts if row["status"] == "failed"} == {"node7"}
+
+
+def test_a_trial_that_fails_alone_is_committed_as_soon_as_others_succeed_there(tmp_path):
+    run = Several(tmp_path / "results")
+    for tried in (1, 2):
+        run.outcomes.failed(run.attempt(0, tried), DIED)
+    assert run.store.statuses() == {}
+    run.store.commit_completed(run.specs[1], make_trial_result(), **make_circumstances())
+    run.outcomes.completed(run.attempt(1), COMPLETED)
+    assert run.store.statuses()[run.specs[0].trial_id()] == "failed"

@@ -85,3 +85,12 @@ def test_a_trial_that_comes_back_goes_first():
     searcher.on_trial_complete("0")
     searcher.retry(assignment(0))
     assert suggest_all(searcher) == [0, 1, 2, 3, 4]
+
+
+def test_so_many_are_handed_out_at_a_time():
+    searcher = OrderedSearcher(
+        map(assignment, range(5)), lambda each: True, lambda: False, max_running=2
+    )
+    assert suggest_all(searcher) == [0, 1]
+    searcher.on_trial_complete("0")
+    assert numbered(searcher.suggest("2")) == 2

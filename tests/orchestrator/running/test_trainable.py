@@ -247,3 +247,13 @@ def test_an_assignment_of_another_version_does_not_start_a_worker(start):
     worker = start()
     with pytest.raises(SweepError, match="assignment: unknown key 'colour'; .*different versions"):
         worker.reset_config(config() | {"colour": "red"})
+
+
+def test_in_a_closed_place_a_worker_begins_no_trial_and_holds_the_place(start, monkeypatch):
+    monkeypatch.setattr(Scripted, "is_closed", lambda self: True)
+    worker = start()
+    reports = [step(worker) for _ in range(3)]
+    assert all(report.is_held and report.ending is None for report in reports)
+    monkeypatch.setattr(Scripted, "is_closed", lambda self: False)
+    worker.reset_config(config())
+    assert not step(worker).is_held
