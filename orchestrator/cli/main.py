@@ -111,11 +111,12 @@ def _doctor() -> ModuleType:
 def _run(args: argparse.Namespace) -> Any:
     from orchestrator.cli.supervised import supervised
 
-    def run() -> Any:
-        with StopSignals() as signals:  # first: a signal while the rest is loaded is a stop as well
+    def run(heard: Callable[[], None]) -> Any:
+        # First: a signal while the rest is loaded is a stop as well.
+        with StopSignals(heard) as signals:
             return _runs().run(args, signals)
 
-    return supervised(run, args.words, args.debug) if args.is_process else run()
+    return supervised(run, args.words, args.debug) if args.is_process else run(lambda: None)
 
 
 # The command line

@@ -10,6 +10,7 @@ user.
 import contextlib
 import ctypes
 import faulthandler
+import mmap
 import os
 import re
 import signal
@@ -33,6 +34,9 @@ SI_KERNEL = 128
 DECIDED = (DONE, BAD_INPUT, SOME_FAILED, FAULT, STOPPED, INTERRUPTED)
 """Codes with which a command ends by itself."""
 
+HEARS_WITHIN_S = 5.0
+"""A command that has not heard a signal by then waits in native code, such as that of a file system
+that does not answer: the main thread, which hears signals, only waits while trials run."""
 CLEANING_S = 10.0
 MAX_WORDS = 200
 
@@ -40,7 +44,11 @@ _ERROR_OF_RAY = re.compile(r"^\[[-0-9 :,]+ [EFC] \d+ \d+\] [\w.]+:\d+: +(.*)", r
 _OWN_WORDS = re.compile(f"^{OWN_WORDS}(.*)", re.MULTILINE)
 
 
-def supervised(command: Callable[[], Any], words: Sequence[str], is_debugging: bool) -> Any:
+Command = Callable[[Callable[[], None]], Any]
+"""Runs; given what it calls with each signal that it hears."""
+
+
+def supervised(command: Command, words: Sequence[str], is_debugging: bool) -> Any:
     """Run a command in a new process; what it returns there is this function's result there.
 
     Args:
@@ -52,10 +60,11 @@ def supervised(command: Callable[[], Any], words: Sequence[str], is_debugging: b
         The exit code, in the process that was there before.
     """
     if sys.platform != "linux":
-        return command()
+        return command(lambda: None)
     sys.stdout.flush()
     sys.stderr.flush()
     native = os.memfd_create("native-stderr")
+    has_heard = mmap.mmap(-1, 1)  # both processes see it
     awaited = {*STOPPING_SIGNALS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     ours = os.getpid()
@@ -67,9 +76,9 @@ def supervised(command: Callable[[], Any], words: Sequence[str], is_debugging: b
             os._exit(1)
         _keep_apart(native)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return command()
+        return command(lambda: has_heard.__setitem__(0, 1))
 
-    code, received = _wait_for(pid, awaited)
+    code, received = _wait_for(pid, awaited, has_heard)
     written = _read(native)
     if is_debugging:
         _write(2, written)
@@ -109,11 +118,24 @@ def tell_why(written: str, code: int) -> str:
     return ended
 
 
-def _wait_for(pid: int, awaited: set[signal.Signals]) -> tuple[int, str | None]:
-    """The exit code of a child, and the first signal that came meanwhile; each goes on to it."""
+def _wait_for(
+    pid: int, awaited: set[signal.Signals], has_heard: mmap.mmap
+) -> tuple[int, str | None]:
+    """The exit code of a child, and the first signal that came meanwhile; each goes on to it. One
+    that hears none is killed."""
     received = None
     while True:
-        came = signal.sigwaitinfo(awaited)
+        is_unheard = received is not None and not has_heard[0]
+        came = (
+            signal.sigtimedwait(awaited, HEARS_WITHIN_S)
+            if is_unheard
+            else signal.sigwaitinfo(awaited)
+        )
+        if came is None:
+            if not has_heard[0]:
+                os.kill(pid, signal.SIGKILL)
+                return -signal.SIGKILL, received  # it may not even end now, so it is left behind
+            continue
         if came.si_signo == signal.SIGCHLD:
             if (code := _reap(pid)) is not None:
                 return code, received

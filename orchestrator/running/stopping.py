@@ -34,11 +34,15 @@ class StopSignals:
     """While it is open, SIGTERM, SIGUSR2 and SIGHUP are remembered, not obeyed; SIGHUP stays
     ignored where it was, as `nohup` has it. Use it in the main thread.
 
+    Args:
+        heard: called with each signal: the process hears signals.
+
     Attributes:
         received: name of the first signal that came, None as long as none has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[], object] = lambda: None) -> None:
+        self._heard = heard
         self.received: str | None = None
         self._before: dict[int, object] = {}
         self._terminals: list[int] = []
@@ -88,6 +92,7 @@ class StopSignals:
             self._stop = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._heard()
         if number == signal.SIGINT:
             before_s, self._interrupted_s = self._interrupted_s, time.monotonic()
             if self._interrupted_s - before_s < ECHO_S:

@@ -5,6 +5,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -14,7 +15,7 @@ from orchestrator.cli.supervised import tell_why
 SUPERVISED = """
 import os, signal, subprocess, sys, time
 from orchestrator.cli.supervised import supervised
-def command():
+def command(heard):
     {}
 sys.exit(supervised(command, ["run", "my sweep.yaml"], is_debugging="--debug" in sys.argv))
 """
@@ -104,6 +105,26 @@ def test_a_terminal_sends_a_signal_once():
         said += os.read(terminal, 100)
     assert b"1 came" in said
     os.waitpid(pid, 0)
+
+
+WAITS_IN_NATIVE_CODE = (
+    "import ctypes; from orchestrator.running.stopping import StopSignals\n"
+    "    with StopSignals(heard):\n"
+    "        lock = ctypes.create_string_buffer(64); print(flush=True)\n"
+    "        while True: ctypes.PyDLL(None).pthread_mutex_lock(lock)  # the second time for ever"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+def test_a_command_that_does_not_hear_is_ended_soon(name, code):
+    with start(WAITS_IN_NATIVE_CODE) as process:
+        process.stdout.readline()
+        sent = time.monotonic()
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, f"Stopped ({name}); {GO_ON}", "")
+    assert time.monotonic() - sent < 10
 
 
 def test_what_a_crashed_command_started_ends_with_it():
