@@ -46,12 +46,16 @@ class Command:
     Args:
         words: the command line after `sparsweep`.
         output: where it says what it says, to be read while it runs; None: for `finish`.
+        program: Python, in which the command's `main` is called in another way.
         environment: variables to set.
     """
 
-    def __init__(self, *words: str, output: IO[bytes] | None = None, **environment: str):
+    def __init__(
+        self, *words: str, output: IO[bytes] | None = None, program: str = "", **environment: str
+    ):
+        called = ["-c", program] if program else ["-m", "orchestrator.cli"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.cli", *words],
+            [sys.executable, *called, *words],
             stdout=output or subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -253,7 +253,12 @@ class Driver:
         # What goes wrong is told by the progress view.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         busy_nodes = callback.busy_nodes if is_elastic() else None
-        watch = ClusterWatch(busy_nodes, tick=self._stop_in_time)
+
+        def tick() -> None:
+            self._stop_in_time()
+            callback.end_hanging()
+
+        watch = ClusterWatch(busy_nodes, tick)
         with watch as callback.watch, callback.raising_faults(), other_errors_as_dead_workers():
             tuner.fit()
         try:

@@ -7,6 +7,7 @@ worker, a lost node and a fault of ours in the same way. What that means for the
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,8 +119,18 @@ class SweepCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """A worker was given the trial."""
         attempt = self._attempt(trial)
+        attempt.worker = trial.temporary_state.ray_actor
         self.attempts[trial.trial_id] = attempt
         self.progress.started(attempt.trial_id)
+
+    def end_hanging(self) -> None:
+        """End workers that have said nothing for too long. From another thread than Tune's, which
+        then learns that they died."""
+        for attempt in list(self.attempts.values()):
+            if not attempt.is_hanging and attempt.silence.is_too_long(time.monotonic()):
+                attempt.is_hanging = True
+                with contextlib.suppress(ray.exceptions.RayError, RuntimeError, ValueError):
+                    ray.kill(attempt.worker)  # it may have ended meanwhile
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
@@ -133,6 +144,8 @@ class SweepCallback(tune.Callback):
         with self._handling(trial):
             report, attempt = Report.from_result(result), self._attempt(trial)
             attempt.place = Place(report.node_id, report.host, report.gpu)
+            is_loading = report.progress is None or report.progress.phase == "loading"
+            attempt.silence.heard(time.monotonic(), is_loading)
             if report.is_leaving:
                 attempt.is_leaving = True
                 if self.watch:
@@ -192,6 +205,8 @@ class SweepCallback(tune.Callback):
             attempt.place = attempt.place or place_of_death(error)
             if attempt.is_leaving:
                 self.outcomes.departed(attempt)
+            elif attempt.is_hanging:
+                self.outcomes.hung(attempt)
             elif self._is_node_loss(error, attempt.node_id):
                 self.outcomes.node_lost(attempt, details)
             else:

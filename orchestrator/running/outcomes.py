@@ -4,9 +4,10 @@ The results keep every attempt that did not end with a result. A trial that shal
 back to whoever hands trials out.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.provenance import collect_provenance
 from orchestrator.results.store import ResultStore
 from orchestrator.running.common_cause import CommonCause
+from orchestrator.running.hangs import Silence
 from orchestrator.running.messages import Assignment, Completed, Failed
 from orchestrator.running.places import NO_MORE, Place, Places
 from orchestrator.running.progress import SweepProgress
@@ -36,13 +38,23 @@ it may take its node down with it."""
 class Attempt:
     """A try at a trial, from the moment when a worker is given it.
 
-    `place` is None until the worker has told it.
+    Attributes:
+        assignment: what the worker was given.
+        started_at: when.
+        place: where it runs; None until the worker has told it.
+        is_leaving: whether its node is about to leave.
+        worker: Ray's handle of the worker; None: none was given the trial.
+        silence: how long the worker has said nothing.
+        is_hanging: whether that was too long, so that the worker was ended.
     """
 
     assignment: Assignment
     started_at: datetime
     place: Place | None = None
     is_leaving: bool = False
+    worker: Any = None
+    silence: Silence = field(default_factory=lambda: Silence(time.monotonic()))
+    is_hanging: bool = False
 
     @property
     def node_id(self) -> str | None:
@@ -157,6 +169,16 @@ class Outcomes:
             return
         lost = Failed(kind="worker_died", message=message, traceback=details)
         self._retry(attempt, lost, replace(attempt.assignment, num_node_losses=num_losses))
+
+    def hung(self, attempt: Attempt) -> None:
+        """The worker said nothing for too long and was ended; see `orchestrator.running.hangs`."""
+        on_gpu = attempt.place is not None and attempt.place.gpu is not None
+        minutes = attempt.silence.silent_s / 60
+        message = (
+            f"the worker on {attempt.host} said nothing for {minutes:.0f} minutes, and was ended"
+        )
+        kind: ErrorKind = "device" if on_gpu else "worker_died"
+        self.failed(attempt, Failed(kind=kind, message=message, traceback=None))
 
     def failed(self, attempt: Attempt, failed: Failed) -> None:
         """Try again if that may help and the sweep allows it; else commit the trial as failed.

@@ -55,7 +55,11 @@ class Events:
         outcomes, progress = self.run.outcomes, self.run.progress
         self.callback = SweepCallback(outcomes, progress, self.searcher, self.switch)
         self.callback.watch = self.watch = Watch()
-        self.trial = SimpleNamespace(trial_id="tune-1", config=self.searcher.suggest("tune-1"))
+        self.trial = SimpleNamespace(
+            trial_id="tune-1",
+            config=self.searcher.suggest("tune-1"),
+            temporary_state=SimpleNamespace(ray_actor="the worker"),
+        )
 
     def start(self) -> None:
         self.callback.on_trial_start(1, [], self.trial)
@@ -113,6 +117,28 @@ def test_a_failure_that_the_worker_reports_is_recorded_from_its_start_on(events)
     )
     assert events.run.attempts() == [("failed", "bad_data", "no rows")]
     assert events.callback.attempts == {}
+
+
+@pytest.mark.parametrize(("gpu", "kind"), [(None, "worker_died"), ("0", "device")])
+def test_a_worker_that_says_nothing_any_more_is_ended_and_its_trial_tried_again(
+    events, monkeypatch, gpu, kind
+):
+    killed = []
+    monkeypatch.setattr(ray, "kill", killed.append)
+    events.start()
+    events.report(replace(REPORT, gpu=gpu))
+    events.callback.end_hanging()
+    assert killed == []
+    (attempt,) = events.callback.attempts.values()
+    monkeypatch.setattr(attempt.silence, "is_too_long", lambda now_s: True)
+    attempt.silence.silent_s = 601.0
+    events.callback.end_hanging()
+    events.callback.end_hanging()
+    assert killed == ["the worker"], "once"
+    events.fail(ray.exceptions.RayActorError(error_msg="The actor is dead"))
+    message = "the worker on node7 said nothing for 10 minutes, and was ended"
+    assert events.run.attempts() == [("failed", kind, message)]
+    assert [again.attempt for again in events.run.given_back] == [2]
 
 
 def test_a_stopped_trial_names_the_reason(events):
