@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.results.store import ResultStore
 from tests.integration.test_leaving_nodes import Cluster
-from tests.real_sweeps import Command, sparsweep, write_sweep
+from tests.real_sweeps import TO_STOP, Command, sparsweep, write_sweep
 
 RESOURCES = {"checkpoint_every_s": 0.2, "max_retries": 0, "gpus_per_trial": 0}
 
@@ -23,8 +23,10 @@ def cluster():
 def test_a_node_where_workers_die_gets_no_more_trials(cluster, tmp_path: Path):
     sick, _ = cluster.add_node(), cluster.add_node()
     results = tmp_path / "results"
+    # Trials that take longer than a worker's start: else the other node has done them all before
+    # the sick one gets its second.
     spec = write_sweep(
-        tmp_path / "tiny.yaml", results, resources=RESOURCES, languages=["ka"], seeds=[0, 1]
+        tmp_path / "tiny.yaml", results, **TO_STOP | {"resources": RESOURCES, "seeds": [0, 1]}
     )
     running = Command("run", spec, **cluster.environment, SPARSWEEP_NODES="3")
 
