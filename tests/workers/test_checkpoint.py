@@ -147,6 +147,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert all(torch.equal(tensors[name], tensor) for name, tensor in STATE[0].items())
 
 
+@pytest.mark.slow
 def test_a_state_is_saved_in_much_less_memory_than_it_takes(tmp_path):
     """On a GPU each tensor has to be copied; here each has, since none lies in its order."""
     matrix = torch.rand(1024, 4096)  # 16 MiB

@@ -16,6 +16,8 @@ from orchestrator.spec.languages import LANGUAGES
 from tests.benchmarks.analysis import make_results
 from tests.golden_results import unpack
 
+pytestmark = pytest.mark.slow  # it analyses whole results twice
+
 CODES = ("de", "en", "ja", "my", "sw", "yo")
 REAL_CODES = ("af", "en", "jv", "my", "sw", "yo")
 LEVEL = ("regime", "target_sparsity", "embedding_sparsity")

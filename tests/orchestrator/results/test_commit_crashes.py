@@ -36,6 +36,8 @@ import sys, time
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
 
+pytestmark = pytest.mark.slow  # each test kills processes
+
 store, name, f1 = ResultStore(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 curve = make_trial_result().curve * (1 if name == "a" else 3)
 result = make_trial_result(f1=f1, device_name=name, curve=curve)

@@ -20,6 +20,8 @@ from tests.orchestrator.cli.command import run
 from tests.orchestrator.results.committing import commit, fail
 from workers.trial import TrialSpec
 
+pytestmark = pytest.mark.slow  # it reads all that every version wrote, time and again
+
 TINY = str(GOLDEN / "results" / "tiny.yaml")
 NUM_ROWS = {
     "results/v1": (6, 40, 0, 0, 0, 5, 61, 6, 4),

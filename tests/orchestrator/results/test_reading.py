@@ -140,6 +140,7 @@ def _write_as_version(file, rows, version, writer=None):
         )
 
 
+@pytest.mark.slow
 def test_one_file_of_a_later_version_among_many_is_refused(store):
     for seed in range(40):
         commit(store, make_trial_spec(seed=seed))
@@ -191,6 +192,7 @@ def test_a_damaged_compact_file_is_named_and_not_needed(store, caplog):
     assert "reading the trials' own files instead" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1", "3"])
 def test_a_file_that_lacks_what_its_version_has_is_named(store, version):
     for seed in range(20):
@@ -218,6 +220,7 @@ def test_a_damaged_file_names_the_file_whose_deletion_mends_it(store, table, fil
         store.read(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["trials", "scores", "curves"])
 def test_no_bit_of_a_file_can_flip_to_a_fault_of_ours_or_to_other_rows(store, table):
     """Pages have checksums; a footer has none, and names that are no text."""

@@ -151,6 +151,7 @@ def test_predictions_of_a_set_that_is_gone_are_refused(tmp_path):
     assert store.rescored() == {}
 
 
+@pytest.mark.slow
 def test_rescoring_real_trials_by_their_own_rule_gives_their_scores_to_the_last_bit(tmp_path):
     tables = ("trials", "scores", "robustness", "predictions", "sentences")
     store = ResultStore(str(unpack(tmp_path, tables=tables)))

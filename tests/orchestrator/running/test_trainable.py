@@ -159,6 +159,7 @@ def test_a_fault_inside_a_trial_is_a_report_and_the_worker_takes_the_next_one(
     assert step(worker).progress == progress(1)
 
 
+@pytest.mark.slow
 def test_an_unexpected_fault_on_a_gpu_ends_the_worker(start):
     worker = start(3, use_gpu=True)
     step(worker), step(worker)

@@ -28,6 +28,8 @@ SENTENCES = [
 PRINT_DIGEST_OF_VOCABULARY = """
 import hashlib
 from workers.data.wordpiece import small_tokenizer
+
+pytestmark = pytest.mark.slow  # tokenizers are trained
 print(hashlib.sha256(small_tokenizer(5).backend_tokenizer.to_str().encode()).hexdigest())
 """
 

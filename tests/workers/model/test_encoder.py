@@ -69,6 +69,7 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_linear_head_is_drawn_as_recipe_2_always_did(tmp_path, family, seed):
@@ -133,6 +134,7 @@ def test_a_model_that_changes_itself_has_done_so_before_it_is_trained(tmp_path, 
     assert model.bert.attention_type == "original_full"
 
 
+@pytest.mark.slow
 def test_shared_weights_are_kept_and_counted_once(tmp_path):
     config = T5Config(vocab_size=8000, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     AutoModelForTokenClassification.from_config(config).save_pretrained(tmp_path)

@@ -158,6 +158,7 @@ def test_embeddings_follow_the_schedule_to_their_own_target_and_are_ranked_apart
     assert num_zeros(pruner)["embeddings"] == round(0.8 * 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saliency", SALIENCIES)
 def test_a_model_in_training_ends_at_its_targets(saliency):
     model = small_bert()

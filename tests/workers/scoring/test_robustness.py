@@ -146,6 +146,7 @@ def test_donors_are_of_train_alone_and_within_its_limit(tmp_path):
     assert first.sentences.tokens == [["Juma"]] * 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "perturbation", "donors"),
     [
@@ -176,6 +177,7 @@ def test_real_entities_alone_change_and_come_from_train_splits_of_the_pool(
     np.testing.assert_array_equal(found.num_replaced, num_replaced)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matching", ["strict", "lenient"])
 @pytest.mark.parametrize("language", ["ja", "zh"])  # they have I- tags that continue nothing
 def test_a_replaced_text_has_as_many_entities_as_the_published_one(wikiann, language, matching):
