@@ -54,7 +54,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 3 ]
 	$(BIN)/sparsweep analyze $(MINI)
 
-check: $(READY) ## what to run after every change: style, types and the quick tests (about 80 seconds on 2 quiet cores)
+check: $(READY) ## what to run after every change: style, types and the quick tests (about 85 seconds on 2 quiet cores)
 	@$(MAKE) --no-print-directory -j 2 lint test-quick
 
 lint: $(READY) ## check style, formatting and types
@@ -68,7 +68,7 @@ test-quick: $(READY) ## run the tests that start no Ray, train nothing and need 
 test: $(READY) ## run all tests, but those of Slurm, Kubernetes and GPUs
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
-test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 14 minutes)
+test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 15 minutes)
 	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)
 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=…)
