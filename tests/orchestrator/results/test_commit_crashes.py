@@ -9,6 +9,8 @@ import pytest
 from tests.factories import make_trial_result, make_trial_spec
 from tests.orchestrator.results.committing import CRASH, ON_TEST, commit, fail, run_python
 
+pytestmark = pytest.mark.slow  # each test kills processes
+
 
 @pytest.mark.parametrize("failed_before", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
@@ -35,8 +37,6 @@ COMMIT_MANY = """
 import sys, time
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
-
-pytestmark = pytest.mark.slow  # each test kills processes
 
 store, name, f1 = ResultStore(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 curve = make_trial_result().curve * (1 if name == "a" else 3)

@@ -17,6 +17,8 @@ from workers.data.wordpiece import (
     train_wordpiece,
 )
 
+pytestmark = pytest.mark.slow  # tokenizers are trained
+
 ROOT = Path(__file__).parents[3]
 SENTENCES = [
     ["Anna", "Müller", "(", "born", "1923", ")"],
@@ -28,8 +30,6 @@ SENTENCES = [
 PRINT_DIGEST_OF_VOCABULARY = """
 import hashlib
 from workers.data.wordpiece import small_tokenizer
-
-pytestmark = pytest.mark.slow  # tokenizers are trained
 print(hashlib.sha256(small_tokenizer(5).backend_tokenizer.to_str().encode()).hexdigest())
 """
 
