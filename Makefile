@@ -54,7 +54,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores
 	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 3 ]
 	$(BIN)/sparsweep analyze $(MINI)
 
-check: $(READY) ## what to run after every change: style, types and the quick tests (about 85 seconds on 2 quiet cores)
+check: $(READY) ## what to run after every change: style, types and the quick tests (about 80 seconds on 2 quiet cores)
 	@$(MAKE) --no-print-directory -j 2 lint test-quick
 
 lint: $(READY) ## check style, formatting and types
