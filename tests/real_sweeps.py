@@ -154,6 +154,15 @@ def run_once(folder: Path, **changes: object) -> Path:
     return results
 
 
+def changed_at(file: Path) -> float:
+    """When a file was changed, in seconds since 1970; 0 where it is gone, as a checkpoint is whose
+    trial has just ended."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def numbers(results: object) -> dict[str, list[dict]]:
     """All that trials computed, to the last bit, without times and places."""
     store = ResultStore(str(results))

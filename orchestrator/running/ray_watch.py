@@ -10,7 +10,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Self
 
 from cluster.node.processes import Below
@@ -42,12 +42,7 @@ class Watch(ABC):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._closing.set()
         self._thread.join(self._ends_within_s)
 

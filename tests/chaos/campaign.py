@@ -18,11 +18,11 @@ from tests.chaos import faults
 from tests.chaos.faults import Fault, Scene
 from tests.chaos.places import Place
 from tests.chaos.words import complaint, files_to_delete, options_to_add
-from tests.real_sweeps import Command, numbers, write_sweep
+from tests.real_sweeps import TRAINING, Command, numbers, write_sweep
 
 SWEEP = {
     "seeds": [0, 1],
-    "training": {"num_steps": 150, "lr": 3e-3, "batch_size": 8},
+    "training": TRAINING | {"num_steps": 150},
 }
 """Eight trials, which train for some seconds each."""
 

@@ -22,6 +22,7 @@ from tests.real_sweeps import (
     TO_STOP,
     Command,
     assert_same_numbers,
+    changed_at,
     checkpoints,
     numbers,
     sparsweep,
@@ -43,7 +44,7 @@ def test_killed_driver_and_killed_worker_leave_the_numbers_of_an_undisturbed_swe
 
     started = time.time()
     resumed = Command("run", spec)
-    resumed.wait_until(lambda: any(file.stat().st_mtime > started for file in checkpoints(results)))
+    resumed.wait_until(lambda: any(changed_at(file) > started for file in checkpoints(results)))
     resumed.wait_until(lambda: len(resumed.workers()) > 0)
     victim = next(iter(resumed.workers()))
     victim.kill()

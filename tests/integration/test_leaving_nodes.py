@@ -21,6 +21,7 @@ from tests.real_sweeps import (
     TO_STOP,
     Command,
     assert_same_numbers,
+    changed_at,
     checkpoints,
     write_sweep,
 )
@@ -198,7 +199,7 @@ def test_a_trial_moves_from_a_leaving_and_from_a_lost_node(cluster, results, nev
     running.wait_until(lambda: not first.workers())
     left = time.time()
     second = cluster.add_node()
-    running.wait_until(lambda: any(is_newer(file, left) for file in checkpoints(results)))
+    running.wait_until(lambda: any(changed_at(file) > left for file in checkpoints(results)))
     assert second.workers()
     assert not first.workers(), "nothing new is given to a node that leaves"
 
@@ -216,13 +217,6 @@ def test_a_trial_moves_from_a_leaving_and_from_a_lost_node(cluster, results, nev
     assert " was lost" in message
     (trial,) = ResultStore(str(results)).read("trials").to_pylist()
     assert trial["num_resumes"] == 2, "from its checkpoint, though `max_retries` is 0"
-
-
-def is_newer(file: Path, time_s: float) -> bool:
-    try:
-        return file.stat().st_mtime > time_s
-    except FileNotFoundError:  # the trial has just ended
-        return False
 
 
 def test_idle_nodes_end_while_the_last_trial_runs(cluster, results):

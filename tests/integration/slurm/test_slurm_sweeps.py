@@ -14,6 +14,7 @@ from orchestrator.results.store import ResultStore
 from tests.real_sweeps import (
     Command,
     assert_same_numbers,
+    changed_at,
     checkpoints,
     run_once,
     sparsweep,
@@ -109,7 +110,7 @@ class SlurmSweep:
 
     def is_training(self, since: float = 0.0) -> bool:
         """Whether a trial has saved a checkpoint since then."""
-        return any(_changed(file) > since for file in checkpoints(self.results))
+        return any(changed_at(file) > since for file in checkpoints(self.results))
 
     def num_completed(self) -> int:
         """How many trials are done."""
@@ -140,13 +141,6 @@ class SlurmSweep:
         assert code == 0, output
         assert_same_numbers(self.results, local, num_trials=self.num_compared)
         assert checkpoints(self.results) == []
-
-
-def _changed(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except FileNotFoundError:  # its trial has just ended
-        return 0.0
 
 
 def sbatch(folder: Path, *words: str) -> str:
@@ -333,7 +327,7 @@ def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(
     subprocess.run(["scancel", *hogs], check=True)
     sweep.wait_until(lambda: running(slurm, workers) == 2)
     sweep.wait_until(
-        lambda: len({name for name in checkpoints(sweep.results) if _changed(name)}) == 2
+        lambda: len({name for name in checkpoints(sweep.results) if changed_at(name)}) == 2
     )
 
     lost = time.time()
