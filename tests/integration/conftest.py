@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ray_nodes import Cluster
 from tests.real_sweeps import TO_STOP, run_once
 
 CLUSTER = """
@@ -54,3 +55,11 @@ def shared_ray() -> Iterator[dict[str, str]]:
     yield json.loads(process.stdout.readline())
     rest, _ = process.communicate("", timeout=60)
     assert json.loads(rest)["CPU"] == 2, "the sweeps left the cluster as it was"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster of the test's own: a head that runs no trials, to which it adds nodes."""
+    running = Cluster()
+    yield running
+    running.close()

@@ -23,6 +23,7 @@ from cluster.node.private_ray import private_environment
 from cluster.rayjobs.backend import RayJobsBackend
 from cluster.rayjobs.profile import RayProfile
 from tests.factories import make_job
+from tests.ray_nodes import free_ports
 from tests.real_sweeps import (
     ONE_TO_STOP,
     assert_same_numbers,
@@ -40,14 +41,6 @@ class Head:
 
     address: str
     token: str
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,11 @@ import contextlib
 from pathlib import Path
 
 import psutil
-import pytest
 
 from orchestrator.results.store import ResultStore
-from tests.integration.test_leaving_nodes import Cluster
 from tests.real_sweeps import TO_STOP, Command, sparsweep, write_sweep
 
 RESOURCES = {"checkpoint_every_s": 0.2, "max_retries": 0, "gpus_per_trial": 0}
-
-
-@pytest.fixture
-def cluster():
-    running = Cluster()
-    yield running
-    running.close()
 
 
 def test_a_node_where_workers_die_gets_no_more_trials(cluster, tmp_path: Path):
