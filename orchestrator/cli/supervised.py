@@ -10,10 +10,12 @@ user.
 import contextlib
 import ctypes
 import faulthandler
+import math
 import mmap
 import os
 import re
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ from typing import Any
 from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, SOME_FAILED, STOPPED
 from cluster.node.own_folder import remove_leftovers
 from cluster.node.processes import descendants, kill
-from orchestrator.running.stopping import OWN_WORDS, STOPPING_SIGNALS
+from orchestrator.running.stopping import ECHO_S, OWN_WORDS, STOPPING_SIGNALS
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Calls of Linux' prctl: what a process is sent when its parent ends; whether it becomes the parent
@@ -64,7 +66,7 @@ def supervised(command: Command, words: Sequence[str], is_debugging: bool) -> An
     sys.stdout.flush()
     sys.stderr.flush()
     native = os.memfd_create("native-stderr")
-    has_heard = mmap.mmap(-1, 1)  # both processes see it
+    hearing = Hearing()
     awaited = {*STOPPING_SIGNALS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     ours = os.getpid()
@@ -76,9 +78,9 @@ def supervised(command: Command, words: Sequence[str], is_debugging: bool) -> An
             os._exit(1)
         _keep_apart(native)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return command(lambda: has_heard.__setitem__(0, 1))
+        return command(hearing.heard)
 
-    code, received = _wait_for(pid, awaited, has_heard)
+    code, received = _wait_for(pid, awaited, hearing)
     written = _read(native)
     if is_debugging:
         _write(2, written)
@@ -118,21 +120,36 @@ def tell_why(written: str, code: int) -> str:
     return ended
 
 
-def _wait_for(
-    pid: int, awaited: set[signal.Signals], has_heard: mmap.mmap
-) -> tuple[int, str | None]:
+class Hearing:
+    """When a process last heard a signal: both it and the one that forked it see it."""
+
+    def __init__(self) -> None:
+        self._heard_s = mmap.mmap(-1, 8)
+
+    def heard(self) -> None:
+        """A signal is heard, now."""
+        struct.pack_into("d", self._heard_s, 0, time.monotonic())
+
+    def has_heard(self, came_s: float) -> bool:
+        """Whether a signal that came then, on the monotonic clock, is heard. One that is sent to
+        both, as a terminal does, may be heard before this process knows of it."""
+        heard_s: float = struct.unpack_from("d", self._heard_s, 0)[0]
+        return heard_s > came_s - ECHO_S
+
+
+def _wait_for(pid: int, awaited: set[signal.Signals], hearing: Hearing) -> tuple[int, str | None]:
     """The exit code of a child, and the first signal that came meanwhile; each goes on to it. One
-    that hears none is killed."""
-    received = None
+    that does not hear a signal is killed, also when it heard those before."""
+    received, came_s = None, -math.inf
     while True:
-        is_unheard = received is not None and not has_heard[0]
+        is_unheard = not hearing.has_heard(came_s)
         came = (
-            signal.sigtimedwait(awaited, HEARS_WITHIN_S)
+            signal.sigtimedwait(awaited, max(0, came_s + HEARS_WITHIN_S - time.monotonic()))
             if is_unheard
             else signal.sigwaitinfo(awaited)
         )
         if came is None:
-            if not has_heard[0]:
+            if not hearing.has_heard(came_s):
                 os.kill(pid, signal.SIGKILL)
                 return -signal.SIGKILL, received  # it may not even end now, so it is left behind
             continue
@@ -141,6 +158,8 @@ def _wait_for(
                 return code, received
             continue
         received = received or signal.Signals(came.si_signo).name
+        if hearing.has_heard(came_s):
+            came_s = time.monotonic()
         if came.si_code != SI_KERNEL:  # else it has it already
             os.kill(pid, came.si_signo)
 

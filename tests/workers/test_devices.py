@@ -141,6 +141,7 @@ BUSY = torch.AcceleratorError("CUDA error: all CUDA-capable devices are busy or 
 def test_a_worker_waits_for_memory_that_a_dead_one_holds(
     install, slept, caplog, free_gib, share, waits_s
 ):
+    caplog.set_level("WARNING")
     install(free_gib=free_gib)
     assert open_gpu("reference", share) == GPU
     assert (sum(slept), caplog.text) == (waits_s, "")

@@ -1,7 +1,8 @@
 """What a worker reports of the trials that it is given, without a Ray that runs."""
 
+import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def setup_of(tmp_path: Path, gpus_per_trial: float, code: str = CODE) -> WorkerS
 
 
 @pytest.fixture
-def start(tmp_path) -> Callable[..., TrialTrainable]:
+def start(tmp_path) -> Iterator[Callable[..., TrialTrainable]]:
     """Start a worker with its first trial."""
 
     def start(seed: int = 0, use_gpu: bool = False, code: str = CODE, **changes) -> TrialTrainable:
@@ -93,7 +94,8 @@ def start(tmp_path) -> Callable[..., TrialTrainable]:
         worker = make_worker(Scripted, setup, {"cpu": 1, "gpu": 0})
         return worker(config(seed, **changes))
 
-    return start
+    yield start
+    logging.getLogger("workers").setLevel(logging.NOTSET)  # a worker's own is for its process
 
 
 def step(worker: TrialTrainable) -> Report:

@@ -100,6 +100,7 @@ def test_parameters_that_are_lacking_start_as_their_module_makes_them(tmp_path):
 def test_the_seed_decides_the_head_whatever_the_checkpoint_has(
     tmp_path, caplog, family, num_labels
 ):
+    caplog.set_level("WARNING")
     changes = {"sep_token_id": 2, "cls_token_id": 3}
     bare = make_model(saved(tmp_path / "bare", family, **changes), 5, CPU)
     assert caplog.text == ""

@@ -156,6 +156,7 @@ def trial_on(model: ModelSpec, **changes) -> TrialSpec:
 def test_a_family_trains_to_the_same_bits_fresh_reused_and_resumed(
     device, tmp_path, tokenizer_folder, family, caplog
 ):
+    caplog.set_level("WARNING")
     (tmp_path / "model").mkdir()
     spec = trial_on(write_encoder(tmp_path / "model", tokenizer_folder, family))
     fresh = finish(run_trial(spec, device))
