@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import Stored
 from orchestrator.results.reading import ADDED_TO, Reader
+from orchestrator.results.recount import COUNTS, count_by_seqeval
 from orchestrator.results.rows import Row, spec_columns
 from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.table_files import TableFiles
 from orchestrator.results.versions import FIRST_VERSION_OF, TrialFacts
+from workers.tags import TAGS
 from workers.trial import CLEAN, TrialSpec
 
 PLACES = {
@@ -87,7 +90,7 @@ def _check_trial(
             continue
         tables[name] = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
-            _check_sentences(reader.files, key, tables[name])
+            _check_predictions(reader.files, key, tables[name], row["evaluation_matching"])
     names = dict.fromkeys(stretch["name"] for stretch in row["devices"] or ())
     return key, " and ".join(names) if len(names) > 1 else "", tables
 
@@ -196,23 +199,50 @@ def _check_spec(where: str, trial_id: str, row: Row) -> None:
             )
 
 
-def _check_sentences(files: TableFiles, key: str, predictions: pa.Table) -> None:
-    """Compare a trial's predictions with the sentences that they are for."""
-    for counted in predictions["set_id"].value_counts().to_pylist():
-        set_id, num_rows = counted["values"], counted["counts"]
+def _check_predictions(files: TableFiles, key: str, predictions: pa.Table, matching: str) -> None:
+    """Compare a trial's predictions with the sentences that they are for, and what it has counted
+    of each with what seqeval counts."""
+    for set_id in predictions["set_id"].unique().to_pylist():
+        of_set = predictions.filter(pc.equal(predictions["set_id"], set_id)).sort_by("sentence")
         where = f"sentences/{set_id}.parquet"
+        remedy = f"delete it and trials/{key}.parquet, then run the sweep again"
         try:
-            num_sentences = files.read_file("sentences", set_id, ["sentence"]).rows.num_rows
+            known = files.read_file("sentences", set_id, ["sentence", "gold"]).rows
         except FileNotFoundError:
             raise StoreError(
                 f"{where}: missing; delete trials/{key}.parquet (of trials with this set one is "
                 "enough), then run the sweep again"
             ) from None
-        if num_sentences != num_rows:
+        if known.num_rows != of_set.num_rows:
             raise StoreError(
-                f"{where}: {num_sentences} sentences, trial {key} has predictions for {num_rows}; "
-                f"delete it and trials/{key}.parquet, then run the sweep again"
+                f"{where}: {known.num_rows} sentences, trial {key} has predictions for "
+                f"{of_set.num_rows}; {remedy}"
             )
+        if difference := _find_difference(known.sort_by("sentence")["gold"], of_set, matching):
+            raise StoreError(f"{where}: trial {key}, {difference}; {remedy}")
+
+
+def _find_difference(gold: pa.ChunkedArray, predictions: pa.Table, matching: str) -> str:
+    """What is wrong with the first sentence whose tags or counts are not right; empty where all
+    are."""
+    predicted = predictions["predicted"]
+    sizes = [pc.list_value_length(tags).to_numpy() for tags in (gold, predicted)]
+    if (others := np.flatnonzero(sizes[0] != sizes[1])).size:
+        number = others[0]
+        return f"sentence {number} has {sizes[1][number]} tags for {sizes[0][number]} words"
+    stored = np.stack([predictions[name].to_numpy() for name in COUNTS], axis=1)
+    for tags in (gold, predicted):
+        is_tag = pc.is_in(pc.list_flatten(tags), value_set=pa.array(TAGS))
+        if not pc.all(is_tag).as_py():
+            word = pc.index(is_tag, False).as_py()
+            number = pc.list_parent_indices(tags)[word].as_py()
+            tag = pc.list_flatten(tags)[word].as_py()
+            return f"sentence {number}: a tag is {tag!r}; there are {', '.join(TAGS)}"
+    found = count_by_seqeval(gold, predicted, matching)
+    for number, column in np.argwhere(stored != found)[:1]:
+        numbers = f"{stored[number, column]}, its tags give {found[number, column]}"
+        return f"sentence {number}: {COUNTS[column]} is {numbers}"
+    return ""
 
 
 def _check_children(

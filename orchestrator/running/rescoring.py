@@ -7,15 +7,17 @@ and Ray is not needed.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.results.store import ResultStore
 from workers.result import EntityScore, RobustnessScore
 from workers.scoring.evaluate import count_entities, score, score_perturbed
-from workers.tags import ENTITY_TYPES
+from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import CLEAN, TrialSpec
 
 Rows = list[dict[str, Any]]
@@ -82,7 +84,10 @@ def score_predictions(
     robustness: list[RobustnessScore] = []
     for (set_id, language, split, perturbation, draw), predicted in _sets(predictions):
         known = read_sentences(set_id).sort_by("sentence")
-        counts = count_entities(known["gold"].to_pylist(), predicted, matching)
+        gold, offsets = _labels(known["gold"])
+        labels, their_offsets = _labels(predicted)
+        _refuse_other_lengths(set_id, np.diff(offsets), np.diff(their_offsets))
+        counts = count_entities(gold, labels, offsets, matching)
         if perturbation == CLEAN:
             scores += score(language, split, counts, known["is_seen"].to_numpy())
         else:
@@ -94,15 +99,43 @@ def score_predictions(
     return scores, robustness
 
 
-def _sets(predictions: pa.Table) -> Iterator[tuple[tuple[Any, ...], list[list[str]]]]:
+def _sets(predictions: pa.Table) -> Iterator[tuple[tuple[Any, ...], pa.ChunkedArray]]:
     """Each set that a trial has predicted: the values of `SET_COLUMNS`, and the predicted tags of
     its sentences in order."""
     rows = predictions.sort_by([(name, "ascending") for name in (*SET_COLUMNS, "sentence")])
     places = zip(*(rows[name].to_pylist() for name in SET_COLUMNS), strict=True)
-    tags: dict[tuple[Any, ...], list[list[str]]] = {}
-    for place, predicted in zip(places, rows["predicted"].to_pylist(), strict=True):
-        tags.setdefault(place, []).append(predicted)
-    yield from tags.items()
+    start = 0
+    for place, of_set in groupby(places):
+        num_sentences = sum(1 for _ in of_set)
+        yield place, rows["predicted"].slice(start, num_sentences)
+        start += num_sentences
+
+
+def _labels(tags: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Stored tags by sentence as labels, int64 (num_words,), and where each sentence begins,
+    int64 (num_sentences + 1,)."""
+    words = pc.list_flatten(tags)
+    labels = pc.index_in(words, value_set=pa.array(TAGS))
+    if labels.null_count:
+        unknown = words.filter(pc.is_null(labels))[0].as_py()
+        raise ValueError(f"tags: {unknown!r} is not known; there are {', '.join(TAGS)}")
+    offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(tags).to_numpy())])
+    return labels.to_numpy().astype(np.int64), offsets
+
+
+def _refuse_other_lengths(set_id: str, gold: np.ndarray, predicted: np.ndarray) -> None:
+    """Compare the words of a set's sentences with the tags that were predicted for them."""
+    if len(gold) != len(predicted):
+        raise ValueError(
+            f"predictions: {len(predicted)} sentences of {set_id}, which has {len(gold)}; "
+            "`sparsweep verify` names the trials"
+        )
+    if (others := np.flatnonzero(gold != predicted)).size:
+        number = others[0]
+        raise ValueError(
+            f"predictions: sentence {number} of {set_id} has {predicted[number]} tags for "
+            f"{gold[number]} words; `sparsweep verify` names the trials"
+        )
 
 
 def _num_replaced(perturbed: Rows, place: tuple[str, str, int], num_sentences: int) -> np.ndarray:

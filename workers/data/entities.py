@@ -2,8 +2,7 @@
 
 An entity begins at a B- tag, or at an I- tag that continues nothing (the conlleval rule, `lenient`;
 WikiANN's ja and zh have such tags), and goes on through I- tags of its type. Gold text is read by
-this rule wherever entities are compared or replaced, whatever rule a trial is scored by, which is
-`workers.scoring.evaluate`'s.
+this rule wherever entities are compared or replaced, whatever rule a trial is scored by.
 
 Words are compared without the white space around them.
 """
@@ -189,13 +188,19 @@ def flatten_labels(labels: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]
     )
 
 
-def find_entities(labels: np.ndarray, offsets: np.ndarray) -> Entities:
+def find_entities(labels: np.ndarray, offsets: np.ndarray, matching: str = "lenient") -> Entities:
     """Find the entities of sentences that are laid end to end.
 
     Args:
         labels: integers (num_words,), indices into `workers.tags.TAGS`.
         offsets: int64 (num_sentences + 1,), first word of each sentence.
+        matching: lenient, see above; or strict: what begins at an I- tag is none.
+
+    Raises:
+        ValueError: `matching` is not known.
     """
+    if matching not in ("strict", "lenient"):
+        raise ValueError(f"evaluation.matching: {matching!r} is not known; give strict or lenient")
     kind = (labels.astype(np.int64) - 1) // 2  # -1 for O
     is_begin = labels % 2 == 1
 
@@ -208,7 +213,7 @@ def find_entities(labels: np.ndarray, offsets: np.ndarray) -> Entities:
     # Between two boundaries lies an entity or a word outside.
     boundaries = np.flatnonzero(~continues)
     start, end = boundaries[:-1], boundaries[1:]
-    is_entity = kind[start] >= 0
+    is_entity = is_begin[start] if matching == "strict" else kind[start] >= 0
     start, end = start[is_entity], end[is_entity]
     return Entities(np.searchsorted(offsets, start, "right") - 1, start, end, kind[start])
 

@@ -1,16 +1,17 @@
 """Entity-level precision, recall and F1, by entity type and over all.
 
-Entities are found by seqeval. `strict`: an entity starts with B-, as IOB2 has it. `lenient`: an I-
-that continues nothing starts an entity, too; this is the rule of conlleval, which XTREME's
-published scores use. A predicted entity is correct when its type, first and last word equal a true
-one's.
+`strict`: an entity starts with B-, as IOB2 has it. `lenient`: an I- that continues nothing starts
+an entity, too; this is the rule of conlleval, which XTREME's published scores use. A predicted
+entity is correct when its type, first and last word equal a true one's. These are seqeval's rules,
+with which tests compare every count.
 
 Counts are kept by sentence, so that any subset of the sentences can be scored; precision, recall
 and F1 come from sums.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,10 @@ from torch import nn
 
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import evaluation_order, make_batch
+from workers.data.entities import Entities, find_entities
 from workers.result import EntityScore, RobustnessScore
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import MICRO, SUBSETS, DonorPool, Perturbation
-
-Tags = Sequence[Sequence[str]]
-Found = list[tuple[int, int, int]]
-"""The entities of a sequence of tags: index of the type, first word, last word."""
-Place = tuple[int, int, int, int]
-"""An entity with the number of its sentence before these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +43,8 @@ class EntityCounts:
 
 def predict(
     model: nn.Module, split: EncodedSplit, batch_size: int, device: torch.device, dtype: torch.dtype
-) -> Iterator[np.ndarray]:
-    """Predicted label of every word, in the order of the split; the last item has all of them.
+) -> Generator[None, None, np.ndarray]:
+    """Predicted label of every word, in the order of the split.
 
     Args:
         model: left in evaluation mode.
@@ -58,11 +54,13 @@ def predict(
         dtype: float32, or bfloat16 for autocast.
 
     Yields:
-        int64 (num_words,) after each batch; complete after the last one.
+        After every forward pass.
+
+    Returns:
+        int8 (num_words,), indices into `TAGS`.
     """
     model.eval()
-    labels = np.full(len(split.input_ids), NO_LABEL, np.int64)
-    is_word = split.labels != NO_LABEL
+    labels = np.full(len(split.input_ids), NO_LABEL, np.int8)
     for indices in evaluation_order(split.lengths, batch_size):
         batch = make_batch(split, indices, device)
         with (
@@ -74,89 +72,55 @@ def predict(
         for row, index in zip(predicted, indices, strict=True):
             start, end = split.offsets[index], split.offsets[index + 1]
             labels[start:end] = row[: end - start]
-        yield labels[is_word]
+        yield
+    predicted_words: np.ndarray = labels[split.labels != NO_LABEL]
+    return predicted_words
 
 
-def tags_of_sentences(split: EncodedSplit, labels: np.ndarray) -> list[list[str]]:
-    """Lay word labels out by sentence, the parts of a split sentence together again.
+def tags_of_sentences(labels: np.ndarray, offsets: np.ndarray) -> list[list[str]]:
+    """Word labels as the tags that are stored, by sentence.
 
     Args:
-        split: whose sentences.
-        labels: int64 (num_words,), as `predict` gives them.
+        labels: integers (num_words,), indices into `TAGS`.
+        offsets: int64 (num_sentences + 1,), first word of each sentence.
     """
-    is_word = split.labels != NO_LABEL
-    words_before = np.concatenate([[0], np.cumsum(is_word)])[split.offsets]
-    words_of_sequence = np.diff(words_before)
-    num_words = np.bincount(split.sentence_of_sequence, weights=words_of_sequence).astype(int)
-    ends = np.cumsum(num_words)
-    return [
-        [TAGS[label] for label in labels[end - size : end]]
-        for end, size in zip(ends, num_words, strict=True)
-    ]
+    tags = np.array(TAGS, object)[labels].tolist()
+    return [tags[start:end] for start, end in pairwise(offsets.tolist())]
 
 
-def count_entities(gold: Tags, predicted: Tags, matching: str) -> EntityCounts:
-    """Find the entities of both, and those that are in both.
+def count_entities(
+    gold: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, matching: str
+) -> EntityCounts:
+    """Find the entities of both, and those that are in both, of all sentences at once.
 
     Args:
-        gold: true tags by sentence.
-        predicted: predicted tags, of the same lengths.
+        gold: the true label of each word, integers (num_words,), indices into `TAGS`.
+        predicted: the predicted ones of the same words.
+        offsets: int64 (num_sentences + 1,), first word of each sentence.
         matching: strict or lenient.
 
     Raises:
-        ValueError: a sentence has not as many predicted tags as true ones, or a tag or `matching`
-            is not known.
+        ValueError: there are not as many predicted labels as true ones, or `matching` is not known.
     """
-    if [len(tags) for tags in gold] != [len(tags) for tags in predicted]:
-        raise ValueError(_describe_difference(gold, predicted))
-    # Most sentences are predicted as they are annotated, and short ones look alike.
-    found = _find_entities({tuple(tags) for tags in (*gold, *predicted)}, matching)
-    true, guessed = _entities(gold, found), _entities(predicted, found)
+    if len(predicted) != len(gold):
+        raise ValueError(f"predicted: {len(predicted)} labels for {len(gold)} words; give one each")
+    true, guessed = (find_entities(labels, offsets, matching) for labels in (gold, predicted))
+
+    # At a word starts one true entity at most: where it ends and its type tell it from others.
+    true_at = np.zeros(len(gold), np.int64)  # 0: none, for no entity ends at 0
+    true_at[true.start] = _end_and_kind(true)
+    is_correct = true_at[guessed.start] == _end_and_kind(guessed)
+    num_sentences = len(offsets) - 1
     return EntityCounts(
-        support=_count(true, len(gold)),
-        num_predicted=_count(guessed, len(gold)),
-        num_correct=_count(set(true) & set(guessed), len(gold)),
+        support=true.count(num_sentences),
+        num_predicted=guessed.count(num_sentences),
+        num_correct=guessed.count(num_sentences, is_correct),
     )
 
 
-def _entities(sentences: Tags, found: Mapping[tuple[str, ...], Found]) -> list[Place]:
-    return [
-        (number, *place) for number, tags in enumerate(sentences) for place in found[tuple(tags)]
-    ]
-
-
-def _find_entities(
-    sequences: Collection[tuple[str, ...]], matching: str
-) -> dict[tuple[str, ...], Found]:
-    """The entities of each sequence of tags, by seqeval."""
-    if unknown := {tag for tags in sequences for tag in tags} - set(TAGS):
-        raise ValueError(f"tags: {sorted(unknown)[0]!r} is not known; there are {', '.join(TAGS)}")
-    kinds = {entity_type: kind for kind, entity_type in enumerate(ENTITY_TYPES)}
-    if matching == "lenient":
-        from seqeval.metrics.sequence_labeling import get_entities
-
-        return {
-            tags: [(kinds[kind], first, last) for kind, first, last in get_entities(list(tags))]
-            for tags in sequences
-        }
-    if matching != "strict":
-        raise ValueError(f"evaluation.matching: {matching!r} is not known; give strict or lenient")
-    from seqeval.scheme import IOB2, Entities
-
-    by_sequence = Entities([list(tags) for tags in sequences], IOB2, suffix=False).entities
-    return {
-        tags: [(kinds[entity.tag], entity.start, entity.end - 1) for entity in entities]
-        for tags, entities in zip(sequences, by_sequence, strict=True)
-    }
-
-
-def _count(entities: Collection[Place], num_sentences: int) -> np.ndarray:
-    """Of each sentence and type: int64 (num_sentences, 3)."""
-    cells = np.array(
-        [sentence * len(ENTITY_TYPES) + kind for sentence, kind, _, _ in entities], np.int64
-    )
-    shape = (num_sentences, len(ENTITY_TYPES))
-    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+def _end_and_kind(entities: Entities) -> np.ndarray:
+    numbers: np.ndarray = entities.end * len(ENTITY_TYPES) + entities.kind
+    return numbers
 
 
 def score(
@@ -272,16 +236,3 @@ def _with_micro(per_sentence: np.ndarray) -> dict[str, int]:
     """Sums over the sentences by entity type, and of all types."""
     sums = [int(total) for total in per_sentence.sum(0)]
     return dict(zip((*ENTITY_TYPES, MICRO), (*sums, sum(sums)), strict=True))
-
-
-def _describe_difference(gold: Tags, predicted: Tags) -> str:
-    if len(gold) != len(predicted):
-        return f"predicted: {len(predicted)} sentences for {len(gold)} true ones; give one for each"
-    pairs = enumerate(zip(gold, predicted, strict=True))
-    number, true, guessed = next(
-        (number, true, guessed) for number, (true, guessed) in pairs if len(true) != len(guessed)
-    )
-    return (
-        f"predicted: sentence {number} has {len(guessed)} tags for {len(true)} words; "
-        "give one for each"
-    )

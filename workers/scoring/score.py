@@ -90,10 +90,10 @@ def score_trial(training: Training, data: TrialData) -> Generator[None, None, Sc
 def _score_published(
     training: Training, text: ScoredText, scores: Scores
 ) -> Generator[None, None, None]:
-    predicted, counts = yield from _predict(training, text)
+    labels, counts = yield from _predict(training, text)
     scores.scores += score(text.language, text.split, counts, text.facts.is_seen)
     if text.split in training.spec.evaluation.predictions:
-        scores.predictions.append(_predicted_set(text, predicted, counts))
+        scores.predictions.append(_predicted_set(text, labels, counts))
 
 
 def _score_pool(
@@ -108,35 +108,31 @@ def _score_pool(
     for draw in range(robustness.draws):
         text = perturbed_text(language, data.train_texts, robustness, pool, draw)
         assert text.num_replaced is not None  # only published sentences have none
-        predicted, counts = yield from _predict(training, text)
+        labels, counts = yield from _predict(training, text)
         scores.robustness += score_perturbed(
             pool.language, pool.perturbation, draw, counts, text.num_replaced
         )
         if "perturbed" in training.spec.evaluation.predictions:
-            scores.predictions.append(_predicted_set(text, predicted, counts))
+            scores.predictions.append(_predicted_set(text, labels, counts))
 
 
 def _predict(
     training: Training, text: ScoredText
-) -> Generator[None, None, tuple[list[list[str]], EntityCounts]]:
-    """Predicted tags by sentence, and the entities in gold and predicted ones."""
+) -> Generator[None, None, tuple[np.ndarray, EntityCounts]]:
+    """The predicted label of every word, and the entities in gold and predicted ones."""
     settings = training.spec.evaluation
     dtype = autocast_dtype(training.spec.training)
-    for labels in predict(  # noqa: B007, the last one is what counts
+    labels = yield from predict(
         training.model, text.encoded, settings.batch_size, training.device, dtype
-    ):
-        yield
-    gold = tags_of_sentences(text.encoded, text.encoded.word_labels)
-    predicted = tags_of_sentences(text.encoded, labels)
-    return predicted, count_entities(gold, predicted, settings.matching)
+    )
+    words = text.text
+    return labels, count_entities(words.labels, labels, words.offsets, settings.matching)
 
 
-def _predicted_set(
-    text: ScoredText, predicted: list[list[str]], counts: EntityCounts
-) -> PredictedSet:
+def _predicted_set(text: ScoredText, labels: np.ndarray, counts: EntityCounts) -> PredictedSet:
     return PredictedSet(
         sentences=SentenceSet(set_id=text.set_id, **text.describe()),
-        predicted=predicted,
+        predicted=tags_of_sentences(labels, text.text.offsets),
         support=counts.support.sum(1).tolist(),
         num_predicted=counts.num_predicted.sum(1).tolist(),
         num_correct=counts.num_correct.sum(1).tolist(),

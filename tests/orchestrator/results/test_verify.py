@@ -1,6 +1,7 @@
 """Files of a trial that contradict each other or themselves are found."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_small
 from orchestrator.results.schema import TABLES, TRIALS
-from tests.factories import make_trial_result, make_trial_spec
+from tests.factories import make_predicted_set, make_trial_result, make_trial_spec
 from tests.orchestrator.results.committing import commit, fail, trial_file
 from workers.result import DeviceStretch
 
@@ -65,6 +66,39 @@ def test_verify_finds_a_flipped_bit_in_scores(store):
     assert f"scores/{make_trial_spec().trial_id()}.parquet: cannot be read as Parquet" in _problem(
         store
     )
+
+
+def test_verify_counts_the_entities_of_each_predicted_sentence_again(store):
+    commit(store, result=make_trial_result(predictions=(make_predicted_set(num_correct=[1, 2]),)))
+    trial_id = make_trial_spec().trial_id()
+    assert _problem(store) == (
+        f"sentences/00112233445566ff.parquet: trial {trial_id}, sentence 1: num_correct is 2, its "
+        f"tags give 1; delete it and trials/{trial_id}.parquet, then run the sweep again"
+    )
+
+
+def test_verify_counts_by_the_rule_of_the_trial(store):
+    predicted = [["O", "I-LOC"], ["B-PER", "O", "O"]]
+    strict = make_predicted_set(predicted=predicted, num_predicted=[0, 1], num_correct=[0, 1])
+    lenient = make_predicted_set(predicted=predicted)
+    evaluation = make_trial_spec().evaluation
+    for seed, (matching, one) in enumerate({"strict": strict, "lenient": lenient}.items()):
+        spec = make_trial_spec(evaluation=replace(evaluation, matching=matching), seed=seed)
+        commit(store, spec, make_trial_result(predictions=(one,)))
+        assert store.verify([spec.trial_id()]) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "what"),
+    [
+        (["O"], "sentence 0 has 1 tags for 2 words"),
+        (["O", "B-MISC"], "sentence 0: a tag is 'B-MISC'; there are O, B-PER"),
+    ],
+)
+def test_verify_finds_predictions_that_are_none(store, tags, what):
+    predicted = [tags, ["B-PER", "O", "O"]]
+    commit(store, result=make_trial_result(predictions=(make_predicted_set(predicted=predicted),)))
+    assert what in _problem(store)
 
 
 def test_verify_finds_missing_and_incomplete_tables(store):

@@ -15,8 +15,9 @@ from tests.factories import (
     make_trial_spec,
 )
 from tests.golden_results import unpack
+from tests.workers.scoring.test_evaluate import count_tags
 from workers.result import EntityScore, PredictedSet, RobustnessScore, SentenceSet, TrialResult
-from workers.scoring.evaluate import count_entities, score, score_perturbed
+from workers.scoring.evaluate import score, score_perturbed
 from workers.tags import TAGS
 from workers.trial import CLEAN, TrialSpec
 
@@ -57,7 +58,7 @@ def make_result(matching: str, seed: int) -> TrialResult:
         gold, is_seen = random_tags(of_set, lengths), of_set.random(60) < 0.3
         num_replaced = of_set.integers(0, 3, (60, 3))
         predicted = random_tags(np.random.default_rng((seed, number)), lengths)
-        counts = count_entities(gold, predicted, matching)
+        counts = count_tags(gold, predicted, matching)
         if perturbation == CLEAN:
             scores += score(language, split, counts, is_seen)
         else:

@@ -1,5 +1,6 @@
 """Sub-words and their labels, splitting and joining; and that sentences come back whole."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,6 @@ from workers.data import kept
 from workers.data.align import NO_LABEL, EncodedSplit, encode, join, load_encoded
 from workers.data.corpus import Sentences, load_sentences
 from workers.model.folder import fingerprint_model_folder
-from workers.scoring.evaluate import tags_of_sentences
-from workers.tags import TAGS
 from workers.trial import CorpusSpec, ModelSpec
 
 
@@ -52,8 +51,10 @@ def test_long_sentences_are_split_and_come_back_whole(wikiann, tokenizer, max_le
     assert encoded.lengths.max() <= max_length
     assert encoded.num_sentences == len(sentences.tokens)
     assert (encoded.num_split_sentences > 0) == (max_length < 512)
-    gold = tags_of_sentences(encoded, encoded.labels[encoded.labels != NO_LABEL])
-    assert gold == [[TAGS[label] for label in labels] for labels in sentences.labels]
+    assert encoded.word_labels.tolist() == list(chain.from_iterable(sentences.labels))
+    num_words = np.add.reduceat(encoded.labels != NO_LABEL, encoded.offsets[:-1])
+    num_words = np.bincount(encoded.sentence_of_sequence, weights=num_words)
+    assert num_words.tolist() == [len(words) for words in sentences.tokens]
 
 
 def test_word_longer_than_a_sequence_keeps_its_beginning_and_its_label(tokenizer):

@@ -1,11 +1,15 @@
-"""Entities of gold text against seqeval's, and what of a split was met in training."""
+"""Entities against seqeval's, and what of a split was met in training."""
 
 import itertools
 
 import numpy as np
 import pytest
+import seqeval.scheme
+from hypothesis import example, given
+from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
+from tests.any_input import many
 from tests.workers.data.test_corpus import path_corpus
 from workers.data.corpus import LABEL_OF_TAG, Sentences, load_sentences, load_table
 from workers.data.entities import (
@@ -31,14 +35,22 @@ def with_errors(gold, fraction: float, seed: int) -> list[list[str]]:
     ]
 
 
-def found_by_seqeval(tags) -> list[tuple[int, str, int, int]]:
+def found_by_seqeval(tags, matching) -> list[tuple[int, str, int, int]]:
     """(sentence, type, first word, last word)"""
+    if matching == "strict":
+        found = seqeval.scheme.Entities(tags, seqeval.scheme.IOB2, suffix=False).entities
+        return [(one.sent_id, one.tag, one.start, one.end - 1) for of in found for one in of]
     return [(number, *entity) for number, one in enumerate(tags) for entity in get_entities(one)]
 
 
-def found_by_us(tags) -> list[tuple[int, str, int, int]]:
-    labels, offsets = flatten_labels([LABEL_OF_TAG[tag] for tag in one] for one in tags)
-    found = find_entities(labels, offsets)
+def laid_flat(tags) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of tags by sentence, and where each sentence begins."""
+    return flatten_labels([LABEL_OF_TAG[tag] for tag in one] for one in tags)
+
+
+def found_by_us(tags, matching) -> list[tuple[int, str, int, int]]:
+    labels, offsets = laid_flat(tags)
+    found = find_entities(labels, offsets, matching)
     begins = offsets[found.sentence]
     columns = (found.sentence, found.kind, found.start - begins, found.end - 1 - begins)
     return [
@@ -47,19 +59,44 @@ def found_by_us(tags) -> list[tuple[int, str, int, int]]:
     ]
 
 
-def test_gold_entities_are_those_of_seqeval_in_every_sequence_of_up_to_four_tags():
+MATCHINGS = pytest.mark.parametrize("matching", ["strict", "lenient"])
+
+
+@MATCHINGS
+def test_entities_are_those_of_seqeval_in_every_sequence_of_up_to_four_tags(matching):
     tags = [list(one) for size in range(1, 5) for one in itertools.product(TAGS, repeat=size)]
-    assert found_by_us(tags) == found_by_seqeval(tags)
+    assert found_by_us(tags, matching) == found_by_seqeval(tags, matching)
+
+
+@MATCHINGS
+@many
+@given(tags=st.lists(st.lists(st.sampled_from(TAGS), max_size=12), min_size=1, max_size=20))
+@example(tags=[[], ["I-PER"], [], []])
+def test_entities_are_those_of_seqeval_in_texts_at_random(matching, tags):
+    assert found_by_us(tags, matching) == found_by_seqeval(tags, matching)
+
+
+@MATCHINGS
+def test_no_sentences_have_no_entities(matching):
+    assert found_by_us([], matching) == []
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(
+        ValueError, match="evaluation.matching: 'exact' is not known; give strict or lenient"
+    ):
+        find_entities(np.array([0]), np.array([0, 1]), "exact")
 
 
 @pytest.mark.parametrize(
     "language", ["ja", "zh", "sw"]
 )  # the first two have I- tags that continue nothing
-def test_gold_entities_are_those_of_seqeval_in_real_text(language, wikiann):
+@MATCHINGS
+def test_entities_are_those_of_seqeval_in_real_text(language, matching, wikiann):
     corpus = path_corpus(wikiann, max_eval_sentences=3000)
     gold = tags_of(load_sentences(corpus, language, "test"))
     for tags in (gold, with_errors(gold, 0.1, seed=1)):
-        assert found_by_us(tags) == found_by_seqeval(tags)
+        assert found_by_us(tags, matching) == found_by_seqeval(tags, matching)
 
 
 def facts_of(train: Sentences, evaluated: Sentences) -> SentenceFacts:
