@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / "shared" / "data"
-WITHOUT_DATA = "needs real data: set SPARSWEEP_TEST_DATA to a folder with wikiann/ and mbert/"
+from tests.real_data import real_data
 
 TOGETHER = {"tests/orchestrator/analysis", "tests/workers/pruning"}
 """Folders whose tests are run by one process: what they share is made once."""
@@ -120,14 +119,19 @@ def mbert() -> Path:
     return _real_data("mbert")
 
 
+@pytest.fixture(scope="session")
+def kuberay() -> Path:
+    """KubeRay's definitions of its resources."""
+    return _real_data("kuberay")
+
+
 def _real_data(name: str) -> Path:
-    given = os.environ.get("SPARSWEEP_TEST_DATA")
-    folder = Path(given or BESIDE_THE_PROJECT) / name
-    if not folder.is_dir():
-        if given:
-            pytest.fail(f"SPARSWEEP_TEST_DATA: {given} has no {name}/")
-        pytest.skip(WITHOUT_DATA)
-    return folder
+    try:
+        return real_data(name)
+    except FileNotFoundError as error:
+        if os.environ.get("SPARSWEEP_TEST_DATA"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

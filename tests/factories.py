@@ -1,9 +1,12 @@
 """A small trial and a result of it, for tests to change one thing of."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cluster.backend import JobSpec
 from workers.result import (
@@ -24,6 +27,9 @@ from workers.trial import (
     TrainingSpec,
     TrialSpec,
 )
+
+if TYPE_CHECKING:
+    from workers.data.align import EncodedSplit
 
 PRUNING = PruningSpec(
     sparsity_schedule="cubic",
@@ -91,6 +97,25 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
         robustness=None,
     )
     return replace(spec, **changes)
+
+
+def make_split(
+    input_ids: np.ndarray, labels: np.ndarray, lengths: Sequence[int] | np.ndarray, **changes: Any
+) -> "EncodedSplit":
+    """A split of sequences of these lengths, each a sentence, without special ids."""
+    from workers.data.align import EncodedSplit
+
+    split = EncodedSplit(
+        input_ids=input_ids.astype(np.int32),
+        labels=labels.astype(np.int8),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        sentence_of_sequence=np.arange(len(lengths)),
+        num_unstarted_entities=0,
+        pad_id=0,
+        num_specials=0,
+        parts=(len(lengths),),
+    )
+    return replace(split, **changes)
 
 
 def make_trial_result(**changes: Any) -> TrialResult:

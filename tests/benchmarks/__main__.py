@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,16 +21,21 @@ from rich.console import Console
 
 from cluster.node.private_ray import private_environment
 from orchestrator.planning.plan import make_plan
-from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
-from tests.benchmarks import analysis, evaluation, kernels, status
-from tests.benchmarks.measurement import Measurement, exit_code, make_table, timed, write_csv
+from orchestrator.spec.sweep_spec import load_sweep_spec
+from tests.benchmarks import analysis, evaluation, kernels, stored
+from tests.benchmarks.measurement import (
+    Measurement,
+    exit_code,
+    make_table,
+    set_words,
+    sparsweep,
+    timed,
+    write_csv,
+)
 
 REPEATS = 5
-
-
-def many_trials(num_seeds: int) -> SweepSpec:
-    """The smoke sweep with so many seeds: 12 trials a seed."""
-    return load_sweep_spec("smoke", [f"seeds={list(range(num_seeds))}", "results=unused"])
+QUEUED_SEEDS = 834
+DRIVEN_SEEDS = 17
 
 
 def commands() -> Iterator[Measurement]:
@@ -39,15 +43,8 @@ def commands() -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         help_s = tuple(timed(lambda: sparsweep("--help")) for _ in range(REPEATS))
         yield Measurement(what="sparsweep --help", values=help_s, unit="s", at_most=0.5)
-        large = (
-            "plan",
-            "smoke",
-            "--set",
-            f"seeds={list(range(834))}",
-            "--set",
-            f"results={folder}/none",
-        )
-        plan_s = tuple(timed(lambda: sparsweep(*large)) for _ in range(REPEATS))
+        large = set_words(*stored.settings(QUEUED_SEEDS, f"{folder}/none"))
+        plan_s = tuple(timed(lambda: sparsweep("plan", "smoke", *large)) for _ in range(REPEATS))
         yield Measurement(what="sparsweep plan, 10,008 trials", values=plan_s, unit="s", at_most=2)
 
 
@@ -61,7 +58,7 @@ def queue() -> Iterator[Measurement]:
     from orchestrator.running.trainable import TrialTrainable
 
     started = time.perf_counter()
-    planned = make_plan(many_trials(834))
+    planned = make_plan(stored.many_trials(QUEUED_SEEDS))
     assignments = [
         Assignment(trial_id=trial.trial_id, spec_json=trial.spec.to_json()) for trial in planned
     ]
@@ -86,38 +83,14 @@ def driver() -> Iterator[Measurement]:
     """What the driver adds to a trial that does nothing, on a kept worker and on a new one."""
     from tests.benchmarks.idle import IdleTrainable
 
-    kept = sweep_s(204, IdleTrainable, reuse_workers=True) / 204
+    kept = trial_s(DRIVEN_SEEDS, IdleTrainable, reuse_workers=True)
     yield Measurement(
         what="driver overhead a trial, results committed", values=(kept,), unit="s", at_most=0.1
     )
-    fresh = sweep_s(12, IdleTrainable, reuse_workers=False) / 12
+    fresh = trial_s(1, IdleTrainable, reuse_workers=False)
     yield Measurement(
         what="the same with a new worker each trial", values=(fresh / kept,), unit="x"
     )
-
-
-def results() -> Iterator[Measurement]:
-    """Committing, reading and aggregating 2,004 trials."""
-    from orchestrator.analysis.aggregate import aggregate
-    from orchestrator.results.store import ResultStore
-    from tests.factories import make_circumstances, make_trial_result
-
-    planned = make_plan(many_trials(167))
-    with tempfile.TemporaryDirectory() as folder:
-        store = ResultStore(folder)
-        started = time.perf_counter()
-        for trial in planned:
-            store.commit_completed(trial.spec, make_trial_result(), **make_circumstances())
-        commit_s = (time.perf_counter() - started) / len(planned)
-        yield Measurement(what="commit of one trial, seven files", values=(commit_s,), unit="s")
-        yield Measurement(
-            what="statuses of 2,004 trials", values=(timed(store.statuses),), unit="s"
-        )
-        yield Measurement(what="compact, 2,004 trials", values=(timed(store.compact),), unit="s")
-        aggregate_s = timed(lambda: aggregate(store))
-        yield Measurement(
-            what="aggregate, 2,004 trials, compacted", values=(aggregate_s,), unit="s"
-        )
 
 
 def batches() -> Iterator[Measurement]:
@@ -154,7 +127,7 @@ def batches() -> Iterator[Measurement]:
 def smoke() -> Iterator[Measurement]:
     """The built-in sweep, from typing the command to its table."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds = timed(lambda: sparsweep("run", "smoke", "--set", f"results={folder}/smoke"))
+        seconds = timed(lambda: run_smoke(f"{folder}/smoke"))
     yield Measurement(
         what="sparsweep run smoke, 24 trials", values=(seconds,), unit="s", at_most=180
     )
@@ -182,36 +155,33 @@ def trials_an_hour(*overrides: str) -> float:
     from orchestrator.results.store import ResultStore
 
     with tempfile.TemporaryDirectory() as folder:
-        words = [word for value in (*overrides, f"results={folder}/r") for word in ("--set", value)]
-        sparsweep("run", "smoke", *words)
+        run_smoke(f"{folder}/r", *overrides)
         rows = ResultStore(f"{folder}/r").read("trials", ["ended_at"]).to_pylist()
     ended = sorted(row["ended_at"] for row in rows)
     return 3600 * (len(ended) - 1) / (ended[-1] - ended[0]).total_seconds()
 
 
-def sweep_s(num_trials: int, trainable: type, reuse_workers: bool) -> float:
-    """Seconds from the first trial's start to the last one's end."""
+def run_smoke(results: str, *overrides: str) -> None:
+    """Run the smoke sweep as a person does."""
+    sparsweep("run", "smoke", *set_words(*overrides, f"results={results}"))
+
+
+def trial_s(num_seeds: int, trainable: type, reuse_workers: bool) -> float:
+    """Seconds a trial, from the first one's start to the last one's end."""
     from orchestrator.results.store import ResultStore
     from orchestrator.running.driver import Driver
     from orchestrator.running.progress import SweepProgress
 
-    spec = many_trials(num_trials // 12)
+    spec = stored.many_trials(num_seeds)
     planned = make_plan(spec)
     with tempfile.TemporaryDirectory() as folder:
         progress = SweepProgress(spec.name, folder, planned)
         Driver(spec, planned, ResultStore(folder), progress, trainable, reuse_workers).run()
-        assert progress.snapshot().num_done == num_trials
+        assert progress.snapshot().num_done == len(planned)
         ended = sorted(row["ended_at"] for row in ResultStore(folder).read("trials").to_pylist())
     # The first trials wait for their workers to import torch, which is paid once a worker, not once
     # a trial.
-    return (ended[-1] - ended[0]).total_seconds()
-
-
-def sparsweep(*words: str) -> None:
-    """Run the command as a person does."""
-    subprocess.run(
-        [str(Path(sys.executable).with_name("sparsweep")), *words], check=True, capture_output=True
-    )
+    return (ended[-1] - ended[0]).total_seconds() / len(planned)
 
 
 @contextlib.contextmanager
@@ -229,8 +199,8 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         commands,
         queue,
         driver,
-        results,
-        status.status,
+        stored.results,
+        stored.status,
         batches,
         smoke,
         evaluation.scoring,

@@ -10,7 +10,6 @@ The analysis runs in a process of its own, so that its memory is its own.
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from orchestrator.results.rows import Failure, Row, spec_columns, trial_row
 from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.languages import LANGUAGES
-from tests.benchmarks.measurement import Measurement
+from tests.benchmarks.measurement import Measurement, in_own_process
 from tests.factories import PRUNING, make_circumstances, make_trial_result, make_trial_spec
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import MICRO, PERTURBATIONS, SUBSETS, DonorPool, RobustnessSpec, TrialSpec
@@ -36,6 +35,8 @@ from workers.trial import MICRO, PERTURBATIONS, SUBSETS, DonorPool, RobustnessSp
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 SEEDS = (0, 1, 2)
 DRAWS = 2
+NUM_SENTENCES = 1_000
+NUM_LANGUAGES = len(LANGUAGES)
 ALONE = ("el", "he", "ja", "ka", "ko", "ml", "my", "ta", "te", "th", "zh")
 """Languages without donors of another language, as far as made-up results are concerned."""
 
@@ -48,11 +49,11 @@ def main() -> int:
     parser.add_argument(
         "--sentences",
         type=int,
-        default=1_000,
+        default=NUM_SENTENCES,
         help="test sentences a language (default: %(default)s)",
     )
     parser.add_argument(
-        "--languages", type=int, default=len(LANGUAGES), help="(default: %(default)s)"
+        "--languages", type=int, default=NUM_LANGUAGES, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--keep", metavar="FOLDER", help="make the results here, or use those that are here"
@@ -68,17 +69,17 @@ def main() -> int:
 
 
 def analysis(
-    num_sentences: int = 1_000, num_languages: int = len(LANGUAGES), keep: str | None = None
+    num_sentences: int | None = None, num_languages: int | None = None, keep: str | None = None
 ) -> Iterator[Measurement]:
     """Seconds and peak memory of the whole analysis, bootstrap included, of 1,845 trials."""
+    num_sentences = num_sentences or NUM_SENTENCES
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or temporary
         if not ResultStore(folder).planned_sweeps():
-            make_results(folder, tuple(LANGUAGES)[:num_languages], num_sentences=num_sentences)
+            languages = tuple(LANGUAGES)[: num_languages or NUM_LANGUAGES]
+            make_results(folder, languages, num_sentences=num_sentences)
             ResultStore(folder).compact()
-        command = [sys.executable, "-m", "tests.benchmarks.analysis", "--measure", folder]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    told = json.loads(done.stdout.splitlines()[-1])
+        told = in_own_process("tests.benchmarks.analysis", "--measure", folder)
     what = (
         f"analyze, {told['num_trials']:,} trials, {num_sentences:,} sentences a language, "
         "1,000 replicates"
@@ -138,7 +139,7 @@ def make_results(
     *,
     sparsities: Sequence[float] = SPARSITIES,
     seeds: Sequence[int] = SEEDS,
-    num_sentences: int = 1_000,
+    num_sentences: int = NUM_SENTENCES,
     state_of: Callable[[TrialSpec], str] = lambda spec: "completed",
 ) -> list[TrialSpec]:
     """Write results of both regimes, all sparsities above 0 and dense, embeddings dense and pruned;

@@ -5,7 +5,6 @@ The sentences are WikiANN's where `SPARSWEEP_TEST_DATA` (or the folder beside th
 else the embedded corpus, repeated to as many.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,13 +15,13 @@ import numpy as np
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.languages import LANGUAGES
 from tests.benchmarks.measurement import Measurement, side_by_side, timed
-from tests.conftest import BESIDE_THE_PROJECT
 from tests.factories import (
     make_circumstances,
     make_predicted_set,
     make_trial_result,
     make_trial_spec,
 )
+from tests.real_data import real_data
 from workers.data import synthetic
 from workers.data.corpus import Sentences, load_sentences
 from workers.data.entities import (
@@ -135,9 +134,11 @@ def perturbing() -> Iterator[Measurement]:
 
 
 def _wikiann() -> CorpusSpec | None:
-    folder = Path(os.environ.get("SPARSWEEP_TEST_DATA") or BESIDE_THE_PROJECT) / "wikiann"
-    corpus = replace(make_trial_spec().corpus, kind="path", path=str(folder), seed=None)
-    return corpus if folder.is_dir() else None
+    try:
+        folder = real_data("wikiann")
+    except FileNotFoundError:
+        return None
+    return replace(make_trial_spec().corpus, kind="path", path=str(folder), seed=None)
 
 
 def _english(split: str) -> tuple[str, Sentences]:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
-from tests.factories import PRUNING, make_trial_spec
+from tests.factories import PRUNING, make_split, make_trial_spec
 from workers.data.align import EncodedSplit
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.tags import TAGS
@@ -310,13 +310,8 @@ def random_rows(
     if shortest is not None:
         lengths = generator.integers(shortest, length + 1, size=num_rows)
     total = int(lengths.sum())
-    return EncodedSplit(
-        input_ids=generator.integers(vocab_size, size=total, dtype=np.int32),
-        labels=generator.integers(len(TAGS), size=total, dtype=np.int8),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        sentence_of_sequence=np.arange(num_rows),
-        num_unstarted_entities=0,
-        pad_id=0,
-        num_specials=0,
-        parts=(num_rows,),
+    return make_split(
+        generator.integers(vocab_size, size=total),
+        generator.integers(len(TAGS), size=total),
+        lengths,
     )

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import ctypes
 import gc
+import json
 import os
 import platform
 import statistics
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 COLUMNS = ("benchmark", "what", "median", "low", "high", "repeats", "unit", "target", "measured_at")
+ROOT = Path(__file__).parents[2]
 VERSIONS = (
     "torch",
     "numba",
@@ -67,6 +70,43 @@ def timed(action: Callable[[], object]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
+
+
+def sparsweep(*words: str) -> str:
+    """Run the command as a person does; returns what it prints.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    return run([str(Path(sys.executable).with_name("sparsweep")), *words])
+
+
+def set_words(*overrides: str) -> list[str]:
+    """The words that set these on a command line of `sparsweep`."""
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def in_own_process(module: str, *words: str) -> Any:
+    """What a module reports as JSON in its last line; in a process of its own its memory is its
+    own.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    return json.loads(run([sys.executable, "-m", module, *words], cwd=ROOT).splitlines()[-1])
+
+
+def run(command: list[str], **options: Any) -> str:
+    """Run a command to its end; returns its standard output.
+
+    Raises:
+        RuntimeError: it failed; with the last line that it wrote.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise RuntimeError(said[-1] if said else f"exit code {done.returncode}")
+    return done.stdout
 
 
 def side_by_side(

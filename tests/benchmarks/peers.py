@@ -19,12 +19,11 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,12 @@ from tests.benchmarks.measurement import (
     Measurement,
     device_name,
     exit_code,
+    in_own_process,
     peak_extra_mib,
     ratios,
     write_csv,
 )
+from tests.factories import make_split
 from workers.data.align import EncodedSplit, load_encoded
 from workers.data.batch import make_batch, training_order
 from workers.data.wordpiece import SMALL_VOCAB_SIZE
@@ -57,7 +58,6 @@ from workers.tags import TAGS
 from workers.train import Training
 from workers.trial import TrialSpec
 
-ROOT = Path(__file__).parents[2]
 NUM_THREADS = 2
 NUM_SUBWORDS = 16  # a row; sentences of WikiANN have 17 on average
 ENVIRONMENT = {
@@ -161,16 +161,7 @@ def cut_into_rows(split: EncodedSplit, batch_size: int) -> EncodedSplit:
     """The same sub-words in rows of equal length, as many as make whole batches."""
     num_rows = len(split.input_ids) // NUM_SUBWORDS // batch_size * batch_size
     used = num_rows * NUM_SUBWORDS
-    offsets = np.arange(0, used + 1, NUM_SUBWORDS)
-    return replace(
-        split,
-        input_ids=split.input_ids[:used],
-        labels=split.labels[:used],
-        offsets=offsets,
-        sentence_of_sequence=np.arange(num_rows),
-        num_unstarted_entities=0,
-        parts=(num_rows,),
-    )
+    return make_split(split.input_ids[:used], split.labels[:used], [NUM_SUBWORDS] * num_rows)
 
 
 class Clock:
@@ -467,7 +458,7 @@ def compare(names: list[str], repeats: int) -> list[Peer]:
             sys.stderr.write(
                 f"{'revivals' if is_last else f'round {turn + 1} of {repeats}'}: {name}\n"
             )
-            reported = in_own_process(name, "--revivals" if is_last else "--measure")
+            reported = ask(name, "--revivals" if is_last else "--measure")
             if isinstance(reported, str):
                 peers[name] = Peer(name, {}, reported)
                 continue
@@ -477,15 +468,12 @@ def compare(names: list[str], repeats: int) -> list[Peer]:
     return list(peers.values())
 
 
-def in_own_process(name: str, mode: str) -> dict[str, Any] | str:
-    """What it reports, or the error it ended with."""
-    command = [sys.executable, "-m", "tests.benchmarks.peers", mode, name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return (
-            f"failed: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"
-        )
-    reported: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def ask(name: str, mode: str) -> dict[str, Any] | str:
+    """What it reports in a process of its own, or why it reports nothing."""
+    try:
+        reported: dict[str, Any] = in_own_process("tests.benchmarks.peers", mode, name)
+    except RuntimeError as error:
+        return f"failed: {error}"
     return reported.get("failure", reported)
 
 

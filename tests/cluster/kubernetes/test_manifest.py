@@ -2,7 +2,6 @@
 resources."""
 
 import importlib.metadata
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from cluster.kubernetes.manifest import fill_in, label_value, render_manifests
 from tests.cluster.kubernetes.jobs import PROFILES, make_job, make_profile
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kubernetes"
-BESIDE_THE_PROJECT = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -27,18 +25,12 @@ def _user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def schema() -> dict[str, Any]:
+def schema(kuberay: Path) -> dict[str, Any]:
     """Schema of RayJobs that takes no unknown fields, as the server with strict validation."""
-    given = os.environ.get("SPARSWEEP_TEST_DATA")
-    path = Path(given or BESIDE_THE_PROJECT) / "kuberay" / "ray.io_rayjobs.yaml"
-    if not path.is_file():
-        if given:
-            pytest.fail(f"SPARSWEEP_TEST_DATA: {given} has no kuberay/ray.io_rayjobs.yaml")
-        pytest.skip(
-            "needs KubeRay's CRDs: set SPARSWEEP_TEST_DATA to a folder with "
-            "kuberay/ray.io_rayjobs.yaml"
-        )
-    crd = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    crd = yaml.load(
+        (kuberay / "ray.io_rayjobs.yaml").read_text(),
+        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
+    )
     (version,) = (version for version in crd["spec"]["versions"] if version["name"] == "v1")
     return _closed(version["schema"]["openAPIV3Schema"])
 

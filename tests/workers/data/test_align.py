@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.factories import make_split
 from workers.data import kept
 from workers.data.align import NO_LABEL, EncodedSplit, encode, join, load_encoded
 from workers.data.corpus import Sentences, load_sentences
@@ -154,13 +155,8 @@ def test_split_is_made_where_it_cannot_be_kept(corpus_folder, monkeypatch, caplo
 
 
 def split_of(*lengths: int, first_id: int = 10) -> EncodedSplit:
-    ids = np.concatenate(
-        [np.full(length, first_id + i) for i, length in enumerate(lengths)]
-    ).astype(np.int32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return EncodedSplit(
-        ids, ids.astype(np.int64), offsets, np.arange(len(lengths)), 1, 99, 2, (len(lengths),)
-    )
+    ids = np.repeat(first_id + np.arange(len(lengths)), lengths)
+    return make_split(ids, ids, lengths, num_unstarted_entities=1, pad_id=99, num_specials=2)
 
 
 def test_joined_splits_keep_their_sequences_in_order():

@@ -4,26 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.factories import make_split
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import draw_sequences, evaluation_order, make_batch, training_order
 
 
 def made_of_lengths(lengths: list[int]) -> EncodedSplit:
     """A split whose sequence i holds lengths[i] times the id 10 + i."""
-    ids = np.concatenate([np.full(length, 10 + i) for i, length in enumerate(lengths)]).astype(
-        np.int32
-    )
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return EncodedSplit(
-        ids,
-        np.zeros(len(ids), np.int64),
-        offsets,
-        np.arange(len(lengths)),
-        0,
-        99,
-        2,
-        (len(lengths),),
-    )
+    ids = np.repeat(10 + np.arange(len(lengths)), lengths)
+    return make_split(ids, np.zeros(len(ids)), lengths, pad_id=99)
 
 
 @pytest.mark.parametrize("num_sequences", [1, 31, 32, 33, 1000])
