@@ -224,7 +224,8 @@ class Evaluation(Section):
     )
     """Splits that are scored."""
     batch_size: PositiveInt = 128
-    """Sequences a forward pass."""
+    """A forward pass takes as much room as so many sequences of `training.max_length`; of shorter
+    ones there are more. On a CPU it is smaller, since it is faster so."""
     matching: Literal["strict", "lenient"] = "strict"
     """strict: an entity starts with B-, as IOB2 says; lenient: an I- without B- starts one too, as
     conlleval does."""

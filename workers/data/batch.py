@@ -140,15 +140,21 @@ def split_by_length(
     return [order[i : i + ROWS_OF_PART] for i in range(0, len(order), ROWS_OF_PART)]
 
 
-def evaluation_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def evaluation_order(lengths: np.ndarray, max_subwords: int) -> list[np.ndarray]:
     """All indices, longest first, cut into batches.
 
     Args:
-        lengths: int64 (num_sequences,).
-        batch_size: sequences a batch; the last one may be smaller.
+        lengths: int64 (num_sequences,), at least 1 each.
+        max_subwords: a batch, with what fills it up; a longer sequence is a batch by itself.
     """
     order = np.argsort(-lengths, kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    batches: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        end = start + max(max_subwords // int(lengths[order[start]]), 1)
+        batches.append(order[start:end])
+        start = end
+    return batches
 
 
 def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -> Batch:
@@ -164,7 +170,8 @@ def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -
     input_ids = np.full(shape, split.pad_id, np.int64)
     labels = np.full(shape, NO_LABEL, np.int64)
     is_real = np.arange(shape[1]) < lengths[:, None]
-    flat = np.concatenate([np.arange(split.offsets[i], split.offsets[i + 1]) for i in indices])
+    rows, columns = np.nonzero(is_real)
+    flat = split.offsets[indices][rows] + columns
     input_ids[is_real] = split.input_ids[flat]
     labels[is_real] = split.labels[flat]
 

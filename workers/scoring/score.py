@@ -19,6 +19,7 @@ from workers.scoring.evaluate import (
     predict,
     score,
     score_perturbed,
+    subwords_a_pass,
     tags_of_sentences,
 )
 from workers.scoring.robustness import perturbed_text
@@ -120,13 +121,12 @@ def _predict(
     training: Training, text: ScoredText
 ) -> Generator[None, None, tuple[np.ndarray, EntityCounts]]:
     """The predicted label of every word, and the entities in gold and predicted ones."""
-    settings = training.spec.evaluation
-    dtype = autocast_dtype(training.spec.training)
-    labels = yield from predict(
-        training.model, text.encoded, settings.batch_size, training.device, dtype
-    )
+    spec, device = training.spec, training.device
+    max_subwords = subwords_a_pass(spec, device)
+    dtype = autocast_dtype(spec.training)
+    labels = yield from predict(training.model, text.encoded, max_subwords, device, dtype)
     words = text.text
-    return labels, count_entities(words.labels, labels, words.offsets, settings.matching)
+    return labels, count_entities(words.labels, labels, words.offsets, spec.evaluation.matching)
 
 
 def _predicted_set(text: ScoredText, labels: np.ndarray, counts: EntityCounts) -> PredictedSet:

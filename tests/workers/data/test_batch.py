@@ -48,8 +48,19 @@ def test_batch_pads_and_masks():
     assert batch.num_subwords == 5
 
 
-def test_evaluation_takes_the_longest_first():
-    assert [batch.tolist() for batch in evaluation_order(np.array([2, 9, 5]), 2)] == [[1, 2], [0]]
+@pytest.mark.parametrize(
+    ("max_subwords", "expected"),
+    [
+        (1, [[1], [2], [0], [3]]),
+        (8, [[1], [2], [0, 3]]),
+        (17, [[1], [2, 0, 3]]),
+        (18, [[1, 2], [0, 3]]),
+        (36, [[1, 2, 0, 3]]),
+    ],
+)
+def test_evaluation_takes_the_longest_first_and_no_more_than_fit(max_subwords, expected):
+    batches = evaluation_order(np.array([2, 9, 5, 1]), max_subwords)
+    assert [batch.tolist() for batch in batches] == expected
 
 
 def counts_by_part(drawn: np.ndarray, parts: tuple[int, ...]) -> list[int]:

@@ -1,17 +1,26 @@
 """Scores against numbers worked by hand and against seqeval's report."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
+from tests.factories import make_trial_spec
 from tests.workers.data.test_entities import MATCHINGS, laid_flat, with_errors
+from workers.data.align import NO_LABEL, EncodedSplit
+from workers.data.batch import evaluation_order
 from workers.scoring.evaluate import (
     EntityCounts,
     count_entities,
     not_applicable,
+    predict,
     score,
     score_perturbed,
+    subwords_a_pass,
     tags_of_sentences,
 )
 from workers.tags import ENTITY_TYPES, TAGS
@@ -183,3 +192,56 @@ def test_tags_come_back_by_sentence():
 def test_predictions_of_another_length_are_refused():
     with pytest.raises(ValueError, match="predicted: 2 labels for 3 words; give one each"):
         count_entities(np.zeros(3), np.zeros(2), np.array([0, 1, 3]), "strict")
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "max_length", "expected"),
+    [("cuda", 128, 128, 16_384), ("cpu", 128, 128, 512), ("cpu", 2, 64, 128)],
+)
+def test_a_pass_takes_the_room_of_a_batch_and_less_on_a_cpu(
+    device, batch_size, max_length, expected
+):
+    spec = make_trial_spec()
+    spec = replace(
+        spec,
+        evaluation=replace(spec.evaluation, batch_size=batch_size),
+        training=replace(spec.training, max_length=max_length),
+    )
+    assert subwords_a_pass(spec, torch.device(device)) == expected
+
+
+class Echo(torch.nn.Module):
+    """Predicts the label that a sub-word's id says; what fills up is predicted as a person."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(input_ids, len(TAGS)).float())
+
+
+@pytest.mark.parametrize("max_subwords", [1, 5, 9, 1000])
+def test_each_word_gets_the_label_of_its_first_subword_whatever_a_pass_holds(max_subwords):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 9, 30)
+    ids = rng.integers(0, len(TAGS), lengths.sum()).astype(np.int32)
+    is_word = rng.random(len(ids)) < 0.6
+    split = EncodedSplit(
+        input_ids=ids,
+        labels=np.where(is_word, 0, NO_LABEL).astype(np.int8),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        sentence_of_sequence=np.arange(30),
+        num_unstarted_entities=0,
+        pad_id=1,
+        num_specials=0,
+        parts=(30,),
+    )
+    steps = predict(Echo(), split, max_subwords, torch.device("cpu"), torch.float32)
+    num_passes = 0
+    while True:
+        try:
+            next(steps)
+            num_passes += 1
+        except StopIteration as end:
+            labels = end.value
+            break
+    assert labels.dtype == np.int8
+    assert labels.tolist() == ids[is_word].tolist()
+    assert num_passes == len(evaluation_order(lengths, max_subwords))
