@@ -282,6 +282,9 @@ def test_sweeps_of_the_paper_have_its_trials(name, num_trials, num_languages):
     assert len({code for spec in planned for code in spec.languages}) == num_languages
     assert {spec.corpus.kind for spec in planned} == {"hub"}
     assert {spec.seed for spec in planned} == {0, 1, 2}
+    for evaluation in (spec.evaluation for spec in planned):
+        needs_validation = evaluation.selection == "best_epoch"
+        assert ("validation" in evaluation.splits) == needs_validation, "it costs time"
     cells = {(spec.target_sparsity, spec.embedding_sparsity) for spec in planned}
     levels = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98] if name.startswith("paper") else []
     assert cells == {(0.0, 0.0)} | {
