@@ -258,12 +258,13 @@ def test_a_whole_sweep_is_set_beside_the_peer_in_the_same_precision():
 
     f1 = {("yo", 0.0): 0.7, ("yo", 0.7): 0.6}
     outcomes = {
-        "peer, float32": [Outcome(100.0, 2.0, f1), Outcome(110.0, 2.0, f1)],
-        "sparsweep, float32": [Outcome(50.0, 1.0, f1), Outcome(44.0, 1.0, f1)],
+        "peer, float32": [Outcome(100.0, 150.0, 2.0, f1), Outcome(110.0, 150.0, 2.0, f1)],
+        "sparsweep, float32": [Outcome(50.0, 60.0, 1.0, f1), Outcome(44.0, 60.0, 1.0, f1)],
     }
     measured = list(measurements(outcomes))
     medians = {one.what: one.median for one in measured}
     assert medians["sparsweep, float32: seconds / the peer's"] == pytest.approx(0.45)
+    assert medians["sparsweep, float32: cpu_seconds / the peer's"] == pytest.approx(0.4)
     assert medians["sparsweep, float32: peak_gib / the peer's"] == 0.5
     assert medians["peer, float32: yo 0.7"] == 0.6
     assert make_table(outcomes, measured).row_count == 2
@@ -290,6 +291,18 @@ def tiny_work(tmp_path):
     )
 
 
+def test_what_a_command_and_its_processes_use_is_seen(tmp_path, monkeypatch):
+    from tests.benchmarks import sweep
+
+    monkeypatch.setattr(sweep, "LOOK_EVERY_S", 0.02)
+    work = "x = b'1' * 2**28\nimport time\nwhile time.process_time() < 0.6: pass"
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    seconds, cpu_s, peak_gib = sweep.watched([sys.executable, "-c", program, work], tmp_path)
+    assert seconds > 0.6
+    assert cpu_s > 0.4
+    assert 0.25 < peak_gib < 0.5
+
+
 def test_a_whole_sweep_is_one_that_can_be_planned(tiny_work, tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump(tiny_work.as_sweep(tmp_path / "results")))
@@ -311,6 +324,7 @@ def test_the_smallest_whole_sweep_is_measured(tiny_work, name):
     with tempfile.TemporaryDirectory(prefix="s") as folder:  # sockets need short paths
         found = commands[name](replace(tiny_work, precision="bfloat16"), Path(folder))
     assert found.seconds > 1
+    assert found.cpu_seconds > 1
     assert 0.1 < found.peak_gib < 8
     assert all(0 <= f1 <= 1 for f1 in found.f1.values())
 

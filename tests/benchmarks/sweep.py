@@ -7,7 +7,8 @@ script `tune_and_trainer.py`: Ray Tune, the Trainer of Hugging Face and torch.nn
 have the same sentences, encoder, steps, learning rates and sparsity schedule, run as many trials at
 a time on as many threads, and score the test splits. They take turns, and ratios are within a
 round; before that each runs once with less to do, so that compiling and a cold disk are not
-counted. F1 tells that all do the same work; it differs as between two seeds, since batches and the
+counted. On a machine that others use, too, the CPU seconds of all processes vary less than the
+seconds. F1 tells that all do the same work; it differs as between two seeds, since batches and the
 head are drawn otherwise.
 """
 
@@ -107,6 +108,7 @@ class Outcome:
     """What one command took, and F1 by language and sparsity."""
 
     seconds: float
+    cpu_seconds: float
     peak_gib: float
     f1: dict[tuple[str, float], float]
 
@@ -142,7 +144,7 @@ def run_sparsweep(root: Path, work: Work, folder: Path) -> Outcome:
 
 
 def outcome(
-    work: Work, took: tuple[float, float], rows: list[tuple[str, float, float, float]]
+    work: Work, took: tuple[float, float, float], rows: list[tuple[str, float, float, float]]
 ) -> Outcome:
     """From language, sparsity, F1 and achieved sparsity of each trial.
 
@@ -159,9 +161,9 @@ def outcome(
     return Outcome(*took, f1)
 
 
-def watched(command: list[str], folder: Path, **environment: str) -> tuple[float, float]:
-    """Run a command; returns its seconds, and the peak memory in GiB of its largest process, which
-    is one that trains.
+def watched(command: list[str], folder: Path, **environment: str) -> tuple[float, float, float]:
+    """Run a command; returns its seconds, the CPU seconds of all its processes, and the peak memory
+    in GiB of the largest one, which trains.
 
     Args:
         command: to run.
@@ -174,7 +176,8 @@ def watched(command: list[str], folder: Path, **environment: str) -> tuple[float
     caches = {name: str(folder / name.lower()) for name in ("HF_DATASETS_CACHE", "SPARSWEEP_CACHE")}
     places = {"TMPDIR": str(folder), "RAY_TMPDIR": str(folder)}
     known = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    log, peak_gib, started = folder / "log", 0.0, time.perf_counter()
+    log, started = folder / "log", time.perf_counter()
+    used: dict[int, tuple[float, float]] = {}  # by process: what it had used at the last look
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
@@ -184,23 +187,31 @@ def watched(command: list[str], folder: Path, **environment: str) -> tuple[float
             stderr=subprocess.STDOUT,
         )
         while process.poll() is None:
-            peak_gib = max([peak_gib, *map(peak_of, psutil.Process().children(recursive=True))])
+            for child in psutil.Process().children(recursive=True):
+                cpu_s, peak_gib = used.get(child.pid, (0.0, 0.0))
+                now_s, now_gib = used_by(child)
+                used[child.pid] = max(cpu_s, now_s), max(peak_gib, now_gib)
             time.sleep(LOOK_EVERY_S)
     seconds = time.perf_counter() - started
     if process.returncode != 0:
         raise RuntimeError("\n".join([" ".join(command), *log.read_text().splitlines()[-20:]]))
-    return seconds, peak_gib
+    cpu_s, peaks_gib = zip(*used.values(), strict=True)
+    return seconds, sum(cpu_s), max(peaks_gib)
 
 
-def peak_of(process: psutil.Process) -> float:
-    """Largest resident memory of a process so far in GiB; 0 when it has ended."""
+def used_by(process: psutil.Process) -> tuple[float, float]:
+    """CPU seconds and the largest resident memory of a process so far, in GiB; 0 when it has
+    ended."""
     try:
+        times = process.cpu_times()
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmHWM:")), 0.0)
+    except (OSError, psutil.Error):
+        return 0.0, 0.0
+    sizes = (int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmHWM:"))
+    return times.user + times.system, next(sizes, 0.0)
 
 
+FIGURES = {"seconds": "s", "cpu_seconds": "s", "peak_gib": "GiB"}
 Command = Callable[[Work, Path], Outcome]
 
 
@@ -227,7 +238,7 @@ def measurements(outcomes: dict[str, list[Outcome]]) -> Iterator[Measurement]:
     for what, found in outcomes.items():
         name, _, precision = what.partition(", ")
         theirs = outcomes[f"{PEER}, {precision}"]
-        for figure, unit in (("seconds", "s"), ("peak_gib", "GiB")):
+        for figure, unit in FIGURES.items():
             values = tuple(getattr(one, figure) for one in found)
             yield Measurement(what=f"{what}: {figure}", values=values, unit=unit)
             if name != PEER:
@@ -248,13 +259,14 @@ def make_table(outcomes: dict[str, list[Outcome]], measured: list[Measurement]) 
     table.add_column("command", no_wrap=True)
     trials = list(next(iter(outcomes.values()))[0].f1)
     titles = [f"{language} {sparsity:g}" for language, sparsity in trials]
-    for title in ("s", "/ peer", "GiB", "/ peer", *titles):
+    for title in ("s", "/ peer", "CPU s", "/ peer", "GiB", "/ peer", *titles):
         table.add_column(title, justify="right", no_wrap=True)
     for what in outcomes:
-        cells = [f"{medians[f'{what}: seconds']:.1f}", f"{medians[f'{what}: peak_gib']:.2f}"]
-        for place, figure in ((1, "seconds"), (3, "peak_gib")):
+        cells = []
+        for figure, unit in FIGURES.items():
             ratio = medians.get(f"{what}: {figure} / the peer's")
-            cells.insert(place, "" if ratio is None else f"{ratio:.2f}")
+            cells.append(f"{medians[f'{what}: {figure}']:.{2 if unit == 'GiB' else 1}f}")
+            cells.append("" if ratio is None else f"{ratio:.2f}")
         f1 = [f"{medians[f'{what}: {title}']:.3f}" for title in titles]
         table.add_row(what, *cells, *f1)
     return table
