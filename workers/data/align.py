@@ -138,9 +138,39 @@ def load_encoded(
     """
     if text is None:
         text = flatten_table(load_table(corpus, language, split))
-    key = [FORMAT_VERSION, corpus.identity(), model.identity(), language, split, max_length]
+    key = [language, split]
     if corpus.fingerprint is None:  # a revision of the hub may move: what it gave is what counts
-        key.append(digest([text.words.to_pylist(), text.labels.tolist(), text.offsets.tolist()]))
+        key.append(_content(text))
+    return _encode_once(key, corpus, model, text, max_length)
+
+
+def encode_text(
+    corpus: CorpusSpec, model: ModelSpec, text: FlatSentences, max_length: int
+) -> EncodedSplit:
+    """Sentences that are no split as sub-words: from this machine's disk, else made and kept there
+    by their content.
+
+    Args:
+        corpus: whose vocabulary the built-in model has.
+        model: whose tokenizer is used.
+        text: the sentences.
+        max_length: longest sequence, specials included.
+
+    Raises:
+        TrialError: kind `bad_data`, see `workers.data.tokenizer`.
+    """
+    return _encode_once([_content(text)], corpus, model, text, max_length)
+
+
+def _content(text: FlatSentences) -> str:
+    return digest([text.words.to_pylist(), text.labels.tolist(), text.offsets.tolist()])
+
+
+def _encode_once(
+    sentences: list[str], corpus: CorpusSpec, model: ModelSpec, text: FlatSentences, max_length: int
+) -> EncodedSplit:
+    """The text as sub-words, once a machine; `sentences` says which text of the corpus it is."""
+    key = [FORMAT_VERSION, corpus.identity(), model.identity(), *sentences, max_length]
     if model.fingerprint is None:
         key.append(digest(load_tokenizer(model, corpus).backend_tokenizer.to_str()))
 

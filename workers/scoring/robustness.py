@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.data.align import encode
+from workers.data.align import encode_text
 from workers.data.cache import LOADED
 from workers.data.corpus import LABEL_OF_TAG, Sentences, load_table
 from workers.data.entities import (
@@ -40,7 +40,6 @@ from workers.data.entities import (
     words_of_key,
 )
 from workers.data.languages import LanguageData, ScoredText, load_train_text
-from workers.data.tokenizer import load_tokenizer
 from workers.storage import Location
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import CorpusSpec, DonorPool, RobustnessSpec
@@ -105,6 +104,9 @@ def perturbed_text(
 ) -> ScoredText:
     """A language's perturbed test sentences with all that scoring needs, made once a process.
 
+    Their sub-words, which take most of the time, are made once a machine. What is drawn is drawn
+    again, so a kept file is known by the sentences themselves and by nothing that led to them.
+
     Args:
         data: the language, whose test split is scored.
         train_texts: by code, of the language itself and of all donors of the pool.
@@ -113,24 +115,25 @@ def perturbed_text(
         draw: which of the draws, from 0.
     """
 
+    source = data.source
+
     def make() -> ScoredText:
         perturbed = perturb(data.scored["test"].text, train_texts, robustness.seed, pool, draw)
         text = flatten(perturbed.sentences)
         facts = sentence_facts(train_texts[data.language], text)
-        tokenizer = load_tokenizer(data.source.model, data.source.corpus)
         return ScoredText(
             language=data.language,
             split="test",
             perturbation=pool.perturbation,
             draw=draw,
             text=text,
-            encoded=encode(perturbed.sentences, tokenizer, data.source.max_length),
+            encoded=encode_text(source.corpus, source.model, text, source.max_length),
             facts=facts,
             num_replaced=perturbed.num_replaced,
         )
 
-    source = (data.source, robustness.seed, robustness.donor_fingerprint, pool, draw)
-    return LOADED.get(("perturbed", *source), make)
+    drawn = (robustness.seed, robustness.donor_fingerprint, pool, draw)
+    return LOADED.get(("perturbed", source, *drawn), make)
 
 
 def write_perturbed(path: str, perturbed: Perturbed) -> None:

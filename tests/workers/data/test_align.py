@@ -8,8 +8,9 @@ import pytest
 
 from tests.factories import make_split
 from workers.data import kept
-from workers.data.align import NO_LABEL, EncodedSplit, encode, join, load_encoded
+from workers.data.align import NO_LABEL, EncodedSplit, encode, encode_text, join, load_encoded
 from workers.data.corpus import Sentences, load_sentences
+from workers.data.entities import flatten
 from workers.model.folder import fingerprint_model_folder
 from workers.trial import CorpusSpec, ModelSpec
 
@@ -152,6 +153,30 @@ def test_split_is_made_where_it_cannot_be_kept(corpus_folder, monkeypatch, caplo
     monkeypatch.setenv("SPARSWEEP_CACHE", "/dev/null/cache")
     assert load_small(corpus_folder).num_sentences == 2
     assert "the cache cannot be written (/dev/null" in caplog.text
+
+
+def test_sentences_that_are_no_split_are_kept_by_their_content(corpus_folder, caplog):
+    cache = corpus_folder.parent / "cache" / "encoded"
+    model = ModelSpec(name="builtin:small-bert", revision=None, init="random", fingerprint=None)
+
+    def encoded(*words: str, max_length: int = 32, label: int = 1) -> EncodedSplit:
+        text = flatten(Sentences([list(words)], [[label] * len(words)]))
+        return encode_text(corpus(corpus_folder), model, text, max_length)
+
+    made = encoded("Ade", "mji")
+    (file,) = cache.iterdir()
+    whole, before = file.read_bytes(), file.stat().st_mtime_ns
+    assert same(encoded("Ade", "mji"), made)
+    assert file.stat().st_mtime_ns == before, "it was read, not made"
+
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert same(encoded("Ade", "mji"), made)
+    assert f"{file}: damaged (its digest is another one); made again" in caplog.text
+    assert file.read_bytes() == whole
+
+    others = [encoded("Ade", "Leo"), encoded("Ade", "mji", label=2), encoded("Ade mji")]
+    others.append(encoded("Ade", "mji", max_length=8))
+    assert len(list(cache.iterdir())) == 1 + len(others)
 
 
 def split_of(*lengths: int, first_id: int = 10) -> EncodedSplit:
