@@ -42,8 +42,9 @@ from workers.measured import (
     reset_peak_memory,
     share_of_memory,
 )
-from workers.model.encoder import make_model, num_embeddings, num_positions
+from workers.model.encoder import make_model, num_embeddings
 from workers.model.folder import fingerprint_model_folder
+from workers.model.positions import num_positions
 from workers.result import DeviceStretch, LayerSparsity, Phase, Progress, TrialResult
 from workers.scoring.score import Scores, score_trial, score_validation
 from workers.scoring.selection import Selection

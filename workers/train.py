@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
+from workers.data.packing import PackedBatches
 from workers.kernels import AUTO
+from workers.model.positions import first_position, reads_packed_rows
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
 from workers.pruning.scope import embedding_name, prunable_weights
@@ -67,6 +69,11 @@ class Training:
         self.steps_per_epoch = -(-split.num_sequences // spec.training.batch_size)
         self.num_steps = (
             spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
+        )
+        self._packed = (
+            PackedBatches(split, device, first_position(model))
+            if reads_packed_rows(model)
+            else None
         )
         self._first_names = _first_names(model)
         self.weights = prunable_weights(model, spec.pruning)
@@ -158,7 +165,7 @@ class Training:
             settings = self.spec.training
             self._epoch = epoch
             self._batches = training_order(
-                self.split.lengths,
+                self.split.num_sequences,
                 settings.batch_size,
                 self.spec.seed,
                 epoch,
@@ -167,11 +174,7 @@ class Training:
             )
 
         # The mean is over the words of the whole batch, however it is cut.
-        indices = self._batches[position]
-        parts = [
-            make_batch(self.split, part, self.device)
-            for part in split_by_length(self.split, indices, self.device)
-        ]
+        parts = self._parts(self._batches[position])
         num_words = sum(part.num_words for part in parts)
         losses = []
         for part in parts:
@@ -179,14 +182,21 @@ class Training:
             loss.backward()
             losses.append(loss.detach())
             self.num_subwords += part.num_subwords
-        return torch.stack(losses).sum()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _parts(self, indices: np.ndarray) -> list[Batch]:
+        """The batch in one piece, where the model reads packed rows."""
+        if self._packed is not None:
+            return [self._packed.make(indices)]
+        return [
+            make_batch(self.split, part, self.device)
+            for part in split_by_length(self.split.lengths, indices)
+        ]
 
     def _summed_loss(self, batch: Batch) -> Tensor:
         dtype = autocast_dtype(self.spec.training)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            logits = self.model(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask
-            ).logits
+            logits = self.model(**batch.inputs).logits
         labels = batch.labels.flatten()
         return nn.functional.cross_entropy(
             logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum"

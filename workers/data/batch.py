@@ -1,8 +1,7 @@
-"""Batches of sequences of similar length, so that little is computed on padding.
+"""Which sequences are trained on in which step, and batches that are padded.
 
-Padding random batches of 32 WikiANN sentences to their longest costs 3.5 times the real sub-words;
-drawing 50 batches at random and sorting inside them costs 1.09 times. A small split is sorted in
-smaller parts, so that its batches still differ from epoch to epoch.
+The batches of an epoch are drawn at random, as XTREME's are. How a batch is laid out is another
+question: packed where the model can read that (`workers.data.packing`), else padded.
 """
 
 from collections.abc import Sequence
@@ -13,23 +12,23 @@ import torch
 
 from workers.data.align import NO_LABEL, EncodedSplit
 
-MAX_MEGABATCH = 50
-"""Batches that are drawn together and sorted by length; at most a quarter of an epoch."""
-
 ROWS_OF_PART = 16
 """Sequences of a part, see `split_by_length`."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences.
+    """Sequences in rows: one in each, padded, or several, packed.
 
     Attributes:
-        input_ids: int64 (num_sequences, longest).
-        attention_mask: int64 (num_sequences, longest), 0 at what fills up.
-        labels: int64 (num_sequences, longest), `NO_LABEL` except at first sub-words.
+        input_ids: int64 (num_rows, longest).
+        attention_mask: padded: int64 (num_rows, longest), 0 at what fills up. Packed: bool
+            (num_rows, 1, longest, longest), whether the third index sees the fourth.
+        labels: int64 (num_rows, longest), `NO_LABEL` except at first sub-words.
         num_subwords: without what fills up.
         num_words: labels that count.
+        position_ids: int64 (num_rows, longest), each sequence's own; None where rows are padded and
+            the model counts them itself.
     """
 
     input_ids: torch.Tensor
@@ -37,10 +36,19 @@ class Batch:
     labels: torch.Tensor
     num_subwords: int
     num_words: int
+    position_ids: torch.Tensor | None = None
+
+    @property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """What the model's forward pass is given, by name."""
+        given = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        if self.position_ids is not None:
+            given["position_ids"] = self.position_ids
+        return given
 
 
 def training_order(
-    lengths: np.ndarray,
+    num_sequences: int,
     batch_size: int,
     seed: int,
     epoch: int,
@@ -52,7 +60,7 @@ def training_order(
     They depend on the arguments alone, so that a resumed trial needs none saved.
 
     Args:
-        lengths: int64 (num_sequences,).
+        num_sequences: of the split.
         batch_size: sequences a batch; the last one may be smaller.
         seed: the trial's seed.
         epoch: from 0.
@@ -60,24 +68,15 @@ def training_order(
         temperature: at least 1, see `draw_sequences`; None: every sequence once.
 
     Returns:
-        int64 (batch_size,) each, the last one drawn possibly fewer; in the order of training.
+        int64 (batch_size,) each, the last one possibly fewer; in the order of training.
     """
     rng = np.random.default_rng([seed, epoch])
     if temperature is None:
-        drawn = np.arange(len(lengths))
+        drawn = np.arange(num_sequences)
     else:
         drawn = draw_sequences(parts, temperature, rng)
     shuffled = drawn[rng.permutation(len(drawn))]
-
-    # Some batches are drawn together and sorted by length; then the order of all is drawn.
-    num_batches = -(-len(lengths) // batch_size)
-    mega_size = min(max(num_batches // 4, 1), MAX_MEGABATCH) * batch_size
-    batches: list[np.ndarray] = []
-    for start in range(0, len(shuffled), mega_size):
-        mega = shuffled[start : start + mega_size]
-        mega = mega[np.argsort(-lengths[mega], kind="stable")]
-        batches += [mega[i : i + batch_size] for i in range(0, len(mega), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    return [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
 
 
 def draw_sequences(
@@ -116,27 +115,21 @@ def draw_sequences(
     return np.concatenate(drawn)
 
 
-def split_by_length(
-    split: EncodedSplit, indices: np.ndarray, device: torch.device
-) -> list[np.ndarray]:
+def split_by_length(lengths: np.ndarray, indices: np.ndarray) -> list[np.ndarray]:
     """Cut one batch into parts of similar length, whose gradients are added up.
 
-    A batch of a small language is random, so padding all of it to its longest sequence is mostly
-    waste. On a CPU, where time goes with what is computed, parts of 16 took 0.43 of the time a step
-    for Yoruba and 0.85 for Swahili (parts of 8: 0.37 and 0.87). A GPU is faster with one large
-    part.
+    For models that cannot read packed rows: padding all of a random batch to its longest sequence
+    is mostly waste. In parts of 16 a step took 0.43 of the time for Yoruba on a CPU, and 0.85 for
+    Swahili.
 
     Args:
-        split: whose sequences.
+        lengths: int64 (num_sequences,), of the split.
         indices: int64 (batch_size,), the batch.
-        device: where it is computed.
 
     Returns:
-        Indices of each part, the longest sequences first; on a GPU the batch as it is.
+        Indices of each part, the longest sequences first.
     """
-    if device.type != "cpu":
-        return [indices]
-    order = indices[np.argsort(-split.lengths[indices], kind="stable")]
+    order = indices[np.argsort(-lengths[indices], kind="stable")]
     return [order[i : i + ROWS_OF_PART] for i in range(0, len(order), ROWS_OF_PART)]
 
 

@@ -234,26 +234,6 @@ def _config(spec: ModelSpec) -> Any:
         raise refusal_of_model(error, f"no config of {spec.name}") from error
 
 
-def num_positions(model: nn.Module) -> int | None:
-    """The longest sequence that a model can read, specials included; None where it has no limit.
-
-    Args:
-        model: a Hugging Face model.
-    """
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:  # XLNet says -1
-        return None
-    # RoBERTa and its kin count positions from the padding's id + 1.
-    offsets = [
-        module.padding_idx + 1
-        for name, module in model.named_modules()
-        if name.endswith("position_embeddings")
-        and isinstance(module, nn.Embedding)
-        and module.padding_idx is not None
-    ]
-    return limit - max(offsets, default=0)
-
-
 def num_embeddings(model: nn.Module) -> int | None:
     """Sub-words that a model has an embedding of; None where it does not tell.
 

@@ -18,8 +18,9 @@ from transformers import (
 from tests.workers.trials import finish, real_trial, small_trial, training_of
 from workers.data.tokenizer import load_tokenizer
 from workers.data.wordpiece import small_tokenizer
-from workers.model.encoder import _Pretrained, make_model, num_positions
+from workers.model.encoder import _Pretrained, make_model
 from workers.model.folder import fingerprint_model_folder
+from workers.model.positions import num_positions
 from workers.run import run_trial
 from workers.tags import TAGS
 from workers.train import Training

@@ -6,18 +6,28 @@ at the same bits on whatever way.
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from tests.factories import PRUNING
 from tests.workers.trials import checkpoint_at, finish, numbers, run_steps, small_trial
+from workers.data.align import NO_LABEL, EncodedSplit
+from workers.data.batch import Batch, make_batch
+from workers.data.packing import PackedBatches
 from workers.data.wordpiece import small_tokenizer
+from workers.model.encoder import make_model
 from workers.model.folder import fingerprint_model_folder
+from workers.model.positions import READ_PACKED_ROWS, first_position, reads_packed_rows
 from workers.run import run_trial
+from workers.tags import TAGS
 from workers.trial import ModelSpec, TrialError, TrialSpec
 
 pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
 
 COMMON = {
     "hidden_size": 16,
@@ -150,6 +160,41 @@ def trial_on(model: ModelSpec, **changes) -> TrialSpec:
     training = replace(spec.training, num_steps=5, batch_size=8)
     evaluation = replace(spec.evaluation, splits=("test",))
     return replace(spec, corpus=corpus, training=training, evaluation=evaluation)
+
+
+def make_split(lengths: list[int]) -> EncodedSplit:
+    """Sequences at random, with a label a sub-word."""
+    rng = np.random.default_rng(0)
+    num_subwords = sum(lengths)
+    return EncodedSplit(
+        input_ids=rng.integers(5, 8000, num_subwords).astype(np.int32),
+        labels=rng.integers(0, len(TAGS), num_subwords).astype(np.int8),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        sentence_of_sequence=np.arange(len(lengths)),
+        num_unstarted_entities=0,
+        pad_id=0,
+        num_specials=2,
+        parts=(len(lengths),),
+    )
+
+
+@pytest.mark.parametrize("family", sorted(READ_PACKED_ROWS))
+def test_a_family_computes_the_same_for_packed_sentences(tmp_path, tokenizer_folder, family):
+    model = make_model(write_encoder(tmp_path, tokenizer_folder, family), 0, CPU).eval()
+    assert reads_packed_rows(model)
+    split, all_of_them = make_split([5, 128, 30, 3, 17, 60]), np.arange(6)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def loss_and_gradients(batch: Batch) -> list[torch.Tensor]:
+        logits = model(**batch.inputs).logits.flatten(0, 1)
+        loss = nn.functional.cross_entropy(logits, batch.labels.flatten(), ignore_index=NO_LABEL)
+        return [loss, *torch.autograd.grad(loss, parameters, allow_unused=True)]
+
+    packed = PackedBatches(split, CPU, first_position(model)).make(all_of_them)
+    padded = make_batch(split, all_of_them, CPU)
+    assert packed.input_ids.numel() < 1.2 * split.lengths.sum() < padded.input_ids.numel()
+    for found, expected in zip(loss_and_gradients(packed), loss_and_gradients(padded), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

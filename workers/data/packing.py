@@ -1,0 +1,158 @@
+"""Sentences packed into rows, so that little is computed on padding.
+
+A batch is drawn at random, so its sentences are of all lengths: padding them to the longest costs
+up to 3.5 times their sub-words. Laid end to end in rows of about 70 they cost 1.02 to 1.11 times.
+An attention mask of blocks keeps the sentences of a row apart, and each counts its positions from
+its own beginning, so that the model computes what it would for each alone.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from workers.data.align import NO_LABEL, EncodedSplit
+from workers.data.batch import Batch
+
+MORE_ROWS = 3
+"""Numbers of rows that are tried, beginning with the smallest that may do."""
+
+
+@dataclass(frozen=True)
+class RowLength:
+    """What rows a device likes.
+
+    Attributes:
+        longest: where no sentence is longer; what attention computes goes with it.
+        multiple: that each row's length is of.
+    """
+
+    longest: int
+    multiple: int
+
+
+ROWS_OF_CPU = RowLength(longest=72, multiple=1)
+ROWS_OF_GPU = RowLength(longest=128, multiple=8)
+"""Its matrix units want multiples of 8; its attention costs next to nothing at these lengths."""
+
+
+def pack(lengths: np.ndarray, row_length: RowLength) -> tuple[list[list[int]], int]:
+    """Spread sequences over rows, so that few places stay free.
+
+    The longest come first, each into the row that is shortest so far; of some numbers of rows that
+    one is taken with which the fewest places are computed.
+
+    Args:
+        lengths: int64 (num_sequences,), at least one.
+        row_length: of the rows; a longer sequence makes all of them longer.
+
+    Returns:
+        Which sequences each row has, in the order of the row; and the length of all rows.
+
+    Source: Graham (1969), "longest processing time first".
+    """
+    sizes = lengths.tolist()
+    limit = _rounded_up(max(row_length.longest, *sizes), row_length.multiple)
+    fewest = -(-sum(sizes) // limit)
+    tried = []
+    for num_rows in range(fewest, len(sizes) + 1):
+        rows, longest = _spread(sizes, num_rows)
+        width = _rounded_up(longest, row_length.multiple)
+        if width <= limit:
+            tried.append((num_rows * width, num_rows, width, rows))
+        if tried and num_rows >= fewest + MORE_ROWS:
+            break
+    _, _, width, rows = min(tried)
+    return rows, width
+
+
+def _spread(sizes: list[int], num_rows: int) -> tuple[list[list[int]], int]:
+    """Which sequences each row has, and the length of the longest row."""
+    rows: list[list[int]] = [[] for _ in range(num_rows)]
+    shortest = [(0, row) for row in range(num_rows)]
+    for index in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        length, row = shortest[0]
+        rows[row].append(index)
+        heapq.heapreplace(shortest, (length + sizes[index], row))
+    return rows, max(shortest)[0]
+
+
+def _rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the sub-words of a batch lie; int32 (num_rows, width) each.
+
+    Attributes:
+        place: of each position, the sub-word's place in the split; the one after the last where
+            nothing lies.
+        position: in its sequence, from 0.
+        sequence: number in the batch; -1 where nothing lies, so that what fills a row sees only
+            itself: a softmax over nothing would be NaN.
+    """
+
+    place: np.ndarray
+    position: np.ndarray
+    sequence: np.ndarray
+
+
+def _lay_out(split: EncodedSplit, indices: np.ndarray, row_length: RowLength) -> _Layout:
+    lengths = split.lengths[indices]
+    rows, width = pack(lengths, row_length)
+    shape = (len(rows), width)
+    place = np.full(shape, len(split.input_ids), np.int32)
+    position, sequence = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
+    for number, row in enumerate(rows):
+        start = 0
+        for index in row:
+            length = int(lengths[index])
+            here, first = slice(start, start + length), split.offsets[indices[index]]
+            place[number, here] = np.arange(first, first + length)
+            position[number, here] = np.arange(length)
+            sequence[number, here] = index
+            start += length
+    return _Layout(place, position, sequence)
+
+
+class PackedBatches:
+    """Makes packed batches of a split, which lies on the device as a whole.
+
+    Args:
+        split: whose sequences.
+        device: where batches are computed.
+        first_position: what the model calls the first position of a sequence; None: it is not told.
+    """
+
+    def __init__(self, split: EncodedSplit, device: torch.device, first_position: int | None):
+        self.split, self.device, self.first_position = split, device, first_position
+        # What fills a row is the last of each.
+        ids = np.append(split.input_ids, np.int32(split.pad_id))
+        labels = np.append(split.labels, np.int8(NO_LABEL))
+        self._ids = torch.from_numpy(ids).to(device)
+        self._labels = torch.from_numpy(labels).to(device)
+        self._row_length = ROWS_OF_GPU if device.type == "cuda" else ROWS_OF_CPU
+        self._words_before = np.concatenate([[0], np.cumsum(split.labels != NO_LABEL)])
+
+    def make(self, indices: np.ndarray) -> Batch:
+        """Pack the named sequences.
+
+        Args:
+            indices: int64 (num_sequences,).
+        """
+        layout = _lay_out(self.split, indices, self._row_length)
+        stacked = np.stack([layout.place, layout.position, layout.sequence])
+        place, position, sequence = torch.from_numpy(stacked).to(self.device, non_blocking=True)
+        starts, ends = self.split.offsets[indices], self.split.offsets[indices + 1]
+        return Batch(
+            input_ids=self._ids[place].long(),
+            attention_mask=(sequence[:, None, :, None] == sequence[:, None, None, :]),
+            labels=self._labels[place].long(),
+            position_ids=(
+                None if self.first_position is None else position.long() + self.first_position
+            ),
+            num_subwords=int((ends - starts).sum()),
+            num_words=int((self._words_before[ends] - self._words_before[starts]).sum()),
+        )
