@@ -45,10 +45,11 @@ from workers.measured import (
 from workers.model.encoder import make_model, num_embeddings
 from workers.model.folder import fingerprint_model_folder
 from workers.model.positions import num_positions
+from workers.pruning.used_rows import num_parameters
 from workers.result import DeviceStretch, LayerSparsity, Phase, Progress, TrialResult
 from workers.scoring.score import Scores, score_trial, score_validation
 from workers.scoring.selection import Selection
-from workers.train import Training
+from workers.train import Training, row_use
 from workers.trial import BUILTIN_MODEL, ModelSpec, TrialError, TrialSpec, digest_bytes
 
 Result = TypeVar("Result")
@@ -265,7 +266,8 @@ def _start(
     train = join([language.train for language in data.languages])
 
     def start_anew() -> _RunningTrial:
-        training = Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
+        model = make_model(spec.model, spec.seed, device, row_use(spec, train))
+        training = Training(spec, model, train, device, kernels)
         selection = Selection(training, spec.evaluation.selection)
         devices = [DeviceStretch(name=name_device(device), from_step=0)]
         return _RunningTrial(data, training, selection, devices)
@@ -287,7 +289,7 @@ def _start(
 def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> TrialResult:
     training, spent, device = trial.training, trial.spent, trial.training.device
     splits = _splits(trial.data.languages)
-    parameters = sum(parameter.numel() for parameter in training.model.parameters())
+    parameters = num_parameters(training.model)
 
     # Word embeddings have a target of their own, and so a sparsity of their own.
     layers = training.pruner.count()
@@ -307,7 +309,7 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
         num_split_sentences=sum(split.num_split_sentences for split in splits),
         num_unstarted_entities=sum(split.num_unstarted_entities for split in splits),
         data_fingerprint=digest_bytes(_bytes_of(trial.data.languages)),
-        model_commit=getattr(training.model.config, "_commit_hash", None),
+        model_commit=training.model_commit,
         num_resumes=spent.num_resumes,
         load_s=spent.load_s,
         train_s=training.train_s,

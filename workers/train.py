@@ -22,7 +22,9 @@ from workers.kernels import AUTO
 from workers.model.positions import first_position, reads_packed_rows
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
-from workers.pruning.scope import embedding_name, prunable_weights
+from workers.pruning.saliency import SALIENCIES
+from workers.pruning.scope import embedding_names, prunable_weights
+from workers.pruning.used_rows import RowUse, used_rows
 from workers.result import CurvePoint
 from workers.trial import TrainingSpec, TrialError, TrialSpec
 
@@ -78,8 +80,9 @@ class Training:
         self._first_names = _first_names(model)
         self.weights = prunable_weights(model, spec.pruning)
         self.optimizer = make_optimizer(model, list(self.weights.values()), spec, kernels)
+        self._rows = used_rows(model)
         self.pruner = Pruner(
-            self.weights, self.optimizer, spec, self.num_steps, embedding_name(model)
+            self.weights, self.optimizer, spec, self.num_steps, embedding_names(model), self._rows
         )
         self.step = 0
         self.is_finished = False  # after the last step its masks may still have to change
@@ -126,6 +129,12 @@ class Training:
         return settings.lr * (self.num_steps - step) / (self.num_steps - warmup_steps)
 
     @property
+    def model_commit(self) -> str | None:
+        """The commit of the hub's repository that the encoder is of; None for a folder."""
+        commit: str | None = getattr(self.model.config, "_commit_hash", None)
+        return commit
+
+    @property
     def last_loss(self) -> float | None:
         """Mean loss at the last point of the curve; None before the first."""
         return self.curve[-1].loss if self.curve else None
@@ -138,6 +147,7 @@ class Training:
     def _update_masks(self) -> None:
         if not self.pruner.is_due(self.step):
             return
+        self._settle()
         if self.device.type == "cpu":  # on a GPU, looking would wait for it
             self._refuse_non_finite_loss()  # which says more than that weights are NaN
         try:
@@ -148,12 +158,15 @@ class Training:
             self._num_nan_weights.append(num_nan)
 
     def _train_step(self) -> None:
+        lr = self.learning_rate(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward()
         self.pruner.observe()
         self.optimizer.step()
+        if self._rows is not None and self.spec.training.weight_decay:
+            self._rows.decay(1 - lr * self.spec.training.weight_decay)
         self._losses.append(loss)
         if self.optimizer.grad_norm is not None:
             self._grad_norms.append(self.optimizer.grad_norm)
@@ -240,9 +253,14 @@ class Training:
         hint = f"lower training.lr ({self.spec.training.lr}) or use training.precision=float32"
         return TrialError("non_finite_loss", f"{what}; {hint}")
 
+    def _settle(self) -> None:
+        if self._rows is not None:
+            self._rows.settle()
+
     def model_state(self) -> dict[str, Tensor]:
         """The model's own tensors by name; what modules share is there once, under its first
-        name."""
+        name, and word embeddings that never change are not there."""
+        self._settle()
         return {
             name: value
             for name, value in self.model.state_dict().items()
@@ -275,6 +293,7 @@ class Training:
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {
             "step": self.step,
+            "model_commit": self.model_commit,
             "num_subwords": self.num_subwords,
             "train_s": self.train_s,
             "sparsity": self.pruner.sparsity,
@@ -294,8 +313,15 @@ class Training:
         Raises:
             KeyError: a tensor or a value is missing.
             RuntimeError: the tensors are those of another model.
-            ValueError: the tensors are of different steps, or another kind of device computed them.
+            ValueError: the tensors are of different steps, or another kind of device computed them,
+                or they go with another version of the encoder.
         """
+        if values["model_commit"] != self.model_commit:
+            # Word embeddings that never change are not among the tensors.
+            raise ValueError(
+                f"it is of the encoder's commit {values['model_commit']}, and "
+                f"{self.model_commit} is what {self.spec.model.name} is now"
+            )
         saved_on = "a GPU" if "rng.cuda" in tensors else "a CPU"
         computes_on = "a GPU" if self.device.type == "cuda" else "a CPU"
         if saved_on != computes_on:
@@ -367,7 +393,11 @@ def make_optimizer(
     """
     settings = spec.training
     ours = {id(parameter) for parameter in prunable}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in ours]
+    others = [
+        parameter
+        for parameter in model.parameters()
+        if parameter.requires_grad and id(parameter) not in ours
+    ]
     groups = [
         {"params": prunable, "prunable": True},
         {"params": [parameter for parameter in others if parameter.ndim > 1]},
@@ -386,6 +416,27 @@ def make_optimizer(
     except ValueError as error:
         field = "pruning." if str(error).startswith("kernels:") else "model: "
         raise TrialError("bad_data", f"{field}{error}") from error
+
+
+def row_use(spec: TrialSpec, split: EncodedSplit) -> RowUse | None:
+    """Which word embeddings a trial trains.
+
+    Args:
+        spec: the trial.
+        split: the training split.
+
+    Returns:
+        Those that the split reads, and the padding's; None: all, since blocks of embeddings are
+        pruned, or embeddings by their gradients, which ranks those without any by position.
+    """
+    pruning = spec.pruning
+    are_pruned = pruning is not None and pruning.embedding_sparsity is not None
+    if pruning is not None and are_pruned:
+        by_gradient = SALIENCIES[pruning.saliency].needs_gradients
+        if by_gradient or pruning.granularity == "block":
+            return None
+    ids = np.union1d(split.input_ids, [split.pad_id]).astype(np.int64)
+    return RowUse(ids, others_change=are_pruned or spec.training.weight_decay > 0)
 
 
 def autocast_dtype(settings: TrainingSpec) -> torch.dtype:

@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from workers.data.tokenizer import refusal_of_model
 from workers.model.folder import refuse_model_that_needs_more
+from workers.pruning.used_rows import RowUse, can_use_rows, keep_used_rows, word_embeddings
 from workers.tags import TAGS
 from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
 
 log = logging.getLogger(__name__)
 
 
-def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
+def make_model(
+    spec: ModelSpec, seed: int, device: torch.device, use: RowUse | None = None
+) -> nn.Module:
     """The trial's model on `device`, in training mode, with no gradients.
 
     Args:
@@ -30,9 +33,12 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
         seed: of the head, whether or not the checkpoint has one, and with `init: random` of all
             weights. The global generator is seeded with it.
         device: where the model shall be.
+        use: which word embeddings are trained, where the model allows that (`can_use_rows`); None:
+            all.
 
     Returns:
-        The model, float32, of which nothing else holds a part.
+        The model, float32. With `use` it shares the embeddings that nothing changes; of the rest
+        nothing else holds a part.
 
     Raises:
         TrialError: kind `bad_data`, when the weights do not fit the architecture; kind `storage`,
@@ -45,7 +51,9 @@ def make_model(spec: ModelSpec, seed: int, device: torch.device) -> nn.Module:
             config, dtype=torch.float32, trust_remote_code=False
         )
     else:
-        model = _Pretrained.of(spec).with_head(seed)
+        model = _Pretrained.of(spec).with_head(seed, use is not None)
+    if use is not None and can_use_rows(model):
+        keep_used_rows(model, use)
     refuse_model_that_needs_more(spec.name, getattr(model.config, "model_type", None))
     _settle(model)
     model.to(device).train()
@@ -147,13 +155,22 @@ class _Pretrained:
             cls.last = (spec, cls(spec))
         return cls.last[1]
 
-    def with_head(self, seed: int) -> nn.Module:
+    def with_head(self, seed: int, shares_embeddings: bool) -> nn.Module:
         """A copy of the model as loaded, with the head that the seed decides.
 
         A copy, since some models change more than their weights when they are used (BigBird sets
         another kind of attention for short sequences).
+
+        Args:
+            seed: of the head.
+            shares_embeddings: whether the word embeddings are not copied, where only used rows of
+                them are trained.
         """
-        model = copy.deepcopy(self.model)
+        shared: dict[int, Any] = {}
+        if shares_embeddings and can_use_rows(self.model):
+            table: Any = getattr(word_embeddings(self.model), "weight", None)
+            shared[id(table)] = table
+        model = copy.deepcopy(self.model, shared)
         # How Hugging Face tells its own initialisation what to leave alone.
         for name, value in _values(model).items():
             value._is_hf_initialized = name not in self.head  # type: ignore[attr-defined]
@@ -240,8 +257,4 @@ def num_embeddings(model: nn.Module) -> int | None:
     Args:
         model: a Hugging Face model.
     """
-    try:
-        embeddings = model.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        return None
-    return getattr(embeddings, "num_embeddings", None)
+    return getattr(word_embeddings(model), "num_embeddings", None)

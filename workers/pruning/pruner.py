@@ -4,7 +4,7 @@ How pruned weights are kept at zero is the optimizer's, see `workers.pruning.mas
 choice is an entry of a registry: `schedule`, `scope`, `saliency` and `granularity`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,6 +15,7 @@ from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.schedule import Schedule
 from workers.pruning.scope import SCOPES
+from workers.pruning.used_rows import UsedRows
 from workers.result import LayerSparsity
 from workers.trial import PruningSpec, TrialError, TrialSpec
 
@@ -30,11 +31,13 @@ class Pruner:
         optimizer: has them in its prunable groups.
         spec: the trial, of whose pruning `compatibility.refusals` has nothing to say.
         num_steps: optimizer steps of the whole training.
-        embedding_name: the word embeddings' among the names; they are ranked apart, and follow the
-            same schedule to a target of their own.
+        embedding_names: the word embeddings' among the names, see `scope.embedding_names`; they are
+            ranked apart, and follow the same schedule to a target of their own.
+        rows: the word embeddings, where only the rows that training uses are trained.
 
     Attributes:
         schedule: when masks change; None for a dense trial.
+        embedding_name: of the word embeddings in what `count` gives; None: they are not pruned.
         sparsity: what is in force in the encoder, as the schedule asked; a fraction in [0, 1).
 
     Raises:
@@ -48,10 +51,13 @@ class Pruner:
         optimizer: MaskedAdamW,
         spec: TrialSpec,
         num_steps: int,
-        embedding_name: str | None = None,
+        embedding_names: Sequence[str] = (),
+        rows: UsedRows | None = None,
     ):
         self.weights, self.optimizer, self.pruning = weights, optimizer, spec.pruning
-        self.embedding_name = embedding_name
+        self._embeddings = [name for name in embedding_names if name in weights]
+        self.embedding_name = self._embeddings[0] if self._embeddings else None
+        self._rows = rows
         self.schedule = Schedule.from_spec(spec, num_steps)
         self.sparsity = 0.0
         # By name; none when weights are ranked by magnitude, and when pruning is over.
@@ -70,8 +76,23 @@ class Pruner:
                 "gradient before it; begin later or use another saliency",
             )
         if saliency.start is not None:
-            for index, (name, weight) in enumerate(self.weights.items()):
-                self._scores[name] = saliency.start(weight.detach(), seed, index)
+            for index, names in enumerate(self._tensors()):
+                self._scores |= self._start_scores(saliency.start, names, seed, index)
+
+    def _tensors(self) -> list[list[str]]:
+        """The names of each tensor of the model; two of one whose rows are used or not."""
+        apart = [[name] for name in self.weights if name not in self._embeddings]
+        return [self._embeddings, *apart] if self._embeddings else apart
+
+    def _start_scores(
+        self, start: Callable[[Tensor, int, int], Tensor], names: list[str], seed: int, index: int
+    ) -> dict[str, Tensor]:
+        """The scores before the first step: those of the whole tensor, whatever its parts are."""
+        if len(names) == 1 or self._rows is None:
+            return {name: start(self.weights[name].detach(), seed, index) for name in names}
+        shape = (self._rows.num_embeddings, self._rows.embedding_dim)
+        whole = start(self._rows.weight.detach().new_zeros(1).expand(shape), seed, index)
+        return dict(zip(names, self._rows.split(whole), strict=True))
 
     def is_due(self, step: int) -> bool:
         """Whether masks change after `step` completed steps."""
@@ -128,15 +149,19 @@ class Pruner:
         return num_nan
 
     def count(self) -> tuple[LayerSparsity, ...]:
-        """Zeros of each prunable weight, counted on the weights themselves."""
-        return tuple(
-            LayerSparsity(
-                name=name,
-                shape=tuple(weight.shape),
-                num_zeros=weight.numel() - int(torch.count_nonzero(weight)),
-                num_weights=weight.numel(),
-            )
-            for name, weight in self.weights.items()
+        """Zeros of each prunable tensor of the model, counted on the weights themselves."""
+        return tuple(self._count(names) for names in self._tensors())
+
+    def _count(self, names: list[str]) -> LayerSparsity:
+        """Of a tensor, in its parts."""
+        parts = [self.weights[name] for name in names]
+        num_weights = sum(part.numel() for part in parts)
+        num_kept = sum(int(torch.count_nonzero(part)) for part in parts)
+        return LayerSparsity(
+            name=names[0],
+            shape=(sum(len(part) for part in parts), *parts[0].shape[1:]),
+            num_zeros=num_weights - num_kept,
+            num_weights=num_weights,
         )
 
     def state(self) -> dict[str, Tensor]:
@@ -177,13 +202,14 @@ class Pruner:
     ) -> list[tuple[list[Tensor], float]]:
         """Tensors that are ranked together, and their sparsity after `step` steps."""
         ranked: list[Tensor] = [
-            weight for name, weight in self.weights.items() if name != self.embedding_name
+            weight for name, weight in self.weights.items() if name not in self._embeddings
         ]
         spread = SCOPES[pruning.scope](
             [tuple(weight.shape) for weight in ranked], schedule.sparsity(step)
         )
         groups = [([ranked[index] for index in indices], sparsity) for indices, sparsity in spread]
-        if self.embedding_name in self.weights:
+        if self._embeddings:
             own = replace(schedule, target=pruning.embedding_sparsity or 0.0)
-            groups.append(([self.weights[self.embedding_name]], own.sparsity(step)))
+            embeddings: list[Tensor] = [self.weights[name] for name in self._embeddings]
+            groups.append((embeddings, own.sparsity(step)))
         return groups

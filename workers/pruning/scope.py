@@ -62,23 +62,26 @@ def prunable_weights(model: "nn.Module", pruning: PruningSpec | None) -> "dict[s
     return dict(by_identity.values())
 
 
-def embedding_name(model: "nn.Module") -> str | None:
-    """Name of the word embeddings' weight.
+def embedding_names(model: "nn.Module") -> tuple[str, ...]:
+    """Names of the word embeddings' weights.
 
     Args:
         model: any, also one that is not from Hugging Face; on any device, also meta.
 
     Returns:
-        The name below the base model, as `prunable_weights` has it; None when there are none.
+        Names below the base model, as `prunable_weights` has them: that of the whole, or of the
+        rows that training uses, and then of the others where they change; none where the model has
+        no word embeddings.
     """
+    from workers.pruning.used_rows import UsedRows, word_embeddings
+
     body: Any = model.base_model
-    try:
-        embeddings = body.get_input_embeddings()
-    except (AttributeError, NotImplementedError):  # no Hugging Face model, or one of images
-        return None
-    return next(
-        (f"{name}.weight" for name, module in body.named_modules() if module is embeddings), None
-    )
+    embeddings = word_embeddings(model)
+    name = next((name for name, module in body.named_modules() if module is embeddings), None)
+    if embeddings is None or name is None:
+        return ()
+    has_others = isinstance(embeddings, UsedRows) and embeddings.num_shared == 0
+    return (f"{name}.weight", f"{name}.others") if has_others else (f"{name}.weight",)
 
 
 def _encoder_linears(model: "nn.Module") -> "Iterator[tuple[str, nn.Parameter]]":
@@ -113,15 +116,15 @@ def _narrowed(
 
 
 def _word_embeddings(model: "nn.Module") -> "dict[str, nn.Parameter]":
-    name = embedding_name(model)
-    if name is None:
+    names = embedding_names(model)
+    if not names:
         raise TrialError(
             "bad_data",
             f"pruning.embedding_sparsity: {type(model).__name__} has no word embeddings; "
             "set it to off",
         )
     body: Any = model.base_model
-    return {name: body.get_parameter(name)}
+    return {name: body.get_parameter(name) for name in names}
 
 
 def _head(model: "nn.Module") -> "dict[str, nn.Parameter]":

@@ -64,7 +64,7 @@ def make_pruner(
         semantics=pruning.semantics,
         **options,
     )
-    return Pruner(weights, optimizer, spec, num_steps=10, embedding_name="embeddings")
+    return Pruner(weights, optimizer, spec, num_steps=10, embedding_names=("embeddings",))
 
 
 def give_gradients(weights: dict[str, nn.Parameter], step: int) -> None:

@@ -25,7 +25,7 @@ from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.schedule import SCHEDULES
-from workers.pruning.scope import SCOPES, embedding_name, prunable_weights
+from workers.pruning.scope import SCOPES, embedding_names, prunable_weights
 from workers.trial import PruningSpec, TrialError, TrialSpec
 
 
@@ -174,7 +174,7 @@ def test_a_model_in_training_ends_at_its_targets(saliency):
     optimizer = MaskedAdamW(
         [{"params": weights.values(), "prunable": True}, {"params": others}], lr=1e-2
     )
-    pruner = Pruner(weights, optimizer, spec, num_steps=10, embedding_name=embedding_name(model))
+    pruner = Pruner(weights, optimizer, spec, num_steps=10, embedding_names=embedding_names(model))
     for step in range(10):
         pruner.update(step)
         optimizer.zero_grad()

@@ -16,7 +16,7 @@ from tests.workers.pruning.pruners import (
     small_bert,
     train,
 )
-from workers.pruning.scope import SCOPES, embedding_name, prunable_weights
+from workers.pruning.scope import SCOPES, embedding_names, prunable_weights
 from workers.trial import TrialError
 
 
@@ -33,7 +33,7 @@ def test_embeddings_join_when_they_have_a_target():
     weights = prunable_weights(small_bert(), replace(PRUNING, embedding_sparsity=0.3))
     assert weights["embeddings.word_embeddings.weight"].shape == (50, 8)
     assert len(weights) == 13
-    assert embedding_name(small_bert()) == "embeddings.word_embeddings.weight"
+    assert embedding_names(small_bert()) == ("embeddings.word_embeddings.weight",)
 
 
 def test_head_joins_under_its_full_name():
@@ -107,7 +107,7 @@ def test_model_without_embeddings_or_head_is_refused_when_they_are_asked_for():
         TrialError, match="prune_head: Body has no linear layer outside its encoder; unset it"
     ):
         prunable_weights(model, replace(PRUNING, prune_head=True))
-    assert embedding_name(model) is None
+    assert embedding_names(model) == ()
 
 
 def test_patterns_that_leave_nothing_are_refused_with_names_to_choose_from():
