@@ -17,7 +17,8 @@ pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a real GPU"),
 ]
 
-# Hugging Face asks whether a batch has padding, so that the host waits for the step before.
+# Hugging Face asks whether a batch has padding, so that the host waits for the step before; where a
+# mask is ready, as that of packed rows, it does not.
 MASK = "transformers/masking_utils.py:_ignore_bidirectional_mask_sdpa"
 LOGGING = {"workers/train.py:_log", "workers/train.py:_refuse_non_finite_loss"}
 
@@ -44,8 +45,7 @@ def test_a_trial_computes_on_the_gpu_and_looks_at_values_only_where_it_must(prec
     assert result["peak_gpu_memory_gib"] == 1.0, "what the stand-in says"
     looks = result["looks"]
     assert looks["loading"] == {}
-    assert set(looks["training"]) == {MASK} | LOGGING
-    assert looks["training"][MASK] == 23, "once a step"
+    assert set(looks["training"]) == LOGGING
     assert looks["training"]["workers/train.py:_log"] == 2 * 3, "every 10 steps and at the end"
     assert set(looks["evaluating"]) == {MASK, "scoring/evaluate.py:predict"}
     assert looks["evaluating"]["scoring/evaluate.py:predict"] == 2, "once a batch"

@@ -51,8 +51,8 @@ def make_model(
             config, dtype=torch.float32, trust_remote_code=False
         )
     else:
-        model = _Pretrained.of(spec).with_head(seed, use is not None)
-    if use is not None and can_use_rows(model):
+        model = _Pretrained.of(spec).with_head(seed, use)
+    if use is not None and can_use_rows(model, use):
         keep_used_rows(model, use)
     refuse_model_that_needs_more(spec.name, getattr(model.config, "model_type", None))
     _settle(model)
@@ -155,7 +155,7 @@ class _Pretrained:
             cls.last = (spec, cls(spec))
         return cls.last[1]
 
-    def with_head(self, seed: int, shares_embeddings: bool) -> nn.Module:
+    def with_head(self, seed: int, use: RowUse | None) -> nn.Module:
         """A copy of the model as loaded, with the head that the seed decides.
 
         A copy, since some models change more than their weights when they are used (BigBird sets
@@ -163,11 +163,10 @@ class _Pretrained:
 
         Args:
             seed: of the head.
-            shares_embeddings: whether the word embeddings are not copied, where only used rows of
-                them are trained.
+            use: which rows of the word embeddings are used; the embeddings are then not copied.
         """
         shared: dict[int, Any] = {}
-        if shares_embeddings and can_use_rows(self.model):
+        if use is not None and can_use_rows(self.model, use):
             table: Any = getattr(word_embeddings(self.model), "weight", None)
             shared[id(table)] = table
         model = copy.deepcopy(self.model, shared)

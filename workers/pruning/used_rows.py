@@ -163,15 +163,18 @@ def word_embeddings(model: nn.Module) -> nn.Module | None:
     return embeddings
 
 
-def can_use_rows(model: nn.Module) -> bool:
+def can_use_rows(model: nn.Module, use: RowUse) -> bool:
     """Whether the word embeddings can be trained by rows: plain ones, whose weights nothing else
     reads.
 
     Args:
         model: a Hugging Face model.
+        use: which rows are used.
     """
     embedding = word_embeddings(model)
     if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad:
+        return False
+    if use.ids[-1] >= embedding.num_embeddings:  # which is refused elsewhere
         return False
     if embedding.max_norm is not None or embedding.scale_grad_by_freq or embedding.sparse:
         return False

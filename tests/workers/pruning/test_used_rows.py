@@ -109,12 +109,13 @@ class Tied(nn.Module):
 
 
 def test_embeddings_that_something_else_reads_are_trained_whole():
-    model = Tied()
-    assert not can_use_rows(model)
+    model, use = Tied(), RowUse(np.array([1, 3]), others_change=False)
+    assert not can_use_rows(model, use)
     model.out = nn.Linear(4, 5)
-    assert can_use_rows(model)
+    assert can_use_rows(model, use)
+    assert not can_use_rows(model, RowUse(np.array([1, 5]), others_change=False))
     model.embeddings = nn.Embedding(5, 4, max_norm=1.0)
-    assert not can_use_rows(model)
+    assert not can_use_rows(model, use)
 
 
 def test_what_nothing_changes_is_shared_and_what_changes_is_not():
