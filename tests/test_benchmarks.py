@@ -185,13 +185,10 @@ def test_the_smallest_work_of_the_benchmark_of_sharing_a_gpu_is_done(monkeypatch
 
 
 @pytest.fixture
-def process_as_before(monkeypatch):
+def process_as_before():
     """What a benchmark sets in its process does not reach other tests."""
     import torch
 
-    import workers.data.batch
-
-    monkeypatch.setattr(workers.data.batch, "ROWS_OF_PART", workers.data.batch.ROWS_OF_PART)
     num_threads = torch.get_num_threads()
     yield
     torch.set_num_threads(num_threads)

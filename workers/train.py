@@ -200,7 +200,7 @@ class Training:
     def _parts(self, indices: np.ndarray) -> list[Batch]:
         """The batch in one piece, where the model reads packed rows."""
         if self._packed is not None:
-            return [self._packed.make(indices)]
+            return [self._packed.make(indices, self._packed.lay_out(indices))]
         return [
             make_batch(self.split, part, self.device)
             for part in split_by_length(self.split.lengths, indices)

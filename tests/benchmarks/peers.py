@@ -35,7 +35,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import workers.data.batch
 from orchestrator.planning.plan import make_plan
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.benchmarks.measurement import (
@@ -116,7 +115,7 @@ class Work:
         order: list[np.ndarray] = []
         while len(order) < self.num_steps:
             epoch = len(order) // (self.split.num_sequences // batch_size)
-            order += training_order(self.split.lengths, batch_size, seed, epoch)
+            order += training_order(self.split.num_sequences, batch_size, seed, epoch)
         made = [make_batch(self.split, indices, CPU) for indices in order[: self.num_steps]]
         return [
             {"input_ids": b.input_ids, "attention_mask": b.attention_mask, "labels": b.labels}
@@ -193,7 +192,6 @@ class Clock:
 def train_ours(work: Work, clock: Clock) -> None:
     """As `workers.run` does; all that is known of the inside of `Training` is here."""
     prepare_process(NUM_THREADS, use_gpu=False)
-    workers.data.batch.ROWS_OF_PART = work.spec.training.batch_size
     training = Training(work.spec, work.model, work.split, CPU)
     update_masks = training._update_masks
 

@@ -83,7 +83,7 @@ def _rounded_up(length: int, multiple: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where the sub-words of a batch lie; int32 (num_rows, width) each.
 
     Attributes:
@@ -97,24 +97,6 @@ class _Layout:
     place: np.ndarray
     position: np.ndarray
     sequence: np.ndarray
-
-
-def _lay_out(split: EncodedSplit, indices: np.ndarray, row_length: RowLength) -> _Layout:
-    lengths = split.lengths[indices]
-    rows, width = pack(lengths, row_length)
-    shape = (len(rows), width)
-    place = np.full(shape, len(split.input_ids), np.int32)
-    position, sequence = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
-    for number, row in enumerate(rows):
-        start = 0
-        for index in row:
-            length = int(lengths[index])
-            here, first = slice(start, start + length), split.offsets[indices[index]]
-            place[number, here] = np.arange(first, first + length)
-            position[number, here] = np.arange(length)
-            sequence[number, here] = index
-            start += length
-    return _Layout(place, position, sequence)
 
 
 class PackedBatches:
@@ -136,13 +118,43 @@ class PackedBatches:
         self._row_length = ROWS_OF_GPU if device.type == "cuda" else ROWS_OF_CPU
         self._words_before = np.concatenate([[0], np.cumsum(split.labels != NO_LABEL)])
 
-    def make(self, indices: np.ndarray) -> Batch:
+    def lay_out(self, indices: np.ndarray) -> Layout:
         """Pack the named sequences.
 
         Args:
             indices: int64 (num_sequences,).
         """
-        layout = _lay_out(self.split, indices, self._row_length)
+        rows, width = pack(self.split.lengths[indices], self._row_length)
+        order = np.concatenate(rows)
+        row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        first = self.split.offsets[indices[order]]
+        lengths = self.split.offsets[indices[order] + 1] - first
+
+        # Counted over all rows as if they had no end, then from the beginning of each.
+        starts = np.cumsum(lengths) - lengths
+        begins_row = np.concatenate([[True], row_of[1:] != row_of[:-1]])
+        starts_in_row = starts - np.repeat(starts[begins_row], [len(row) for row in rows])
+        within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        target = np.repeat(row_of * width + starts_in_row, lengths) + within
+
+        def filled(nothing: int, values: np.ndarray) -> np.ndarray:
+            laid = np.full(len(rows) * width, nothing, np.int32)
+            laid[target] = values
+            return laid.reshape(len(rows), width)
+
+        return Layout(
+            place=filled(len(self.split.input_ids), np.repeat(first, lengths) + within),
+            position=filled(0, within),
+            sequence=filled(-1, np.repeat(order, lengths)),
+        )
+
+    def make(self, indices: np.ndarray, layout: Layout) -> Batch:
+        """The batch of a layout.
+
+        Args:
+            indices: int64 (num_sequences,).
+            layout: as `lay_out` made it of them.
+        """
         stacked = np.stack([layout.place, layout.position, layout.sequence])
         place, position, sequence = torch.from_numpy(stacked).to(self.device, non_blocking=True)
         starts, ends = self.split.offsets[indices], self.split.offsets[indices + 1]

@@ -52,19 +52,21 @@ class UsedRows(nn.Module):
         super().__init__()
         table = embedding.weight.detach()
         self.num_embeddings, self.embedding_dim = table.shape
-        used = torch.from_numpy(use.ids)
-        self.weight = nn.Parameter(table[used])
-        row_of = torch.full((self.num_embeddings,), -1)
-        row_of[used] = torch.arange(len(used))
-        self.register_buffer("row_of", row_of, persistent=False)
+        # Numbers of rows are the host's, which so never has to ask a GPU for them.
+        row_of = np.full(self.num_embeddings, -1)
+        row_of[use.ids] = np.arange(len(use.ids))
+        is_other = row_of < 0
+        self._used = torch.from_numpy(use.ids)
+        self._unused = torch.from_numpy(is_other.nonzero()[0])
         padding = embedding.padding_idx
         self._padding_row = -1 if padding is None else int(row_of[padding])
 
+        self.weight = nn.Parameter(table[self._used])
+        self.register_buffer("row_of", torch.from_numpy(row_of), persistent=False)
         self.others: Tensor
         if use.others_change:
-            is_other = row_of < 0
-            self.others = nn.Parameter(table[is_other], requires_grad=False)
-            other_of = torch.where(is_other, is_other.cumsum(0) - 1, 0)
+            self.others = nn.Parameter(table[self._unused], requires_grad=False)
+            other_of = torch.from_numpy(np.where(is_other, is_other.cumsum() - 1, 0))
             self.register_buffer("other_of", other_of, persistent=False)
         else:
             self.register_buffer("others", table, persistent=False)
@@ -105,19 +107,18 @@ class UsedRows(nn.Module):
         Args:
             table: (num_embeddings, ...), a row an id.
         """
-        is_used = (self.row_of >= 0).to(table.device)
-        return table[is_used], table[~is_used]
+        return table[self._used.to(table.device)], table[self._unused.to(table.device)]
 
     def table(self) -> Tensor:
         """All rows in the order of their ids, (num_embeddings, width); a copy."""
         self.settle()
-        is_used = self.row_of >= 0
+        device = self.weight.device
         if self.other_of is None:
             whole = self.others.clone()
         else:
             whole = self.others.new_empty((self.num_embeddings, self.embedding_dim))
-            whole[~is_used] = self.others.detach()
-        whole[is_used] = self.weight.detach()
+            whole[self._unused.to(device)] = self.others.detach()
+        whole[self._used.to(device)] = self.weight.detach()
         return whole
 
     @property

@@ -19,8 +19,10 @@ import torch
 from torch import nn
 
 from workers.data.align import NO_LABEL, EncodedSplit
-from workers.data.batch import evaluation_order, make_batch
+from workers.data.batch import Batch, evaluation_order, make_batch
 from workers.data.entities import Entities, find_entities
+from workers.data.packing import PackedBatches
+from workers.model.positions import first_position, reads_packed_rows
 from workers.result import EntityScore, RobustnessScore
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import MICRO, SUBSETS, DonorPool, Perturbation, TrialSpec
@@ -80,21 +82,35 @@ def predict(
         int8 (num_words,), indices into `TAGS`.
     """
     model.eval()
-    labels = np.full(len(split.input_ids), NO_LABEL, np.int8)
-    for indices in evaluation_order(split.lengths, max_subwords):
-        batch = make_batch(split, indices, device)
+    labels = np.full(len(split.input_ids) + 1, NO_LABEL, np.int8)  # the last: of what fills a row
+    for batch, place in _batches(model, split, max_subwords, device):
         with (
             torch.inference_mode(),
             torch.autocast(device.type, dtype, enabled=dtype is not torch.float32),
         ):
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        predicted = logits.float().argmax(-1).to(torch.int8).cpu().numpy()
-        places = split.offsets[indices, None] + np.arange(predicted.shape[1])
-        is_real = places < split.offsets[indices + 1, None]
-        labels[places[is_real]] = predicted[is_real]
+            logits = model(**batch.inputs).logits
+        labels[place] = logits.float().argmax(-1).to(torch.int8).cpu().numpy()
         yield
-    predicted_words: np.ndarray = labels[split.labels != NO_LABEL]
+    predicted_words: np.ndarray = labels[:-1][split.labels != NO_LABEL]
     return predicted_words
+
+
+def _batches(
+    model: nn.Module, split: EncodedSplit, max_subwords: int, device: torch.device
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """All sequences, and the place in the split of each position; one after the last: of none."""
+    packed = None
+    if reads_packed_rows(model):
+        packed = PackedBatches(split, device, first_position(model))
+    for indices in evaluation_order(split.lengths, max_subwords):
+        if packed is not None:
+            layout = packed.lay_out(indices)
+            yield packed.make(indices, layout), layout.place
+        else:
+            batch = make_batch(split, indices, device)
+            columns, lengths = np.arange(batch.input_ids.shape[1]), split.lengths[indices]
+            place = split.offsets[indices][:, None] + columns
+            yield batch, np.where(columns < lengths[:, None], place, len(split.input_ids))
 
 
 def tags_of_sentences(labels: np.ndarray, offsets: np.ndarray) -> list[list[str]]:

@@ -20,7 +20,6 @@ from workers.data.tokenizer import load_tokenizer
 from workers.data.wordpiece import small_tokenizer
 from workers.model.encoder import _Pretrained, make_model
 from workers.model.folder import fingerprint_model_folder
-from workers.model.positions import num_positions
 from workers.run import run_trial
 from workers.tags import TAGS
 from workers.train import Training
@@ -153,29 +152,6 @@ def test_shared_weights_are_kept_and_counted_once(tmp_path):
     training.model.transformer.shared.weight.data.zero_()
     training.load_model_state(state)
     assert training.model.transformer.encoder.embed_tokens.weight.any()
-
-
-@pytest.mark.parametrize(
-    ("family", "changes", "expected"),
-    [
-        ("bert", {}, 40),
-        ("xlm-roberta", {}, 38),
-        ("roberta", {"pad_token_id": 3}, 36),
-        ("mpnet", {}, 38),
-        ("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}, None),
-        ("t5", {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}, None),
-    ],
-)
-def test_positions_that_can_be_used(family, changes, expected):
-    sizes = SIZES if family in ("bert", "xlm-roberta", "roberta", "mpnet") else {"vocab_size": 60}
-    config = AutoConfig.for_model(family, **sizes | changes)
-    model = AutoModelForTokenClassification.from_config(config).eval()
-    assert num_positions(model) == expected
-    if expected is not None:
-        ids = torch.full((1, expected), 5)
-        model(input_ids=ids)
-        with pytest.raises((IndexError, RuntimeError)):
-            model(input_ids=torch.full((1, expected + 1), 5))
 
 
 def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(device, tmp_path):

@@ -190,7 +190,8 @@ def test_a_family_computes_the_same_for_packed_sentences(tmp_path, tokenizer_fol
         loss = nn.functional.cross_entropy(logits, batch.labels.flatten(), ignore_index=NO_LABEL)
         return [loss, *torch.autograd.grad(loss, parameters, allow_unused=True)]
 
-    packed = PackedBatches(split, CPU, first_position(model)).make(all_of_them)
+    batches = PackedBatches(split, CPU, first_position(model))
+    packed = batches.make(all_of_them, batches.lay_out(all_of_them))
     padded = make_batch(split, all_of_them, CPU)
     assert packed.input_ids.numel() < 1.2 * split.lengths.sum() < padded.input_ids.numel()
     for found, expected in zip(loss_and_gradients(packed), loss_and_gradients(padded), strict=True):
