@@ -24,7 +24,7 @@ def reads_packed_rows(model: nn.Module) -> bool:
     Args:
         model: a Hugging Face model.
     """
-    config = model.config
+    config = getattr(model, "config", None)
     # Other implementations of attention want a mask that is added, or none.
     return (
         getattr(config, "model_type", None) in READ_PACKED_ROWS
