@@ -40,7 +40,6 @@ class StepTensors:
 class StepOptions:
     """What holds for all parameters of an optimizer step."""
 
-    semantics: Semantics
     max_grad_norm: float | None = None
     """Largest 2-norm of all unpruned entries of all gradients together, above 0; None: no clipping.
 
@@ -86,7 +85,7 @@ class Kernels(Protocol):
     name: str
 
     def step(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
-        """Do one AdamW step of all parameters, then set to zero what a mask prunes.
+        """Do one AdamW step of all weights that are not pruned.
 
         With g the gradient times one factor, which takes `grad_scale` out and scales down to
         `max_grad_norm`, all of it in float32 and in this order (factor and coefficients are
@@ -96,9 +95,10 @@ class Kernels(Protocol):
             v ← v β₂ + g g (1 − β₂)
             w ← w (1 − lr · decay) − lr / (1 − β₁ᵗ) · (m / (√v · 1 / √(1 − β₂ᵗ) + ε))
 
-        Where the mask prunes, w becomes +0 whatever it was, and so do m and v under `hard`; under
-        `dense_shadow` they stay as they are. `step` is then one more. When `found_inf` is not 0
-        nothing changes.
+        Where the mask prunes, w, m and v stay as the last mask update left them, and g does not
+        matter, so there none of them need be read or written. A pruned weight that others wrote to
+        therefore keeps what they wrote until the next mask update. `step` is then one more. When
+        `found_inf` is not 0 nothing changes.
 
         Args:
             tensors: the parameters that have gradients.

@@ -1,8 +1,8 @@
 """The kernels for CPUs, compiled by Numba: as fast as memory, with as many threads as torch has.
 
 The loops are in `numba_loops`; here tensors become tables of addresses, and work is divided among
-threads. Threads take contiguous ranges of chunks and sums are kept a chunk, so that no result
-depends on how many threads there are.
+threads. Sums are kept a chunk, and where the order counts threads take contiguous ranges of chunks,
+so that no result depends on how many threads there are.
 """
 
 import functools
@@ -25,6 +25,7 @@ CHUNK_WORDS = 1024
 DIGITS = ((20, 11), (10, 10), (0, 10))  # (shift, bits) of a magnitude's 31 bits, highest first
 INFINITY = 0x7F800000
 LARGEST = 0x7FFFFFFF
+ONE = torch.tensor(1.0)  # added as a number it takes several times as long
 
 
 class NumbaKernels:
@@ -43,23 +44,27 @@ class NumbaKernels:
 
         if options.max_grad_norm is not None:
             sums = np.empty(len(chunks))
-            _in_threads(
-                chunks, lambda first, last: loops.sum_squares(table, chunks, first, last, sums)
-            )
+            _share(chunks, lambda taken: loops.sum_squares(table, chunks, taken, sums))
             norm = math.sqrt(sums.sum()) / scale
             clip = min(1.0, options.max_grad_norm / (norm + 1e-6))
             multiplier *= clip if math.isfinite(norm) else math.nan
 
-        if options.found_inf is None or float(options.found_inf) == 0:
-            rows = [_coefficients(own) for own in tensors]
+        if tensors and (options.found_inf is None or float(options.found_inf) == 0):
+            rows = [
+                _coefficients(
+                    float(own.step) + 1,
+                    float(own.lr),
+                    own.beta1,
+                    own.beta2,
+                    own.eps,
+                    own.weight_decay,
+                )
+                for own in tensors
+            ]
             coefficients = np.array(rows, np.float32).reshape(-1, loops.EPS + 1)
-            args = (np.float32(multiplier), options.semantics == "dense_shadow")
-            _in_threads(
-                chunks,
-                lambda first, last: loops.adamw(table, coefficients, chunks, first, last, *args),
-            )
-            for own in tensors:
-                own.step.add_(1)
+            factor = np.float32(multiplier)
+            _share(chunks, lambda taken: loops.adamw(table, coefficients, chunks, taken, factor))
+            torch._foreach_add_([own.step for own in tensors], ONE)
         return None if norm is None else torch.tensor(norm, dtype=torch.float32)
 
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
@@ -171,14 +176,11 @@ def _table(rows: Sequence[tuple[Tensor | None, ...]]) -> np.ndarray:
 
     A row has weight, gradient, both moments and mask.
     """
-    addresses = [
-        [
-            *(0 if tensor is None else tensor.data_ptr() for tensor in row),
-            row[0].numel(),  # type: ignore[union-attr]
-        ]
-        for row in rows
-    ]
-    return np.array(addresses, np.int64).reshape(-1, loops.NUM_WEIGHTS + 1)
+    table = np.empty((len(rows), loops.NUM_WEIGHTS + 1), np.int64)
+    addresses = [0 if tensor is None else tensor.data_ptr() for row in rows for tensor in row]
+    table[:, : loops.NUM_WEIGHTS] = np.array(addresses, np.int64).reshape(-1, loops.NUM_WEIGHTS)
+    table[:, loops.NUM_WEIGHTS] = [row[0].numel() for row in rows]  # type: ignore[union-attr]
+    return table
 
 
 @functools.lru_cache(maxsize=256)
@@ -192,17 +194,19 @@ def _chunks(sizes: tuple[int, ...]) -> np.ndarray:
     return np.array(chunks, np.int64).reshape(-1, 3)
 
 
-def _coefficients(own: StepTensors) -> tuple[float, ...]:
-    """In the order of the coefficients' columns, see `numba_loops`."""
-    step, lr = float(own.step) + 1, float(own.lr)
+@functools.lru_cache(maxsize=256)
+def _coefficients(
+    step: float, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
+) -> tuple[float, ...]:
+    """In the order of the coefficients' columns, see `numba_loops`; the same for most tensors."""
     return (
-        1 - lr * own.weight_decay,
-        1 - own.beta1,
-        own.beta2,
-        1 - own.beta2,
-        lr / (1 - own.beta1**step),
-        1 / math.sqrt(1 - own.beta2**step),
-        own.eps,
+        1 - lr * weight_decay,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        lr / (1 - beta1**step),
+        1 / math.sqrt(1 - beta2**step),
+        eps,
     )
 
 
@@ -215,6 +219,12 @@ def _ranges(chunks: np.ndarray) -> list[tuple[int, int]]:
     words = np.cumsum(chunks[:, 2] - chunks[:, 1])
     inner = [int(np.searchsorted(words, words[-1] * i / num_ranges)) for i in range(1, num_ranges)]
     return list(itertools.pairwise([0, *inner, len(chunks)]))
+
+
+def _share(chunks: np.ndarray, work: Callable[[np.ndarray], Any]) -> None:
+    """Do all chunks, each in the thread that is ready for it; `work` takes them, see `taken`."""
+    taken = np.zeros(1, np.int64)
+    _at_once(work, [(taken,)] * max(1, min(torch.get_num_threads(), len(chunks))))
 
 
 def _in_threads(
@@ -233,6 +243,11 @@ def _in_threads(
     calls: list[tuple[Any, ...]] = [*_ranges(chunks)]
     if own is not None:
         calls = [(*bounds, argument) for bounds, argument in zip(calls, own, strict=True)]
+    return _at_once(work, calls)
+
+
+def _at_once(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """What the calls with these arguments return, each in a thread."""
     if len(calls) == 1:
         return [work(*calls[0])]
     futures = [_pool(len(calls)).submit(work, *call) for call in calls]

@@ -32,7 +32,7 @@ def try_step(name: str, device: torch.device) -> None:
         Exception: whatever hinders them.
     """
     if name in (AUTO, "triton"):
-        _step(make_kernels(name, device), _weight(device), "hard")
+        _step(make_kernels(name, device), _weight(device))
 
 
 def try_kernels(name: str, device: torch.device) -> None:
@@ -64,7 +64,7 @@ def _weight(device: torch.device) -> MaskTensors:
     return MaskTensors(weight, torch.zeros_like(weight), torch.zeros_like(weight), all_kept(weight))
 
 
-def _step(kernels: Kernels, own: MaskTensors, semantics: Semantics) -> None:
+def _step(kernels: Kernels, own: MaskTensors) -> None:
     step = StepTensors(
         own.weight,
         grad=torch.full_like(own.weight, -0.5),
@@ -78,7 +78,7 @@ def _step(kernels: Kernels, own: MaskTensors, semantics: Semantics) -> None:
         eps=1e-8,
         weight_decay=0.5,
     )
-    kernels.step([step], StepOptions(semantics=semantics, max_grad_norm=1.0))
+    kernels.step([step], StepOptions(max_grad_norm=1.0))
 
 
 def _step_and_prune(
@@ -86,8 +86,8 @@ def _step_and_prune(
 ) -> tuple[Tensor, ...]:
     """A dense step, one that is pruned, and all that they left."""
     own = _weight(device)
-    _step(kernels, own, semantics)
+    _step(kernels, own)
     stepped = own.weight.clone()
     kernels.update_masks([RankGroup((own,), num_pruned=1)], semantics)
-    _step(kernels, own, semantics)
+    _step(kernels, own)
     return stepped, own.weight, own.exp_avg, own.exp_avg_sq, own.mask

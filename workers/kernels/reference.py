@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.kernels.interface import MaskTensors, RankGroup, Semantics, StepOptions, StepTensors
-from workers.kernels.packed import pack, unpack
+from workers.kernels.packed import all_kept, pack, unpack
 
 
 class ReferenceKernels:
@@ -31,7 +31,7 @@ class ReferenceKernels:
             multiplier *= clip if norm.isfinite() else math.nan
         if options.found_inf is None or float(options.found_inf) == 0:
             for parameter in tensors:
-                _adamw(parameter, multiplier, options.semantics)
+                _adamw(parameter, multiplier)
         return None if norm is None else norm.float()
 
     def update_masks(self, groups: Sequence[RankGroup], semantics: Semantics) -> Tensor:
@@ -61,7 +61,7 @@ def grad_norm(tensors: Sequence[StepTensors]) -> Tensor:
     return torch.stack(squares).sum().sqrt() if squares else torch.zeros((), dtype=torch.float64)
 
 
-def _adamw(own: StepTensors, multiplier: float, semantics: Semantics) -> None:
+def _adamw(own: StepTensors, multiplier: float) -> None:
     weight, exp_avg, exp_avg_sq = own.weight, own.exp_avg, own.exp_avg_sq
     own.step.add_(1)
     step, lr = float(own.step), float(own.lr)
@@ -78,16 +78,10 @@ def _adamw(own: StepTensors, multiplier: float, semantics: Semantics) -> None:
         change.mul_(_round(lr / (1 - own.beta1**step)))
     )
 
-    if own.mask is not None:
-        pruned = ~unpack(own.mask, weight.shape)
-        # Selected, not multiplied: infinities leave no NaN behind.
-        new_weight.masked_fill_(pruned, 0.0)
-        is_shadow = semantics == "dense_shadow"
-        new_avg = torch.where(pruned, exp_avg if is_shadow else 0.0, new_avg)
-        new_sq = torch.where(pruned, exp_avg_sq if is_shadow else 0.0, new_sq)
-    weight.copy_(new_weight)
-    exp_avg.copy_(new_avg)
-    exp_avg_sq.copy_(new_sq)
+    # Selected, not multiplied: infinities leave no NaN behind.
+    keep = unpack(all_kept(weight) if own.mask is None else own.mask, weight.shape)
+    for old, new in ((weight, new_weight), (exp_avg, new_avg), (exp_avg_sq, new_sq)):
+        old.copy_(torch.where(keep, new, old))
 
 
 def _round(coefficient: float) -> float:

@@ -23,6 +23,8 @@ from torch import Tensor
 from workers.kernels.packed import WORD_BITS
 
 LANES = tl.constexpr(WORD_BITS)
+SECTOR = tl.constexpr(8)  # neighbours in 32 bytes, the least that a GPU's memory moves
+SECTOR_BITS = tl.constexpr((1 << SECTOR.value) - 1)
 OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
 """Of the compiler. Products and sums are not fused, since the reference rounds each of them."""
 
@@ -52,17 +54,26 @@ def count_inside(first: tl.tensor, numel: tl.tensor, WORDS: tl.constexpr) -> tl.
 
 
 @triton.jit
-def load_kept(
+def load_words(
     mask: tl.tensor, first: tl.tensor, num_inside: tl.tensor, WORDS: tl.constexpr
 ) -> tl.tensor:
-    """Which weights of a block are kept, bool [WORDS, LANES].
-
-    It is what the mask at this address says, or all if the address is 0.
-    """
+    """Words of the mask of a block, int32 [WORDS, 1]; all are kept if the mask's address is 0."""
     word = tl.arange(0, WORDS)
     pointers = mask.to(tl.pointer_type(tl.int32)) + first // LANES + word
-    words = tl.load(pointers, mask=(word * LANES < num_inside) & (mask != 0), other=-1)
-    return ((words[:, None] >> tl.arange(0, LANES)[None, :]) & 1) != 0
+    return tl.load(pointers, mask=(word * LANES < num_inside) & (mask != 0), other=-1)[:, None]
+
+
+@triton.jit
+def are_kept(words: tl.tensor) -> tl.tensor:
+    """Which weights of a block are kept, bool [WORDS, LANES]."""
+    return ((words >> tl.arange(0, LANES)[None, :]) & 1) != 0
+
+
+@triton.jit
+def are_moved(words: tl.tensor) -> tl.tensor:
+    """Which weights of a block share a sector with one that is kept, bool [WORDS, LANES]."""
+    lanes = tl.arange(0, LANES)[None, :]
+    return ((words >> (lanes // SECTOR * SECTOR)) & SECTOR_BITS) != 0
 
 
 def list_chunks(sizes: Sequence[int], chunk_size: int) -> Tensor:

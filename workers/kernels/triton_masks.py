@@ -29,11 +29,12 @@ from workers.kernels.triton_launch import (
     LANES,
     DeviceTable,
     Launcher,
+    are_kept,
     block_offsets,
     count_inside,
     find_chunk,
     list_chunks,
-    load_kept,
+    load_words,
 )
 
 # Columns of `rows`: addresses, number of weights, group.
@@ -140,7 +141,7 @@ def _load_ranked(
     """
     num_inside = count_inside(first, tl.load(row + NUMEL), BLOCK_WORDS)
     inside = block_offsets(BLOCK_WORDS) < num_inside
-    keep = load_kept(tl.load(row + MASK), first, num_inside, BLOCK_WORDS)
+    keep = are_kept(load_words(tl.load(row + MASK), first, num_inside, BLOCK_WORDS))
     values = tl.load(_pointers(row, WEIGHT, first), mask=inside, other=0)
     if SHADOW:
         values = tl.where(

@@ -45,8 +45,8 @@ TYPES = {
 KERNELS = {
     "add_squares": (triton_step.add_squares, {}),
     "prepare": (triton_step.prepare, {}),
-    "adamw": (triton_step.adamw, {"found_inf": None, "SHADOW": False}),
-    "adamw, shadow": (triton_step.adamw, {"SHADOW": True}),
+    "adamw": (triton_step.adamw, {"found_inf": None}),
+    "adamw, found_inf": (triton_step.adamw, {}),
     "count_digits": (triton_masks.count_digits, {"DIGIT": 0, "SHADOW": False}),
     "count_digits, shadow": (triton_masks.count_digits, {"DIGIT": 3, "SHADOW": True}),
     "count_ties": (triton_masks.count_ties, {"SHADOW": True}),
@@ -82,6 +82,10 @@ def describe(name: str, architecture: int) -> dict[str, int]:
         usage = run_tool("cuobjdump", "-res-usage", file.name)
     assembly = compiled.asm["ptx"]
     return {
+        # A condition may have become a jump in machine code.
+        "on_condition_of_128_bits": len(
+            re.findall(r"@!?%p\d+ (?:ld|st)\.global(?:\.\w+)*\.v4\.b32", assembly)
+        ),
         "registers": int(re.findall(r"REG:(\d+)", usage)[0]),
         "stack_bytes": int(re.findall(r"STACK:(\d+)", usage)[0]),
         "spills": len(re.findall(r"\b(?:LDL|STL)\b", code)),

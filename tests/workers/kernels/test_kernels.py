@@ -5,7 +5,11 @@ Triton runs on a GPU where there is one, otherwise in its interpreter.
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +20,46 @@ from workers.pruning.masked_adamw import MaskedAdamW
 
 pytestmark = pytest.mark.usefixtures("quick_interpreter")
 
+ROOT = Path(__file__).parents[3]
 HAS_GPU = torch.cuda.is_available()
 SIZES = ((1,), (0,), (7,), (31, 1), (33,), (5, 13), (1024,), (3, 1367))
 """Off the power of two, one element, none, less than a word, more than a block of any kernels."""
+
+
+UNTOUCHED_PAGES = """
+import ctypes
+import mmap
+import sys
+
+import torch
+from workers.kernels import make_kernels
+from workers.kernels.interface import StepOptions, StepTensors
+from workers.kernels.packed import pack
+
+PAGE, NO_ACCESS = mmap.PAGESIZE, 0
+protect = ctypes.CDLL(None, use_errno=True).mprotect
+protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def tensor(value):
+    numbers = torch.frombuffer(mmap.mmap(-1, 4 * PAGE), dtype=torch.float32).fill_(value)
+    for page in (1, 3):
+        assert protect(numbers.data_ptr() + page * PAGE, PAGE, NO_ACCESS) == 0
+    return numbers
+
+
+weight, grad, exp_avg, exp_avg_sq = (tensor(value) for value in (1.0, 2.0, 0.0, 0.0))
+keep = torch.zeros(4, PAGE // 4, dtype=torch.bool)
+keep[0, -1] = keep[2, 0] = keep[2, -1] = True
+keep[2, 101:300:9] = True
+step = StepTensors(
+    *(weight, grad, exp_avg, exp_avg_sq, torch.zeros(())), pack(keep), 0.5, 0.5, 0.5, 1e-8, 0.0
+)
+norm = make_kernels(sys.argv[1], weight.device).step([step], StepOptions(max_grad_norm=1e9))
+print(float(weight[0]), round(float(norm) ** 2, 3), int(keep.sum()))
+"""
+"""A step of a tensor whose pruned pages end the process when they are read or written. Prints a
+pruned weight of another page, the square of the norm, and how many weights are kept."""
 
 
 @pytest.fixture(
@@ -356,20 +397,40 @@ def test_norm_of_large_small_and_many_equal_gradients(twins, value):
 
 
 @pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
-def test_what_others_wrote_to_pruned_weights_is_gone_after_a_mask_update(twins, semantics):
+@pytest.mark.parametrize("sparsity", [0.5, 0.99])
+def test_what_others_wrote_to_pruned_weights_stays_in_a_step_and_goes_in_a_mask_update(
+    twins, semantics, sparsity
+):
     pair = twins(random_tensors(0), semantics=semantics)
     pair.step(random_tensors(1))
-    pair.update(0.5)
+    pair.update(sparsity)
     for parameters, _ in pair.both:
         with torch.no_grad():
             for parameter, weight in zip(parameters, random_tensors(0), strict=True):
                 parameter.copy_(weight)
-    pair.update(0.5)
+    pair.step(random_tensors(2))
+    pair.assert_equal()
+    for weight, written, mask in zip(pair.weights, random_tensors(0), pair.masks, strict=True):
+        if mask is not None:
+            assert torch.equal(weight[~mask.cpu()], written[~mask.cpu()])
+    pair.update(sparsity)
     for expected, computed in zip(pair.both[0][0], pair.both[1][0], strict=True):
         assert_same_bits(expected, computed, "weight")
     assert sum(int((weight == 0).sum()) for weight in pair.weights[:-1]) == round(
-        0.5 * sum(weight.numel() for weight in pair.weights[:-1])
+        sparsity * sum(weight.numel() for weight in pair.weights[:-1])
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["numba", "triton"])
+def test_what_is_pruned_is_neither_read_nor_written(kernels):
+    """Of four pages of each tensor the second and the fourth cannot be touched."""
+    if kernels == "triton":
+        pytest.importorskip("triton", reason="needs triton")
+    command = [sys.executable, "-c", UNTOUCHED_PAGES, kernels]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1.0 104.0 26\n"), done.stderr
 
 
 def test_more_tensors_than_one_program_prepares(twins):
