@@ -15,9 +15,9 @@ float64 [programs]; coefficients float32 [tensors, NUM_COEFFICIENTS]; norm float
 and found_inf 1 element or None.
 """
 
-import struct
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -293,11 +293,9 @@ class Step:
         max_norm = options.max_grad_norm
         if not tensors:
             return None if max_norm is None else torch.zeros((), device=device)
-        row_values = [value for own in tensors for value in _row(own, max_norm, device)]
+        on_host = _rows(tensors, max_norm, device)
+        rows = self._rows.get(on_host.tobytes(), lambda: torch.from_numpy(on_host))
         sizes = [own.weight.numel() for own in tensors]
-        rows = self._rows.get(
-            row_values, lambda: torch.tensor(row_values).view(-1, NUM_COLUMNS.value)
-        )
         chunks = self._chunks.get(sizes, lambda: list_chunks(sizes, CHUNK.value))
 
         # Torch gives this memory to later work on this stream only, so after these kernels.
@@ -325,24 +323,34 @@ class Step:
         return norm
 
 
-def _row(own: StepTensors, max_grad_norm: float | None, device: torch.device) -> tuple[int, ...]:
-    """In the order of the columns of `rows`."""
-    addresses = (
-        own.weight.data_ptr(),
-        own.grad.data_ptr(),
-        own.exp_avg.data_ptr(),
-        own.exp_avg_sq.data_ptr(),
-    )
-    is_aligned = all(address % ALIGNMENT.value == 0 for address in addresses)
-    mask = 0 if own.mask is None else own.mask.data_ptr()
-    lr, lr32, lr64 = _lr(own.lr, device)
-    max_norm = 1.0 if max_grad_norm is None else max_grad_norm
-    numbers = struct.pack("6d", lr, own.beta1, own.beta2, own.eps, own.weight_decay, max_norm)
-    return (
-        *(*addresses, own.step.data_ptr(), mask, lr32, lr64),
-        *(own.weight.numel(), is_aligned),
-        *struct.unpack("6q", numbers),
-    )
+def _rows(
+    tensors: Sequence[StepTensors], max_grad_norm: float | None, device: torch.device
+) -> np.ndarray:
+    """The table `rows`, made column by column, since it is made at every step."""
+    rows = np.zeros((len(tensors), NUM_COLUMNS.value), np.int64)
+    numbers = rows.view(np.float64)
+    for column, addressed in (
+        (WEIGHT, [own.weight for own in tensors]),
+        (GRAD, [own.grad for own in tensors]),
+        (EXP_AVG, [own.exp_avg for own in tensors]),
+        (EXP_AVG_SQ, [own.exp_avg_sq for own in tensors]),
+        (STEP, [own.step for own in tensors]),
+    ):
+        rows[:, column.value] = [tensor.data_ptr() for tensor in addressed]
+    rows[:, MASK.value] = [0 if own.mask is None else own.mask.data_ptr() for own in tensors]
+    rows[:, NUMEL.value] = [own.weight.numel() for own in tensors]
+    moved = rows[:, WEIGHT.value : EXP_AVG_SQ.value + 1]
+    rows[:, IS_ALIGNED.value] = (moved % ALIGNMENT.value == 0).all(axis=1)
+    lrs = [_lr(own.lr, device) for own in tensors]
+    numbers[:, LR.value] = [lr for lr, _, _ in lrs]
+    rows[:, LR_FLOAT32.value] = [address for _, address, _ in lrs]
+    rows[:, LR_FLOAT64.value] = [address for _, _, address in lrs]
+    numbers[:, BETA1.value] = [own.beta1 for own in tensors]
+    numbers[:, BETA2.value] = [own.beta2 for own in tensors]
+    numbers[:, EPS.value] = [own.eps for own in tensors]
+    numbers[:, WEIGHT_DECAY.value] = [own.weight_decay for own in tensors]
+    numbers[:, MAX_NORM.value] = 1.0 if max_grad_norm is None else max_grad_norm
+    return rows
 
 
 def _lr(lr: float | Tensor, device: torch.device) -> tuple[float, int, int]:

@@ -73,24 +73,25 @@ def check_parameter(parameter: Tensor, device: torch.device) -> None:
     Raises:
         ValueError: it is sparse, not float32, not contiguous, or on another device.
     """
-    what = f"a parameter of shape {tuple(parameter.shape)}"
     if parameter.layout != torch.strided:
         raise ValueError(
-            f"{what} is {parameter.layout}; MaskedAdamW needs dense parameters, call to_dense()"
+            f"{_named(parameter)} is {parameter.layout}; MaskedAdamW needs dense parameters, call "
+            "to_dense()"
         )
     if parameter.dtype != torch.float32:
         raise ValueError(
-            f"{what} is {parameter.dtype}; MaskedAdamW needs float32, also under autocast (which "
-            "casts as it computes): call model.float() before the optimizer is made"
+            f"{_named(parameter)} is {parameter.dtype}; MaskedAdamW needs float32, also under "
+            "autocast (which casts as it computes): call model.float() before the optimizer is made"
         )
     if not parameter.is_contiguous():
         raise ValueError(
-            f"{what} has strides {parameter.stride()}; make it contiguous before the optimizer "
-            "is made"
+            f"{_named(parameter)} has strides {parameter.stride()}; make it contiguous before the "
+            "optimizer is made"
         )
     if parameter.device != device:
         raise ValueError(
-            f"{what} is on {parameter.device}, others are on {device}; use one optimizer a device"
+            f"{_named(parameter)} is on {parameter.device}, others are on {device}; use one "
+            "optimizer a device"
         )
 
 
@@ -100,20 +101,24 @@ def check_gradient(parameter: Tensor, grad: Tensor) -> None:
     Raises:
         ValueError: it is sparse, not float32, not contiguous, or of another shape.
     """
-    what = f"the gradient of a parameter of shape {tuple(parameter.shape)}"
     if grad.layout != torch.strided:
         raise ValueError(
-            f"{what} is {grad.layout}; use dense gradients (nn.Embedding with sparse=False)"
+            f"the gradient of {_named(parameter)} is {grad.layout}; use dense gradients "
+            "(nn.Embedding with sparse=False)"
         )
     if grad.dtype != torch.float32:
         raise ValueError(
-            f"{what} is {grad.dtype}; MaskedAdamW needs float32, compute it anew with the "
-            "parameter in float32"
+            f"the gradient of {_named(parameter)} is {grad.dtype}; MaskedAdamW needs float32, "
+            "compute it anew with the parameter in float32"
         )
     if grad.shape != parameter.shape:
-        raise ValueError(f"{what} has shape {tuple(grad.shape)}; compute it anew")
+        raise ValueError(
+            f"the gradient of {_named(parameter)} has shape {tuple(grad.shape)}; compute it anew"
+        )
     if not grad.is_contiguous():
-        raise ValueError(f"{what} has strides {grad.stride()}; make it contiguous")
+        raise ValueError(
+            f"the gradient of {_named(parameter)} has strides {grad.stride()}; make it contiguous"
+        )
 
 
 def check_unchanged(parameter: Tensor, moment: Tensor) -> None:
@@ -279,6 +284,10 @@ def _is_count(value: float) -> bool:
 
 def _lies_beside(tensor: Tensor, parameter: Tensor) -> bool:
     return tensor.shape == parameter.shape and tensor.device == parameter.device
+
+
+def _named(parameter: Tensor) -> str:
+    return f"a parameter of shape {tuple(parameter.shape)}"
 
 
 def _kind(tensor: Tensor) -> str:
