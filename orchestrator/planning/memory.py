@@ -1,9 +1,9 @@
 """How much memory a trial takes: as trials took that are stored, or as estimated from its model.
 
 What is counted of a process on a CPU: Python with its libraries; the weights as they were loaded,
-which the next trial starts from; weights, gradients and both moments, float32; the activations of
-the longest batch that the settings allow. RESULTS.md compares this with what was measured. On a GPU
-nothing has been measured yet.
+which the next trial starts from; weights, gradients and both moments, float32, of all that is
+trained, which are not all word embeddings; the activations of a batch of long sentences. RESULTS.md
+compares this with what was measured. On a GPU nothing has been measured yet.
 
 Pure: neither torch nor ray is needed.
 """
@@ -43,8 +43,15 @@ BACKWARD = 1.4
 activations. Measured on a CPU with multilingual-e5-small, whose estimate is then 0 to 7 % above the
 peaks of trials with such sequences."""
 
-ROWS_OF_PART = 16
-"""Sequences that a CPU computes at a time, see `workers.data.batch`."""
+USED_ROWS = 0.18
+"""Share of the word embeddings that a train split of one language reads: of mBERT's at most so many
+(English), half of them a third of that."""
+
+SUBWORDS_OF_SENTENCE = 40
+"""Mean of the language of WikiANN whose sentences are longest (Burmese); 17 over all languages."""
+
+ROW_LENGTH = 72
+"""Sub-words of a packed row, see `workers.data.packing`; attention keeps its square."""
 
 Basis = Literal["given", "measured", "estimated"]
 
@@ -160,36 +167,43 @@ def _measured(spec: TrialSpec, rows: Iterable[Mapping[str, Any]], kind: Kind) ->
 
 
 def _estimate(spec: TrialSpec, size: ModelSize, kind: Kind) -> Need:
-    weights = FLOAT * size.num_parameters
-    embeddings = FLOAT * size.num_embedding_weights
+    pruning, embeddings = spec.pruning, size.num_embedding_weights
+    encoder = size.num_parameters - embeddings
+    are_pruned = pruning is not None and pruning.embedding_sparsity is not None
+    gradients_score = pruning is not None and bool(SALIENCIES[pruning.saliency].accumulate)
+    is_whole = len(spec.languages) > 1 or (are_pruned and gradients_score)
+    used = embeddings if is_whole else round(USED_ROWS * embeddings)
+
     copies = 4  # weights, gradients, two moments
     process_gib = PROCESS_GIB if kind == "CPU" else CONTEXT_GIB
-    least_gib = process_gib + copies * weights / GIB
+    least_gib = process_gib + FLOAT * (copies * encoder + embeddings) / GIB
 
-    more = _activations(spec, size, kind)
+    more = FLOAT * copies * used + _activations(spec, size, kind)
     if kind == "CPU" and spec.model.init == "pretrained":
-        more += weights  # as loaded; the next trial starts from them
-    if kind == "CPU" and spec.training.batch_size > ROWS_OF_PART:
-        more += embeddings  # gradients of a second part, before they are added up
+        more += FLOAT * encoder  # as loaded; the next trial starts from them
+    if are_pruned:
+        more += FLOAT * 3 * embeddings  # those that are not used, and two moments
+    elif spec.training.weight_decay:
+        more += FLOAT * embeddings  # those that are not used decay
     if spec.evaluation.selection == "best_epoch":
-        more += weights
-    if spec.pruning is not None and SALIENCIES[spec.pruning.saliency].accumulate:
-        more += weights - embeddings
+        more += FLOAT * (size.num_parameters if are_pruned else encoder + used)
+    if gradients_score:
+        more += FLOAT * (size.num_parameters if are_pruned else encoder)
     return Need(least_gib + more / GIB, least_gib, "estimated")
 
 
 def _activations(spec: TrialSpec, size: ModelSize, kind: Kind) -> int:
-    """Bytes that a forward pass keeps for the backward pass, of sequences of the full length.
+    """Bytes that a forward pass keeps for the backward pass, of a batch of long sentences.
 
     Counted in BERT's graph in torch 2.13. A CPU keeps the attention's scores, weights and those
     after dropout; kernels for GPUs compute them again.
     """
     training, is_half = spec.training, spec.training.precision == "bfloat16"
-    rows = training.batch_size if kind == "GPU" else min(training.batch_size, ROWS_OF_PART)
     of_width, of_inner_width = (42, 4) if is_half else (48, 8)
     of_token = of_width * size.width + of_inner_width * size.inner_width
     if kind == "CPU":
-        of_token += 12 * size.num_heads * training.max_length
-    kept = size.num_layers * rows * training.max_length * of_token
+        of_token += 12 * size.num_heads * min(ROW_LENGTH, training.max_length)
+    num_subwords = training.batch_size * min(SUBWORDS_OF_SENTENCE, training.max_length)
+    kept = size.num_layers * num_subwords * of_token
     copies = HALF * (size.num_parameters - size.num_embedding_weights) if is_half else 0
     return copies + (round(BACKWARD * kept) if kind == "CPU" else kept)

@@ -57,14 +57,12 @@ def needs(left, rows=(), **resources):
     return trial_memory(left, rows, Resources(**resources))
 
 
-# Peaks of real trials on a CPU, see RESULTS.md, whose longest batches had sequences of 128.
+# Peaks of real trials of Burmese on a CPU, see RESULTS.md.
 MEASURED = [
-    ({"model": make_trial_spec().model}, 0.81),
-    ({"model": E5}, 4.61),
-    ({"model": E5}, 4.75),
-    ({"model": E5, "batch_size": 128}, 4.91),
-    ({"model": E5, "precision": "bfloat16"}, 4.42),
-    ({"model": replace(MBERT, init="random"), "precision": "bfloat16"}, 5.36),
+    ({"model": make_trial_spec().model}, 0.74),
+    ({"model": E5}, 2.24),
+    ({"model": E5, "precision": "bfloat16"}, 1.83),
+    ({"model": replace(MBERT, init="random"), "precision": "bfloat16"}, 3.60),
 ]
 
 
@@ -72,27 +70,34 @@ MEASURED = [
 def test_an_estimate_is_somewhat_more_than_what_was_measured(settings, measured_gib):
     need = needs(trials("my", **settings)).of_host
     assert need.basis == "estimated"
-    assert measured_gib <= need.gib <= 1.25 * measured_gib
+    # Burmese reads one row of embeddings in a hundred; how many a language reads shows only later.
+    assert measured_gib <= need.gib <= 1.4 * measured_gib
 
 
 def test_what_is_kept_beside_the_weights_counts():
     plain = needs(trials()).of_host.gib
-    weights = 4 * 177.2e6 / GIB
+    encoder, embeddings = 4 * 85.4e6 / GIB, 4 * 91.8e6 / GIB
     random = replace(MBERT, init="random")
-    assert needs(trials(model=random)).of_host.gib == pytest.approx(plain - weights, abs=0.02)
+    assert needs(trials(model=random)).of_host.gib == pytest.approx(plain - encoder, abs=0.02)
     best = needs(trials(selection="best_epoch")).of_host.gib
-    assert best == pytest.approx(plain + weights, abs=0.02)
+    assert best == pytest.approx(plain + encoder + 0.18 * embeddings, abs=0.02)
     assert needs(trials(pruning={"saliency": "movement"})).of_host.gib > plain + 0.3
     assert needs(trials(batch_size=8)).of_host.gib < plain - 0.5
-    assert needs(trials(max_length=64)).of_host.gib < plain - 0.5
+    assert needs(trials(max_length=16)).of_host.gib < plain - 0.5
+    decaying = needs(trials(weight_decay=0.1)).of_host.gib
+    assert decaying == pytest.approx(plain + embeddings, abs=0.02)
+    pruned = needs(trials(pruning={"embedding_sparsity": 0.5})).of_host.gib
+    assert pruned == pytest.approx(plain + 3 * embeddings, abs=0.02)
     on_gpu = needs(trials(batch_size=64)).of_gpu
-    assert on_gpu.gib > needs(trials()).of_gpu.gib + 1
-    assert on_gpu.least_gib == pytest.approx(4 * weights + memory.CONTEXT_GIB, abs=0.02)
+    assert on_gpu.gib > needs(trials()).of_gpu.gib + 0.5
+    least_gib = 4 * encoder + embeddings + memory.CONTEXT_GIB
+    assert on_gpu.least_gib == pytest.approx(least_gib, abs=0.02)
 
 
 def test_mbert_on_a_gpu_takes_what_arithmetic_says():
-    """3.7 to 5.4 GB in bfloat16 with batches of 32, and more where they are as long as can be."""
-    assert 3.7e9 / GIB < needs(trials(precision="bfloat16")).of_gpu.gib < 6.0
+    """In bfloat16 with batches of 32: 1.6 GB for what is trained, 0.4 for the other embeddings, 0.2
+    for copies in bfloat16, 0.6 for activations, and CUDA's own half."""
+    assert 3.0 < needs(trials(precision="bfloat16")).of_gpu.gib < 3.3
 
 
 def test_the_largest_measured_peak_of_a_language_takes_the_place_of_the_estimate():
