@@ -35,7 +35,7 @@ from workers.trial import TrialError
 PACKAGES = (*(name for name in COMPUTING if name != "sparsweep"), "datasets", "seqeval", "pyarrow")
 """Those that are looked at: the ones that results name, and the ones that read and write."""
 
-# A checkpoint of mBERT takes 2.1 GB, beside the one that it replaces.
+# With pruned embeddings a checkpoint of mBERT takes 2.1 GB, beside the one that it replaces.
 NEEDED_DISK_GIB = 5
 
 _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -232,7 +232,7 @@ def examine_disk(name: str, folder: Path) -> Finding:
         remedy = "choose another folder, or ask for rights to this one"
         return Finding(name, f"{folder} cannot be written", False, remedy)
     if free_gib < NEEDED_DISK_GIB:
-        remedy = f"free at least {NEEDED_DISK_GIB} GiB; a checkpoint of mBERT takes 2"
+        remedy = f"free at least {NEEDED_DISK_GIB} GiB; a checkpoint of mBERT takes up to 2"
         return Finding(name, value, False, remedy)
     return Finding(name, value)
 

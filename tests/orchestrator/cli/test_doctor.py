@@ -158,7 +158,7 @@ def test_memory_is_compared_with_what_a_trial_of_mbert_takes(monkeypatch, gib, i
     found = examine_memory()
     assert found.is_ok == is_ok
     said = found.value if is_ok else found.remedy
-    assert "a trial of mBERT on a CPU takes 6." in said
+    assert "a trial of mBERT on a CPU takes 5." in said
 
 
 def test_kernels_of_the_device_are_named():
