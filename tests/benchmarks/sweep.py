@@ -118,7 +118,8 @@ def run_peer(work: Work, folder: Path) -> Outcome:
     settings, results = folder / "settings.json", folder / "results.json"
     settings.write_text(json.dumps(work.as_settings(folder / "tune")))
     script = Path(__file__).with_name("tune_and_trainer.py")
-    took = watched([sys.executable, str(script), str(settings), str(results)], folder)
+    # -P: files beside the script have names of packages, such as `kernels`, that others look for.
+    took = watched([sys.executable, "-P", str(script), str(settings), str(results)], folder)
     rows = json.loads(results.read_text())
     return outcome(work, took, [tuple(row.values()) for row in rows])
 
