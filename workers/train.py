@@ -195,12 +195,12 @@ class Training:
             loss.backward()
             losses.append(loss.detach())
             self.num_subwords += part.num_subwords
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return torch.stack(losses).sum()
 
     def _parts(self, indices: np.ndarray) -> list[Batch]:
         """The batch in one piece, where the model reads packed rows."""
         if self._packed is not None:
-            return [self._packed.make(indices, self._packed.lay_out(indices))]
+            return [self._packed.make(indices)]
         return [
             make_batch(self.split, part, self.device)
             for part in split_by_length(self.split.lengths, indices)

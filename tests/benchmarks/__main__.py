@@ -243,7 +243,6 @@ def main() -> int:
     finally:  # one that fails does not take with it what the others found
         Console(width=None if sys.stdout.isatty() else 130).print(make_table(measured))
         write_csv(args.csv, measured)
-        sys.stdout.write(f"written to {args.csv}\n")
     return exit_code(measured)
 
 

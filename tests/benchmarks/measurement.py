@@ -185,7 +185,7 @@ def gpu_state() -> dict[str, str]:
 
 
 def write_csv(file: Path, measured: list[tuple[str, Measurement]]) -> None:
-    """One row a measurement; the file is new."""
+    """One row a measurement; the file is new, and where it is is said."""
     versions = {name: _version(name) for name in VERSIONS}
     told = {
         "device": device_name(),
@@ -203,6 +203,7 @@ def write_csv(file: Path, measured: list[tuple[str, Measurement]]) -> None:
             moment = datetime.now(UTC).isoformat(timespec="seconds")
             row = [benchmark, one.what, *figures, len(one.values), one.unit, one.target, moment]
             writer.writerow([*row, *told.values()])
+    print(f"written to {file}")
 
 
 def _version(package: str) -> str:

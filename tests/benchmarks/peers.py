@@ -572,7 +572,6 @@ def main() -> int:
             print(f"{peer.name}: {peer.failure}")
     rows = [("peers", one) for one in measured]
     write_csv(args.csv, rows)
-    print(f"written to {args.csv}")
     return exit_code(rows)
 
 

@@ -326,7 +326,6 @@ def main() -> int:
     Console(width=None if sys.stdout.isatty() else 120).print(make_table(outcomes, measured))
     rows = [("sweep", one) for one in measured]
     write_csv(args.csv, rows)
-    print(f"written to {args.csv}")
     return exit_code(rows)
 
 

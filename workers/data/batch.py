@@ -27,6 +27,8 @@ class Batch:
         labels: int64 (num_rows, longest), `NO_LABEL` except at first sub-words.
         num_subwords: without what fills up.
         num_words: labels that count.
+        place: of each position, the sub-word's place in the split; the one after the last where
+            nothing lies; integers (num_rows, longest), on the host.
         position_ids: int64 (num_rows, longest), each sequence's own; None where rows are padded and
             the model counts them itself.
     """
@@ -36,6 +38,7 @@ class Batch:
     labels: torch.Tensor
     num_subwords: int
     num_words: int
+    place: np.ndarray
     position_ids: torch.Tensor | None = None
 
     @property
@@ -159,14 +162,13 @@ def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -
         device: where the batch shall be.
     """
     lengths = split.lengths[indices]
-    shape = (len(indices), int(lengths.max()))
-    input_ids = np.full(shape, split.pad_id, np.int64)
-    labels = np.full(shape, NO_LABEL, np.int64)
-    is_real = np.arange(shape[1]) < lengths[:, None]
-    rows, columns = np.nonzero(is_real)
-    flat = split.offsets[indices][rows] + columns
-    input_ids[is_real] = split.input_ids[flat]
-    labels[is_real] = split.labels[flat]
+    columns = np.arange(lengths.max())
+    is_real = columns < lengths[:, None]
+    place = np.where(is_real, split.offsets[indices][:, None] + columns, len(split.input_ids))
+    input_ids = np.full(place.shape, split.pad_id, np.int64)
+    labels = np.full(place.shape, NO_LABEL, np.int64)
+    input_ids[is_real] = split.input_ids[place[is_real]]
+    labels[is_real] = split.labels[place[is_real]]
 
     def to_device(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(device, non_blocking=True)
@@ -177,4 +179,5 @@ def make_batch(split: EncodedSplit, indices: np.ndarray, device: torch.device) -
         labels=to_device(labels),
         num_subwords=int(lengths.sum()),
         num_words=int((labels != NO_LABEL).sum()),
+        place=place,
     )

@@ -83,7 +83,7 @@ def _rounded_up(length: int, multiple: int) -> int:
 
 
 @dataclass(frozen=True)
-class Layout:
+class _Layout:
     """Where the sub-words of a batch lie; int32 (num_rows, width) each.
 
     Attributes:
@@ -118,12 +118,29 @@ class PackedBatches:
         self._row_length = ROWS_OF_GPU if device.type == "cuda" else ROWS_OF_CPU
         self._words_before = np.concatenate([[0], np.cumsum(split.labels != NO_LABEL)])
 
-    def lay_out(self, indices: np.ndarray) -> Layout:
+    def make(self, indices: np.ndarray) -> Batch:
         """Pack the named sequences.
 
         Args:
             indices: int64 (num_sequences,).
         """
+        layout = self._lay_out(indices)
+        stacked = np.stack([layout.place, layout.position, layout.sequence])
+        place, position, sequence = torch.from_numpy(stacked).to(self.device, non_blocking=True)
+        starts, ends = self.split.offsets[indices], self.split.offsets[indices + 1]
+        return Batch(
+            input_ids=self._ids[place].long(),
+            attention_mask=(sequence[:, None, :, None] == sequence[:, None, None, :]),
+            labels=self._labels[place].long(),
+            position_ids=(
+                None if self.first_position is None else position.long() + self.first_position
+            ),
+            num_subwords=int((ends - starts).sum()),
+            num_words=int((self._words_before[ends] - self._words_before[starts]).sum()),
+            place=layout.place,
+        )
+
+    def _lay_out(self, indices: np.ndarray) -> _Layout:
         rows, width = pack(self.split.lengths[indices], self._row_length)
         order = np.concatenate(rows)
         row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
@@ -142,29 +159,8 @@ class PackedBatches:
             laid[target] = values
             return laid.reshape(len(rows), width)
 
-        return Layout(
+        return _Layout(
             place=filled(len(self.split.input_ids), np.repeat(first, lengths) + within),
             position=filled(0, within),
             sequence=filled(-1, np.repeat(order, lengths)),
-        )
-
-    def make(self, indices: np.ndarray, layout: Layout) -> Batch:
-        """The batch of a layout.
-
-        Args:
-            indices: int64 (num_sequences,).
-            layout: as `lay_out` made it of them.
-        """
-        stacked = np.stack([layout.place, layout.position, layout.sequence])
-        place, position, sequence = torch.from_numpy(stacked).to(self.device, non_blocking=True)
-        starts, ends = self.split.offsets[indices], self.split.offsets[indices + 1]
-        return Batch(
-            input_ids=self._ids[place].long(),
-            attention_mask=(sequence[:, None, :, None] == sequence[:, None, None, :]),
-            labels=self._labels[place].long(),
-            position_ids=(
-                None if self.first_position is None else position.long() + self.first_position
-            ),
-            num_subwords=int((ends - starts).sum()),
-            num_words=int((self._words_before[ends] - self._words_before[starts]).sum()),
         )

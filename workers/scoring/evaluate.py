@@ -9,8 +9,9 @@ Counts are kept by sentence, so that any subset of the sentences can be scored; 
 and F1 come from sums.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -83,34 +84,20 @@ def predict(
     """
     model.eval()
     labels = np.full(len(split.input_ids) + 1, NO_LABEL, np.int8)  # the last: of what fills a row
-    for batch, place in _batches(model, split, max_subwords, device):
+    make: Callable[[np.ndarray], Batch] = partial(make_batch, split, device=device)
+    if reads_packed_rows(model):
+        make = PackedBatches(split, device, first_position(model)).make
+    for indices in evaluation_order(split.lengths, max_subwords):
+        batch = make(indices)
         with (
             torch.inference_mode(),
             torch.autocast(device.type, dtype, enabled=dtype is not torch.float32),
         ):
             logits = model(**batch.inputs).logits
-        labels[place] = logits.float().argmax(-1).to(torch.int8).cpu().numpy()
+        labels[batch.place] = logits.float().argmax(-1).to(torch.int8).cpu().numpy()
         yield
     predicted_words: np.ndarray = labels[:-1][split.labels != NO_LABEL]
     return predicted_words
-
-
-def _batches(
-    model: nn.Module, split: EncodedSplit, max_subwords: int, device: torch.device
-) -> Iterator[tuple[Batch, np.ndarray]]:
-    """All sequences, and the place in the split of each position; one after the last: of none."""
-    packed = None
-    if reads_packed_rows(model):
-        packed = PackedBatches(split, device, first_position(model))
-    for indices in evaluation_order(split.lengths, max_subwords):
-        if packed is not None:
-            layout = packed.lay_out(indices)
-            yield packed.make(indices, layout), layout.place
-        else:
-            batch = make_batch(split, indices, device)
-            columns, lengths = np.arange(batch.input_ids.shape[1]), split.lengths[indices]
-            place = split.offsets[indices][:, None] + columns
-            yield batch, np.where(columns < lengths[:, None], place, len(split.input_ids))
 
 
 def tags_of_sentences(labels: np.ndarray, offsets: np.ndarray) -> list[list[str]]:

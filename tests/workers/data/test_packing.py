@@ -36,8 +36,7 @@ def test_sequences_that_fit_no_better_have_a_row_each():
 
 def test_a_batch_holds_its_sequences_with_their_own_positions_in_blocks():
     split = made_of_lengths([3, 40, 2, 30])
-    batches, indices = PackedBatches(split, CPU, first_position=2), np.array([3, 0, 1])
-    batch = batches.make(indices, batches.lay_out(indices))
+    batch = PackedBatches(split, CPU, first_position=2).make(np.array([3, 0, 1]))
     assert batch.input_ids.tolist() == [[11] * 40, [13] * 30 + [10] * 3 + [99] * 7]
     assert batch.position_ids[1].tolist() == [*range(2, 32), 2, 3, 4, *[2] * 7]
     assert batch.labels[1].tolist() == [0] * 33 + [NO_LABEL] * 7

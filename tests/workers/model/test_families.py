@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification
 
-from tests.factories import PRUNING
+from tests.factories import PRUNING, make_split
 from tests.workers.trials import checkpoint_at, finish, numbers, run_steps, small_trial
-from workers.data.align import NO_LABEL, EncodedSplit
+from workers.data.align import NO_LABEL
 from workers.data.batch import Batch, make_batch
 from workers.data.packing import PackedBatches
 from workers.data.wordpiece import small_tokenizer
@@ -162,27 +162,13 @@ def trial_on(model: ModelSpec, **changes) -> TrialSpec:
     return replace(spec, corpus=corpus, training=training, evaluation=evaluation)
 
 
-def make_split(lengths: list[int]) -> EncodedSplit:
-    """Sequences at random, with a label a sub-word."""
-    rng = np.random.default_rng(0)
-    num_subwords = sum(lengths)
-    return EncodedSplit(
-        input_ids=rng.integers(5, 8000, num_subwords).astype(np.int32),
-        labels=rng.integers(0, len(TAGS), num_subwords).astype(np.int8),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        sentence_of_sequence=np.arange(len(lengths)),
-        num_unstarted_entities=0,
-        pad_id=0,
-        num_specials=2,
-        parts=(len(lengths),),
-    )
-
-
 @pytest.mark.parametrize("family", sorted(READ_PACKED_ROWS))
 def test_a_family_computes_the_same_for_packed_sentences(tmp_path, tokenizer_folder, family):
     model = make_model(write_encoder(tmp_path, tokenizer_folder, family), 0, CPU).eval()
     assert reads_packed_rows(model)
-    split, all_of_them = make_split([5, 128, 30, 3, 17, 60]), np.arange(6)
+    rng, lengths = np.random.default_rng(0), [5, 128, 30, 3, 17, 60]
+    ids, labels = rng.integers(5, 8000, sum(lengths)), rng.integers(0, len(TAGS), sum(lengths))
+    split, all_of_them = make_split(ids, labels, lengths), np.arange(len(lengths))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def loss_and_gradients(batch: Batch) -> list[torch.Tensor]:
@@ -190,8 +176,7 @@ def test_a_family_computes_the_same_for_packed_sentences(tmp_path, tokenizer_fol
         loss = nn.functional.cross_entropy(logits, batch.labels.flatten(), ignore_index=NO_LABEL)
         return [loss, *torch.autograd.grad(loss, parameters, allow_unused=True)]
 
-    batches = PackedBatches(split, CPU, first_position(model))
-    packed = batches.make(all_of_them, batches.lay_out(all_of_them))
+    packed = PackedBatches(split, CPU, first_position(model)).make(all_of_them)
     padded = make_batch(split, all_of_them, CPU)
     assert packed.input_ids.numel() < 1.2 * split.lengths.sum() < padded.input_ids.numel()
     for found, expected in zip(loss_and_gradients(packed), loss_and_gradients(padded), strict=True):

@@ -7,17 +7,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForTokenClassification
 
+from tests.workers.model.test_encoder import SIZES
 from workers.model.positions import first_position, num_positions, reads_packed_rows
 
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "pad_token_id": 1,
-    "max_position_embeddings": 40,
-}
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 
 
