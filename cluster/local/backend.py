@@ -193,10 +193,14 @@ def _is_alive(job_id: str) -> bool:
 
 
 def _how_it_ended(job_id: str, folder: Path) -> JobStatus | None:
+    file = local_job.exit_file(folder, job_id)
     try:
-        code = int(local_job.exit_file(folder, job_id).read_text())
+        code = int(file.read_text())
     except FileNotFoundError:
         return None
+    except (OSError, ValueError):  # damaged; that it is there tells that the job is over
+        detail = f"{file} is damaged, so its exit code is not known; submit again to go on"
+        return JobStatus(job_id=job_id, state=JobState.FAILED, native="dead", detail=detail)
     state, detail = exit_state(code, last_line(local_job.log_file(folder, job_id)))
     if code < 0 and _stopping_file(folder, job_id).exists():
         state, detail = JobState.CANCELLED, "killed; trials go on from their last checkpoints"

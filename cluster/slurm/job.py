@@ -223,8 +223,8 @@ def check_folder(args: argparse.Namespace) -> None:
     share. Exits where it is not."""
     try:
         content = (args.folder / shared_files.PROBE).read_text()
-    except OSError as error:
-        content = str(error.strerror)
+    except (OSError, ValueError) as error:
+        content = getattr(error, "strerror", None) or str(error)
     node = os.environ.get("SLURMD_NODENAME", "this node")
     if content != args.probe:
         log_line(

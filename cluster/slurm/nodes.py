@@ -171,10 +171,10 @@ def find_head(folder: Path, signals: Signals) -> dict[str, str] | None:
             return None
         try:
             head: dict[str, str] = json.loads((folder / shared_files.ADDRESS).read_text())
-        except FileNotFoundError:
-            head = {}
-        if head and is_reachable(head["address"]):
-            return head
+            if head["token"] and is_reachable(head["address"]):
+                return head
+        except (OSError, ValueError, TypeError, KeyError):
+            pass  # not there yet, or not to be read: the head may write it anew
         if time.monotonic() - asked_s > ASKS_EVERY_S:
             asked_s = time.monotonic()
             if not _is_head_live(folder):

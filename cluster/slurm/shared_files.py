@@ -17,8 +17,8 @@ OVER = "over"
 
 
 def read(file: Path) -> str:
-    """What somebody wrote there; nothing where they could not, or have not yet."""
+    """What somebody wrote there; nothing where they could not, have not yet, or it is damaged."""
     try:
         return file.read_text().strip()
-    except OSError:
+    except (OSError, ValueError):
         return ""

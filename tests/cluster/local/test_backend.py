@@ -164,6 +164,19 @@ def test_exit_code_says_how_it_ended(tmp_path, running, script, state, detail):
     assert backend.status(job_id, job.folder).detail == detail
 
 
+@pytest.mark.parametrize("content", [b"", b"?1\n", b"\xff\xfe0"])
+def test_damaged_exit_code_is_told(tmp_path, running, content):
+    backend, job = shell("exit 0"), make_job(tmp_path / "job")
+    job_id = backend.submit(job)
+    running.append(job_id)
+    wait_for_end(backend, job_id, job.folder)
+    file = local_job.exit_file(job.folder, job_id)
+    file.write_bytes(content)
+    status = backend.status(job_id, job.folder)
+    assert (status.state, status.native) == (JobState.FAILED, "dead")
+    assert f"{file} is damaged" in status.detail
+
+
 def test_one_job_of_a_sweep_at_a_time(tmp_path, running):
     backend, job = shell(SLEEP), make_job(tmp_path / "job")
     job_id = backend.submit(job)

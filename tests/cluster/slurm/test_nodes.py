@@ -88,6 +88,13 @@ def test_head_that_does_not_answer_is_not_waited_for_for_ever(
     assert find_head(slurm_job, signals) is None
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"address": 1}', b"\xff"])
+def test_damaged_file_of_the_head_is_no_head(slurm_job, signals, monkeypatch, content):
+    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.3)
+    (slurm_job / shared_files.ADDRESS).write_bytes(content)
+    assert find_head(slurm_job, signals) is None
+
+
 def test_head_that_comes_later_is_found(slurm_job, signals):
     with socket.create_server(("127.0.0.1", 0)) as server:
         fields = {"address": f"127.0.0.1:{server.getsockname()[1]}", "token": "secret"}
