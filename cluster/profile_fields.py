@@ -31,6 +31,9 @@ class Hardware:
         cpus: cores of each that trials may use.
         gpus: GPUs of each.
         gpu_type: the user's word for them, such as a100; None: not known.
+        gpu_gib: memory of each GPU in GiB; None: not known.
+        memory_gib: memory of each machine in GiB; None: not known.
+        memory_field: the profile's field that sets `memory_gib`; empty where none does.
         job_s: how long trials may run in one job, in seconds; None: as long as it takes.
         comes_back: whether a job that reached its time limit goes on in another by itself.
         limit_field: the profile's field that sets `job_s`; empty where none does.
@@ -40,6 +43,9 @@ class Hardware:
     cpus: int
     gpus: int
     gpu_type: str | None = None
+    gpu_gib: float | None = None
+    memory_gib: float | None = None
+    memory_field: str = ""
     job_s: float | None = None
     comes_back: bool = False
     limit_field: str = ""

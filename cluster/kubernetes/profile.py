@@ -27,6 +27,8 @@ LabelValue = Annotated[
 ]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount as Kubernetes writes it, such as 16Gi."""
+_BYTES = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 class Toleration(Section):
@@ -89,6 +91,9 @@ class KubernetesProfile(ClusterProfile):
     """GPUs of a worker pod."""
     gpu_resource: LabelKey = "nvidia.com/gpu"
     """What the cluster calls a GPU."""
+    gpu_memory_gib: PositiveInt | None = None
+    """Memory that each GPU has, in GiB, for `plan` and `submit` to compare with what trials take;
+    null: not known, and `plan` takes that of the GPU that it assumes."""
     worker_cpus: PositiveInt = 4
     """Cores of a worker pod."""
     worker_memory: Quantity = "16Gi"
@@ -130,9 +135,18 @@ class KubernetesProfile(ClusterProfile):
             num_machines=self.workers,
             cpus=self.worker_cpus,
             gpus=self.gpus_per_worker,
+            gpu_gib=self.gpu_memory_gib,
+            memory_gib=_gib(self.worker_memory),
+            memory_field="worker_memory",
             job_s=self.deadline_s,
             limit_field="deadline_s",
         )
+
+
+def _gib(quantity: str) -> float:
+    """An amount of memory in GiB."""
+    number = quantity.rstrip("mkKMGTi")
+    return float(number) * _BYTES[quantity.removeprefix(number)] / 2**30
 
 
 Profile = KubernetesProfile

@@ -66,12 +66,25 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str] | None:
 def smallest_gpu_bytes() -> int | None:
     """Memory of the smallest GPU of this machine, as its driver's nvidia-smi says; None: not
     known."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        return min(int(mib) for mib in ask_gpus("memory.total")) * 2**20
+    except ValueError:
+        return None
+
+
+def ask_gpus(what: str) -> list[str]:
+    """What the driver's nvidia-smi says of each GPU of this machine, in the order of their numbers;
+    nothing where it does not answer.
+
+    Args:
+        what: its name for that, such as `uuid`.
+    """
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        return min(int(line) for line in answer.stdout.split()) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
 
 
 def _cpu_limits(root: Path) -> Iterator[float]:

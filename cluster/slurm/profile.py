@@ -59,6 +59,9 @@ class SlurmProfile(ClusterProfile):
     """GPUs of each node of the block; elastic workers have one, or none where this is 0."""
     gpu_type: Word | None = None
     """Type of the GPUs, such as a100; null: any."""
+    gpu_memory_gib: PositiveInt | None = None
+    """Memory that each GPU has, in GiB, for `plan` and `submit` to compare with what trials take;
+    null: not known, and `plan` takes that of `gpu_type`."""
     cpus_per_gpu: PositiveInt = 4
     """Cores for each GPU; where there are none, of each node."""
     mem_gib_per_gpu: PositiveInt = 16
@@ -91,6 +94,9 @@ class SlurmProfile(ClusterProfile):
             cpus=self.cpus_per_gpu * max(1, self.gpus_of_node()),
             gpus=self.gpus_of_node(),
             gpu_type=self.gpu_type,
+            gpu_gib=self.gpu_memory_gib,
+            memory_gib=self.mem_gib_per_gpu * max(1, self.gpus_of_node()),
+            memory_field="mem_gib_per_gpu",
             job_s=max(1, seconds(self.time_limit) - self.stop_before_s),
             comes_back=True,
             limit_field="time_limit",

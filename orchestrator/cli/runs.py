@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
-from cluster.node.machine import available_memory_bytes, usable_cpus
+from cluster.node.machine import (
+    ask_gpus,
+    available_memory_bytes,
+    smallest_gpu_bytes,
+    usable_cpus,
+    visible_gpus,
+)
 from cluster.node.own_folder import remove_leftovers
 from cluster.node.raylet import usable_offer
 from cluster.profile_fields import Hardware
@@ -33,15 +40,22 @@ from orchestrator.cli.shared import (
 )
 from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
-from orchestrator.planning.estimate import Estimate, estimate
-from orchestrator.planning.memory import PEAKS, describe_memory, memory_as_json, trial_memory
-from orchestrator.planning.outlook import Outlook, as_json, lines, on_hardware
+from orchestrator.planning.estimate import estimate
+from orchestrator.planning.memory import (
+    GIB,
+    PEAKS,
+    describe_memory,
+    memory_as_json,
+    trial_memory,
+)
+from orchestrator.planning.outlook import as_json, lines, on_hardware
 from orchestrator.planning.plan import (
     PlannedTrial,
     describe_unfindable,
     plan_digest,
     trials_left,
 )
+from orchestrator.planning.room import describe_room, has_gpus
 from orchestrator.planning.speed import COLUMNS, Speeds
 from orchestrator.planning.standing import (
     READ,
@@ -70,7 +84,10 @@ def plan(args: argparse.Namespace) -> int:
     speeds = Speeds.from_rows(planned, rows, sweep.resources)
     asked = estimate(left, speeds, sweep.resources)
     memory = trial_memory(left, rows, sweep.resources)
-    outlook = _outlook(asked, args.on, sweep) if args.on else None
+    here, outlook = _hardware_here(), None
+    if args.on:
+        hardware = load_profile(args.on, sweep.clusters).hardware(here)
+        outlook = on_hardware(asked, hardware, sweep.resources, memory)
     if args.json:
         trials = [
             {
@@ -96,7 +113,9 @@ def plan(args: argparse.Namespace) -> int:
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
     free_bytes, cpus = available_memory_bytes(), usable_cpus()
-    takes = describe_memory(memory, sweep.resources, free_bytes, cpus)
+    takes = describe_memory(memory, sweep.resources, free_bytes, cpus, here.gpu_gib)
+    if not args.on and has_gpus(here, sweep.resources):
+        takes += describe_room(memory, here, sweep.resources)
     console.print("\n".join([*lines(asked, outlook), *takes]))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
@@ -244,12 +263,17 @@ def _cell(statuses: Sequence[str]) -> Text:
     return Text.assemble(f"{statuses.count('completed')}/{len(statuses)}", (failed, "red"))
 
 
-def _outlook(asked: Estimate, name: str, sweep: SweepSpec) -> Outlook | None:
-    """What an estimate means on a cluster."""
-    offer = usable_offer()
-    here = Hardware(num_machines=1, cpus=offer.cpus, gpus=offer.gpus)
-    hardware = load_profile(name, sweep.clusters).hardware(here)
-    return on_hardware(asked, hardware, sweep.resources)
+def _hardware_here() -> Hardware:
+    """This machine, as far as it is ours."""
+    visible, gpu_bytes = visible_gpus(os.environ), smallest_gpu_bytes()
+    offer = usable_offer(gpus=len(ask_gpus("uuid") if visible is None else visible))
+    return Hardware(
+        num_machines=1,
+        cpus=offer.cpus,
+        gpus=offer.gpus,
+        gpu_gib=None if gpu_bytes is None else gpu_bytes / GIB,
+        memory_gib=offer.memory_bytes / GIB,
+    )
 
 
 def _refuse_other_plan(expected: str | None, planned: Sequence[PlannedTrial]) -> None:

@@ -1,10 +1,11 @@
-"""How fast devices are assumed to be until a sweep has measured it: rough figures, as the
-arithmetic they come from.
+"""How fast devices are assumed to be until a sweep has measured it, and how much memory GPUs have:
+rough figures, as the arithmetic they come from.
 
 Whatever is computed from this is called assumed wherever it is shown, and is given up for the first
 trial that was measured on a device of its kind.
 """
 
+import re
 from dataclasses import dataclass
 
 from workers.trial import BUILTIN_MODEL
@@ -61,9 +62,11 @@ def encoder(model_name: str) -> Encoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """Peak speeds from the manufacturer's data sheets, in operations a second, dense."""
+    """Peak speeds from the manufacturer's data sheets, in operations a second, dense, and memory in
+    GiB, of the model that has least."""
 
     name: str
+    memory_gib: int
     float32_flops: float
     bfloat16_flops: float
 
@@ -81,11 +84,21 @@ class Gpu:
 GPUS = (
     # float32 is computed without TF32, which would change the numbers of trials. Older ones lack
     # bfloat16, see `workers.devices`.
-    Gpu(name="A100", float32_flops=19.5e12, bfloat16_flops=312e12),
-    Gpu(name="H100", float32_flops=67e12, bfloat16_flops=989e12),
+    Gpu(name="A100", memory_gib=40, float32_flops=19.5e12, bfloat16_flops=312e12),
+    Gpu(name="H100", memory_gib=80, float32_flops=67e12, bfloat16_flops=989e12),
 )
 USUAL_GPU = "A100"
 """The one that is named where nothing tells which GPU it will be."""
+
+
+def gpu_memory_gib(name: str) -> float | None:
+    """Memory of a GPU of that name, in GiB: what the name says itself, as in `NVIDIA
+    A100-SXM4-80GB`, or that of the GPU here that it names; None: neither."""
+    if said := re.search(r"(\d+)\s?GB", name, re.IGNORECASE):
+        return float(said[1])
+    known = (gpu.memory_gib for gpu in GPUS if gpu.name.lower() in name.lower())
+    return next(known, None)
+
 
 CPU = "a CPU"
 CORE_S_PER_SENTENCE_OF_BASE = 48 * 2 / 1000

@@ -136,13 +136,16 @@ def num_within_memory(
     )
 
 
-def refuse_small_share(need: Need | None, gpus_per_trial: float, gpu_bytes: int | None) -> str:
-    """Trials that share a GPU may each fill their share of its memory.
+def refuse_small_share(
+    need: Need | None, gpus_per_trial: float, gpu_gib: float | None, origin: str = ""
+) -> str:
+    """A trial may fill its share of a GPU's memory, and one that has several computes on one.
 
     Args:
         need: what a trial takes of a GPU; None: not known.
         gpus_per_trial: GPUs of a trial.
-        gpu_bytes: memory of the smallest GPU; None: not known.
+        gpu_gib: memory of the smallest GPU; None: not known.
+        origin: how that is known, in words for the line.
 
     Returns:
         A line where the share is less than the estimate and more than what is needed for sure.
@@ -150,18 +153,20 @@ def refuse_small_share(need: Need | None, gpus_per_trial: float, gpu_bytes: int 
     Raises:
         SweepError: it is less than that.
     """
-    if need is None or gpu_bytes is None or not 0 < gpus_per_trial < 1:
+    if need is None or gpu_gib is None or not gpus_per_trial:
         return ""
-    share_gib = gpus_per_trial * gpu_bytes / GIB
-    what = (
-        f"resources.gpus_per_trial: {gpus_per_trial:g} of a GPU with {gpu_bytes / GIB:.0f} GiB is "
-        f"{share_gib:.1f} GiB, and a trial takes"
-    )
-    largest = math.floor(gpu_bytes / GIB / need.gib) or 1
-    remedy = f"give it {math.ceil(100 / largest) / 100:g} or more"
-    if share_gib < need.least_gib:
+    share, what = min(gpus_per_trial, 1.0), f"a GPU with {gpu_gib:.0f} GiB{origin}"
+    if share < 1:
+        what = f"{share:g} of {what} is {share * gpu_gib:.1f} GiB, and a trial takes"
+    else:
+        what = f"a trial is given {what}, and takes"
+    what = f"resources.gpus_per_trial: {what}"
+    remedy = "take larger GPUs, a smaller model or a smaller training.batch_size"
+    if fitting := math.floor(gpu_gib / need.gib):
+        remedy = f"give it {math.ceil(100 / fitting) / 100:g} or more"
+    if share * gpu_gib < need.least_gib:
         raise SweepError(f"{what} {need.least_gib:.1f} GiB without its batches; {remedy}")
-    if share_gib < need.gib:
+    if share * gpu_gib < need.gib:
         return f"{what} about {need.gib:.1f} GiB ({need.basis}); where it runs out, {remedy}"
     return ""
 

@@ -3,17 +3,18 @@
 What is counted of a process on a CPU: Python with its libraries; the weights as they were loaded,
 which the next trial starts from; weights, gradients and both moments, float32, of all that is
 trained, which are not all word embeddings; the activations of a batch of long sentences. RESULTS.md
-compares this with what was measured. On a GPU nothing has been measured yet.
+compares this with what was measured. On a GPU, and beside one, nothing has been measured yet.
 
 Pure: neither torch nor ray is needed.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.planning.assumed_speed import USUAL_GPU, gpu_memory_gib
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.speed import Kind, is_alike
 from orchestrator.wording import counted
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import Resources
 
 GIB = 2**30
-PEAKS = ("peak_memory_gib", "peak_gpu_memory_gib")
+PEAKS = HOST_PEAK, GPU_PEAK = ("peak_memory_gib", "peak_gpu_memory_gib")
 """What this needs of the table `trials`, beside what `orchestrator.planning.speed` needs."""
 
 PROCESS_GIB = 0.8
 """Of a worker with torch, transformers, ray and its compiled kernels, and with its data. Measured
 with models that are almost nothing: 0.72 and 0.81 GiB."""
+
+BESIDE_GPU_GIB = 2.0
+"""Of a worker that computes on a GPU, on the machine: the same with CUDA's libraries, roughly."""
 
 CONTEXT_GIB = 0.5
 """Of a GPU: CUDA's context and cuBLAS, roughly."""
@@ -79,10 +83,12 @@ class TrialMemory:
         of_host: of the machine, where it computes on a CPU; None: nothing is left, or nothing is
             known of the model.
         of_gpu: of a GPU, where it computes there; None likewise.
+        beside_gpu: of the machine, where it computes on a GPU; None likewise.
     """
 
     of_host: Need | None = None
     of_gpu: Need | None = None
+    beside_gpu: Need | None = None
 
 
 def trial_memory(
@@ -97,17 +103,24 @@ def trial_memory(
     """
     if not left:
         return TrialMemory()
-    size = size_of(left[0].spec.model)  # the trials of a sweep have the same model and batches
-    of_host, of_gpu = _need(left, rows, size, "CPU"), _need(left, rows, size, "GPU")
+    spec = left[0].spec
+    size = size_of(spec.model)  # the trials of a sweep have the same model and batches
+    of_host = _need(left, _measured(spec, rows, "CPU", HOST_PEAK), size, _estimate_on_cpu)
+    of_gpu = _need(left, _measured(spec, rows, "GPU", GPU_PEAK), size, _estimate_on_gpu)
+    beside = _need(left, _measured(spec, rows, "GPU", HOST_PEAK), size, _estimate_beside_gpu)
     if (given := resources.memory_gib_per_trial) is not None:
         of_host = Need(given, 0.0, "given")
     if of_gpu is not None and of_gpu.basis == "measured":
         of_gpu = Need(of_gpu.gib + CONTEXT_GIB, 0.0, "measured")  # torch does not count that
-    return TrialMemory(of_host=of_host, of_gpu=of_gpu)
+    return TrialMemory(of_host=of_host, of_gpu=of_gpu, beside_gpu=beside)
 
 
 def describe_memory(
-    memory: TrialMemory, resources: "Resources", free_bytes: int, num_cpus: int
+    memory: TrialMemory,
+    resources: "Resources",
+    free_bytes: int,
+    num_cpus: int,
+    gpu_gib: float | None = None,
 ) -> list[str]:
     """What a person is told: a line, or nothing where nothing is left.
 
@@ -116,6 +129,7 @@ def describe_memory(
         resources: of the sweep.
         free_bytes: memory that is free on this machine.
         num_cpus: its cores that trials may use.
+        gpu_gib: memory of its smallest GPU; None: not known, as where it has none.
     """
     parts = []
     if (need := memory.of_host) is not None and not resources.gpus_per_trial:
@@ -127,10 +141,23 @@ def describe_memory(
         free = f"here {free_bytes / GIB:.1f} GiB are free, {fits}"
         parts.append(f"{need.gib:.1f} GiB on a CPU, {need.basis} ({free})")
     if (need := memory.of_gpu) is not None and resources.gpus_per_trial != 0:
-        parts.append(f"{need.gib:.1f} GiB of a GPU, {need.basis}")
+        share = _describe_share(resources.gpus_per_trial, gpu_gib)
+        parts.append(f"{need.gib:.1f} GiB of a GPU, {need.basis}{share}")
     if not parts:
         return []
     return [f"memory of a trial: {'; '.join(parts)}"]
+
+
+def _describe_share(gpus_per_trial: float | None, gpu_gib: float | None) -> str:
+    """What a trial may fill of the GPU that it shares; nothing where it has one to itself."""
+    if gpus_per_trial is None or gpus_per_trial >= 1:
+        return ""
+    if gpu_gib is not None:
+        of_gpu = f"of the {gpu_gib:.0f} GiB here"
+    else:
+        gpu_gib = gpu_memory_gib(USUAL_GPU) or 0.0
+        of_gpu = f"of an assumed {USUAL_GPU} with {gpu_gib:.0f}"
+    return f" (it may fill {gpus_per_trial:g} {of_gpu}, {gpus_per_trial * gpu_gib:.1f} GiB)"
 
 
 def memory_as_json(memory: TrialMemory) -> dict[str, Any]:
@@ -140,30 +167,50 @@ def memory_as_json(memory: TrialMemory) -> dict[str, Any]:
 
 def _need(
     left: Sequence[PlannedTrial],
-    rows: Iterable[Mapping[str, Any]],
+    measured: Mapping[str, float],
     size: ModelSize | None,
-    kind: Kind,
+    estimate: Callable[[TrialSpec, ModelSize], Need],
 ) -> Need | None:
-    measured = _measured(left[0].spec, rows, kind)
     languages = {trial.spec.language for trial in left}
     needs = [Need(measured[code], 0.0, "measured") for code in languages & measured.keys()]
     if languages - measured.keys():
         if size is None:
             return None
         distinct = {trial.spec.pruning: trial.spec for trial in left}.values()
-        needs += [_estimate(spec, size, kind) for spec in distinct]
+        needs += [estimate(spec, size) for spec in distinct]
     return max(needs, key=lambda need: need.gib)
 
 
-def _measured(spec: TrialSpec, rows: Iterable[Mapping[str, Any]], kind: Kind) -> dict[str, float]:
-    """The largest peak of each language, of trials with this model and these batches."""
-    column = PEAKS[kind == "GPU"]
+def _measured(
+    spec: TrialSpec, rows: Iterable[Mapping[str, Any]], kind: Kind, column: str
+) -> dict[str, float]:
+    """The largest peak of each language, of trials with this model and these batches.
+
+    Args:
+        spec: says which model and batches.
+        rows: of the table `trials`.
+        kind: where these trials computed.
+        column: which peak.
+    """
     peaks: dict[str, float] = defaultdict(float)
     for row in rows:
         is_of_kind = (row["device"] != "cpu") == (kind == "GPU")
         if is_of_kind and row["status"] == "completed" and is_alike(row, spec):
             peaks[row["language"]] = max(peaks[row["language"]], row[column] or 0.0)
     return {language: peak for language, peak in peaks.items() if peak}
+
+
+def _estimate_beside_gpu(spec: TrialSpec, size: ModelSize) -> Need:
+    """Of the machine: the weights as they were loaded, and those that go to the GPU."""
+    return Need(BESIDE_GPU_GIB + FLOAT * 2 * size.num_parameters / GIB, 0.0, "estimated")
+
+
+def _estimate_on_cpu(spec: TrialSpec, size: ModelSize) -> Need:
+    return _estimate(spec, size, "CPU")
+
+
+def _estimate_on_gpu(spec: TrialSpec, size: ModelSize) -> Need:
+    return _estimate(spec, size, "GPU")
 
 
 def _estimate(spec: TrialSpec, size: ModelSize, kind: Kind) -> Need:

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
-from orchestrator.planning.capacity import num_fitting, wall_s
+from orchestrator.planning.capacity import wall_s
 from orchestrator.planning.estimate import Demand, Estimate, Speed
+from orchestrator.planning.memory import Need, TrialMemory
+from orchestrator.planning.room import (
+    describe_room,
+    gpus_of_trial,
+    has_gpus,
+    num_on_machine,
+    num_within,
+)
 from orchestrator.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ class Outlook:
         job_s: how long trials may run in one job; None: as long as it takes.
         num_jobs: how many such jobs it takes, one after another.
         warning: what to think about first; empty if nothing.
+        memory: where that may not suffice for the trials, a line each.
     """
 
     demand: Demand
@@ -35,10 +44,14 @@ class Outlook:
     job_s: float | None
     num_jobs: int
     warning: str
+    memory: tuple[str, ...] = ()
 
 
 def on_hardware(
-    asked: Estimate, hardware: "Hardware | None", resources: "Resources"
+    asked: Estimate,
+    hardware: "Hardware | None",
+    resources: "Resources",
+    memory: TrialMemory | None = None,
 ) -> Outlook | None:
     """What an estimate means on a cluster.
 
@@ -46,6 +59,7 @@ def on_hardware(
         asked: the estimate.
         hardware: the cluster's machines; None: not known before.
         resources: of the sweep.
+        memory: what a trial takes of it; None: not known.
 
     Returns:
         None when nothing is left.
@@ -57,9 +71,9 @@ def on_hardware(
         return Outlook(
             demand=demand, num_slots=None, wall_s=None, job_s=None, num_jobs=1, warning=""
         )
-    has_gpu = hardware.gpus > 0 and resources.gpus_per_trial != 0
+    has_gpu, memory = has_gpus(hardware, resources), memory or TrialMemory()
     demand = asked.of("GPU" if has_gpu else "CPU", hardware.gpu_type)
-    num_slots = _num_slots(hardware, resources)
+    num_slots = _num_slots(hardware, resources, None if has_gpu else memory.of_host)
     takes_s = wall_s(demand.trial_s, num_slots) if num_slots else None
     return Outlook(
         demand=demand,
@@ -68,6 +82,7 @@ def on_hardware(
         job_s=hardware.job_s,
         num_jobs=math.ceil(takes_s / hardware.job_s) if takes_s and hardware.job_s else 1,
         warning=_warning(hardware, resources, demand, takes_s),
+        memory=tuple(describe_room(memory, hardware, resources, demand.speed.device.name)),
     )
 
 
@@ -94,7 +109,7 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
             f"{', or '.join(f'{_hours(demand)} on {_name(demand)}' for demand in assumed)}"
         )
     if outlook is not None:
-        shown.append(_outlook_line(outlook))
+        shown += [_outlook_line(outlook), *(f"on that cluster: {line}" for line in outlook.memory)]
     return shown
 
 
@@ -128,7 +143,7 @@ def fixed_resources(hardware: "Hardware | None", resources: "Resources") -> dict
     """
     if hardware is None:
         return {}
-    gpus_per_trial = float(_gpus_per_trial(hardware, resources))
+    gpus_per_trial = float(gpus_of_trial(hardware, resources))
     num_slots = _num_slots(hardware, resources)
     if num_slots == 0:
         raise SweepError(
@@ -139,17 +154,16 @@ def fixed_resources(hardware: "Hardware | None", resources: "Resources") -> dict
     return {"gpus_per_trial": gpus_per_trial, "max_concurrent_trials": num_slots}
 
 
-def _gpus_per_trial(hardware: "Hardware", resources: "Resources") -> float:
-    if resources.gpus_per_trial is not None:
-        return resources.gpus_per_trial
-    return min(1, hardware.gpus)
+def _num_slots(hardware: "Hardware", resources: "Resources", of_host: Need | None = None) -> int:
+    """Trials at a time; none is on two machines.
 
-
-def _num_slots(hardware: "Hardware", resources: "Resources") -> int:
-    """Trials at a time; none is on two machines."""
-    gpus_per_trial = _gpus_per_trial(hardware, resources)
-    each = num_fitting(hardware.cpus, hardware.gpus, resources.cpus_per_trial, gpus_per_trial)
-    num_slots = hardware.num_machines * each
+    Args:
+        hardware: the machines.
+        resources: of the sweep.
+        of_host: memory of a trial on CPUs, so much of which is kept free for each.
+    """
+    each = min(num_on_machine(hardware, resources), num_within(hardware.memory_gib, of_host))
+    num_slots = int(hardware.num_machines * each)
     return min(num_slots, resources.max_concurrent_trials or num_slots)
 
 

@@ -166,7 +166,8 @@ class Driver:
         is_private = not is_given_cluster()
         if resources["gpu"]:
             gpu_bytes = smallest_gpu_bytes() if is_private else None
-            self._limited(refuse_small_share(self.memory.of_gpu, resources["gpu"], gpu_bytes))
+            gpu_gib = None if gpu_bytes is None else gpu_bytes / GIB
+            self._limited(refuse_small_share(self.memory.of_gpu, resources["gpu"], gpu_gib))
             return resources, concurrency
         need, cpus_per_trial = self.memory.of_host, self.spec.resources.cpus_per_trial
         machines = [

@@ -22,8 +22,10 @@ from cluster.errors import ClusterError
 from cluster.profile_fields import ClusterProfile
 from cluster.user_folders import state_folder
 from orchestrator.errors import SweepError
+from orchestrator.planning.memory import trial_memory
 from orchestrator.planning.outlook import fixed_resources
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
+from orchestrator.planning.room import refuse_no_room
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.submission.records import JobRecord, Submission, ask, read_records, send
 from workers.storage import Location
@@ -77,8 +79,11 @@ class Jobs:
         """What would be submitted now.
 
         Raises:
-            SweepError: a trial fits on no machine of the profile.
+            SweepError: a trial fits on no machine of the profile, or not into its memory.
         """
+        resources, hardware = self.sweep.resources, profile.hardware()
+        if hardware is not None and (left := self.left(retry_failed, rerun_lacking)):
+            refuse_no_room(trial_memory(left, [], resources), hardware, resources)
         is_shared = profile.shares_files and self.results.is_local
         root = self._shared_root() if is_shared else self._own_root()
         return JobSpec(

@@ -43,12 +43,18 @@ def test_backend_does_all_that_a_backend_can(name):
         ("ray", {}, None),
         (
             "slurm",
-            {"nodes": 3, "gpus_per_node": 2, "gpu_type": "a100", "time_limit": "01:00:00"},
+            {
+                **{"nodes": 3, "gpus_per_node": 2, "gpu_type": "a100", "gpu_memory_gib": 80},
+                **{"mem_gib_per_gpu": 24, "time_limit": "01:00:00"},
+            },
             Hardware(
                 num_machines=3,
                 cpus=8,
                 gpus=2,
                 gpu_type="a100",
+                gpu_gib=80,
+                memory_gib=48,
+                memory_field="mem_gib_per_gpu",
                 job_s=3600 - 180,
                 comes_back=True,
                 limit_field="time_limit",
@@ -58,19 +64,47 @@ def test_backend_does_all_that_a_backend_can(name):
             "slurm",
             {"mode": "elastic", "workers": 5, "gpus_per_node": 4, "time_limit": "1"},
             Hardware(
-                num_machines=5, cpus=4, gpus=1, job_s=1, comes_back=True, limit_field="time_limit"
+                num_machines=5,
+                cpus=4,
+                gpus=1,
+                memory_gib=16,
+                memory_field="mem_gib_per_gpu",
+                job_s=1,
+                comes_back=True,
+                limit_field="time_limit",
             ),
         ),
         (
             "kubernetes",
             {"workers": 2, "gpus_per_worker": 0, "deadline_s": 60},
-            Hardware(num_machines=2, cpus=4, gpus=0, job_s=60, limit_field="deadline_s"),
+            Hardware(
+                num_machines=2,
+                cpus=4,
+                gpus=0,
+                memory_gib=16,
+                memory_field="worker_memory",
+                job_s=60,
+                limit_field="deadline_s",
+            ),
         ),
     ],
 )
 def test_profile_stands_for_machines(name, fields, hardware):
     profile = profile_type(name).model_validate(NEEDED.get(name, {}) | fields)
     assert profile.hardware(HERE) == hardware
+
+
+@pytest.mark.parametrize(
+    ("quantity", "gib"),
+    [
+        *(("16Gi", 16), ("1.5Gi", 1.5), ("512Mi", 0.5), ("1Ti", 1024), ("1048576Ki", 1)),
+        *(("8G", 8e9 / 2**30), ("2147483648", 2), ("2147483648000m", 2), ("2000k", 2e6 / 2**30)),
+    ],
+)
+def test_the_memory_of_pods_is_read_as_kubernetes_writes_it(quantity, gib):
+    fields = NEEDED["kubernetes"] | {"worker_memory": quantity}
+    hardware = profile_type("kubernetes").model_validate(fields).hardware()
+    assert hardware.memory_gib == pytest.approx(gib)
 
 
 def test_no_backend_is_loaded_before_it_is_asked_for():

@@ -83,6 +83,27 @@ def test_plan_of_the_paper_fits_a_terminal(capsys, tmp_path):
     assert max(map(len, out.splitlines()[:-1])) <= 80
 
 
+def test_plan_compares_memory_with_this_machine_and_with_a_profile(capsys, monkeypatch, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\ncase $1 in *uuid*) echo GPU-1;; *) echo 16384;; esac\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    words = ("smoke", "--set", f"results={tmp_path}/r", "--set", "resources.gpus_per_trial=0.01")
+    code, out, err = run(capsys, "plan", *words)
+    said = " ".join(out.split())
+    assert (code, err) == (0, "")
+    assert "0.5 GiB of a GPU, estimated (it may fill 0.01 of the 16 GiB here, 0.2 GiB)" in said
+    assert "0.01 of a GPU with 16 GiB is 0.2 GiB, and a trial takes 0.5 GiB without its" in said
+    for place in ("slurm", "local"):
+        said = " ".join(run(capsys, "plan", *words, "--on", place)[1].split())
+        assert said.count("without its batches; give it") == 1
+        assert ("(A100, assumed)" in said) == (place == "slurm")
+    assert json.loads(run(capsys, "plan", *words, "--on", "slurm", "--json")[1])["estimate"][
+        "outlook"
+    ]["memory"]
+
+
 def test_plan_of_several_languages_together_has_one_row(capsys, tmp_path):
     code, out, _ = run(
         capsys, "plan", "smoke", "--set", f"results={tmp_path}/r", "--set", "regime=multilingual"

@@ -138,12 +138,25 @@ def test_a_model_whose_weights_do_not_fit_is_refused():
 
 def test_a_share_of_a_gpu_is_compared_with_what_a_trial_takes():
     need = Need(5.0, 3.5, "estimated")
-    assert refuse_small_share(need, 0.125, 40 * GIB) == ""
-    assert refuse_small_share(need, 1, 4 * GIB) == ""
-    assert refuse_small_share(need, 0.01, None) == refuse_small_share(None, 0.01, GIB) == ""
-    assert refuse_small_share(need, 0.1, 40 * GIB) == (
+    assert refuse_small_share(need, 0.125, 40) == ""
+    assert refuse_small_share(need, 0.01, None) == refuse_small_share(None, 0.01, 1) == ""
+    assert refuse_small_share(need, 0, 1) == ""
+    assert refuse_small_share(need, 0.1, 40) == (
         "resources.gpus_per_trial: 0.1 of a GPU with 40 GiB is 4.0 GiB, and a trial takes about "
         "5.0 GiB (estimated); where it runs out, give it 0.13 or more"
     )
     with pytest.raises(SweepError, match=r"0.05 .* is 2.0 GiB, and a trial takes 3.5 GiB without"):
-        refuse_small_share(need, 0.05, 40 * GIB)
+        refuse_small_share(need, 0.05, 40)
+
+
+def test_a_whole_gpu_is_compared_as_well():
+    need = Need(5.0, 3.5, "estimated")
+    assert refuse_small_share(need, 1, 8) == refuse_small_share(need, 2, 5) == ""
+    assert refuse_small_share(need, 1, 4, " (T4, assumed)") == (
+        "resources.gpus_per_trial: a trial is given a GPU with 4 GiB (T4, assumed), and takes "
+        "about 5.0 GiB (estimated); where it runs out, take larger GPUs, a smaller model or a "
+        "smaller training.batch_size"
+    )
+    for gpus in (0.5, 1, 2):  # more GPUs a trial help nothing
+        with pytest.raises(SweepError, match=r"3.5 GiB without its batches; take larger GPUs, a "):
+            refuse_small_share(need, gpus, 3)

@@ -13,6 +13,7 @@ from cluster.rayjobs.profile import RayProfile
 from cluster.slurm.profile import SlurmProfile
 from orchestrator.planning import assumed_speed
 from orchestrator.planning.estimate import estimate
+from orchestrator.planning.memory import Need, TrialMemory
 from orchestrator.planning.outlook import as_json, lines, on_hardware
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.speed import COLUMNS, Speeds
@@ -297,6 +298,13 @@ def test_nothing_left_needs_nothing():
     assert as_json(asked) == {"num_left": 0, "devices": [], "outlook": None}
 
 
+def test_a_name_tells_how_much_memory_a_gpu_has():
+    told = assumed_speed.gpu_memory_gib
+    assert told("NVIDIA A100-SXM4-80GB") == told("NVIDIA H100 80GB HBM3") == 80
+    assert (told("a100"), told("h100"), told("a100_1g.5gb")) == (40, 80, 5)
+    assert told("NVIDIA L40S") is None
+
+
 # On a cluster
 
 
@@ -404,6 +412,32 @@ def test_the_gpu_that_a_profile_names_is_counted_with():
         asked, SlurmProfile(gpu_type="a100").hardware(), ONE_GPU
     ).demand.speed.is_measured
     assert on_hardware(asked, SlurmProfile().hardware(), ONE_GPU).demand.speed.is_measured
+
+
+def test_trials_on_cpus_wait_for_memory_on_a_cluster_and_that_is_said():
+    planned, cores = plan(100, *[100] * 8), Resources(gpus_per_trial=0)
+    asked = ask(planned, [on_cpu(planned[0], load_s=0.0)], cores)
+    profile = SlurmProfile(nodes=2, gpus_per_node=0, cpus_per_gpu=4, mem_gib_per_gpu=16)
+    memory = TrialMemory(of_host=Need(7.0, 3.0, "measured"))
+    outlook = on_hardware(asked, profile.hardware(), cores, memory)
+    assert (outlook.num_slots, outlook.wall_s) == (4, pytest.approx(2.0))
+    assert lines(asked, outlook)[-1] == (
+        "on that cluster: a machine has 16.0 GiB, room for 2 trials of 7.0 GiB (measured) and not "
+        "4: raise mem_gib_per_gpu of the profile, or resources.cpus_per_trial"
+    )
+    assert as_json(asked, outlook)["outlook"]["memory"] == outlook.memory
+    # With GPUs, what is counted on CPUs does not matter.
+    asked = ask(planned, [row(planned[0])], ONE_GPU)
+    on_gpus = on_hardware(asked, SlurmProfile(gpus_per_node=4).hardware(), ONE_GPU, memory)
+    assert (on_gpus.num_slots, on_gpus.memory) == (4, ())
+
+
+def test_the_gpu_that_is_counted_with_tells_how_large_a_share_is():
+    planned, shared = plan(100, 100), Resources(gpus_per_trial=0.05)
+    memory = TrialMemory(of_gpu=Need(5.0, 3.0, "estimated"))
+    asked = ask(planned, [row(planned[0])], shared)
+    (line,) = on_hardware(asked, SlurmProfile().hardware(), shared, memory).memory
+    assert "0.05 of a GPU with 80 GiB (NVIDIA A100-SXM4-80GB, assumed) is 4.0 GiB, and" in line
 
 
 def test_a_profile_without_gpus_is_counted_in_cores():

@@ -109,6 +109,17 @@ def test_the_largest_measured_peak_of_a_language_takes_the_place_of_the_estimate
     assert needs(left, rows).of_gpu == Need(3.0 + memory.CONTEXT_GIB, 0.0, "measured")
 
 
+def test_what_a_trial_on_a_gpu_takes_of_the_machine_is_known_apart():
+    left = trials("sw")
+    estimated = needs(left).beside_gpu
+    assert estimated.basis == "estimated"
+    # Two copies of the weights, and a process with CUDA.
+    weights = 4 * 177e6 / GIB
+    assert estimated.gib == pytest.approx(memory.BESIDE_GPU_GIB + 2 * weights, abs=0.02)
+    rows = [row(left[0], 9.0), row(left[0], 2.5, device="cuda", peak_gpu_memory_gib=3.0)]
+    assert needs(left, rows).beside_gpu == Need(2.5, 0.0, "measured")
+
+
 def test_a_language_that_was_not_measured_is_estimated():
     both = trials("sw", "my")
     need = needs(both, [row(both[0], 1.0)]).of_host
@@ -130,10 +141,16 @@ def test_a_line_says_what_a_trial_takes_and_what_is_free():
     host = "2.0 GiB on a CPU, measured (here 7.0 GiB are free, room for 3 trials at a time, "
     host += "and cores for 4)"
     gpu = "3.5 GiB of a GPU, measured"
-    for asked, said in ((None, f"{host}; {gpu}"), (0, host), (0.5, gpu)):
+    share = "(it may fill 0.5 of an assumed A100 with 40, 20.0 GiB)"
+    for asked, said in (
+        *((None, f"{host}; {gpu}"), (0, host)),
+        *((1, gpu), (0.5, f"{gpu} {share}")),
+    ):
         line = describe_memory(known, Resources(gpus_per_trial=asked), 7 * GIB, 4)
         assert line == [f"memory of a trial: {said}"]
     (line,) = describe_memory(known, Resources(gpus_per_trial=0), 70 * GIB, 4)
     assert line.endswith("(here 70.0 GiB are free, room for 4 trials at a time)")
+    (line,) = describe_memory(known, Resources(gpus_per_trial=0.25), 70 * GIB, 4, gpu_gib=79.6)
+    assert line.endswith("GPU, measured (it may fill 0.25 of the 80 GiB here, 19.9 GiB)")
     assert memory_as_json(known)["of_gpu"] == {"gib": 3.5, "least_gib": 0.0, "basis": "measured"}
-    assert memory_as_json(needs([])) == {"of_host": None, "of_gpu": None}
+    assert memory_as_json(needs([])) == {"of_host": None, "of_gpu": None, "beside_gpu": None}

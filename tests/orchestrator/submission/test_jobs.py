@@ -117,6 +117,18 @@ def test_trial_that_fits_on_no_machine_is_refused(toy_queue, tmp_path):
         submit(jobs, toy_queue)
 
 
+def test_trial_that_does_not_fit_into_memory_is_refused_before_anything_is_sent(tmp_path):
+    jobs = jobs_of(tmp_path / "results", "resources.gpus_per_trial=0.02")
+    profile = make_profile("slurm", {"gpu_memory_gib": 16})
+    with pytest.raises(SweepError, match=r"0.02 of a GPU with 16 GiB is 0.3 GiB, .* takes 0.5 GiB"):
+        jobs.submit("mine", profile)
+    with pytest.raises(SweepError, match="give it 0.04 or more"):  # a dry run as well
+        jobs.draft(profile)
+    assert not (tmp_path / "results").exists()
+    # How large GPUs are is only assumed here.
+    jobs.draft(make_profile("slurm", {"gpu_type": "a100"}))
+
+
 def test_a_live_job_of_the_sweep_is_not_sent_again(toy_queue, tmp_path):
     jobs = jobs_of(tmp_path / "results")
     first, _ = submit(jobs, toy_queue)
