@@ -17,7 +17,9 @@ from types import ModuleType
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from orchestrator.planning.plan import make_plan
 from orchestrator.spec.sweep_spec import load_sweep_spec
@@ -63,6 +65,43 @@ def test_rows_of_the_kernels_benchmark_are_whole():
 
     split = random_rows(64, 24, 1000, shortest=8)
     assert (split.num_sequences, split.lengths.min(), split.lengths.max()) == (64, 8, 24)
+
+
+def test_launches_are_counted_along_the_gradients_of_autograd():
+    from tests.benchmarks.launches import Count, Engine
+
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh())
+    gate, ids = nn.Linear(8, 8), torch.tensor([[1, 2, 1], [8, 0, 3]])
+    weights = [*layers.parameters(), *gate.parameters()]
+
+    def loss() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = layers(ids)
+            return (layers[1](hidden) * gate(hidden) + hidden).float().square().mean()
+
+    loss().backward()
+    wanted = [weight.grad for weight in weights]
+    for weight in weights:
+        weight.grad = None
+    with Count() as count:
+        count.weights = {id(weight) for weight in weights}
+        Engine(count).backward(loss())
+    assert all(torch.equal(a, b.grad) for a, b in zip(wanted, weights, strict=True))
+    assert count.counts["forward", "casts of weights"] == 4, "both are cast once"
+    assert count.counts["backward", "casts of weights"] == 4
+    assert count.counts["backward", "other"] >= 9
+
+
+@pytest.mark.slow
+def test_a_training_step_launches_what_results_say():
+    from tests.benchmarks.launches import launches
+
+    stated = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    sums = [one for one in launches() if one.what.startswith("operations of")]
+    assert len(sums) == 2
+    for one in sums:
+        assert f"| {one.what}, counted | {one.median:.0f} |" in stated
 
 
 SMI = """#!/bin/sh
@@ -118,8 +157,8 @@ SMALL = {
 }
 """What the benchmarks measure, as little of it as can be; by module."""
 
-ON_RAY = {"driver", "smoke", "sharing"}
-"""Benchmarks that start Ray; tests of their own run what they consist of."""
+NOT_SMALL = {"driver", "smoke", "sharing", "launches"}
+"""Benchmarks that start Ray or a process; tests of their own run what they consist of."""
 QUICK = {"scoring", "storing", "perturbing"}
 
 
@@ -140,7 +179,7 @@ def small(monkeypatch, tmp_path):
     "name",
     [
         pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in sorted(BENCHMARKS.keys() - ON_RAY)
+        for name in sorted(BENCHMARKS.keys() - NOT_SMALL)
     ],
 )
 def test_the_smallest_work_of_a_benchmark_is_done(name):

@@ -19,8 +19,9 @@ from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, si
 from tests.factories import PRUNING, make_split, make_trial_spec
 from workers.data.align import EncodedSplit
 from workers.pruning.masked_adamw import MaskedAdamW
+from workers.pruning.used_rows import keep_used_rows
 from workers.tags import TAGS
-from workers.train import Training
+from workers.train import Training, row_use
 from workers.trial import PruningSpec
 
 SPARSITY = 0.9
@@ -34,7 +35,7 @@ MIB = 2**20
 
 def device() -> torch.device:
     """The GPU, where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def make_weights(seed: int = 0) -> list[nn.Parameter]:
@@ -257,9 +258,8 @@ def after_one_step() -> MaskedAdamW:
 
 def training() -> Iterator[Measurement]:
     """A training step of multilingual BERT's shape, pruned (updates included) and dense."""
-    pruning = replace(PRUNING, begin=0.0, end=1.0)  # updates every 10 steps
     num_steps = NUM_TRAINING_STEPS
-    runs = {"on": full_shape(num_steps, pruning), "off": full_shape(num_steps, None)}
+    runs = {"on": full_shape(num_steps, THROUGHOUT), "off": full_shape(num_steps, None)}
     steps = {name: run.run() for name, run in runs.items()}
     seconds = side_by_side(
         {name: waiting(lambda step=step: next(step)) for name, step in steps.items()}, num_steps - 1
@@ -279,6 +279,8 @@ def training() -> Iterator[Measurement]:
     )
 
 
+THROUGHOUT = replace(PRUNING, begin=0.0, end=1.0)
+"""A pruning that updates masks every 10 steps."""
 MBERT = {"vocab_size": 119_547}
 """What differs in multilingual BERT's shape from Hugging Face's defaults."""
 
@@ -296,11 +298,14 @@ def full_shape(
 
     config = BertConfig(**MBERT, num_labels=len(TAGS))
     torch.manual_seed(0)
-    model = BertForTokenClassification(config).to(device())
+    model = BertForTokenClassification(config)
     split = random_rows(32 * num_steps, length, config.vocab_size, shortest)
     spec = make_trial_spec(target_sparsity=SPARSITY if pruning else 0.0)
     settings = replace(spec.training, num_steps=num_steps, precision=precision)
-    return Training(replace(spec, pruning=pruning, training=settings), model, split, device())
+    spec = replace(spec, pruning=pruning, training=settings)
+    if (use := row_use(spec, split)) is not None:
+        keep_used_rows(model, use)
+    return Training(spec, model.to(device()), split, device())
 
 
 def random_rows(

@@ -13,6 +13,7 @@ import json
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -143,13 +144,39 @@ def move(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
+@contextlib.contextmanager
+def fake_gpu(watch: Watch) -> Iterator[pytest.MonkeyPatch]:
+    """A GPU whose tensors are not computed; gives what replaces more while it is there.
+
+    Args:
+        watch: sees every operation.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        CudaStandIn(**H100).install(patch)
+        patch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+        patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        patch.setattr("transformers.masking_utils.is_tracing", lambda tensor=None: False)
+        patch.setattr(Launcher, "launch", launch)
+        for module in (triton_step, triton_masks):
+            patch.setattr(module, "list_chunks", on_the_host(module.list_chunks))
+        patch.setattr(FakeTensor, "data_ptr", address, raising=False)
+        patch.setattr(FakeTensor, "numpy", lambda self: np.zeros(self.shape, np.int64))
+        patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+        patch.setattr(nn.Module, "to", move)
+        with fake_tensors() as mode, watch:
+            mode.allow_non_fake_inputs = True
+            yield patch
+
+
 def run(precision: str, changes: dict[str, Any]) -> dict[str, Any]:
     """The trial, and where the host looked at values in each phase."""
     pruning = replace(PRUNING, update_every_steps=4, **changes)
     spec = training_of(small_trial(target_sparsity=0.9, pruning=pruning), precision=precision)
     looks: dict[str, Counter[str]] = {}
-    with fake_tensors() as mode, Watch() as watch:
-        mode.allow_non_fake_inputs = True
+    watch = Watch()
+    with fake_gpu(watch) as patch:
+        patch.setattr(torch.Tensor, "backward", backward)
         running = run_trial(spec, prepare_process(1, use_gpu=True))
         while True:
             try:
@@ -165,21 +192,7 @@ def run(precision: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 def main(precision: str, changes: str) -> None:
     """See the module's description."""
-    with pytest.MonkeyPatch.context() as patch:
-        CudaStandIn(**H100).install(patch)
-        patch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
-        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-        patch.setattr("transformers.masking_utils.is_tracing", lambda tensor=None: False)
-        patch.setattr(Launcher, "launch", launch)
-        for module in (triton_step, triton_masks):
-            patch.setattr(module, "list_chunks", on_the_host(module.list_chunks))
-        patch.setattr(FakeTensor, "data_ptr", address, raising=False)
-        patch.setattr(FakeTensor, "numpy", lambda self: np.zeros(self.shape, np.int64))
-        patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-        patch.setattr(torch.Tensor, "backward", backward)
-        patch.setattr(nn.Module, "to", move)
-        print(json.dumps(run(precision, json.loads(changes))))
+    print(json.dumps(run(precision, json.loads(changes))))
 
 
 if __name__ == "__main__":
