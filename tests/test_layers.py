@@ -40,7 +40,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"data", "pruning", "checkpoint", "devices"},
         {"kernels", "result"},
         {"trial", "tags", "storage", "measured", "source", "digests"},
-        {"leftovers"},
+        {"leftovers", "visits"},
     ),
     "cluster": (
         {"cluster"},  # __init__.py: from a profile to its backend
@@ -55,13 +55,13 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
 KNOWN_OUTSIDE: dict[str, set[str]] = {
     "cli": {
         *("workers.trial", "workers.data", "workers.kernels", "workers.model", "workers.scoring"),
-        "workers.storage",
+        *("workers.storage", "workers.visits"),
         "workers.devices",
         *("cluster", "cluster.backend", "cluster.contract", "cluster.errors", "cluster.node"),
         "cluster.profile_fields",
     },
     "submission": {
-        *("workers.storage", "workers.trial"),
+        *("workers.storage", "workers.trial", "workers.visits"),
         *("cluster", "cluster.backend", "cluster.errors", "cluster.job_files"),
         *("cluster.profile_fields", "cluster.user_folders"),
     },
@@ -73,11 +73,11 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     "analysis": {"workers.trial", "workers.tags", "workers.storage"},
     "planning": {
         *("workers.trial", "workers.data", "workers.model", "workers.pruning"),
-        *("cluster.contract", "cluster.profile_fields"),
+        *("workers.visits", "cluster.contract", "cluster.profile_fields"),
     },
     "results": {"workers.trial", "workers.result", "workers.tags", "workers.storage"},
     "spec": {
-        *("workers.trial", "workers.pruning"),
+        *("workers.trial", "workers.pruning", "workers.visits"),
         *("cluster", "cluster.profile_fields", "cluster.user_folders"),
     },
 }

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from workers.leftovers import remove_leftovers, temporary_beside
+from workers.visits import ANSWERS_WITHIN_S, visiting
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -38,10 +39,10 @@ OPTIONS = {
 }
 """What may follow the `?` of an object store's address; pyarrow gives them their meaning."""
 
-ANSWERS_WITHIN_S = 20
+GOOGLE_TRIES_S = 20
 """How long Google's library goes on trying; its own default is 15 minutes."""
 
-FIRST_ANSWER_S = 30.0
+FIRST_ANSWER_S = ANSWERS_WITHIN_S
 """How long an object store may take to list a folder for the first time; one that is not there may
 be silent for ever."""
 
@@ -179,7 +180,8 @@ class Location:
             OSError: as of `write_atomic`.
         """
         if self.is_local:
-            _replace_durably(Path(self.path), write, mode)
+            with visiting(self):
+                _replace_durably(Path(self.path), write, mode)
             return
         buffer = io.BytesIO()
         write(buffer)
@@ -213,10 +215,9 @@ class Location:
         """Like `entries`, the names only and unsorted: much faster in a large local folder."""
         if not self.is_local:
             return [entry.name for entry in self.entries()]
-        try:
+        with visiting(self), contextlib.suppress(FileNotFoundError):
             return [name for name in os.listdir(self.path) if not name.startswith(".")]  # noqa: PTH208, it is fast
-        except FileNotFoundError:
-            return []
+        return []
 
     def delete(self) -> None:
         """Remove the file, and what writers that were killed left of it.
@@ -227,20 +228,23 @@ class Location:
             OSError: it cannot be removed.
         """
         if self.is_local:
-            remove_leftovers(Path(self.path).parent, Path(self.path).name)
+            with visiting(self):
+                remove_leftovers(Path(self.path).parent, Path(self.path).name)
         with contextlib.suppress(FileNotFoundError):
             self._asked(lambda: self._filesystem.delete_file(self.path))
 
     def remove_leftovers(self) -> None:
         """Remove what writers that were killed left in this local folder."""
         if self.is_local:
-            remove_leftovers(Path(self.path))
+            with visiting(self):
+                remove_leftovers(Path(self.path))
 
     def check_writable(self) -> None:
         """Write a small file into this folder, read it back and remove it.
 
         Raises:
-            OSError: that failed; one line that says why.
+            TimeoutError: it does not answer.
+        OSError: that failed; one line that says why.
         """
         probe = self / f".probe-{secrets.token_hex(4)}"
         content = probe.name.encode()
@@ -249,6 +253,8 @@ class Location:
             if probe.read_bytes() != content:
                 raise OSError("what was read back is not what was written")
             probe.delete()
+        except TimeoutError:
+            raise
         except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
             reason = " ".join(str(error).split())
             raise OSError(
@@ -270,8 +276,10 @@ class Location:
             yield
             return
         folder = Path(self.path)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a") as file:  # closing it, or dying, releases the lock
+        with visiting(self):
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = (folder / ".lock").open("a")
+        with opened as file:  # closing it, or dying, releases the lock
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:
@@ -293,17 +301,20 @@ class Location:
                 take to answer.
 
         Raises:
+            TimeoutError: it did not answer in that time.
             OSError: it failed; of an object store, in words that fit on a line.
         """
-        if self.is_local:
-            return call()
+        with visiting(self):
+            return call() if self.is_local else self._asked_store(call, limit_s)
+
+    def _asked_store(self, call: Callable[[], Answer], limit_s: float | None) -> Answer:
         store = (self.scheme, self.path.partition("/")[0], self.options)
         try:
             answer = interruptible(call, None if store in _HEARD else limit_s)
             _HEARD.add(store)
             return answer
         except TimeoutError as error:
-            raise OSError(
+            raise TimeoutError(
                 f"{self}: does not answer within {limit_s:.0f} s; check the address, the network, "
                 "and the credentials in the environment"
             ) from error
@@ -368,7 +379,7 @@ def _open_filesystem(scheme: str, bucket: str, options: str) -> "FileSystem":
     if not scheme:
         return LocalFileSystem()
     if scheme == "gs" and "retry_limit_seconds" not in options:
-        options = "&".join(filter(None, (options, f"retry_limit_seconds={ANSWERS_WITHIN_S}")))
+        options = "&".join(filter(None, (options, f"retry_limit_seconds={GOOGLE_TRIES_S}")))
     if scheme == "s3":  # one PUT for an object under 10 MB, not create, upload and complete
         options = "&".join(filter(None, (options, "allow_delayed_open=true")))
     return FileSystem.from_uri(f"{scheme}://{bucket}?{options}")[0]
@@ -391,12 +402,13 @@ def read_own(path: Path, owners: Collection[int], folder: int | None = None) -> 
         OSError: it cannot be read.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would wait
-    opened = os.open(path if folder is None else path.name, flags, dir_fd=folder)
-    with open(opened, "rb") as file:  # noqa: PTH123, it is a descriptor
-        refuse_others(path, opened, owners)
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise NotOwnError(f"{path}: not a file")
-        return file.read()
+    with visiting(path):
+        opened = os.open(path if folder is None else path.name, flags, dir_fd=folder)
+        with open(opened, "rb") as file:  # noqa: PTH123, it is a descriptor
+            refuse_others(path, opened, owners)
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                raise NotOwnError(f"{path}: not a file")
+            return file.read()
 
 
 def refuse_others(path: Path, opened: int, owners: Collection[int]) -> None:

@@ -1,10 +1,17 @@
 """Processes of this machine, any of which may end while it is looked at, or be hidden from us."""
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
+
+_STATE = re.compile(r"^State:\s+(\w)", re.MULTILINE)
+_SWITCHES = re.compile(r"_ctxt_switches:\s+(\d+)$", re.MULTILINE)
+_ASLEEP = {"S", "D"}
+"""States of Linux in which a thread waits for something; one that was stopped does not."""
 
 
 def descendants(root_pid: int) -> list[psutil.Process]:
@@ -57,6 +64,25 @@ class Below:
     def _is_it(self, process: psutil.Process) -> bool:
         words = command_line(process)
         return bool(words) and words[0].rpartition("/")[2] == self._program
+
+
+def sleep_of(pid: int) -> list[tuple[str, ...]] | None:
+    """What stays the same as long as no thread of a process gets to run; Linux only.
+
+    Returns:
+        Of each thread its number and how often it has gone to sleep; None where one does not sleep,
+        or that cannot be told.
+    """
+    threads = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            text = (thread / "status").read_text()
+            state = _STATE.search(text)
+            if state is None or state[1] not in _ASLEEP:
+                return None
+            threads.append((thread.name, *_SWITCHES.findall(text)))
+        return threads
+    return None
 
 
 def kill(process: psutil.Process) -> None:

@@ -31,6 +31,7 @@ from orchestrator.provenance import PACKAGES as COMPUTING
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from workers.data.kept import cache_folder
 from workers.trial import TrialError
+from workers.visits import visiting
 
 PACKAGES = (*(name for name in COMPUTING if name != "sparsweep"), "datasets", "seqeval", "pyarrow")
 """Those that are looked at: the ones that results name, and the ones that read and write."""
@@ -225,10 +226,12 @@ def examine_memory() -> Finding:
 def examine_disk(name: str, folder: Path) -> Finding:
     """There is room for checkpoints and data where the folder is, or will be."""
     places = (folder, *folder.absolute().parents)
-    existing = next(path for path in places if os.path.exists(path))  # noqa: PTH110, also where one may not look
-    free_gib = shutil.disk_usage(existing).free / GIB
+    with visiting(folder):
+        existing = next(path for path in places if os.path.exists(path))  # noqa: PTH110, also where one may not look
+        free_gib = shutil.disk_usage(existing).free / GIB
+        may_write = os.access(existing, os.W_OK)
     value = f"{free_gib:.1f} GiB free at {folder}"
-    if not os.access(existing, os.W_OK):
+    if not may_write:
         remedy = "choose another folder, or ask for rights to this one"
         return Finding(name, f"{folder} cannot be written", False, remedy)
     if free_gib < NEEDED_DISK_GIB:

@@ -17,7 +17,7 @@ from cluster import BACKENDS
 from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator.errors import SweepError
-from orchestrator.running.stopping import StopSignals
+from orchestrator.running.stopping import StopSignals, hear_interrupts
 from workers.storage import LEFT_WAITING, is_full_disk
 from workers.trial import PERTURBATIONS
 
@@ -35,9 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args = _parser().parse_args(arguments)
-    args.is_process = arguments is None
     try:
-        code = args.command(args)
+        code = _run_supervised(args) if arguments is None else args.command(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = DONE
     except (SweepError, ClusterError, OSError) as error:
         is_full = is_full_disk(error)
-        code = STOPPED if is_full else BAD_INPUT
+        code = STOPPED if is_full or isinstance(error, TimeoutError) else BAD_INPUT
         _print_error(f"{error}; make room, then go on" if is_full else str(error), args.debug)
     except Exception as error:
         code = FAULT
@@ -109,14 +108,21 @@ def _doctor() -> ModuleType:
 
 
 def _run(args: argparse.Namespace) -> Any:
+    # First: a signal while the rest is loaded is a stop as well.
+    with StopSignals(args.heard) as signals:
+        return _runs().run(args, signals)
+
+
+def _run_supervised(args: argparse.Namespace) -> Any:
+    """Run the command in a process below this one, which gives its exit code."""
     from orchestrator.cli.supervised import supervised
 
-    def run(heard: Callable[[], None]) -> Any:
-        # First: a signal while the rest is loaded is a stop as well.
-        with StopSignals(heard) as signals:
-            return _runs().run(args, signals)
+    def command(heard: Callable[[], None]) -> Any:
+        args.heard = heard
+        hear_interrupts(heard)
+        return args.command(args)
 
-    return supervised(run, args.words, args.debug) if args.is_process else run(lambda: None)
+    return supervised(command, args.words, args.debug, is_sweep=args.command is _run)
 
 
 # The command line
@@ -145,7 +151,7 @@ class CommandLine:
     ) -> argparse.ArgumentParser:
         """A command: what it calls with the arguments given, and what it does in a sentence."""
         command = self._commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        command.set_defaults(command=call, words=sys.argv[1:])
+        command.set_defaults(command=call, words=sys.argv[1:], heard=lambda: None)
         if takes_spec:
             command.add_argument(
                 "spec", metavar="SPEC", help="a sweep file, or the name of a built-in sweep"

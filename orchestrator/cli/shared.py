@@ -17,6 +17,7 @@ from orchestrator.results.store import ResultStore
 from orchestrator.running.places import NO_MORE
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.trial import describe_place
+from workers.visits import visiting
 
 
 def load_sweep(args: argparse.Namespace) -> SweepSpec:
@@ -34,8 +35,10 @@ def load(args: argparse.Namespace) -> tuple[SweepSpec, list[PlannedTrial], Resul
 def open_store(location: str, must_exist: bool = True) -> ResultStore:
     """The results at a location; where they must exist, a sweep has been run there."""
     store = ResultStore(location)
-    path = Path(store.location.path)
-    if store.location.is_local and path.exists() and not path.is_dir():
+    with visiting(store.location):
+        path = Path(store.location.path)
+        is_file = store.location.is_local and path.exists() and not path.is_dir()
+    if is_file:
         raise SweepError(f"results: {location} is a file; give a folder")
     if must_exist and not store.planned_sweeps():
         raise SweepError(

@@ -1,10 +1,11 @@
-"""`run` in a process below this one, whose end is told in a line, whatever ended it.
+"""A command in a process below this one, whose end is told in a line, whatever ended it.
 
-Ray's native code ends the process that it is part of when its cluster is gone, or a signal comes
-while it connects: with a page of C++ and a code of its own. A library may crash, and the kernel
-kills where no memory is left. None of that can be caught in the process itself. So this one waits
-for it, passes signals on, and says how to go on; what native code has written is kept from the
-user.
+A call to a file system that does not answer returns at no signal. Ray's native code ends the
+process that it is part of when its cluster is gone, or a signal comes while it connects: with a
+page of C++ and a code of its own. A library may crash, and the kernel kills where no memory is
+left. None of that can be caught in the process itself. So this one, which looks at no place of the
+user's, waits for it, passes signals on, and says what ended it and how to go on; what native code
+of `run` has written is kept from the user.
 """
 
 import contextlib
@@ -20,12 +21,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from shlex import join
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, SOME_FAILED, STOPPED
 from cluster.node.own_folder import remove_leftovers
-from cluster.node.processes import descendants, kill
+from cluster.node.processes import descendants, kill, sleep_of
 from orchestrator.running.stopping import ECHO_S, OWN_WORDS, STOPPING_SIGNALS
+from workers.visits import ANSWERS_WITHIN_S, Board, Visit, say_on, unanswered
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Calls of Linux' prctl: what a process is sent when its parent ends; whether it becomes the parent
@@ -39,6 +41,11 @@ DECIDED = (DONE, BAD_INPUT, SOME_FAILED, FAULT, STOPPED, INTERRUPTED)
 HEARS_WITHIN_S = 5.0
 """A command that has not heard a signal by then waits in native code, such as that of a file system
 that does not answer: the main thread, which hears signals, only waits while trials run."""
+LEAVES_WITHIN_S, LEAVES_DEAF_WITHIN_S = 4.0, 1.0
+"""How long a command may look at a place after a signal, and one that has not heard it. What it
+writes there is written as a whole or not at all."""
+LOOKS_EVERY_S = 1.0
+"""How often it is looked whether a command waits for a place."""
 CLEANING_S = 10.0
 MAX_WORDS = 200
 
@@ -50,13 +57,17 @@ Command = Callable[[Callable[[], None]], Any]
 """Runs; given what it calls with each signal that it hears."""
 
 
-def supervised(command: Command, words: Sequence[str], is_debugging: bool) -> Any:
+def supervised(
+    command: Command, words: Sequence[str], is_debugging: bool, is_sweep: bool = True
+) -> Any:
     """Run a command in a new process; what it returns there is this function's result there.
 
     Args:
         command: what runs.
         words: the command line, by which a sweep goes on.
         is_debugging: whether to show what native code wrote.
+        is_sweep: whether it runs trials: what it started ends with it then, and the same command
+            goes on.
 
     Returns:
         The exit code, in the process that was there before.
@@ -65,8 +76,8 @@ def supervised(command: Command, words: Sequence[str], is_debugging: bool) -> An
         return command(lambda: None)
     sys.stdout.flush()
     sys.stderr.flush()
-    native = os.memfd_create("native-stderr")
-    hearing = Hearing()
+    native = os.memfd_create("native-stderr") if is_sweep else None
+    hearing, board = Hearing(), Board()
     awaited = {*STOPPING_SIGNALS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     ours = os.getpid()
@@ -76,18 +87,30 @@ def supervised(command: Command, words: Sequence[str], is_debugging: bool) -> An
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != ours:  # it was killed before we could say that
             os._exit(1)
-        _keep_apart(native)
+        if native is not None:
+            _keep_apart(native)
+        say_on(board)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return command(hearing.heard)
 
-    code, received = _wait_for(pid, awaited, hearing)
-    written = _read(native)
+    end = _wait_for(pid, awaited, hearing, board)
+    written = "" if native is None else _read(native)
     if is_debugging:
         _write(2, written)
-    if code in DECIDED:
-        return code
-    _clean_up()
-    reason = received or tell_why(written, code)
+    if end.code in DECIDED:
+        return end.code
+    if is_sweep:
+        _clean_up()
+    if end.silent is not None:
+        _write(2, f"sparsweep: {unanswered(end.silent, ANSWERS_WITHIN_S)}\n")
+        return STOPPED
+    if not is_sweep:
+        if end.received is None:
+            _write(2, f"sparsweep: {tell_why('', end.code, 'the command')}\n")
+        if end.received == "SIGINT":
+            return INTERRUPTED
+        return end.code if end.code > 0 else 128 - end.code
+    reason = end.received or tell_why(written, end.code)
     show_the_cursor = "\x1b[?25h" if os.isatty(1) else ""
     _write(1, show_the_cursor + "".join(f"{line}\n" for line in stopped_lines(reason, words)))
     return INTERRUPTED if reason == "SIGINT" else STOPPED
@@ -104,17 +127,18 @@ def stopped_lines(reason: str, words: Sequence[str]) -> list[str]:
     return [kept, f"  {join(['sparsweep', *words])}"]
 
 
-def tell_why(written: str, code: int) -> str:
+def tell_why(written: str, code: int, who: str = "the driver") -> str:
     """Why a process ended that did not decide to.
 
     Args:
         written: what its native code wrote.
         code: its exit code, for a signal the negative number.
+        who: what to call it.
     """
     if own := _OWN_WORDS.findall(written):
         return str(own[-1])
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    ended = f"the driver was ended by {how}" if code < 0 else f"the driver ended with {how}"
+    ended = f"{who} was ended by {how}" if code < 0 else f"{who} ended with {how}"
     if said := _ERROR_OF_RAY.findall(written):
         return f"{ended}; Ray: {said[-1].partition('. ')[0][:MAX_WORDS].rstrip()}"
     return ended
@@ -137,31 +161,76 @@ class Hearing:
         return heard_s > came_s - ECHO_S
 
 
-def _wait_for(pid: int, awaited: set[signal.Signals], hearing: Hearing) -> tuple[int, str | None]:
-    """The exit code of a child, and the first signal that came meanwhile; each goes on to it. One
-    that does not hear a signal is killed, also when it heard those before."""
+class Quiet:
+    """How long a process has been at a place without going on at all.
+
+    Args:
+        pid: the process.
+    """
+
+    def __init__(self, pid: int):
+        self._pid = pid
+        self._last: tuple[Visit, list[tuple[str, ...]]] | None = None
+        self._num = 0
+
+    def look(self, visit: Visit | None) -> int:
+        """To be called at intervals; how often now it was the same. Counted, since who looks may
+        sleep as well, together with the machine."""
+        asleep = None if visit is None else sleep_of(self._pid)
+        now = None if visit is None or asleep is None else (visit, asleep)
+        self._num = self._num + 1 if now is not None and now == self._last else 0
+        self._last = now
+        return self._num
+
+
+class End(NamedTuple):
+    """How a process ended: its exit code, for a signal the negative number; the first signal that
+    came meanwhile; and the place that it had waited for, where that does not answer."""
+
+    code: int
+    received: str | None
+    silent: str | None = None
+
+
+def _wait_for(pid: int, awaited: set[signal.Signals], hearing: Hearing, board: Board) -> End:
+    """How a child ended; signals that come meanwhile go on to it. One that does not hear a signal
+    is killed, also when it heard those before, and so is one that waits for a place."""
     received, came_s = None, -math.inf
+    quiet = Quiet(pid)
     while True:
-        is_unheard = not hearing.has_heard(came_s)
-        came = (
-            signal.sigtimedwait(awaited, max(0, came_s + HEARS_WITHIN_S - time.monotonic()))
-            if is_unheard
-            else signal.sigwaitinfo(awaited)
-        )
+        came = signal.sigtimedwait(awaited, LOOKS_EVERY_S)
         if came is None:
-            if not hearing.has_heard(came_s):
-                os.kill(pid, signal.SIGKILL)
-                return -signal.SIGKILL, received  # it may not even end now, so it is left behind
-            continue
-        if came.si_signo == signal.SIGCHLD:
+            visit = board.read()
+            is_silent = quiet.look(visit) * LOOKS_EVERY_S >= ANSWERS_WITHIN_S
+            if is_silent or _shall_be_ended(visit, came_s, hearing.has_heard(came_s)):
+                os.kill(pid, signal.SIGKILL)  # it may not even end now, so it is left behind
+                silent = visit.place if visit is not None and received is None else None
+                return End(-signal.SIGKILL, received, silent)
+        elif came.si_signo == signal.SIGCHLD:
             if (code := _reap(pid)) is not None:
-                return code, received
-            continue
-        received = received or signal.Signals(came.si_signo).name
-        if hearing.has_heard(came_s):
-            came_s = time.monotonic()
-        if came.si_code != SI_KERNEL:  # else it has it already
-            os.kill(pid, came.si_signo)
+                return End(code, received)
+        else:
+            received = received or signal.Signals(came.si_signo).name
+            if hearing.has_heard(came_s):
+                came_s = time.monotonic()
+            if came.si_code != SI_KERNEL:  # else it has it already
+                os.kill(pid, came.si_signo)
+
+
+def _shall_be_ended(visit: Visit | None, came_s: float, is_heard: bool) -> bool:
+    """Whether a process does not end by itself.
+
+    Args:
+        visit: what it looks at.
+        came_s: when it was sent a signal.
+        is_heard: whether it has heard that.
+    """
+    now = time.monotonic()
+    if not is_heard and now >= came_s + HEARS_WITHIN_S:
+        return True
+    leaves_within_s = LEAVES_WITHIN_S if is_heard else LEAVES_DEAF_WITHIN_S
+    is_sent = came_s > -math.inf
+    return is_sent and visit is not None and now >= max(visit.since_s, came_s) + leaves_within_s
 
 
 def _reap(pid: int) -> int | None:

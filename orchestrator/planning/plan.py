@@ -29,6 +29,7 @@ from workers.trial import (
     combine_fingerprints,
     digest,
 )
+from workers.visits import visiting
 
 if TYPE_CHECKING:
     from workers.data.corpus import CorpusFacts
@@ -69,17 +70,10 @@ def make_plan(
         SpecError: a language, the corpus or the model is not there or not usable; one line.
     """
     try:
-        model = _resolve_model(sweep)
-        folder = (
-            _absolute(str(sweep.corpus.path), "corpus.path")
-            if sweep.corpus.kind == "path"
-            else None
-        )
-        pools = Pools(sweep, folder)
-        data = [
-            _resolve_data(sweep, codes, folder, pools, known_fingerprints)
-            for codes in _language_groups(sweep)
-        ]
+        with visiting(sweep.model.name):
+            model = _resolve_model(sweep)
+        with visiting(sweep.corpus.path or sweep.corpus.name):
+            data = _resolve_all_data(sweep, known_fingerprints)
     except TrialError as error:
         raise SpecError(str(error)) from error
     planned = [
@@ -264,6 +258,17 @@ def _absolute(path: str, field: str) -> Path:
     except (RuntimeError, ValueError, OSError) as error:
         # ~nobody, a null character, a loop of links
         raise SpecError(f"{field}: {path!r} is no path ({error}); give a folder") from error
+
+
+def _resolve_all_data(sweep: SweepSpec, known_fingerprints: Collection[str | None]) -> list[_Data]:
+    """The corpus of each group of languages."""
+    is_folder = sweep.corpus.kind == "path"
+    folder = _absolute(str(sweep.corpus.path), "corpus.path") if is_folder else None
+    pools = Pools(sweep, folder)
+    return [
+        _resolve_data(sweep, codes, folder, pools, known_fingerprints)
+        for codes in _language_groups(sweep)
+    ]
 
 
 def _resolve_data(

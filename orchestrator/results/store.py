@@ -102,9 +102,12 @@ class ResultStore:
 
         Raises:
             StoreError: that failed.
+            TimeoutError: it does not answer.
         """
         try:
             self.location.check_writable()
+        except TimeoutError:
+            raise
         except OSError as error:
             raise StoreError(f"results: {error}") from error
 

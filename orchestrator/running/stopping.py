@@ -119,6 +119,25 @@ def _number_of(stream: object) -> int:
     return number
 
 
+def hear_interrupts(heard: Callable[[], object]) -> None:
+    """Let Ctrl-C end this process as it does any other program, and be heard.
+
+    Args:
+        heard: called with each.
+    """
+    raised_s = -math.inf
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal raised_s
+        heard()
+        before_s, raised_s = raised_s, time.monotonic()
+        if raised_s - before_s >= ECHO_S:
+            raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+
+
 def end_at_once(reason: str) -> NoReturn:
     """End this process where nothing can be waited for or saved; whoever supervises it says
     why, and how to go on."""

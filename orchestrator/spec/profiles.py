@@ -11,6 +11,7 @@ from cluster.profile_fields import ClusterProfile
 from cluster.user_folders import config_folder
 from orchestrator.errors import SpecError
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
+from workers.visits import visiting
 
 
 def make_profile(name: str, fields: Any) -> ClusterProfile:
@@ -82,7 +83,8 @@ ProfilesByName = Annotated[
 
 def _read(file: Path) -> Any:
     try:
-        text = file.read_text(encoding="utf-8")
+        with visiting(file):
+            text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
             f"{file}: cannot be read as text ({error}); make it a YAML file in UTF-8"
@@ -112,7 +114,8 @@ def profile_files() -> dict[str, Path]:
         folder = profile_folder()
     except FileNotFoundError:
         return {}
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    with visiting(folder):
+        return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def known_names(own: Iterable[str] = ()) -> list[str]:

@@ -28,6 +28,7 @@ from orchestrator.spec.yaml_models import describe_fault, read_yaml
 from workers.pruning.compatibility import REGISTRIES
 from workers.pruning.schedule import SCHEDULES
 from workers.trial import BUILTIN_MODEL, Perturbation, Regime
+from workers.visits import visiting
 
 BUILTIN_FOLDER = Path(__file__).parents[1] / "sweeps"
 
@@ -409,10 +410,12 @@ def load_sweep_spec(path: str, overrides: Sequence[str] = ()) -> SweepSpec:
         SpecError: the file is missing or is not YAML, or a field is wrong; one line a fault.
     """
     file = Path(path)
-    if not file.is_file():
-        file = builtin_sweeps().get(path, file)
     try:
-        fields = read_yaml(file.read_text(encoding="utf-8"), str(file))
+        with visiting(path):
+            if not file.is_file():
+                file = builtin_sweeps().get(path, file)
+            text = file.read_text(encoding="utf-8")
+        fields = read_yaml(text, str(file))
     except FileNotFoundError as error:
         names = ", ".join(builtin_sweeps())
         raise SpecError(

@@ -26,6 +26,7 @@ from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SweepError
 from orchestrator.spec.profiles import make_profile
 from workers.storage import NotOwnError, read_own, refuse_others
+from workers.visits import visiting
 
 RECORD, END = "job.json", "end.json"
 
@@ -154,7 +155,8 @@ def read_records(
     for root in roots:
         faults = []
         try:
-            folders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+            with visiting(root):
+                folders = sorted(path for path in root.iterdir() if not path.name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -162,7 +164,8 @@ def read_records(
             continue
         for folder in folders:
             try:
-                record = _read_record(folder)
+                with visiting(folder):
+                    record = _read_record(folder)
             except NotARecordError as error:
                 faults.append(str(error))
                 continue

@@ -16,6 +16,7 @@ from platformdirs.unix import Unix
 
 from workers.leftovers import LEFTOVERS
 from workers.storage import Location, NotOwnError, read_own
+from workers.visits import visiting
 
 PARTS = {
     "encoded splits": ("encoded/*.safetensors", f"encoded/{LEFTOVERS}"),
@@ -107,7 +108,8 @@ def measure() -> list[Part]:
     folder = cache_folder()
     parts = []
     for name, patterns in PARTS.items():
-        sizes = [file.stat().st_size for pattern in patterns for file in folder.glob(pattern)]
+        with visiting(folder):
+            sizes = [file.stat().st_size for pattern in patterns for file in folder.glob(pattern)]
         parts.append(Part(name, folder / patterns[0], len(sizes), sum(sizes)))
     return parts
 
@@ -121,12 +123,13 @@ def clear() -> None:
         OSError: something cannot be removed.
     """
     folder = cache_folder()
-    for patterns in PARTS.values():
-        for pattern in patterns:
-            for file in folder.glob(pattern):
-                file.unlink(missing_ok=True)
-    if (encoded := folder / "encoded").is_dir() and not any(encoded.iterdir()):
-        shutil.rmtree(encoded, ignore_errors=True)
+    with visiting(folder):
+        for patterns in PARTS.values():
+            for pattern in patterns:
+                for file in folder.glob(pattern):
+                    file.unlink(missing_ok=True)
+        if (encoded := folder / "encoded").is_dir() and not any(encoded.iterdir()):
+            shutil.rmtree(encoded, ignore_errors=True)
 
 
 def _reason(error: OSError) -> str:

@@ -1,10 +1,12 @@
 """The command line: its help, its exit codes, and errors of one line."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,23 @@ main(["plan", "smoke", "--set", f"results={sys.argv[1]}"])
 """
 
 
+def test_ctrl_c_ends_a_command_at_once_and_without_a_word(tmp_path):
+    os.mkfifo(sweep := tmp_path / "sweep.yaml")
+    words = [sys.executable, "-m", "orchestrator.cli", "plan", str(sweep)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        until = time.monotonic() + 30
+        writing = None
+        while writing is None and time.monotonic() < until:
+            with contextlib.suppress(OSError):  # nobody reads yet
+                writing = os.open(sweep, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.05)
+        reading.send_signal(signal.SIGINT)
+        reading.send_signal(signal.SIGINT)  # as `timeout` does
+        said = reading.communicate(timeout=10)
+    os.close(writing)
+    assert (reading.returncode, said) == (130, (b"", b""))
+
+
 def planning(scheme: str, silent: socket.socket, limit_s: int) -> tuple[str, list[str]]:
     """An address where a server takes connections and never answers, and what asks it."""
     place = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -192,7 +211,7 @@ def test_a_store_that_is_silent_is_told_in_a_line(scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place, words = planning(scheme, silent, 1)
         done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (75, "")
     said = f"{place}: does not answer within 1 s; check the address, the network, and the"
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

@@ -14,10 +14,14 @@ from orchestrator.cli.supervised import tell_why
 
 SUPERVISED = """
 import os, signal, subprocess, sys, time
-from orchestrator.cli.supervised import supervised
+from orchestrator.cli import supervised
+from workers.visits import visiting
+supervised.ANSWERS_WITHIN_S = 2
 def command(heard):
     {}
-sys.exit(supervised(command, ["run", "my sweep.yaml"], is_debugging="--debug" in sys.argv))
+words = ["run", "my sweep.yaml"]
+is_debugging, is_sweep = "--debug" in sys.argv, "--reads" not in sys.argv
+sys.exit(supervised.supervised(command, words, is_debugging, is_sweep))
 """
 GO_ON = "all that was finished is kept. Go on with:\n  sparsweep run 'my sweep.yaml'\n"
 OF_RAY = (
@@ -142,6 +146,80 @@ def test_a_command_that_heard_one_signal_and_not_the_next_is_ended_soon():
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (75, f"Stopped (SIGTERM); {GO_ON}", "")
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """A place that never answers who opens it."""
+    os.mkfifo(tmp_path / "mnt")
+    return tmp_path / "mnt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--reads",)])
+def test_a_place_that_does_not_answer_is_told_in_a_line(silent, words):
+    assert run(f"with visiting({str(silent)!r}): open({str(silent)!r})", *words) == (
+        75,
+        "",
+        f"sparsweep: {silent}: does not answer within 2 s; see whether it is mounted and its "
+        "server runs, or give another place; what was finished is kept\n",
+    )
+
+
+@pytest.mark.slow
+def test_a_place_that_answers_slowly_is_waited_for(silent):
+    slow = "with visiting('/mnt/slow'):\n        for _ in range(5): time.sleep(1)\n    return 0"
+    assert run(slow) == (0, "", "")
+    stopped = "subprocess.Popen(['sh', '-c', f'sleep 4; kill -CONT {os.getpid()}'])"
+    stopped += "; os.kill(os.getpid(), signal.SIGSTOP)"
+    assert run(f"with visiting('/mnt/slow'): {stopped}\n    return 0") == (0, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGHUP", 75), ("SIGINT", 130)])
+def test_a_signal_ends_a_command_that_waits_for_a_place(silent, name, code):
+    does = f"""
+    from orchestrator.running.stopping import StopSignals
+    with StopSignals(heard) as signals, visiting({str(silent)!r}):
+        print("waits", flush=True)
+        while True:  # as what goes on trying does
+            time.sleep(0.1)
+"""
+    with start(does) as process:
+        assert process.stdout.readline() == "waits\n"
+        sent_s = time.monotonic()
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    if name != "SIGINT":  # which ends it as it does any other program
+        assert (out, err) == (f"Stopped ({name}); {GO_ON}", "")
+    assert time.monotonic() - sent_s < 15
+
+
+@pytest.mark.slow
+def test_a_command_that_waits_for_a_place_and_hears_nothing_is_ended_at_once():
+    does = """
+    from orchestrator.running.stopping import STOPPING_SIGNALS
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)  # as a call that does not return
+    with visiting("/mnt/nfs"):
+        print("deaf", flush=True)
+        time.sleep(60)
+"""
+    with start(does, "--reads") as process:
+        assert process.stdout.readline() == "deaf\n"
+        sent_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+    assert time.monotonic() - sent_s < 4
+
+
+def test_what_ends_a_command_that_runs_no_trials_is_told_without_how_to_go_on():
+    assert run("os.abort()", "--reads") == (
+        134,
+        "",
+        "sparsweep: the command was ended by SIGABRT\n",
+    )
 
 
 def test_what_a_crashed_command_started_ends_with_it():

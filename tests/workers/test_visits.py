@@ -1,0 +1,42 @@
+"""Which place a process looks at, said to the one that forked it."""
+
+import contextlib
+import time
+
+import pytest
+
+from workers import visits
+from workers.visits import Board, Visit, visiting
+
+
+@pytest.fixture
+def board(monkeypatch):
+    monkeypatch.setattr(visits, "_visits", visits._Visits())
+    board = Board()
+    visits.say_on(board)
+    return board
+
+
+def test_the_last_place_is_said_with_the_time_since_which_one_is_looked_at(board):
+    assert board.read() is None
+    before_s = time.monotonic()
+    with visiting("/results"):
+        since_s = board.read().since_s
+        assert before_s <= since_s <= time.monotonic()
+        with visiting("/cache"):
+            assert board.read() == Visit("/cache", since_s)
+        assert board.read() == Visit("/results", since_s)
+    assert board.read() is None
+
+
+def test_a_visit_that_fails_has_ended(board):
+    with contextlib.suppress(OSError), visiting("/results"):
+        raise OSError("gone")
+    assert board.read() is None
+
+
+def test_places_with_any_name_are_said(board):
+    with visiting("/résultats/\udcff" + "x" * 10_000):
+        place = board.read().place
+    assert place.startswith("/résultats/?xxx")
+    assert len(place) < 10_000
