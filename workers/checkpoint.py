@@ -58,10 +58,14 @@ class Checkpoint:
         location: the file, in a folder or an object store.
         trial_id: stored in the file, so that no other trial takes it for its own.
         every_s: seconds between two saves; 0 saves at every step, None never.
+
+    Attributes:
+        unsaved: why the last save failed and what that means, in a line; None where it did not.
     """
 
     def __init__(self, location: Location, trial_id: str, every_s: float | None):
         self.location, self.trial_id, self.every_s = location, trial_id, every_s
+        self.unsaved: str | None = None
         self._last_save = time.monotonic()
 
     @property
@@ -72,17 +76,19 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Replace the file by this state; nothing happens where the interval is None.
 
-        Where the file cannot be written, that is logged and the trial goes on: it would rather lose
-        time, if it is stopped, than all its work now.
+        Where the file cannot be written, that is logged and told in `unsaved`, and the trial goes
+        on: it would rather lose time, if it is stopped, than all its work now.
         """
         if self.every_s is None:
             return
         tensors, values = state
         header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
+        self.unsaved = None
         try:
             self.location.write_atomic_by(lambda file: _write(file, header, tensors))
         except OSError as error:
             log.warning("%s: no checkpoint, training goes on without: %s", self.location, error)
+            self.unsaved = _describe_unsaved(self.location, error)
         self._last_save = time.monotonic()
 
     def load(self) -> State | None:
@@ -120,6 +126,15 @@ class Checkpoint:
     def delete(self) -> None:
         """Remove the file, if there is one."""
         self.location.delete()
+
+
+def _describe_unsaved(location: Location, error: OSError) -> str:
+    """The same line for all trials that cannot be saved for the same reason."""
+    reason = error.strerror or " ".join(str(error).split()).removeprefix(f"{location}: ")
+    return (
+        f"{location.folder}: checkpoints cannot be written ({reason}); make room or mend the "
+        "place; trials go on, but one that is stopped starts anew, or from what was saved before"
+    )
 
 
 def _write(file: BinaryIO, header: dict[str, str], tensors: dict[str, Tensor]) -> None:

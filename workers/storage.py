@@ -133,6 +133,11 @@ class Location:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def folder(self) -> "Location":
+        """What it lies in."""
+        return replace(self, path=self.path.rpartition("/")[0])
+
     def read_bytes(self) -> bytes:
         """The whole content.
 

@@ -142,7 +142,7 @@ class SweepCallback(tune.Callback):
             SweepError: the worker runs another version of sparsweep, which ends the sweep.
         """
         with self._handling(trial):
-            report, attempt = Report.from_result(result), self._attempt(trial)
+            report, attempt = self._read(result), self._attempt(trial)
             attempt.place = Place(report.node_id, report.host, report.gpu)
             is_loading = report.progress is None or report.progress.phase == "loading"
             attempt.silence.heard(time.monotonic(), is_loading)
@@ -156,6 +156,13 @@ class SweepCallback(tune.Callback):
             self.outcomes.arrived(attempt)
             if report.progress is not None:
                 self.progress.updated(attempt.trial_id, report.progress, report.host)
+
+    def _read(self, result: dict[str, Any]) -> Report:
+        """A report, of which is told what concerns all trials."""
+        report = Report.from_result(result)
+        if report.unsaved is not None:
+            self.progress.unsaved(report.unsaved)
+        return report
 
     def _hold(self, trial: Any, attempt: Attempt) -> None:
         """The worker keeps its place, which gets no more trials; this one goes elsewhere."""
@@ -175,7 +182,7 @@ class SweepCallback(tune.Callback):
             self.held.discard(trial.trial_id)
             return
         with self._handling(trial):
-            report, attempt = Report.from_result(trial.last_result), self._attempt(trial)
+            report, attempt = self._read(trial.last_result), self._attempt(trial)
             attempt.place = Place(report.node_id, report.host, report.gpu)
             match report.ending:
                 case Completed():

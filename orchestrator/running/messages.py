@@ -166,6 +166,7 @@ class Report:
         is_held: whether the trial was not begun since its place gets no more trials; the worker
             takes no other, so that none comes there.
         is_leaving: whether the node is about to leave; the trial is saved, the worker ends.
+        unsaved: why the trial's state could not be saved, in a line; None: it was, or was not due.
         ending: how the attempt ended; None: it goes on.
     """
 
@@ -175,6 +176,7 @@ class Report:
     progress: Progress | None = None
     is_held: bool = False
     is_leaving: bool = False
+    unsaved: str | None = None
     ending: Ending | None = None
 
     def to_result(self) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from orchestrator.wording import duration
 from workers.result import Progress
 from workers.trial import TrialSpec
 
-EventKind = Literal[
-    "started", "done", "failed", "retry", "moved", "stopped", "stopping", "limited", "closed"
-]
+TrialEventKind = Literal["started", "done", "failed", "retry", "moved", "stopped"]
+SweepEventKind = Literal["stopping", "limited", "closed", "unsaved"]
+EventKind = TrialEventKind | SweepEventKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,7 @@ class SweepProgress:
         self._running: dict[str, RunningTrial] = {}
         self._ended: dict[str, Literal["done", "failed"]] = {}
         self._events: list[Event] = []
+        self._unsaved: set[str] = set()
         self._stopping: str | None = None
         self._speeds = speeds or Speeds()
         self._num_slots = 0  # trials that ran at a time when the last one was started
@@ -244,6 +245,13 @@ class SweepProgress:
         """A GPU or node gets no more trials."""
         with self._lock:
             self._tell("closed", None, what)
+
+    def unsaved(self, why: str) -> None:
+        """Trials cannot save their state; the same reason is told once."""
+        with self._lock:
+            if why not in self._unsaved:
+                self._unsaved.add(why)
+                self._tell("unsaved", None, why)
 
     def steps(self) -> dict[str, int]:
         """How far trials that run are, by their ids; 0 before training."""

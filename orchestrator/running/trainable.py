@@ -211,6 +211,7 @@ class TrialTrainable(tune.Trainable):
             progress=progress,
             is_held=self.is_held,
             is_leaving=is_leaving,
+            unsaved=self.checkpoint.unsaved,
             ending=ending,
         )
 

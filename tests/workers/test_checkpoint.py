@@ -200,10 +200,18 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_training_goes_on(
     spec = small_trial()
     folder = tmp_path / "folder"
     folder.symlink_to("nowhere")
-    running = run_trial(spec, device, checkpoint_at(folder, spec))
+    checkpoint = checkpoint_at(folder, spec)
+    running = run_trial(spec, device, checkpoint)
     run_steps(running, 2)
-    running.close()
+    assert checkpoint.unsaved == (
+        f"{folder}: checkpoints cannot be written (File exists); make room or mend the place; "
+        "trials go on, but one that is stopped starts anew, or from what was saved before"
+    )
     assert "trial.safetensors: no checkpoint, training goes on without: [Errno" in caplog.text
+
+    folder.unlink()
+    running.close()
+    assert checkpoint.unsaved is None, "it was saved now"
 
 
 def test_without_an_interval_nothing_is_saved(device, tmp_path):

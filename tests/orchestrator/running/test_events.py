@@ -313,6 +313,15 @@ def test_a_stopping_sweep_waits_for_running_trials_but_not_for_ever(events, monk
     assert stopper("tune-1", {}) is False
 
 
+def test_checkpoints_that_cannot_be_written_are_told_once(events):
+    events.start()
+    for why in ("/a: is full", "/a: is full", "/b: is gone"):
+        events.report(replace(REPORT, unsaved=why))
+    events.report(replace(REPORT, unsaved="/b: is gone", ending=Stopped()))
+    told = [str(event) for event in events.run.progress.events() if event.kind == "unsaved"]
+    assert told == ["unsaved  /a: is full", "unsaved  /b: is gone"]
+
+
 def test_a_worker_in_a_closed_place_holds_it_and_its_trial_goes_elsewhere(events):
     stopper = StopWhenNoneRuns(events.switch, events.callback)
     events.start()

@@ -246,6 +246,15 @@ def test_a_worker_on_a_leaving_node_says_so_with_its_last_report(start, tmp_path
     assert (last.is_leaving, last.ending, worker.is_leaving) == (True, None, True)
 
 
+def test_a_checkpoint_that_cannot_be_written_is_reported(start):
+    worker = start(4)
+    assert step(worker).unsaved is None
+    worker.checkpoint.unsaved = "the disk is full"
+    assert step(worker).unsaved == "the disk is full"
+    worker.reset_config(config())
+    assert step(worker).unsaved is None, "it was another trial's"
+
+
 def test_an_assignment_of_another_version_does_not_start_a_worker(start):
     worker = start()
     with pytest.raises(SweepError, match="assignment: unknown key 'colour'; .*different versions"):
