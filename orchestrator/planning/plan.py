@@ -236,7 +236,11 @@ def _num_perturbed(spec: TrialSpec, num_test: int) -> float:
 
 
 def _resolve_model(sweep: SweepSpec) -> ModelSpec:
-    from workers.model.folder import fingerprint_model_folder, is_folder_name
+    from workers.model.folder import (
+        fingerprint_model_folder,
+        is_folder_name,
+        refuse_model_without_linear_layers,
+    )
 
     model = sweep.model
     if model.name.startswith("builtin:"):
@@ -249,6 +253,8 @@ def _resolve_model(sweep: SweepSpec) -> ModelSpec:
         )
     folder = _absolute(model.name, "model.name")
     fingerprint = fingerprint_model_folder(folder, model.init)
+    if any(sweep.sparsities):
+        refuse_model_without_linear_layers(folder)
     return ModelSpec(name=str(folder), revision=None, init=model.init, fingerprint=fingerprint)
 
 

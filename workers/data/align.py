@@ -18,7 +18,7 @@ from workers.data.entities import FlatSentences, flatten_table, unflatten
 from workers.data.kept import read_entry, refuse_entry, write_entry
 from workers.data.tokenizer import load_tokenizer, prefix_of_words
 from workers.digests import content_digest, read_metadata
-from workers.trial import CorpusSpec, ModelSpec, digest
+from workers.trial import CorpusSpec, ModelSpec, TrialError, digest
 
 NO_LABEL = -100
 """Label of a sub-word that is not scored: torch's cross-entropy leaves it out."""
@@ -213,7 +213,8 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
             beginning.
 
     Raises:
-        TrialError: kind `bad_data`, when the tokenizer cannot be handed words.
+        TrialError: kind `bad_data`, when the tokenizer cannot be handed words, or leaves nothing of
+            one.
     """
     before, after = _special_ids(tokenizer)
     room = max_length - len(before) - len(after)
@@ -232,7 +233,7 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
     labels: list[int] = []
     offsets, owners = [0], []
     for sentence, sentence_labels in enumerate(sentences.labels):
-        words = _subwords_of_words(batch, sentence, len(sentence_labels), tokenizer.unk_token_id)
+        words = _subwords_of_words(batch, sentence, len(sentence_labels), tokenizer)
         for first, last in _windows([len(word) for word in words], room):
             subwords = [word[:room] for word in words[first:last]]
             ids += before
@@ -262,20 +263,37 @@ def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     probe = tokenizer(["a"], is_split_into_words=True)
     words, ids = probe.word_ids(), probe["input_ids"]
     inside = [position for position, word in enumerate(words) if word is not None]
+    if not inside:
+        raise TrialError(
+            "bad_data",
+            f"model.name: the tokenizer of {tokenizer.name_or_path} leaves nothing of the word "
+            "'a', as where transformers makes another kind of it than its tokenizer.json has; "
+            "choose another encoder",
+        )
     return ids[: inside[0]], ids[inside[-1] + 1 :]
 
 
 def _subwords_of_words(
-    batch: Any, sentence: int, num_words: int, unknown_id: int
+    batch: Any, sentence: int, num_words: int, tokenizer: Any
 ) -> list[list[int]]:
     """Sub-word ids of each word.
 
     A word of which a tokenizer leaves nothing (a lone control character) becomes unknown.
+
+    Raises:
+        TrialError: kind `bad_data`, when there is such a word and no unknown sub-word.
     """
     words: list[list[int]] = [[] for _ in range(num_words)]
     for subword, word in zip(batch["input_ids"][sentence], batch.word_ids(sentence), strict=True):
         words[word].append(subword)
-    return [word or [unknown_id] for word in words]
+    if not all(words) and tokenizer.unk_token_id is None:
+        raise TrialError(
+            "bad_data",
+            f"model.name: the tokenizer of {tokenizer.name_or_path} leaves nothing of word "
+            f"{words.index([])} of sentence {sentence}, and has no unk_token; set one in its "
+            "tokenizer_config.json, or leave the word out",
+        )
+    return [word or [tokenizer.unk_token_id] for word in words]
 
 
 def _windows(lengths: list[int], room: int) -> list[tuple[int, int]]:

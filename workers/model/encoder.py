@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workers.data.tokenizer import refusal_of_model
-from workers.model.folder import refuse_model_that_needs_more
+from workers.model.folder import refuse_model_that_reads_more
 from workers.pruning.used_rows import RowUse, can_use_rows, keep_used_rows, word_embeddings
 from workers.tags import TAGS
 from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
@@ -54,7 +54,7 @@ def make_model(
         model = _Pretrained.of(spec).with_head(seed, use)
     if use is not None and can_use_rows(model, use):
         keep_used_rows(model, use)
-    refuse_model_that_needs_more(spec.name, getattr(model.config, "model_type", None))
+    refuse_model_that_reads_more(spec.name, model.config.to_dict())
     _settle(model)
     model.to(device).train()
     return model

@@ -4,7 +4,9 @@ Without torch, so that planning is quick.
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from workers.data.fingerprints import fingerprint_files
 from workers.data.tokenizer import SENTENCEPIECE_REMEDY, can_read_sentencepiece
@@ -28,6 +30,13 @@ file of a tokenizer, so that folders have the fingerprints that they had when th
 
 NEEDS_MORE = {"bros": "the boxes of words on a page", "layoutlmv2": "the image of a page"}
 """What some architectures need beside text, by `model_type` in config.json."""
+
+NO_LINEAR_LAYERS = ("gpt2", "ibert", "squeezebert")
+"""Architectures that have other layers in their place, by `model_type`."""
+
+READS_MORE = {"vision_config": "images", "audio_config": "sound"}
+"""What an architecture reads beside text that has settings of this name: in weights that text never
+reaches, which would be pruned and counted all the same."""
 
 TOKENIZER_EXTRAS = (
     "tokenizer_config.json",
@@ -74,7 +83,7 @@ def fingerprint_model_folder(folder: Path, init: str) -> str:
         raise TrialError(
             "bad_data", f"model.name: {folder} has no config.json; give a Hugging Face model folder"
         )
-    _refuse_what_needs_more(folder)
+    refuse_model_that_reads_more(str(folder), _read_config(folder))
     tokenizer = _tokenizer_files(folder)
     candidates = (sorted(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS)
     weights = next(filter(None, candidates), [])
@@ -111,28 +120,60 @@ def _tokenizer_files(folder: Path) -> list[str]:
     return there
 
 
-def refuse_model_that_needs_more(name: str, model_type: object) -> None:
-    """A model that reads more than text would fail in its first step, in words that do not help.
+def refuse_model_that_reads_more(name: str, config: Mapping[str, Any]) -> None:
+    """A model that reads more than text would fail in its first step, in words that do not help, or
+    have weights that nothing trains.
 
     Args:
         name: the model's.
-        model_type: as its config has it.
+        config: what its config.json holds.
 
     Raises:
         TrialError: kind `bad_data`.
     """
+    model_type = config.get("model_type")
     if isinstance(model_type, str) and (needed := NEEDS_MORE.get(model_type)):
+        fault = f"needs {needed}"
+    elif read := next((READS_MORE[key] for key in _keys(config) if key in READS_MORE), None):
+        fault = f"reads {read} beside text"
+    else:
+        return
+    raise TrialError(
+        "bad_data",
+        f"model.name: {name} is of the architecture {model_type}, which {fault}; choose one that "
+        "reads text alone",
+    )
+
+
+def _keys(config: Mapping[str, Any]) -> Iterator[str]:
+    """Names of all settings, also those of parts, such as of an encoder."""
+    waiting = [config]
+    while waiting:
+        for key, value in waiting.pop().items():
+            yield key
+            if isinstance(value, Mapping):
+                waiting.append(value)
+
+
+def refuse_model_without_linear_layers(folder: Path) -> None:
+    """A model that has none cannot be pruned.
+
+    Raises:
+        TrialError: kind `bad_data`.
+    """
+    model_type = _read_config(folder).get("model_type")
+    if model_type in NO_LINEAR_LAYERS:
         raise TrialError(
             "bad_data",
-            f"model.name: {name} is of the architecture {model_type}, which needs {needed}; choose "
-            "one that reads text alone",
+            f"model.name: {folder} is of the architecture {model_type}, which has no linear layers "
+            "to prune; choose another one",
         )
 
 
-def _refuse_what_needs_more(folder: Path) -> None:
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    """What config.json says; what is wrong with it, the one says who loads it."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
-    except ValueError:  # what is wrong with it, the one says who loads it
-        return
-    if isinstance(config, dict):
-        refuse_model_that_needs_more(str(folder), config.get("model_type"))
+    except ValueError:
+        return {}
+    return config if isinstance(config, dict) else {}

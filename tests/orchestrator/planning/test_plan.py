@@ -221,6 +221,16 @@ def test_a_file_of_sentencepiece_beside_another_tokenizer_leaves_trials_as_they_
     assert make_plan(asked)[0].trial_id == before
 
 
+def test_model_without_linear_layers_is_refused_where_trials_are_pruned(tmp_path):
+    for name in ("tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    fields = {"corpus": {"kind": "hub"}, "model": {"name": str(tmp_path)}}
+    with pytest.raises(SpecError, match="architecture gpt2, which has no linear layers to prune"):
+        make_plan(sweep(**fields, sparsities=[0.0, 0.5]))
+    assert make_plan(sweep(**fields, sparsities=[0.0]))
+
+
 def test_model_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SpecError, match="nowhere' is not a folder"):
         make_plan(sweep(corpus={"kind": "hub"}, model={"name": str(tmp_path / "nowhere")}))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from tests.factories import make_split
 from workers.data import kept
@@ -12,7 +14,7 @@ from workers.data.align import NO_LABEL, EncodedSplit, encode, encode_text, join
 from workers.data.corpus import Sentences, load_sentences
 from workers.data.entities import flatten
 from workers.model.folder import fingerprint_model_folder
-from workers.trial import CorpusSpec, ModelSpec
+from workers.trial import CorpusSpec, ModelSpec, TrialError
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,15 @@ def test_word_that_the_tokenizer_drops_becomes_unknown(tokenizer):
     encoded = encode(Sentences([["a", "\u200b\x00", "b"]], [[0, 1, 0]]), tokenizer, 16)
     assert (encoded.labels != NO_LABEL).sum() == 3
     assert encoded.input_ids[2] == tokenizer.unk_token_id
+
+
+def test_word_that_the_tokenizer_drops_is_refused_where_it_knows_nothing_unknown():
+    learnt = Tokenizer(models.BPE())
+    learnt.pre_tokenizer = pre_tokenizers.Whitespace()
+    learnt.train_from_iterator(["a b"], trainers.BpeTrainer(special_tokens=["<pad>"]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=learnt, pad_token="<pad>")
+    with pytest.raises(TrialError, match=r"leaves nothing of word 1 of sentence 0, and has no unk"):
+        encode(Sentences([["a", "я", "b"]], [[0, 1, 0]]), tokenizer, 16)
 
 
 def test_cached_split_equals_a_fresh_one(wikiann, mbert, tokenizer):

@@ -4,13 +4,16 @@ Weights are random, so nothing is learnt; what counts is that every family ends 
 at the same bits on whatever way.
 """
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification
+from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
 
 from tests.factories import PRUNING, make_split
 from tests.workers.trials import checkpoint_at, finish, numbers, run_steps, small_trial
@@ -19,7 +22,7 @@ from workers.data.batch import Batch, make_batch
 from workers.data.packing import PackedBatches
 from workers.data.wordpiece import small_tokenizer
 from workers.model.encoder import make_model
-from workers.model.folder import fingerprint_model_folder
+from workers.model.folder import fingerprint_model_folder, refuse_model_without_linear_layers
 from workers.model.positions import READ_PACKED_ROWS, first_position, reads_packed_rows
 from workers.run import run_trial
 from workers.tags import TAGS
@@ -38,12 +41,27 @@ COMMON = {
     "max_position_embeddings": 140,
 }
 KV = COMMON | {"num_key_value_heads": 2}
+DECODER = KV | {"head_dim": 8}
+EXPERTS = DECODER | {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+LATENT = KV | {  # attention to a narrow copy of keys and values
+    "kv_lora_rank": 8,
+    "q_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+    "n_routed_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+}
+PART = DECODER | {"vocab_size": 8000}
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "pad_token_id": 0}
 FAMILIES = {
     "canine": COMMON | {"num_hash_buckets": 64},
-    "esmc": KV | {"head_dim": 8},
+    "esmc": DECODER,
     "flaubert": {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 140},
-    "gemma2": KV | {"head_dim": 8},
+    "gemma2": DECODER,
     "gte": COMMON,
     "jina_embeddings_v3": COMMON,
     "layoutlmv3": COMMON
@@ -55,8 +73,8 @@ FAMILIES = {
     "mra": COMMON,
     "nomic_bert": COMMON,
     "nystromformer": COMMON,
-    "openai_privacy_filter": KV | {"head_dim": 8},
-    "qwen3": KV | {"head_dim": 8},
+    "openai_privacy_filter": DECODER,
+    "qwen3": DECODER,
     "roberta-prelayernorm": COMMON,
     "ultrabert": COMMON,
     "albert": COMMON | {"embedding_size": 8},
@@ -107,7 +125,86 @@ FAMILIES = {
     "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32},
     "xmod": COMMON | {"languages": ["en_XX"], "default_language": "en_XX"},
     "yoso": COMMON | {"use_expectation": True, "num_hash": 8},
+    "apertus": DECODER,
+    "arcee": DECODER,
+    "axk1": LATENT,
+    "axk2": DECODER,
+    "biogpt": COMMON,
+    "bloom": COMMON,
+    "deepseek_v3": LATENT | {"first_k_dense_replace": 1},
+    "diffllama": DECODER,
+    "exaone4": DECODER,
+    "falcon": COMMON | {"num_kv_heads": 2, "ffn_hidden_size": 32},
+    "gemma": DECODER,
+    "glm": DECODER,
+    "glm4": DECODER,
+    "gpt_bigcode": COMMON,
+    "gpt_neo": {
+        "hidden_size": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 16,
+        "max_position_embeddings": 140,
+        "pad_token_id": 0,
+    },
+    "gpt_neox": COMMON,
+    "gpt_oss": DECODER | {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "helium": DECODER,
+    "minimax": DECODER | {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "ministral": DECODER,
+    "ministral3": DECODER,
+    "mistral": DECODER,
+    "mistral4": LATENT | {"first_k_dense_replace": 1},
+    "mixtral": DECODER | {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "mpt": {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 140, "pad_token_id": 0},
+    "nemotron": DECODER,
+    "persimmon": COMMON,
+    "phi": COMMON,
+    "phi3": KV,
+    "qwen2": KV,
+    "qwen2_moe": EXPERTS | {"shared_expert_intermediate_size": 16},
+    "qwen3_moe": EXPERTS,
+    "qwen3_next": EXPERTS
+    | {
+        "shared_expert_intermediate_size": 16,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "seed_oss": DECODER,
+    "smollm3": DECODER,
+    "stablelm": KV,
+    "starcoder2": KV,
+    "t5gemma": {"encoder": PART, "decoder": PART},
 }
+
+WITHOUT_LINEAR_LAYERS = {
+    "squeezebert": "SqueezeBert",  # grouped convolutions
+    "ibert": "IBert",  # layers that are quantized
+    "gpt2": "GPT2",  # Conv1D, whose weights lie the other way round
+    "gpt-sw3": "GPT2",  # whose model_type it has
+}
+READ_MORE = {
+    "bros": "needs the boxes of words on a page",
+    "layoutlmv2": "needs the image of a page",
+    "modernvbert": "reads images beside text",
+    "qwen3_5": "reads images beside text",
+    "qwen3_asr": "reads sound beside text",
+    "t5gemma2": "reads images beside text",
+    "ultravbert": "reads images beside text",
+}
+"""What is refused by name, and for what reason."""
+
+MAKES_BYTES = {"qwen2"}
+"""Families of which transformers makes a tokenizer of bytes, whatever tokenizer.json has."""
+
+
+def test_each_family_that_transformers_has_is_tried_or_refused():
+    tried = {*FAMILIES, *WITHOUT_LINEAR_LAYERS, *READ_MORE}
+    assert set(MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES) == tried
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +214,24 @@ def tokenizer_folder(tmp_path_factory):
     return folder
 
 
+def write_tokenizer_of_bytes(folder) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(["the same as that of the model that is published"], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    text = json.dumps({"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>"})
+    (folder / "tokenizer_config.json").write_text(text)
+
+
 def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
-    for file in tokenizer_folder.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    if family in MAKES_BYTES:
+        write_tokenizer_of_bytes(folder)
+    else:
+        for file in tokenizer_folder.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
     sizes = FAMILIES.get(family, COMMON | {"embedding_size": 16})
     config = AutoConfig.for_model(family, **sizes | {"vocab_size": 8000})
     torch.manual_seed(0)
@@ -128,28 +240,31 @@ def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
     return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
 
 
-@pytest.mark.parametrize(
-    ("family", "name"),
-    [
-        ("squeezebert", "SqueezeBert"),  # grouped convolutions
-        ("ibert", "IBert"),  # layers that are quantized
-        ("gpt2", "GPT2"),  # Conv1D, whose weights lie the other way round
-    ],
-)
+def test_a_tokenizer_that_leaves_nothing_of_words_is_refused(
+    device, tmp_path, tokenizer_folder, monkeypatch
+):
+    monkeypatch.setattr(f"{__name__}.MAKES_BYTES", set())
+    model = write_encoder(tmp_path, tokenizer_folder, "qwen2")
+    with pytest.raises(TrialError, match="leaves nothing of the word 'a', as where transformers"):
+        finish(run_trial(trial_on(model), device))
+
+
+@pytest.mark.parametrize(("family", "name"), WITHOUT_LINEAR_LAYERS.items())
 def test_a_family_without_linear_layers_is_refused_by_name(
     device, tmp_path, tokenizer_folder, family, name
 ):
     model = write_encoder(tmp_path, tokenizer_folder, family)
+    with pytest.raises(TrialError, match="which has no linear layers to prune; choose"):
+        refuse_model_without_linear_layers(tmp_path)
     with pytest.raises(TrialError, match=f"{name}ForTokenClassification has no linear layers"):
         finish(run_trial(trial_on(model), device))
 
 
-def test_a_family_that_reads_more_than_text_is_refused_by_name(tmp_path, tokenizer_folder):
-    message = "bros, which needs the boxes of words on a page; choose one that reads text alone"
+@pytest.mark.parametrize(("family", "fault"), READ_MORE.items())
+def test_a_family_that_reads_more_than_text_is_refused_by_name(tmp_path, family, fault):
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    message = f"of the architecture {family}, which {fault}; choose one that reads text alone"
     with pytest.raises(TrialError, match=message):
-        write_encoder(tmp_path, tokenizer_folder, "bros")
-    (tmp_path / "config.json").write_text('{"model_type": "layoutlmv2"}')
-    with pytest.raises(TrialError, match="layoutlmv2, which needs the image of a page"):
         fingerprint_model_folder(tmp_path, "pretrained")
 
 
