@@ -54,7 +54,8 @@ def make_model(
         model = _Pretrained.of(spec).with_head(seed, use)
     if use is not None and can_use_rows(model, use):
         keep_used_rows(model, use)
-    refuse_model_that_reads_more(spec.name, model.config.to_dict())
+    settings: Any = model.config
+    refuse_model_that_reads_more(spec.name, settings.to_dict())
     _settle(model)
     model.to(device).train()
     return model
