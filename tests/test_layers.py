@@ -67,7 +67,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "running": {
         *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
-        *("workers.scoring", "workers.tags", "workers.source"),
+        *("workers.scoring", "workers.tags", "workers.source", "workers.visits"),
         *("cluster.contract", "cluster.node"),
     },
     "analysis": {"workers.trial", "workers.tags", "workers.storage"},

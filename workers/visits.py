@@ -80,6 +80,10 @@ class _Visits:
             del self._open[number]
             self._say()
 
+    def oldest(self) -> Visit | None:
+        with self._lock:
+            return next(iter(self._open.values()), None)
+
     def _say(self) -> None:
         if self.board is not None:
             visits = list(self._open.values())
@@ -92,6 +96,14 @@ _visits = _Visits()
 def say_on(board: Board) -> None:
     """From now on say there which place is looked at."""
     _visits.board = board
+
+
+def find_silent() -> str | None:
+    """The place that this process, which goes on meanwhile, has waited for too long already; None
+    where there is none, or nobody watches over the process."""
+    visit = _visits.oldest()
+    is_silent = visit is not None and time.monotonic() - visit.since_s > ANSWERS_WITHIN_S
+    return visit.place if visit is not None and is_silent else None
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ from orchestrator.running.ray_watch import RayWatch
 from orchestrator.running.stopping import StopSignals, StopSwitch
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.source import code_identity
+from workers.visits import ANSWERS_WITHIN_S, find_silent, unanswered
 
 if TYPE_CHECKING:
     from orchestrator.running.searcher import OrderedSearcher
@@ -257,6 +258,7 @@ class Driver:
 
         def tick() -> None:
             self._stop_in_time()
+            self._tell_silence()
             callback.end_hanging()
 
         watch = ClusterWatch(busy_nodes, tick)
@@ -288,6 +290,11 @@ class Driver:
     def _stop_in_time(self) -> None:
         if self._timetable.is_over(time.time()):
             self._switch.stop(TIME_LIMIT)
+
+    def _tell_silence(self) -> None:
+        """Trials go on while the results do not answer; a signal ends the waiting."""
+        if (place := find_silent()) is not None:
+            self.progress.waiting(unanswered(place, ANSWERS_WITHIN_S))
 
     def _admit(self, assignment: Assignment) -> Assignment | None:
         """The assignment with the trial's latest start, or None if it is too late for that."""

@@ -18,7 +18,7 @@ from workers.result import Progress
 from workers.trial import TrialSpec
 
 TrialEventKind = Literal["started", "done", "failed", "retry", "moved", "stopped"]
-SweepEventKind = Literal["stopping", "limited", "closed", "unsaved"]
+SweepEventKind = Literal["stopping", "limited", "closed", "unsaved", "waiting"]
 EventKind = TrialEventKind | SweepEventKind
 
 
@@ -136,7 +136,7 @@ class SweepProgress:
         self._running: dict[str, RunningTrial] = {}
         self._ended: dict[str, Literal["done", "failed"]] = {}
         self._events: list[Event] = []
-        self._unsaved: set[str] = set()
+        self._told_once: set[str] = set()
         self._stopping: str | None = None
         self._speeds = speeds or Speeds()
         self._num_slots = 0  # trials that ran at a time when the last one was started
@@ -248,10 +248,11 @@ class SweepProgress:
 
     def unsaved(self, why: str) -> None:
         """Trials cannot save their state; the same reason is told once."""
-        with self._lock:
-            if why not in self._unsaved:
-                self._unsaved.add(why)
-                self._tell("unsaved", None, why)
+        self._tell_once("unsaved", why)
+
+    def waiting(self, why: str) -> None:
+        """The driver waits for its files; the same reason is told once."""
+        self._tell_once("waiting", why)
 
     def steps(self) -> dict[str, int]:
         """How far trials that run are, by their ids; 0 before training."""
@@ -289,6 +290,12 @@ class SweepProgress:
 
     def _leave(self, trial_id: str) -> RunningTrial | None:
         return self._running.pop(trial_id, None)
+
+    def _tell_once(self, kind: SweepEventKind, detail: str) -> None:
+        with self._lock:
+            if detail not in self._told_once:
+                self._told_once.add(detail)
+                self._tell(kind, None, detail)
 
     def _tell(self, kind: EventKind, trial_id: str | None, detail: str) -> None:
         spec = None if trial_id is None else self._planned[trial_id].spec

@@ -105,7 +105,7 @@ class LiveView:
         yield _bar(now, options.max_width)
         yield _line(f"{now}, {duration(now.elapsed_s)} so far")
         for event in self.progress.events():
-            if event.kind in ("limited", "closed", "unsaved"):
+            if event.kind in ("limited", "closed", "unsaved", "waiting"):
                 yield _line(event.detail, "dim" if event.kind == "limited" else "yellow")
         if now.stopping is not None:
             yield _line(f"stopping: {now.stopping}", "yellow")

@@ -35,6 +35,15 @@ def test_a_visit_that_fails_has_ended(board):
     assert board.read() is None
 
 
+def test_a_place_that_is_waited_for_too_long_is_found(board, monkeypatch):
+    assert visits.find_silent() is None
+    with visiting("/results"):
+        assert visits.find_silent() is None
+        monkeypatch.setattr(visits, "ANSWERS_WITHIN_S", 0.0)
+        assert visits.find_silent() == "/results"
+    assert visits.find_silent() is None
+
+
 def test_places_with_any_name_are_said(board):
     with visiting("/résultats/\udcff" + "x" * 10_000):
         place = board.read().place

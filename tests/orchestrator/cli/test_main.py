@@ -173,15 +173,6 @@ def test_help_loads_nothing_that_takes_long():
     assert done.stderr == "[]\n"
 
 
-PLAN = """
-import sys
-from workers import storage
-storage.FIRST_ANSWER_S = float(sys.argv[2])
-from orchestrator.cli.main import main
-main(["plan", "smoke", "--set", f"results={sys.argv[1]}"])
-"""
-
-
 def test_ctrl_c_ends_a_command_at_once_and_without_a_word(tmp_path):
     os.mkfifo(sweep := tmp_path / "sweep.yaml")
     words = [sys.executable, "-m", "orchestrator.cli", "plan", str(sweep)]
@@ -199,11 +190,23 @@ def test_ctrl_c_ends_a_command_at_once_and_without_a_word(tmp_path):
     assert (reading.returncode, said) == (130, (b"", b""))
 
 
-def planning(scheme: str, silent: socket.socket, limit_s: int) -> tuple[str, list[str]]:
+ASKING = """
+import sys
+from workers import storage
+storage.FIRST_ANSWER_S = float(sys.argv[2])
+from orchestrator.cli.main import main
+sys.argv[1:] = [sys.argv[3], "smoke", "--set", f"results={sys.argv[1]}"]
+main()
+"""
+
+
+def planning(
+    scheme: str, silent: socket.socket, limit_s: int, command: str = "plan"
+) -> tuple[str, list[str]]:
     """An address where a server takes connections and never answers, and what asks it."""
     place = f"127.0.0.1:{silent.getsockname()[1]}"
     address = f"{scheme}://bucket?scheme=http&endpoint_override={place}"
-    return place, [sys.executable, "-c", PLAN, address, str(limit_s)]
+    return place, [sys.executable, "-c", ASKING, address, str(limit_s), command]
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
@@ -226,3 +229,19 @@ def test_a_silent_store_hears_ctrl_c_at_once():
             asking.send_signal(signal.SIGINT)
             said = asking.communicate(timeout=5)
     assert (asking.returncode, said) == (130, ("", ""))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGHUP", 75), ("SIGINT", 130)])
+def test_a_signal_ends_a_run_that_waits_for_a_silent_store(name, code):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        _, words = planning("s3", silent, 30, "run")
+        asking = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:
+            sent_s = time.monotonic()
+            asking.send_signal(getattr(signal, name))
+            out, err = asking.communicate(timeout=30)
+    assert (asking.returncode, err) == (code, "")
+    assert out.startswith(f"Stopped ({name}); all that was finished is kept" if code == 75 else "")
+    assert time.monotonic() - sent_s < 15

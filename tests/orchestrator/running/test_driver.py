@@ -39,6 +39,17 @@ def test_a_lost_ray_stops_the_sweep_after_trials_had_time_to_be_saved(
     assert slept == [expected_s]
 
 
+def test_a_place_that_does_not_answer_is_told_once_while_trials_run(tmp_path, monkeypatch):
+    run = Run(tmp_path / "results")
+    driver = Driver(run.outcomes.sweep, [TRIAL], run.store, run.progress)
+    driver._tell_silence()
+    monkeypatch.setattr("orchestrator.running.driver.find_silent", lambda: "/mnt/results")
+    driver._tell_silence()
+    driver._tell_silence()
+    (told,) = (event for event in run.progress.events() if event.kind == "waiting")
+    assert told.detail.startswith("/mnt/results: does not answer within 30 s; see whether it is")
+
+
 def test_what_waits_for_a_lost_ray_is_given_up():
     is_given_up, is_over = threading.Event(), threading.Event()
     is_given_up.set()
