@@ -72,6 +72,10 @@ class ClusterProfile(Section):
     from `hardware`."""
 
     backend: str
+    mps: bool = False
+    """Whether trials that share a GPU (resources.gpus_per_trial below 1) compute on it at the same
+    time: the job starts NVIDIA's MPS for itself on each node and ends it; false: they take turns,
+    unless the node has MPS running. Not for parts of a GPU (MIG). Numbers are the same."""
 
     @abstractmethod
     def hardware(self, here: Hardware | None = None) -> Hardware | None:

@@ -46,6 +46,8 @@ _DEVICE_FAULT = re.compile(
 _IN_USE = re.compile("busy or unavailable")
 """CUDA's word where a GPU is for one process at a time, and another has it."""
 
+SHARE_OF_PROCESSORS = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+
 log = logging.getLogger(__name__)
 
 
@@ -229,7 +231,8 @@ def describe_failed_step(error: Exception, device: torch.device) -> TrialError:
 
 
 def refuse_overrides(environ: Mapping[str, str]) -> None:
-    """TF32 keeps 10 bits of 23, and some variables turn it on past all that a program sets.
+    """TF32 keeps 10 bits of 23, and some variables turn it on past all that a program sets. With a
+    share of a GPU's processors cuBLAS computes products in other parts, to other bits.
 
     Args:
         environ: variables of this process.
@@ -244,6 +247,13 @@ def refuse_overrides(environ: Mapping[str, str]) -> None:
                 f"{name}={environ[name]}: products would be computed in TF32, which changes the "
                 "numbers of trials; unset it on the node (a container's image may set it)",
             )
+    share = environ.get(SHARE_OF_PROCESSORS, "")
+    if share not in ("", "100", "100.0"):
+        raise TrialError(
+            "device",
+            f"{SHARE_OF_PROCESSORS}={share}: a share of the GPU's processors changes the numbers "
+            "of trials; unset it on the node (Slurm sets it where a job asks for --gres=mps)",
+        )
 
 
 def _is_served(capability: tuple[int, int], architectures: Sequence[str]) -> bool:

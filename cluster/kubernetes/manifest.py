@@ -162,6 +162,7 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
             "memory": profile.worker_memory,
             **gpus,
         },
+        "mps": profile.mps,
         "worker_cpus": str(profile.worker_cpus),
         "worker_gpus": str(profile.gpus_per_worker),
         "min_workers": profile.workers if is_queued else 0,

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StrictInt, field_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from cluster.profile_fields import (
     ClusterProfile,
@@ -27,6 +27,8 @@ LabelValue = Annotated[
 ]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount as Kubernetes writes it, such as 16Gi."""
+WHOLE_GPU = "nvidia.com/gpu"
+"""What clusters call a GPU of NVIDIA's; parts of one (MIG) have other names."""
 _BYTES = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -89,7 +91,7 @@ class KubernetesProfile(ClusterProfile):
     """Worker pods at most; there are as many as trials need, down to none."""
     gpus_per_worker: NaturalInt = 1
     """GPUs of a worker pod."""
-    gpu_resource: LabelKey = "nvidia.com/gpu"
+    gpu_resource: LabelKey = WHOLE_GPU
     """What the cluster calls a GPU."""
     gpu_memory_gib: PositiveInt | None = None
     """Memory that each GPU has, in GiB, for `plan` and `submit` to compare with what trials take;
@@ -128,6 +130,17 @@ class KubernetesProfile(ClusterProfile):
     ttl_s: NaturalInt = 60
     """How long the pods of a finished job stay to be looked at; the job itself and the driver's log
     stay longer."""
+
+    @model_validator(mode="after")
+    def _check_mps(self) -> "KubernetesProfile":
+        if self.mps and not self.gpus_per_worker:
+            raise ValueError("mps: worker pods have no GPUs (gpus_per_worker: 0); leave mps out")
+        if self.mps and self.gpu_resource != WHOLE_GPU:
+            raise ValueError(
+                f"mps: it is for whole GPUs of NVIDIA, and gpu_resource is {self.gpu_resource}; "
+                f"set gpu_resource: {WHOLE_GPU}, or leave mps out"
+            )
+        return self
 
     def hardware(self, here: Hardware | None = None) -> Hardware | None:
         """The worker pods, as if the cluster had room for all of them."""

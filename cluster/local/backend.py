@@ -37,7 +37,7 @@ class LocalBackend:
     """This machine as a batch system.
 
     Args:
-        profile: says nothing but that it is this machine.
+        profile: whether processes share its GPUs by MPS.
         program: what the job runs, before the words of `sparsweep`; with -P, a file in the current
             folder that is called as a module of ours is not taken for it.
     """
@@ -63,8 +63,10 @@ class LocalBackend:
     def render(self, job: JobSpec) -> str:
         """The command as one would type it, and the sweep."""
         without = [word for name in local_job.LEFT_OUT for word in ("-u", name)]
+        mps = "# NVIDIA's MPS is started before it, and ended.\n" if self.profile.mps else ""
         return (
             "# On this machine, in the background, in a session of its own.\n"
+            f"{mps}"
             f"# Output: {job.folder}/<job id>.log, exit code: {job.folder}/<job id>.exit\n"
             f"{shlex.join(['env', *without, *self._command(job)])}\n\n"
             f"# {sweep_file(job.folder)}\n"
@@ -84,7 +86,8 @@ class LocalBackend:
                 )
             _forget_removed()
             write_sweep_file(job)
-            words = [job.job_name, str(job.folder), *self._command(job)]
+            words = [local_job.MPS] if self.profile.mps else []
+            words += [job.job_name, str(job.folder), *self._command(job)]
             started = subprocess.run(
                 [sys.executable, "-P", "-m", "cluster.local.job", *words],
                 stdin=subprocess.DEVNULL,

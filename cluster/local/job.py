@@ -1,8 +1,8 @@
 """The process that a job on this machine is: it starts the command, passes signals on and keeps the
 exit code.
 
-`cluster.local.backend` runs it as `python -m cluster.local.job JOB_NAME FOLDER COMMAND...`; it
-prints the job's id and goes on in the background, in a session of its own, where the end of a
+`cluster.local.backend` runs it as `python -m cluster.local.job [--mps] JOB_NAME FOLDER COMMAND...`;
+it prints the job's id and goes on in the background, in a session of its own, where the end of a
 terminal does not reach it.
 """
 
@@ -19,17 +19,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 from cluster import user_folders
 from cluster.job_files import write_whole
+from cluster.node.mps import Mps, NoMpsError
 
 STOP, KILL = signal.SIGUSR2, signal.SIGQUIT
 """What the process is told: let trials save their checkpoints first, or end at once."""
 
 LEFT_OUT = ("RAY_ADDRESS",)
 """Variables that the command does not get: it starts a Ray of its own."""
+
+MPS = "--mps"
+"""Option of this module."""
 
 CLEANING_S = 10.0
 
@@ -118,17 +123,25 @@ def exit_file(folder: Path, job_id: str) -> Path:
 
 def main() -> None:
     """Go to the background and run the command."""
-    job_name, folder, *command = sys.argv[1:]
+    with_mps = sys.argv[1] == MPS
+    job_name, folder, *command = sys.argv[1 + with_mps :]
     if os.fork() > 0:
         # Whoever started us need not wait for the job; it reads until we let go of its pipes.
         os._exit(0)
     os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    supervise(job_name, Path(folder), command)
+    supervise(job_name, Path(folder), command, with_mps)
 
 
-def supervise(job_name: str, folder: Path, command: Sequence[str]) -> None:
-    """Run a command to its end in this process's session, and leave nothing of it behind."""
+def supervise(job_name: str, folder: Path, command: Sequence[str], with_mps: bool = False) -> None:
+    """Run a command to its end in this process's session, and leave nothing of it behind.
+
+    Args:
+        job_name: of the sweep.
+        folder: of the job's files.
+        command: what runs.
+        with_mps: whether its processes compute on GPUs at the same time, see `cluster.node.mps`.
+    """
     job_id = job_id_of(os.getpid())
     assert job_id is not None
     write_whole(
@@ -138,8 +151,9 @@ def supervise(job_name: str, folder: Path, command: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True) as temp:
         log_file(folder, job_id).touch(mode=0o600)
         with log_file(folder, job_id).open("ab") as log:
+            mps = _start_mps(Path(temp) / "mps", log) if with_mps else None
             try:
-                process = _start(command, log.fileno(), temp)
+                process = _start(command, log.fileno(), temp, mps)
             except OSError:
                 record_file(job_id).unlink()
                 raise  # `submit` reads why
@@ -148,12 +162,23 @@ def supervise(job_name: str, folder: Path, command: Sequence[str]) -> None:
                 os.dup2(log.fileno(), stream)
         code = process.wait()
         _end_session()
+        if mps:
+            mps.close()
     write_whole(exit_file(folder, job_id), f"{code}\n")
 
 
-def _start(command: Sequence[str], log: int, temp: str) -> subprocess.Popen[bytes]:
+def _start_mps(folder: Path, log: BinaryIO) -> Mps | None:
+    try:
+        return Mps(folder, os.environ)
+    except NoMpsError as error:
+        log.write(f"{error}\n".encode())
+        log.flush()
+        return None
+
+
+def _start(command: Sequence[str], log: int, temp: str, mps: Mps | None) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
-    environment |= {"PYTHONUNBUFFERED": "1", "TMPDIR": temp}
+    environment |= {"PYTHONUNBUFFERED": "1", "TMPDIR": temp} | (mps.environment if mps else {})
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
     )

@@ -21,6 +21,7 @@ import psutil
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
+from cluster.node.mps import Mps, NoMpsError
 from cluster.node.own_folder import make_own_folder, remove_own_folder
 from cluster.node.private_ray import OBJECT_STORE_BYTES, private_caches
 from cluster.node.processes import Below, command_line, descendants, kill, starting_deaf_to
@@ -171,6 +172,11 @@ class Raylet:
         temp_root: where the temporary folder is made; short, since it becomes part of socket paths.
         is_head: whether this node is the head; its `ports.gcs` is then the port of `address`.
         log: where Ray's own lines go; None: to those of this process.
+        with_mps: whether trials that share its GPUs compute at the same time, see
+            `cluster.node.mps`.
+
+    Attributes:
+        without_mps: why they do not though they shall, a line; empty: nothing stands in the way.
 
     The environment must have RAY_AUTH_MODE and RAY_AUTH_TOKEN set.
     """
@@ -185,9 +191,11 @@ class Raylet:
         *,
         is_head: bool,
         log: Path | None = None,
+        with_mps: bool = False,
     ):
         self.temp_dir = make_own_folder("ray-", temp_root)
         self.drain_file = self.temp_dir / "leaving"
+        self._mps, self.without_mps = self._start_mps() if with_mps else (None, "")
         place = (
             ["--head", f"--port={ports.gcs}", "--include-dashboard=false"]
             if is_head
@@ -212,6 +220,7 @@ class Raylet:
             DRAIN_FILE: str(self.drain_file),
             **private_caches(self.temp_dir),
             "RAY_USAGE_STATS_ENABLED": "0",
+            **(self._mps.environment if self._mps else {}),
         }
         # Slurm sends TERM to every process below a step, whatever its session or group. Ray would
         # end at once, and so would the driver, with trials that have not saved. We alone are to
@@ -249,7 +258,15 @@ class Raylet:
         self.process.wait()
         for child in children:
             kill(child)
+        if self._mps:
+            self._mps.close()
         remove_own_folder(self.temp_dir)
+
+    def _start_mps(self) -> tuple[Mps | None, str]:
+        try:
+            return Mps(self.temp_dir / "mps", os.environ), ""
+        except NoMpsError as error:
+            return None, str(error)
 
 
 def has_trials(root_pid: int) -> bool:

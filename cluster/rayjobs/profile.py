@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cluster.profile_fields import ClusterProfile, Hardware, Word
 
@@ -20,6 +20,16 @@ class RayProfile(ClusterProfile):
     token comes from RAY_AUTH_TOKEN."""
     python: Word = "python"
     """The Python there that has sparsweep installed."""
+
+    @field_validator("mps")
+    @classmethod
+    def _is_not_ours(cls, mps: bool) -> bool:
+        if mps:
+            raise ValueError(
+                "this Ray cluster runs already, and MPS starts before Ray; have nvidia-cuda-mps-"
+                "control -d run on its nodes, and leave mps out"
+            )
+        return mps
 
     def hardware(self, here: Hardware | None = None) -> Hardware | None:
         """Not known: the cluster says what it has when the driver runs on it."""

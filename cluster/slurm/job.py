@@ -65,6 +65,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--container")
     parser.add_argument("--container-mount", action="append", default=[])
     parser.add_argument("--head-name")
+    parser.add_argument("--mps", action="store_true")
     args = parser.parse_args(given[:end])
     args.words = given[end + 1 :]
     return args
@@ -131,6 +132,7 @@ class _Block:
             *(args.python, "-P", "-m", "cluster.slurm.job", "node"),
             *("--head-name", os.environ["SLURMD_NODENAME"]),
             *("--folder", str(args.folder), "--temp-root", args.temp_root),
+            *(["--mps"] if args.mps else []),
         ]
         log = f"--output={str(args.folder).replace('%', '%%')}/%j.%N.log"
         self._step = subprocess.Popen(

@@ -70,7 +70,7 @@ def run_node(args: argparse.Namespace) -> int:
         return 1
 
     def start() -> Raylet:
-        return Raylet(address, own_address(name), ports, offered, args.temp_root, is_head=is_head)
+        return _start(address, own_address(name), ports, offered, args, is_head=is_head)
 
     # The head's raylet holds the state of the cluster, so it is not started anew.
     raylet, restarts_left = start(), 0 if is_head else RESTARTS
@@ -108,6 +108,17 @@ def run_node(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _start(
+    address: str, own: str, ports: Ports, offered: Offer, args: argparse.Namespace, is_head: bool
+) -> Raylet:
+    raylet = Raylet(
+        address, own, ports, offered, args.temp_root, is_head=is_head, with_mps=args.mps
+    )
+    if raylet.without_mps:
+        log_line(f"{os.environ.get('SLURMD_NODENAME', 'this node')}: {raylet.without_mps}")
+    return raylet
+
+
 def run_worker(args: argparse.Namespace) -> int:
     """Run one raylet of the sweep's head, which leaves when told or when it is not needed."""
     signals = Signals()
@@ -137,7 +148,7 @@ def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> 
     offered, name = offer(), os.environ.get("SLURMD_NODENAME")
     log_line(f"joins {head['address']} with {offered.cpus} CPUs and {offered.gpus} GPUs")
     own, ports = own_address(name), free_ports(offered)
-    raylet = Raylet(head["address"], own, ports, offered, args.temp_root, is_head=False)
+    raylet = _start(head["address"], own, ports, offered, args, is_head=False)
     try:
         while raylet.is_running() and not signals.request:
             time.sleep(0.2)

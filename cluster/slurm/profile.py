@@ -126,6 +126,12 @@ class SlurmProfile(ClusterProfile):
             raise ValueError(
                 f"{given[0]}: has no meaning in mode {self.mode}; leave it out, or set another mode"
             )
+        if self.mps and not self.gpus_per_node:
+            raise ValueError("mps: the nodes have no GPUs (gpus_per_node: 0); leave mps out")
+        if self.mps and re.search(r"\dg\.\d+gb", self.gpu_type or ""):
+            raise ValueError(
+                f"mps: {self.gpu_type} is a part of a GPU (MIG); take whole GPUs, or leave mps out"
+            )
         if self.container_mounts and self.container is None:
             raise ValueError(
                 "container_mounts: given without container; name the image or leave the mounts out"

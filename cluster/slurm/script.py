@@ -112,6 +112,7 @@ def _start(job: JobSpec, profile: SlurmProfile, role: Role, limit_s: int) -> str
         ["--time-limit-s", str(limit_s), "--python", python],
         ["--container", profile.container] if profile.container else [],
         *(["--container-mount", mount] for mount in _mounts(job, profile)),
+        ["--mps"] if profile.mps and role != "head" else [],
         [] if role == "worker" else ["--", *run_words(job), "--as-job"],
     ]
     return " \\\n  ".join(shlex.join(part) for part in parts if part)

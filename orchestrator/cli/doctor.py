@@ -24,6 +24,7 @@ from rich.text import Text
 
 from cluster.contract import DONE, SOME_FAILED
 from cluster.node.machine import available_memory_bytes, usable_cpus, usable_memory_bytes
+from cluster.node.mps import CONTROL, PIPES, does_answer
 from orchestrator.cli.shared import open_console
 from orchestrator.planning.memory import GIB, trial_memory
 from orchestrator.planning.plan import make_plan
@@ -67,6 +68,7 @@ def examine() -> list[Finding]:
         lambda: [examine_python()],
         lambda: [examine_package(requirement) for requirement in requirements()],
         examine_devices,
+        examine_mps,
         lambda: [examine_kernels()],
         examine_machine,
         lambda: [
@@ -181,6 +183,23 @@ def examine_gpu(index: int) -> Finding:
     except Exception as error:  # of a driver, a compiler, the GPU: whatever it is, it is not fine
         return _refused(name, value, describe_failed_step(error, device))
     return Finding(name, f"{value}, kernels run")
+
+
+def examine_mps() -> list[Finding]:
+    """Whether processes that share a GPU compute on it at the same time; nothing is said where
+    there is none. A sweep runs without that, to the same numbers."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        is_there = does_answer(os.environ)
+    except OSError:
+        return [Finding("mps", f"no {CONTROL}: trials that share a GPU take turns")]
+    if is_there:
+        place = os.environ.get(PIPES, "NVIDIA's own place")
+        value = f"runs, pipes in {place}: trials that share a GPU compute at the same time"
+        return [Finding("mps", value)]
+    value = "does not run: trials that share a GPU take turns; a profile's mps starts it for a job"
+    return [Finding("mps", value)]
 
 
 def examine_kernels() -> Finding:

@@ -48,7 +48,7 @@ from orchestrator.planning.memory import (
     memory_as_json,
     trial_memory,
 )
-from orchestrator.planning.outlook import as_json, lines, on_hardware
+from orchestrator.planning.outlook import as_json, lines, on_hardware, refuse_useless_mps
 from orchestrator.planning.plan import (
     PlannedTrial,
     describe_unfindable,
@@ -86,8 +86,9 @@ def plan(args: argparse.Namespace) -> int:
     memory = trial_memory(left, rows, sweep.resources)
     here, outlook = _hardware_here(), None
     if args.on:
-        hardware = load_profile(args.on, sweep.clusters).hardware(here)
-        outlook = on_hardware(asked, hardware, sweep.resources, memory)
+        profile = load_profile(args.on, sweep.clusters)
+        refuse_useless_mps(profile, sweep.resources)
+        outlook = on_hardware(asked, profile.hardware(here), sweep.resources, memory)
     if args.json:
         trials = [
             {

@@ -18,7 +18,7 @@ from orchestrator.planning.room import (
 from orchestrator.wording import counted, duration
 
 if TYPE_CHECKING:
-    from cluster.profile_fields import Hardware
+    from cluster.profile_fields import ClusterProfile, Hardware
     from orchestrator.spec.sweep_spec import Resources
 
 MAX_DEVICES_SHOWN = 2
@@ -152,6 +152,25 @@ def fixed_resources(hardware: "Hardware | None", resources: "Resources") -> dict
             "resources.cpus_per_trial or gpus_per_trial, or change the profile"
         )
     return {"gpus_per_trial": gpus_per_trial, "max_concurrent_trials": num_slots}
+
+
+def refuse_useless_mps(profile: "ClusterProfile", resources: "Resources") -> None:
+    """MPS is for trials that share a GPU.
+
+    Args:
+        profile: of the cluster.
+        resources: of the sweep.
+
+    Raises:
+        SweepError: the profile asks for it, and the sweep's trials do not share any.
+    """
+    gpus = resources.gpus_per_trial
+    if profile.mps and (gpus is None or not 0 < gpus < 1):
+        given = "not given, so a whole one" if gpus is None else f"{gpus:g}"
+        raise SweepError(
+            f"mps: trials do not share a GPU (resources.gpus_per_trial: {given}) and gain nothing; "
+            "set it below 1, such as 0.25, or leave mps out of the profile"
+        )
 
 
 def _num_slots(hardware: "Hardware", resources: "Resources", of_host: Need | None = None) -> int:

@@ -23,7 +23,7 @@ from cluster.profile_fields import ClusterProfile
 from cluster.user_folders import state_folder
 from orchestrator.errors import SweepError
 from orchestrator.planning.memory import trial_memory
-from orchestrator.planning.outlook import fixed_resources
+from orchestrator.planning.outlook import fixed_resources, refuse_useless_mps
 from orchestrator.planning.plan import PlannedTrial, plan_digest, trials_left
 from orchestrator.planning.room import refuse_no_room
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -82,6 +82,7 @@ class Jobs:
             SweepError: a trial fits on no machine of the profile, or not into its memory.
         """
         resources, hardware = self.sweep.resources, profile.hardware()
+        refuse_useless_mps(profile, resources)
         if hardware is not None and (left := self.left(retry_failed, rerun_lacking)):
             refuse_no_room(trial_memory(left, [], resources), hardware, resources)
         is_shared = profile.shares_files and self.results.is_local

@@ -14,6 +14,7 @@ from workers.devices import (
     give_back_memory,
     name_fault,
     open_gpu,
+    refuse_overrides,
     refuse_precision,
 )
 from workers.measured import name_device, peak_gpu_memory_gib, reset_peak_memory
@@ -92,6 +93,16 @@ def test_products_are_computed_in_the_precision_of_the_trial(install):
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+
+
+@pytest.mark.parametrize("share", ["25", "99.5", "half"])
+def test_a_share_of_the_processors_is_refused(share):
+    """Processes that share a GPU by MPS have all of them; else products have other bits."""
+    name = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+    with pytest.raises(TrialError, match=f"{name}={share}: .* changes the numbers .*; unset it o"):
+        refuse_overrides({name: share})
+    for whole in ("", "100"):
+        refuse_overrides({name: whole})
 
 
 @pytest.mark.parametrize("name", ["NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"])

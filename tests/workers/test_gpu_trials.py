@@ -3,6 +3,7 @@ when something fails. `make test-gpu` runs these; they take some minutes."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,8 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
+from cluster.node.mps import CONTROL, Mps
 from tests.factories import PRUNING
-from tests.workers import mps
 from tests.workers.trials import (
     checkpoint_at,
     evaluation_of,
@@ -163,11 +164,13 @@ def sharing(request) -> Iterator[dict[str, str]]:
     if request.param == "taking turns":
         yield {}
         return
-    if not mps.is_there():
-        pytest.skip(f"needs {mps.CONTROL}")
+    if shutil.which(CONTROL) is None:
+        pytest.skip(f"needs {CONTROL}")
     # Not pytest's folder: the path of a socket must be short.
-    with tempfile.TemporaryDirectory() as folder, mps.shared_gpu(Path(folder)) as environment:
-        yield environment
+    with tempfile.TemporaryDirectory() as folder:
+        server = Mps(Path(folder) / "mps", os.environ)
+        yield server.environment
+        server.close()
 
 
 def test_trials_that_share_a_gpu_have_the_bits_of_one_alone_and_keep_to_their_share(

@@ -14,6 +14,7 @@ import yaml
 from cluster.errors import ClusterError
 from cluster.kubernetes.backend import KubernetesBackend
 from cluster.kubernetes.manifest import fill_in, label_value, render_manifests
+from cluster.node.mps import shared_environment
 from tests.cluster.kubernetes.jobs import PROFILES, make_job, make_profile
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kubernetes"
@@ -43,6 +44,26 @@ def test_manifest_is_the_golden_one(name: str) -> None:
 
     assert installed in text
     assert text.replace(installed, 'rayVersion: "2.60.0"') == (GOLDEN / f"{name}.yaml").read_text()
+
+
+def test_gpus_are_shared_by_mps_in_the_workers_alone(schema: dict[str, Any]) -> None:
+    text = render_manifests(make_job(), make_profile(mps=True))
+    plain = render_manifests(make_job(), make_profile())
+    more = [line.strip() for line in text.splitlines() if line not in plain.splitlines()]
+    assert [line for line in more if not line.startswith("#")] == [
+        "postStart: {exec: {command: [python, -P, -m, cluster.node.mps, --stay, /tmp/mps]}}",
+        "- {name: CUDA_MPS_PIPE_DIRECTORY, value: /tmp/mps/pipe}",
+        "- {name: CUDA_MPS_LOG_DIRECTORY, value: /tmp/mps/log}",
+    ]
+    _, ray_job = yaml.safe_load_all(text)
+    jsonschema.Draft202012Validator(schema).validate(ray_job)
+    (group,) = ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    assert set(container["lifecycle"]) == {"preStop", "postStart"}
+    # What the hook makes is where the trials look.
+    environ = {entry["name"]: entry.get("value") for entry in container["env"]}
+    folder = Path(container["lifecycle"]["postStart"]["exec"]["command"][-1])
+    assert shared_environment(folder, {}).items() <= environ.items()
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))

@@ -1,5 +1,6 @@
 """Jobs on this machine: real processes, which a shell stands in for where no sweep is needed."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -19,7 +20,7 @@ from cluster.job_files import read_lines, run_words, write_sweep_file
 from cluster.local import job as local_job
 from cluster.local.backend import LocalBackend
 from cluster.local.profile import LocalProfile
-from tests import factories
+from tests import factories, mps_control
 
 WAIT_S = 240
 SUBMIT = """
@@ -115,6 +116,63 @@ def test_job_runs_the_sweep_in_a_session_of_its_own(tmp_path, running, monkeypat
     status = backend.status(job_id, job.folder)
     assert (status.state, status.native, status.detail) == (JobState.COMPLETED, "exit code 0", "")
     assert (job.folder / "sweep.json").read_text() == job.sweep_json
+
+
+def with_mps(script: str) -> LocalBackend:
+    return LocalBackend(LocalProfile(mps=True), program=("/bin/sh", "-c", script, "sh"))
+
+
+def test_processes_of_a_job_share_gpus_by_a_server_of_its_own(tmp_path, running, monkeypatch):
+    log = mps_control.install(tmp_path, monkeypatch)
+    mps_control.install_nvidia_smi(tmp_path, "GPU-aa", "GPU-bb")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    backend, job = with_mps("env | grep CUDA; echo $TMPDIR"), make_job(tmp_path / "job")
+    assert "# NVIDIA's MPS is started before it, and ended." in backend.render(job)
+    assert "MPS" not in shell("").render(job)
+    job_id = backend.submit(job)
+    running.append(job_id)
+    *variables, folder = backend.logs(job_id, job.folder, follow=True)
+    assert sorted(variables) == [
+        f"CUDA_MPS_LOG_DIRECTORY={folder}/mps/log",
+        f"CUDA_MPS_PIPE_DIRECTORY={folder}/mps/pipe",
+        "CUDA_VISIBLE_DEVICES=GPU-bb",
+    ]
+    assert mps_control.told(log) == [
+        f"-f in {folder}/mps/pipe, logs in {folder}/mps/log, sees GPU-bb",
+        f"quit in {folder}/mps/pipe",
+        "ended",
+    ]
+    assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize("number", [local_job.STOP, local_job.KILL, signal.SIGKILL])
+def test_the_server_ends_with_a_job_however_that_ends(tmp_path, running, monkeypatch, number):
+    log = mps_control.install(tmp_path, monkeypatch)
+    backend, job = with_mps(SLEEP), make_job(tmp_path / "job")
+    job_id = backend.submit(job)
+    running.append(job_id)
+    wait_until(lambda: "begun" in local_job.log_file(job.folder, job_id).read_text())
+    below = psutil.Process(pid_of(job_id)).children()
+    os.kill(pid_of(job_id), number)
+    mps_control.wait_until_ended(log, WAIT_S)
+    if number == signal.SIGKILL:  # nobody is left who would end the command
+        for process in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    wait_for_end(backend, job_id, job.folder)
+
+
+def test_a_job_without_mps_goes_on_and_says_so(tmp_path, running, monkeypatch):
+    mps_control.install(tmp_path, monkeypatch, start="echo no GPU of ours >&2; exit 1")
+    backend, job = with_mps("echo runs"), make_job(tmp_path / "job")
+    job_id = backend.submit(job)
+    running.append(job_id)
+    why, runs = backend.logs(job_id, job.folder, follow=True)
+    assert why.startswith("mps: nvidia-cuda-mps-control did not start (no GPU of ours); see ")
+    assert why.endswith(
+        "until then trials that share a GPU take turns there, with the same numbers"
+    )
+    assert runs == "runs"
 
 
 def test_files_are_the_owners_alone(tmp_path, running, state):

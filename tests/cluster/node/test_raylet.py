@@ -26,6 +26,7 @@ from cluster.node.raylet import (
     own_address,
     usable_offer,
 )
+from tests import mps_control
 
 
 def test_jobs_look_for_ports_in_different_places():
@@ -122,6 +123,49 @@ def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
         trial.kill()
         trial.wait()
     assert leaver.wait(timeout=30) == 0
+
+
+RAY = """#!/bin/sh
+env >{log}
+exec sleep 600
+"""
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_workers_of_a_node_share_gpus_by_a_server_that_ends_after_them(
+    tmp_path, monkeypatch, starts
+):
+    """Ray is replaced by a program that writes its variables."""
+    log = mps_control.install(tmp_path, monkeypatch, start="" if starts else "exit 1")
+    mps_control.install_nvidia_smi(tmp_path, "GPU-aa", "GPU-bb", "GPU-cc")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
+    (tmp_path / "ray").write_text(RAY.format(log=tmp_path / "environment"))
+    (tmp_path / "ray").chmod(0o755)
+    real = subprocess.Popen
+
+    def popen(words, **options):
+        is_ray = "ray.scripts.scripts" in words
+        return real([str(tmp_path / "ray")] if is_ray else words, **options)
+
+    monkeypatch.setattr("cluster.node.raylet.subprocess.Popen", popen)
+    offer, ports = Offer(cpus=1, gpus=2, memory_bytes=2**31), find_ports(os.getpid(), num_cpus=1)
+    node = Raylet("127.0.0.1:1", "127.0.0.1", ports, offer, "/tmp", is_head=False, with_mps=True)
+    until = time.monotonic() + 60
+    while "CUDA_VISIBLE_DEVICES=" not in (seen := _text(tmp_path / "environment")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert ("CUDA_VISIBLE_DEVICES=GPU-cc,GPU-bb\n" in seen) == starts
+    assert (f"CUDA_MPS_PIPE_DIRECTORY={node.temp_dir}/mps/pipe\n" in seen) == starts
+    assert node.without_mps.startswith("" if starts else "mps: nvidia-cuda-mps-control did not ")
+    assert bool(node.without_mps) != starts
+    node.close()
+    if starts:
+        assert mps_control.told(log)[1:] == [f"quit in {node.temp_dir}/mps/pipe", "ended"]
+    assert not node.temp_dir.exists()
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ RUNNING = "JobId=12 JobName=sw-tiny-0123abcd JobState=RUNNING"
 class Job:
     """The folder of a job whose driver is a shell script, and the job as a process."""
 
-    def __init__(self, folder: Path, script: str):
+    def __init__(self, folder: Path, script: str, *options: str):
         (folder / shared_files.PROBE).write_text(PROBE)
         python = folder / "python"
         python.write_text(f"#!/bin/bash\ncd {folder}; env >environment\n{script}\n")
@@ -44,7 +44,7 @@ class Job:
         words += ["--folder", str(folder), "--temp-root", "/tmp", "--probe", PROBE]
         words += ["--stop-before-s", "180", "--time-limit-s", "3600", "--python", str(python)]
         self.process = subprocess.Popen(
-            [*words, "--", "run", "sweep.json"], stdout=subprocess.PIPE, text=True
+            [*words, *options, "--", "run", "sweep.json"], stdout=subprocess.PIPE, text=True
         )
 
     def tell(self, number: int) -> None:
@@ -76,6 +76,12 @@ def test_exit_code_of_the_driver_is_that_of_the_job(slurm_job, srun, code):
     assert job.finish() == (code, "")
     assert (slurm_job / shared_files.SEEN).read_text() == "node1"
     assert srun.with_suffix(".ended").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--mps",)])
+def test_nodes_are_told_whether_trials_share_their_gpus_by_mps(slurm_job, srun, options):
+    assert Job(slurm_job, "exit 0", *options).finish()[0] == DONE
+    assert ("--mps" in srun.read_text().split()) == bool(options)
 
 
 def test_nodes_are_started_on_the_whole_allocation_with_a_token_of_the_jobs_own(slurm_job, srun):

@@ -54,7 +54,8 @@ def script(job: JobSpec = JOB, **fields: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("plain", PLAIN), ("full", FULL), ("elastic", ELASTIC)]
+    ("name", "fields"),
+    [("plain", PLAIN), ("full", FULL), ("elastic", ELASTIC), ("mps", PLAIN | {"mps": True})],
 )
 def test_script_is_what_it_was(name, fields):
     rendered = SlurmBackend(SlurmProfile.model_validate(fields)).render(JOB)
@@ -68,6 +69,12 @@ def test_elastic_mode_has_two_scripts_and_its_head_no_gpu():
     assert "--gres" not in head
     assert "#SBATCH --array=0-15" in workers.splitlines()
     assert "#SBATCH --gres=gpu:1" in workers.splitlines()
+
+
+def test_workers_that_come_and_go_share_their_gpus_by_mps_and_the_head_has_none():
+    backend = SlurmBackend(SlurmProfile.model_validate(ELASTIC | {"mps": True}))
+    head, workers = backend.render(JOB).split(NEXT_SCRIPT)
+    assert ("--mps" in head.split(), "--mps" in workers.split()) == (False, True)
 
 
 def test_nodes_without_gpus_are_not_asked_for_any():

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 from cluster.node.machine import usable_cpus
+from cluster.node.mps import CONTROL, PIPES
 from orchestrator.cli.doctor import (
     Finding,
     examine,
@@ -24,11 +25,13 @@ from orchestrator.cli.doctor import (
     examine_kernels,
     examine_machine,
     examine_memory,
+    examine_mps,
     examine_package,
     examine_python,
     examine_ray,
     render,
 )
+from tests.mps_control import install, install_nvidia_smi
 from tests.workers.cuda_stand_in import H100, T4, V100, CudaStandIn, fake_tensors
 from workers.kernels.reference import ReferenceKernels
 
@@ -148,6 +151,25 @@ def test_gpus_are_named_with_their_memory():
     assert len(findings) == torch.cuda.device_count()
     assert all(
         torch.cuda.get_device_name(index) in finding.value for index, finding in enumerate(findings)
+    )
+
+
+def test_it_is_said_whether_gpus_are_shared_by_mps(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert examine_mps() == []
+    install_nvidia_smi(tmp_path, "GPU-aa")
+    (without,) = examine_mps()
+    assert without == Finding("mps", f"no {CONTROL}: trials that share a GPU take turns")
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setenv(PIPES, str(tmp_path))
+    install(tmp_path, monkeypatch)
+    (idle,) = examine_mps()
+    assert idle.is_ok
+    assert idle.value.startswith("does not run: trials that share a GPU take turns; a profile's")
+    (tmp_path / "runs").touch()
+    (runs,) = examine_mps()
+    assert runs.value == (
+        f"runs, pipes in {tmp_path}: trials that share a GPU compute at the same time"
     )
 
 

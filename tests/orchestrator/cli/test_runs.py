@@ -104,6 +104,15 @@ def test_plan_compares_memory_with_this_machine_and_with_a_profile(capsys, monke
     ]["memory"]
 
 
+def test_plan_refuses_mps_where_trials_share_no_gpu(capsys, tmp_path):
+    words = ("--set", f"results={tmp_path}/r", "--set", "clusters.mine={backend: local, mps: true}")
+    code, _, err = run(capsys, "plan", "smoke", *words, "--on", "mine")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "mps: trials do not share a GPU (resources.gpus_per_trial: not given, so a whole" in err
+    shared = ("--set", "resources.gpus_per_trial=0.25")
+    assert run(capsys, "plan", "smoke", *words, *shared, "--on", "mine")[0] == 0
+
+
 def test_plan_of_several_languages_together_has_one_row(capsys, tmp_path):
     code, out, _ = run(
         capsys, "plan", "smoke", "--set", f"results={tmp_path}/r", "--set", "regime=multilingual"

@@ -75,6 +75,17 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
             "backend: slurm\nparttion: x",
             "parttion: unknown key, did you mean partition; `sparsweep schema --cluster",
         ),
+        ("backend: slurm\nmps: true\ngpus_per_node: 0", "mps: the nodes have no GPUs"),
+        ("backend: slurm\nmps: true\ngpu_type: 1g.10gb", "mps: 1g.10gb is a part of a GPU"),
+        (
+            "backend: kubernetes\nimage: i\nmps: true\ngpu_resource: nvidia.com/mig-1g.10gb",
+            "mps: it is for whole GPUs of NVIDIA, and gpu_resource is nvidia.com/mig-1g.10gb; set",
+        ),
+        (
+            "backend: kubernetes\nimage: i\nmps: true\ngpus_per_worker: 0",
+            "mps: worker pods have no GPUs",
+        ),
+        ("backend: ray\nmps: true", "mps: True: this Ray cluster runs already, and MPS starts bef"),
         ("backend: slurm\npartition: 'a b'", "partition: 'a b': string should match pattern"),
         ('backend: slurm\npartition: "a\\nb"', "partition: 'a.nb': string should match pattern"),
         (

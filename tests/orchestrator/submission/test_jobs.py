@@ -129,6 +129,26 @@ def test_trial_that_does_not_fit_into_memory_is_refused_before_anything_is_sent(
     jobs.draft(make_profile("slurm", {"gpu_type": "a100"}))
 
 
+@pytest.mark.parametrize(
+    ("given", "said"), [([], "not given, so a whole one"), (["=1"], "1"), (["=0"], "0")]
+)
+def test_mps_is_refused_where_trials_share_no_gpu(tmp_path, given, said):
+    words = [f"resources.gpus_per_trial{value}" for value in given]
+    jobs = jobs_of(tmp_path / "results", *words)
+    for backend in ("local", "slurm"):
+        profile = make_profile(backend, {"mps": True})
+        with pytest.raises(SweepError, match=rf"^mps: .*gpus_per_trial: {said}\) and gain nothin"):
+            jobs.submit("mine", profile)
+    assert not (tmp_path / "results").exists()
+
+
+def test_mps_changes_no_trial(tmp_path):
+    jobs = jobs_of(tmp_path / "results", "resources.gpus_per_trial=0.25")
+    drafts = [jobs.draft(make_profile("slurm", {"mps": mps})) for mps in (False, True)]
+    assert drafts[0].plan_digest == drafts[1].plan_digest
+    assert drafts[0].sweep_json == drafts[1].sweep_json
+
+
 def test_a_live_job_of_the_sweep_is_not_sent_again(toy_queue, tmp_path):
     jobs = jobs_of(tmp_path / "results")
     first, _ = submit(jobs, toy_queue)
