@@ -87,7 +87,7 @@ def on_hardware(
 
 
 def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
-    """What a person is told, in one to four lines."""
+    """What a person is told, in a few lines."""
     if not asked.num_left:
         return ["nothing is left to run"]
     measured = [demand for demand in asked.demands if demand.speed.is_measured]
@@ -108,6 +108,9 @@ def lines(asked: Estimate, outlook: Outlook | None = None) -> list[str]:
             "time left, assumed and not measured: "
             f"{', or '.join(f'{_hours(demand)} on {_name(demand)}' for demand in assumed)}"
         )
+    if sharing := [demand for demand in assumed if demand.units < 1]:
+        share = f"{sharing[0].units:g} of it each"
+        shown.append(f"assumed as well: trials that share a GPU ({share}) do not slow each other")
     if outlook is not None:
         shown += [_outlook_line(outlook), *(f"on that cluster: {line}" for line in outlook.memory)]
     return shown

@@ -241,6 +241,19 @@ def test_without_trials_all_is_called_assumed():
     assert {device["basis"] for device in as_json(asked)["devices"]} == {"assumed"}
 
 
+def test_that_trials_on_one_gpu_do_not_slow_each_other_is_called_assumed():
+    planned, shared = plan(100, 1_000_000), Resources(gpus_per_trial=0.25)
+    first, second = lines(ask(planned, [], shared, num_done=0))
+    assert "assumed and not measured" in first
+    assert (
+        second
+        == "assumed as well: trials that share a GPU (0.25 of it each) do not slow each other"
+    )
+    # Of those that were measured nothing is assumed.
+    assert len(lines(ask(planned, [row(planned[0])], shared))) == 1
+    assert len(lines(ask(planned, [on_cpu(planned[0])], Resources()))) == 2
+
+
 def test_the_assumption_for_gpus_is_arithmetic_or_launching_whichever_takes_longer():
     a100 = assumed_speed.GPUS[0]
     # mBERT: 6 operations for each of 84,934,656 weights and 16 sub-words, at 30 % of 19.5 and of

@@ -8,7 +8,7 @@ from orchestrator.spec.sweep_spec import Resources
 from tests.factories import make_trial_spec
 
 CPU = Device("AMD EPYC", "CPU", 4)
-A100, V100 = Device("A100", "GPU", 0), Device("V100", "GPU", 0)
+A100, H100 = Device("A100", "GPU", 0), Device("H100", "GPU", 0)
 
 
 def planned(language: str = "sw", cost: float = 100.0, seed: int = 0) -> PlannedTrial:
@@ -104,13 +104,13 @@ def test_rows_of_failed_trials_and_of_another_model_teach_nothing():
 
 def test_the_device_on_which_this_run_completed_most_trials_counts():
     trials = [planned(seed=seed) for seed in range(9)]
-    speeds = Speeds.from_rows(trials, [row(trial, V100) for trial in trials[:5]])
-    assert speeds.here().device == V100
+    speeds = Speeds.from_rows(trials, [row(trial, H100) for trial in trials[:5]])
+    assert speeds.here().device == H100
     speeds.learn(trials[5], Timing(A100, 0.0, 1.0))
     assert speeds.here().device == A100
     for trial in trials[6:8]:
-        speeds.learn(trial, Timing(V100, 0.0, 1.0))
-    assert speeds.here().device == V100
+        speeds.learn(trial, Timing(H100, 0.0, 1.0))
+    assert speeds.here().device == H100
 
 
 def test_what_cpus_took_says_nothing_of_workers_with_gpus():
