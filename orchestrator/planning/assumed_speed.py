@@ -103,8 +103,8 @@ def gpu_memory_gib(name: str) -> float | None:
 
 CPU = "a CPU"
 CORE_S_PER_SENTENCE_OF_BASE = 48 * 2 / 1000
-"""Measured, once, with version 0.1: mBERT's shape trained on 1,000 sentences in 48 s on 2 cores of an AMD EPYC with
-AVX512 (RESULTS.md)."""
+"""Measured, once, with version 0.1: mBERT's shape trained on 1,000 sentences in 48 s on 2 cores of
+an AMD EPYC with AVX512 (RESULTS.md)."""
 
 
 def core_s_per_sentence(model_name: str) -> float:
