@@ -20,6 +20,7 @@ from workers.data.batch import Batch, make_batch, split_by_length, training_orde
 from workers.data.packing import PackedBatches
 from workers.kernels import AUTO
 from workers.model.positions import first_position, reads_packed_rows
+from workers.model.rounded import Copies, read_rounded
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.pruner import Pruner
 from workers.pruning.saliency import SALIENCIES
@@ -79,7 +80,9 @@ class Training:
         )
         self._first_names = _first_names(model)
         self.weights = prunable_weights(model, spec.pruning)
-        self.optimizer = make_optimizer(model, list(self.weights.values()), spec, kernels)
+        self.optimizer = make_optimizer(
+            model, list(self.weights.values()), spec, kernels, self._copies()
+        )
         self._rows = used_rows(model)
         self.pruner = Pruner(
             self.weights, self.optimizer, spec, self.num_steps, embedding_names(model), self._rows
@@ -93,6 +96,13 @@ class Training:
         self._grad_norms: list[Tensor] = []
         self._num_nan_weights: list[Tensor] = []  # at mask updates
         self._epoch, self._batches = -1, list[np.ndarray]()
+
+    def _copies(self) -> Copies:
+        """What the model reads in the place of its weights; none where it reads these."""
+        is_one_part = self._packed is not None  # so that each weight has one gradient a step
+        if is_one_part and autocast_dtype(self.spec.training) is torch.bfloat16:
+            return read_rounded(self.model)
+        return {}
 
     def run(self) -> Iterator[None]:
         """Train to the last step, yielding after each; the masks of the last step are in force at
@@ -280,6 +290,7 @@ class Training:
         self.model.load_state_dict(
             {name: tensors[first] for name, first in self._first_names.items()}
         )
+        self.optimizer.round()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a resumed trial needs: tensors by name, and JSON values."""
@@ -378,7 +389,11 @@ def _first_names(model: nn.Module) -> dict[str, str]:
 
 
 def make_optimizer(
-    model: nn.Module, prunable: list[nn.Parameter], spec: TrialSpec, kernels: str = AUTO
+    model: nn.Module,
+    prunable: list[nn.Parameter],
+    spec: TrialSpec,
+    kernels: str = AUTO,
+    copies: Copies | None = None,
 ) -> MaskedAdamW:
     """MaskedAdamW for a trial; biases and normalisation weights (all vectors) do not decay.
 
@@ -387,6 +402,7 @@ def make_optimizer(
         prunable: those of them that are pruned.
         spec: the trial.
         kernels: which implementation computes the step, see `workers.kernels.make_kernels`.
+        copies: in bfloat16, which the model reads in the place of its parameters.
 
     Raises:
         TrialError: kind `bad_data`, when these kernels cannot serve the model.
@@ -412,6 +428,7 @@ def make_optimizer(
             max_grad_norm=settings.max_grad_norm,
             semantics=spec.pruning.semantics if spec.pruning else "hard",
             kernels=kernels,
+            rounded=copies,
         )
     except ValueError as error:
         field = "pruning." if str(error).startswith("kernels:") else "model: "

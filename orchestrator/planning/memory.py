@@ -223,9 +223,11 @@ def _estimate(spec: TrialSpec, size: ModelSize, kind: Kind) -> Need:
 
     copies = 4  # weights, gradients, two moments
     process_gib = PROCESS_GIB if kind == "CPU" else CONTEXT_GIB
-    least_gib = process_gib + FLOAT * (copies * encoder + embeddings) / GIB
+    # In bfloat16 there are gradients in it where no batch is padded.
+    saved = FLOAT - HALF if spec.training.precision == "bfloat16" else 0
+    least_gib = process_gib + ((FLOAT * copies - saved) * encoder + FLOAT * embeddings) / GIB
 
-    more = FLOAT * copies * used + _activations(spec, size, kind)
+    more = FLOAT * copies * used + saved * encoder + _activations(spec, size, kind)
     if kind == "CPU" and spec.model.init == "pretrained":
         more += FLOAT * encoder  # as loaded; the next trial starts from them
     if are_pruned:
@@ -252,5 +254,6 @@ def _activations(spec: TrialSpec, size: ModelSize, kind: Kind) -> int:
         of_token += 12 * size.num_heads * min(ROW_LENGTH, training.max_length)
     num_subwords = training.batch_size * min(SUBWORDS_OF_SENTENCE, training.max_length)
     kept = size.num_layers * num_subwords * of_token
+    # Those that forward passes read, which lie beside the weights, or that autocast makes.
     copies = HALF * (size.num_parameters - size.num_embedding_weights) if is_half else 0
     return copies + (round(BACKWARD * kept) if kind == "CPU" else kept)

@@ -21,6 +21,7 @@ class StepTensors(NamedTuple):
 
     weight: Tensor
     grad: Tensor
+    """bfloat16 where there is `rounded`."""
     exp_avg: Tensor
     exp_avg_sq: Tensor
     step: Tensor
@@ -36,6 +37,8 @@ class StepTensors(NamedTuple):
     """Above 0."""
     weight_decay: float
     """At least 0."""
+    rounded: Tensor | None = None
+    """bfloat16, what forward passes read: the new weight rounded to nearest, ties to even."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +100,8 @@ class Kernels(Protocol):
             v ← v β₂ + g g (1 − β₂)
             w ← w (1 − lr · decay) − lr / (1 − β₁ᵗ) · (m / (√v · 1 / √(1 − β₂ᵗ) + ε))
 
-        Where the mask prunes, w, m and v stay as the last mask update left them, and g does not
-        matter, so there none of them need be read or written. A pruned weight that others wrote to
+        Where the mask prunes, w, m, v and `rounded` stay as they are, and g does not matter, so
+        there none of them need be read or written. A pruned weight that others wrote to
         therefore keeps what they wrote until the next mask update. `step` is then one more. When
         `found_inf` is not 0 nothing changes.
 

@@ -36,7 +36,10 @@ class NumbaKernels:
     def step(self, tensors: Sequence[StepTensors], options: StepOptions) -> Tensor | None:
         """See `Kernels.step`."""
         table = _table(
-            [(own.weight, own.grad, own.exp_avg, own.exp_avg_sq, own.mask) for own in tensors]
+            [
+                (own.weight, own.grad, own.exp_avg, own.exp_avg_sq, own.mask, own.rounded)
+                for own in tensors
+            ]
         )
         chunks = _chunks(tuple(own.weight.numel() for own in tensors))
         scale = float(options.grad_scale) if options.grad_scale is not None else 1.0
@@ -96,7 +99,7 @@ class Search:
     def __init__(self, group: RankGroup, is_shadow: bool):
         tensors = group.tensors
         self.table = _table(
-            [(own.weight, None, own.exp_avg, own.exp_avg_sq, own.mask) for own in tensors]
+            [(own.weight, None, own.exp_avg, own.exp_avg_sq, own.mask, None) for own in tensors]
         )
         self.chunks = _chunks(tuple(own.weight.numel() for own in tensors))
         self.is_shadow, self.num_pruned = is_shadow, group.num_pruned
@@ -174,7 +177,7 @@ class Search:
 def _table(rows: Sequence[tuple[Tensor | None, ...]]) -> np.ndarray:
     """Addresses of the tensors of each row (0 where there is none), and the number of weights.
 
-    A row has weight, gradient, both moments and mask.
+    A row has weight, gradient, both moments, mask and the rounded weight.
     """
     table = np.empty((len(rows), loops.NUM_WEIGHTS + 1), np.int64)
     addresses = [0 if tensor is None else tensor.data_ptr() for row in rows for tensor in row]

@@ -1,6 +1,6 @@
 """Loops over weights that Numba compiles; `numba_cpu` calls them.
 
-    table (T, 6) int64: a row a tensor, addresses and a number, see the columns below
+    table (T, 7) int64: a row a tensor, addresses and a number, see the columns below
     chunks (C, 3) int64: tensor, its first word in the chunk, and the one after the last
     taken (1,) int64: how many of the chunks threads have taken; each takes the next when it is done
 
@@ -105,7 +105,49 @@ def _filled(builder: Any, value: Any, lanes: int = WORD_BITS) -> Any:
     )
 
 
+@intrinsic
+def as_float(typingctx: Any, value: Any) -> Any:
+    """A float32 as it is; a bfloat16, which comes as uint16, as the float32 of the same value."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if value == types.float32:
+            return args[0]
+        high = builder.shl(builder.zext(args[0], ir.IntType(32)), ir.IntType(32)(16))
+        return builder.bitcast(high, ir.FloatType())
+
+    return types.float32(value), codegen
+
+
+@intrinsic
+def as_bfloat16(typingctx: Any, value: Any) -> Any:
+    """The nearest bfloat16 of a float32, ties to even, as uint16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _rounded(builder, args[0], lambda number: ir.IntType(32)(number), ir.IntType(16))
+
+    return types.uint16(types.float32), codegen
+
+
+def _rounded(builder: Any, value: Any, constant: Any, result: Any) -> Any:
+    """LLVM's float32, or a vector of them, to bfloat16.
+
+    Args:
+        value: what is rounded.
+        constant: makes an int32 of such a shape from a number.
+        result: LLVM's type of 16-bit integers of such a shape.
+    """
+    zero = constant(0)
+    bits = builder.bitcast(value, zero.type)
+    is_odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+    nearest = builder.add(bits, builder.add(is_odd, constant(0x7FFF)))
+    # Adding to NaN's bits could make them those of infinity, or of 0.
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    kept = builder.select(is_nan, builder.or_(bits, constant(1 << 22)), nearest)
+    return builder.trunc(builder.lshr(kept, constant(16)), result)
+
+
 _floats = _pointer_to(types.float32)
+_halves = _pointer_to(types.uint16)
 _ints = _pointer_to(types.int32)
 _words = _pointer_to(types.uint32)
 
@@ -124,7 +166,7 @@ def _all_lanes(lanes):
 # --- the step -------------------------------------------------------------------------------------
 
 # Columns of a table: addresses, and a number.
-WEIGHT, GRAD, EXP_AVG, EXP_AVG_SQ, MASK, NUM_WEIGHTS = range(6)
+WEIGHT, GRAD, EXP_AVG, EXP_AVG_SQ, MASK, ROUNDED, NUM_WEIGHTS = range(7)
 # Columns of the coefficients.
 LR_DECAY, ONE_BETA1, BETA2, ONE_BETA2, STEP_SIZE, CORRECTION, EPS = range(7)
 
@@ -172,27 +214,38 @@ def sum_squares(table, chunks, taken, sums):
             return
         tensor, word, end = chunks[chunk]
         size = table[tensor, NUM_WEIGHTS]
-        grad = numba.carray(_floats(table[tensor, GRAD]), size)
         mask = numba.carray(_words(table[tensor, MASK]), num_words(size))
         is_masked = table[tensor, MASK] != 0
         lanes[:] = 0.0
-        is_sparse = is_masked and _is_sparse(mask, word, end)
-        for w in range(word, min(end, size // WORD_BITS)):
-            keep = mask[w] if is_masked else ALL_LANES
-            if is_sparse and keep == 0:
-                continue
-            for lane in range(WORD_BITS):
-                value = np.float64(grad[np.uint64(w * WORD_BITS + lane)])
-                lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
-        if end * WORD_BITS > size:
-            keep = mask[end - 1] if is_masked else ALL_LANES
-            for lane in range(size % WORD_BITS):
-                value = np.float64(grad[np.uint64(size // WORD_BITS * WORD_BITS + lane)])
-                lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
+        if table[tensor, ROUNDED] == 0:
+            grad = numba.carray(_floats(table[tensor, GRAD]), size)
+            _add_squares(grad, mask, is_masked, word, end, lanes)
+        else:
+            halves = numba.carray(_halves(table[tensor, GRAD]), size)
+            _add_squares(halves, mask, is_masked, word, end, lanes)
         total = 0.0
         for lane in range(WORD_BITS):
             total += lanes[lane]
         sums[chunk] = total
+
+
+@_inlined
+def _add_squares(grad, mask, is_masked, word, end, lanes):
+    """Of these words, to the sum of each lane."""
+    size = len(grad)
+    is_sparse = is_masked and _is_sparse(mask, word, end)
+    for w in range(word, min(end, size // WORD_BITS)):
+        keep = mask[w] if is_masked else ALL_LANES
+        if is_sparse and keep == 0:
+            continue
+        for lane in range(WORD_BITS):
+            value = np.float64(as_float(grad[np.uint64(w * WORD_BITS + lane)]))
+            lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
+    if end * WORD_BITS > size:
+        keep = mask[end - 1] if is_masked else ALL_LANES
+        for lane in range(size % WORD_BITS):
+            value = np.float64(as_float(grad[np.uint64(size // WORD_BITS * WORD_BITS + lane)]))
+            lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
 
 
 @_compiled
@@ -208,21 +261,36 @@ def _adamw_line(
     grad: Any,
     exp_avg: Any,
     exp_avg_sq: Any,
+    rounded: Any,
     keep: Any,
     c: Any,
     multiplier: Any,
 ) -> Any:
-    """The step of a line; the first four arguments are addresses.
+    """The step of a line; the first five arguments are addresses, the fifth None where there are no
+    rounded weights.
 
     Written in LLVM's vectors because its loop vectorizer asks at every word whether the tensors
     overlap, which takes a quarter more time where memory is fast.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        *addresses, keep, c, multiplier = args
+        at_weight, at_grad, at_m, at_v, at_rounded, keep, c, multiplier = args
         vector = ir.VectorType(ir.FloatType(), LINE_WEIGHTS)
-        pointers = [builder.inttoptr(address, vector.as_pointer()) for address in addresses]
-        weight, grad, old_m, old_v = (builder.load(pointer, align=4) for pointer in pointers)
+        integers = ir.VectorType(ir.IntType(32), LINE_WEIGHTS)
+        halves = ir.VectorType(ir.IntType(16), LINE_WEIGHTS)
+
+        def integer(number: int) -> Any:
+            return _filled(builder, ir.IntType(32)(number), LINE_WEIGHTS)
+
+        pointers = [
+            builder.inttoptr(address, vector.as_pointer()) for address in (at_weight, at_m, at_v)
+        ]
+        weight, old_m, old_v = (builder.load(pointer, align=4) for pointer in pointers)
+        if rounded == types.none:
+            grad = builder.load(builder.inttoptr(at_grad, vector.as_pointer()), align=4)
+        else:
+            half = builder.load(builder.inttoptr(at_grad, halves.as_pointer()), align=2)
+            grad = builder.bitcast(builder.shl(builder.zext(half, integers), integer(16)), vector)
 
         coefficient = [
             _filled(builder, builder.extract_value(c, column), LINE_WEIGHTS)
@@ -242,24 +310,31 @@ def _adamw_line(
         w = subtract(times(weight, coefficient[LR_DECAY]), change)
 
         is_kept = builder.bitcast(keep, ir.VectorType(ir.IntType(1), LINE_WEIGHTS))
-        changes = ((pointers[0], w, weight), (pointers[2], m, old_m), (pointers[3], v, old_v))
-        for pointer, new, old in changes:
-            builder.store(builder.select(is_kept, new, old), pointer, align=4)
+        w, m, v = (
+            builder.select(is_kept, new, old) for new, old in ((w, weight), (m, old_m), (v, old_v))
+        )
+        for pointer, value in zip(pointers, (w, m, v), strict=True):
+            builder.store(value, pointer, align=4)
+        if rounded != types.none:
+            pointer = builder.inttoptr(at_rounded, halves.as_pointer())
+            old = builder.load(pointer, align=2)
+            new = _rounded(builder, w, integer, halves)
+            builder.store(builder.select(is_kept, new, old), pointer, align=2)
         return context.get_dummy_value()
 
     address, number = types.int64, types.float32
     coefficients = types.UniTuple(number, EPS + 1)
-    given = (address, address, address, address, types.uint16, coefficients, number)
+    given = (address, address, address, address, rounded, types.uint16, coefficients, number)
     return types.void(*given), codegen
 
 
 @_inlined
-def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, start, lanes, keep, c, multiplier):
+def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, rounded, start, lanes, keep, c, multiplier):
     """The step of a tensor's last word, which may have fewer lanes."""
     for lane in range(lanes):
         i = np.uint64(start) + np.uint64(lane)  # unsigned, or a negative index might be meant
         is_kept = _has_bit(keep, lane)
-        g = grad[i] * multiplier
+        g = as_float(grad[i]) * multiplier
         old_m, old_v = exp_avg[i], exp_avg_sq[i]
         m = old_m + (g - old_m) * c[ONE_BETA1]
         v = old_v * c[BETA2] + g * g * c[ONE_BETA2]
@@ -267,6 +342,8 @@ def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, start, lanes, keep, c, multi
         weight[i] = where(is_kept, w, weight[i])
         exp_avg[i] = where(is_kept, m, old_m)
         exp_avg_sq[i] = where(is_kept, v, old_v)
+        if rounded is not None:
+            rounded[i] = where(is_kept, as_bfloat16(w), rounded[i])
 
 
 @_compiled
@@ -279,11 +356,10 @@ def adamw(table, coefficients, chunks, taken, multiplier):
         tensor, word, end = chunks[chunk]
         size = table[tensor, NUM_WEIGHTS]
         weight = numba.carray(_floats(table[tensor, WEIGHT]), size)
-        grad = numba.carray(_floats(table[tensor, GRAD]), size)
         exp_avg = numba.carray(_floats(table[tensor, EXP_AVG]), size)
         exp_avg_sq = numba.carray(_floats(table[tensor, EXP_AVG_SQ]), size)
         mask = numba.carray(_words(table[tensor, MASK]), num_words(size))
-        is_masked = table[tensor, MASK] != 0
+        is_masked, is_rounded = table[tensor, MASK] != 0, table[tensor, ROUNDED] != 0
         r = coefficients[tensor]
         c = (r[0], r[1], r[2], r[3], r[4], r[5], r[6])
         is_sparse = is_masked and _is_sparse(mask, word, end)
@@ -293,22 +369,33 @@ def adamw(table, coefficients, chunks, taken, multiplier):
                 kept = np.uint16(keep >> np.uint32(half * LINE_WEIGHTS))
                 if is_sparse and kept == 0:
                     continue
-                at = 4 * (WORD_BITS * w + LINE_WEIGHTS * half)
-                _adamw_line(
-                    table[tensor, WEIGHT] + at,
-                    table[tensor, GRAD] + at,
-                    table[tensor, EXP_AVG] + at,
-                    table[tensor, EXP_AVG_SQ] + at,
-                    kept,
-                    c,
-                    multiplier,
-                )
+                first = WORD_BITS * w + LINE_WEIGHTS * half
+                at_weight = table[tensor, WEIGHT] + 4 * first
+                at_m = table[tensor, EXP_AVG] + 4 * first
+                at_v = table[tensor, EXP_AVG_SQ] + 4 * first
+                at_grad = table[tensor, GRAD]
+                if is_rounded:
+                    at = table[tensor, ROUNDED] + 2 * first
+                    at_grad += 2 * first
+                    _adamw_line(at_weight, at_grad, at_m, at_v, at, kept, c, multiplier)
+                else:
+                    at_grad += 4 * first
+                    _adamw_line(at_weight, at_grad, at_m, at_v, None, kept, c, multiplier)
         if end * WORD_BITS > size:
             keep = mask[end - 1] if is_masked else ALL_LANES
             start = size // WORD_BITS * WORD_BITS
-            _adamw_lanes(
-                weight, grad, exp_avg, exp_avg_sq, start, size - start, keep, c, multiplier
-            )
+            lanes = size - start
+            if is_rounded:
+                grad = numba.carray(_halves(table[tensor, GRAD]), size)
+                rounded = numba.carray(_halves(table[tensor, ROUNDED]), size)
+                _adamw_lanes(
+                    weight, grad, exp_avg, exp_avg_sq, rounded, start, lanes, keep, c, multiplier
+                )
+            else:
+                floats = numba.carray(_floats(table[tensor, GRAD]), size)
+                _adamw_lanes(
+                    weight, floats, exp_avg, exp_avg_sq, None, start, lanes, keep, c, multiplier
+                )
 
 
 # --- the search for the k-th magnitude ------------------------------------------------------------

@@ -64,10 +64,11 @@ def _weight(device: torch.device) -> MaskTensors:
     return MaskTensors(weight, torch.zeros_like(weight), torch.zeros_like(weight), all_kept(weight))
 
 
-def _step(kernels: Kernels, own: MaskTensors) -> None:
+def _step(kernels: Kernels, own: MaskTensors, rounded: Tensor | None = None) -> None:
+    read = own.weight if rounded is None else rounded
     step = StepTensors(
         own.weight,
-        grad=torch.full_like(own.weight, -0.5),
+        grad=torch.full_like(read, -0.5),
         exp_avg=own.exp_avg,
         exp_avg_sq=own.exp_avg_sq,
         step=torch.zeros((), device=own.weight.device),
@@ -77,6 +78,7 @@ def _step(kernels: Kernels, own: MaskTensors) -> None:
         beta2=0.75,
         eps=1e-8,
         weight_decay=0.5,
+        rounded=rounded,
     )
     kernels.step([step], StepOptions(max_grad_norm=1.0))
 
@@ -84,10 +86,11 @@ def _step(kernels: Kernels, own: MaskTensors) -> None:
 def _step_and_prune(
     kernels: Kernels, device: torch.device, semantics: Semantics
 ) -> tuple[Tensor, ...]:
-    """A dense step, one that is pruned, and all that they left."""
+    """A dense step, one with a rounded copy, one that is pruned, and all that they left."""
     own = _weight(device)
     _step(kernels, own)
-    stepped = own.weight.clone()
+    stepped, rounded = own.weight.clone(), own.weight.bfloat16()
+    _step(kernels, own, rounded)
     kernels.update_masks([RankGroup((own,), num_pruned=1)], semantics)
     _step(kernels, own)
-    return stepped, own.weight, own.exp_avg, own.exp_avg_sq, own.mask
+    return stepped, rounded.float(), own.weight, own.exp_avg, own.exp_avg_sq, own.mask

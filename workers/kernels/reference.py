@@ -66,7 +66,7 @@ def _adamw(own: StepTensors, multiplier: float) -> None:
     own.step.add_(1)
     step, lr = float(own.step), float(own.lr)
 
-    grad = own.grad * _round(multiplier)
+    grad = own.grad.float() * _round(multiplier)
     new_avg = (grad - exp_avg).mul_(_round(1 - own.beta1)).add_(exp_avg)
     new_sq = (exp_avg_sq * _round(own.beta2)).add_(grad.square().mul_(_round(1 - own.beta2)))
 
@@ -80,7 +80,10 @@ def _adamw(own: StepTensors, multiplier: float) -> None:
 
     # Selected, not multiplied: infinities leave no NaN behind.
     keep = unpack(all_kept(weight) if own.mask is None else own.mask, weight.shape)
-    for old, new in ((weight, new_weight), (exp_avg, new_avg), (exp_avg_sq, new_sq)):
+    changes = [(weight, new_weight), (exp_avg, new_avg), (exp_avg_sq, new_sq)]
+    if own.rounded is not None:
+        changes.append((own.rounded, new_weight.to(own.rounded.dtype)))
+    for old, new in changes:
         old.copy_(torch.where(keep, new, old))
 
 

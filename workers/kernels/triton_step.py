@@ -1,7 +1,8 @@
 """The AdamW step of all parameters in Triton: two launches, or three with clipping.
 
 Every weight is read and written once, with one bit of mask: 28 1/8 bytes a weight, and 4 1/8 more
-for the norm. A GPU moves sectors of 32 bytes, and those in which no weight is kept are left alone:
+for the norm; as many with rounded weights, whose gradients have two bytes less, as the copies have
+more. A GPU moves sectors of 32 bytes, and those in which no weight is kept are left alone:
 where the pruned ones lie at random, 28 (1 - s^8) + 1/8 bytes are left at the sparsity s: 26.5 at
 0.7, 16.1 at 0.9, 4.3 at 0.98.
 
@@ -44,19 +45,20 @@ EXP_AVG = tl.constexpr(2)
 EXP_AVG_SQ = tl.constexpr(3)
 STEP = tl.constexpr(4)
 MASK = tl.constexpr(5)  # 0 without a mask
-LR_FLOAT32 = tl.constexpr(6)  # of an lr that is a tensor of this dtype, otherwise 0
-LR_FLOAT64 = tl.constexpr(7)
+ROUNDED = tl.constexpr(6)  # 0 without rounded weights; otherwise the gradient is bfloat16, too
+LR_FLOAT32 = tl.constexpr(7)  # of an lr that is a tensor of this dtype, otherwise 0
+LR_FLOAT64 = tl.constexpr(8)
 # ... integers, ...
-NUMEL = tl.constexpr(8)
-IS_ALIGNED = tl.constexpr(9)
+NUMEL = tl.constexpr(9)
+IS_ALIGNED = tl.constexpr(10)
 # ... and the bits of float64 numbers.
-LR = tl.constexpr(10)  # 0 if it is a tensor
-BETA1 = tl.constexpr(11)
-BETA2 = tl.constexpr(12)
-EPS = tl.constexpr(13)
-WEIGHT_DECAY = tl.constexpr(14)
-MAX_NORM = tl.constexpr(15)
-NUM_COLUMNS = tl.constexpr(16)  # 128 bytes: a row is one cache line
+LR = tl.constexpr(11)  # 0 if it is a tensor
+BETA1 = tl.constexpr(12)
+BETA2 = tl.constexpr(13)
+EPS = tl.constexpr(14)
+WEIGHT_DECAY = tl.constexpr(15)
+MAX_NORM = tl.constexpr(16)
+NUM_COLUMNS = tl.constexpr(32)  # what all programs read lies in the first cache line of a row
 
 NUM_COEFFICIENTS = tl.constexpr(8)
 ROWS_PER_PROGRAM = tl.constexpr(256)  # of `prepare`
@@ -94,22 +96,40 @@ def add_squares(
         index, first = find_chunk(chunks, chunk, CHUNK)
         row = rows + index * NUM_COLUMNS
         numel = tl.load(row + NUMEL)
-        if (tl.load(row + IS_ALIGNED) != 0) & (first + CHUNK <= numel):
-            for block in tl.static_range(CHUNK_BLOCKS):
-                total += _squares(row, first + block * BLOCK, True)
+        is_full = (tl.load(row + IS_ALIGNED) != 0) & (first + CHUNK <= numel)
+        if tl.load(row + ROUNDED) == 0:
+            total = _add_chunk(total, row, first, numel, is_full, False)
         else:
-            for block in range(first, tl.minimum(first + CHUNK, numel), BLOCK):
-                total += _squares(row, block, False)
+            total = _add_chunk(total, row, first, numel, is_full, True)
     tl.store(squares + tl.program_id(0), tl.sum(total))
 
 
 @triton.jit
-def _squares(row: tl.tensor, first: tl.tensor, FULL: tl.constexpr) -> tl.tensor:
+def _add_chunk(
+    total: tl.tensor,
+    row: tl.tensor,
+    first: tl.tensor,
+    numel: tl.tensor,
+    is_full: tl.tensor,
+    HAS_ROUNDED: tl.constexpr,
+) -> tl.tensor:
+    if is_full:
+        for block in tl.static_range(CHUNK_BLOCKS):
+            total += _squares(row, first + block * BLOCK, True, HAS_ROUNDED)
+    else:
+        for block in range(first, tl.minimum(first + CHUNK, numel), BLOCK):
+            total += _squares(row, block, False, HAS_ROUNDED)
+    return total
+
+
+@triton.jit
+def _squares(
+    row: tl.tensor, first: tl.tensor, FULL: tl.constexpr, HAS_ROUNDED: tl.constexpr
+) -> tl.tensor:
     num_inside = count_inside(first, tl.load(row + NUMEL), BLOCK_WORDS)
     words = load_words(tl.load(row + MASK), first, num_inside, BLOCK_WORDS)
     moved = _moved(words, num_inside, BLOCK_WORDS, FULL)
-    grads = _pointers(row, GRAD, first, BLOCK_WORDS, FULL)
-    grad = tl.load(grads, mask=moved, other=0.0).to(tl.float64)
+    grad = _load_grad(row, first, moved, BLOCK_WORDS, FULL, HAS_ROUNDED).to(tl.float64)
     return tl.where(are_kept(words), grad * grad, 0.0)
 
 
@@ -199,10 +219,12 @@ def adamw(
     chunks: tl.tensor,
     coefficients: tl.tensor,
     found_inf: tl.tensor,
+    ANY_ROUNDED: tl.constexpr,
 ) -> None:
     """The update of one block; CHUNK_BLOCKS programs share a chunk.
 
-    Nothing changes if `found_inf` is not 0.
+    Nothing changes if `found_inf` is not 0. Whether any tensor has rounded weights is known to the
+    compiler, since they take registers.
     """
     program = tl.program_id(0).to(tl.int64)
     index, first = find_chunk(chunks, program // CHUNK_BLOCKS, CHUNK)
@@ -212,11 +234,31 @@ def adamw(
     end = tl.minimum(first + BLOCK, tl.load(row + NUMEL))
     if found_inf is not None:
         end = tl.where(tl.load(found_inf) == 0, end, first)
-    if (tl.load(row + IS_ALIGNED) != 0) & (end - first == BLOCK):
-        _adamw_block(row, own, first, BLOCK_WORDS, True)
+    is_full = (tl.load(row + IS_ALIGNED) != 0) & (end - first == BLOCK)
+    if ANY_ROUNDED:
+        if tl.load(row + ROUNDED) != 0:
+            _adamw_blocks(row, own, first, end, is_full, True)
+        else:
+            _adamw_blocks(row, own, first, end, is_full, False)
+    else:
+        _adamw_blocks(row, own, first, end, is_full, False)
+
+
+@triton.jit
+def _adamw_blocks(
+    row: tl.tensor,
+    own: tl.tensor,
+    first: tl.tensor,
+    end: tl.tensor,
+    is_full: tl.tensor,
+    HAS_ROUNDED: tl.constexpr,
+) -> None:
+    """One block, or small ones."""
+    if is_full:
+        _adamw_block(row, own, first, BLOCK_WORDS, True, HAS_ROUNDED)
     else:
         for small in range(first, end, SMALL):
-            _adamw_block(row, own, small, SMALL_WORDS, False)
+            _adamw_block(row, own, small, SMALL_WORDS, False, HAS_ROUNDED)
 
 
 @triton.jit
@@ -226,16 +268,16 @@ def _adamw_block(
     first: tl.tensor,
     WORDS: tl.constexpr,
     FULL: tl.constexpr,
+    HAS_ROUNDED: tl.constexpr,
 ) -> None:
     num_inside = count_inside(first, tl.load(row + NUMEL), WORDS)
-    weights = _pointers(row, WEIGHT, first, WORDS, FULL)
-    grads = _pointers(row, GRAD, first, WORDS, FULL)
-    exp_avgs = _pointers(row, EXP_AVG, first, WORDS, FULL)
-    exp_avg_sqs = _pointers(row, EXP_AVG_SQ, first, WORDS, FULL)
+    weights = _pointers(row, WEIGHT, first, tl.float32, WORDS, FULL)
+    exp_avgs = _pointers(row, EXP_AVG, first, tl.float32, WORDS, FULL)
+    exp_avg_sqs = _pointers(row, EXP_AVG_SQ, first, tl.float32, WORDS, FULL)
     words = load_words(tl.load(row + MASK), first, num_inside, WORDS)
     keep, moved = are_kept(words), _moved(words, num_inside, WORDS, FULL)
     weight = tl.load(weights, mask=moved, other=0.0)
-    grad = tl.load(grads, mask=moved, other=0.0)
+    grad = _load_grad(row, first, moved, WORDS, FULL, HAS_ROUNDED)
     exp_avg = tl.load(exp_avgs, mask=moved, other=0.0)
     exp_avg_sq = tl.load(exp_avg_sqs, mask=moved, other=0.0)
 
@@ -248,19 +290,47 @@ def _adamw_block(
     new_sq = exp_avg_sq * tl.load(own + 2) + grad * grad * tl.load(own + 3)
     exp_avg_sq = tl.where(keep, new_sq, exp_avg_sq)
     change = tl.div_rn(exp_avg, tl.sqrt_rn(exp_avg_sq) * tl.load(own + 4) + tl.load(own + 5))
-    new_weight = weight * tl.load(own + 6) - change * tl.load(own + 7)
-
-    tl.store(weights, tl.where(keep, new_weight, weight), mask=moved)
     tl.store(exp_avgs, exp_avg, mask=moved)
     tl.store(exp_avg_sqs, exp_avg_sq, mask=moved)
+
+    new_weight = weight * tl.load(own + 6) - change * tl.load(own + 7)
+    weight = tl.where(keep, new_weight, weight)
+    tl.store(weights, weight, mask=moved)
+    if HAS_ROUNDED:
+        rounded = _pointers(row, ROUNDED, first, tl.bfloat16, WORDS, FULL)
+        tl.store(rounded, weight.to(tl.bfloat16), mask=moved)
+
+
+@triton.jit
+def _load_grad(
+    row: tl.tensor,
+    first: tl.tensor,
+    moved: tl.tensor,
+    WORDS: tl.constexpr,
+    FULL: tl.constexpr,
+    HAS_ROUNDED: tl.constexpr,
+) -> tl.tensor:
+    """A block of the gradient in float32, 0 where it is not moved."""
+    if HAS_ROUNDED:
+        halves = _pointers(row, GRAD, first, tl.bfloat16, WORDS, FULL)
+        grad = tl.load(halves, mask=moved, other=0.0).to(tl.float32)
+    else:
+        floats = _pointers(row, GRAD, first, tl.float32, WORDS, FULL)
+        grad = tl.load(floats, mask=moved, other=0.0)
+    return grad
 
 
 @triton.jit
 def _pointers(
-    row: tl.tensor, COLUMN: tl.constexpr, first: tl.tensor, WORDS: tl.constexpr, FULL: tl.constexpr
+    row: tl.tensor,
+    COLUMN: tl.constexpr,
+    first: tl.tensor,
+    DTYPE: tl.constexpr,
+    WORDS: tl.constexpr,
+    FULL: tl.constexpr,
 ) -> tl.tensor:
     """To a block of the tensor whose address is in this column, aligned if the block is FULL."""
-    base = tl.load(row + COLUMN).to(tl.pointer_type(tl.float32))
+    base = tl.load(row + COLUMN).to(tl.pointer_type(DTYPE))
     if FULL:
         base = tl.multiple_of(base, ALIGNMENT)  # without this every access is of one weight
     return base + first + block_offsets(WORDS)
@@ -319,6 +389,7 @@ class Step:
                 adamw,
                 num_chunks * CHUNK_BLOCKS.value,
                 *(rows, chunks, coefficients, options.found_inf),
+                ANY_ROUNDED=any(own.rounded is not None for own in tensors),
             )
         return norm
 
@@ -337,9 +408,13 @@ def _rows(
         (STEP, [own.step for own in tensors]),
     ):
         rows[:, column.value] = [tensor.data_ptr() for tensor in addressed]
-    rows[:, MASK.value] = [0 if own.mask is None else own.mask.data_ptr() for own in tensors]
+    for column, optional in (
+        (MASK, [own.mask for own in tensors]),
+        (ROUNDED, [own.rounded for own in tensors]),
+    ):
+        rows[:, column.value] = [0 if tensor is None else tensor.data_ptr() for tensor in optional]
     rows[:, NUMEL.value] = [own.weight.numel() for own in tensors]
-    moved = rows[:, WEIGHT.value : EXP_AVG_SQ.value + 1]
+    moved = rows[:, [WEIGHT.value, GRAD.value, EXP_AVG.value, EXP_AVG_SQ.value, ROUNDED.value]]
     rows[:, IS_ALIGNED.value] = (moved % ALIGNMENT.value == 0).all(axis=1)
     lrs = [_lr(own.lr, device) for own in tensors]
     numbers[:, LR.value] = [lr for lr, _, _ in lrs]

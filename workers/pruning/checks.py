@@ -95,21 +95,45 @@ def check_parameter(parameter: Tensor, device: torch.device) -> None:
         )
 
 
-def check_gradient(parameter: Tensor, grad: Tensor) -> None:
+def check_rounded(parameter: Tensor, rounded: Tensor) -> None:
+    """Check that a parameter's rounded copy lies beside it, and that no gradient comes to both.
+
+    Raises:
+        ValueError: it is not bfloat16, not contiguous, of another shape or on another device, or
+            the parameter has a gradient of its own.
+    """
+    if rounded.dtype != torch.bfloat16 or not _lies_beside(rounded, parameter):
+        raise ValueError(
+            f"rounded: the copy of {_named(parameter)} on {parameter.device} is {_kind(rounded)}; "
+            "give bfloat16 of the same shape on the same device"
+        )
+    if not rounded.is_contiguous():
+        raise ValueError(
+            f"rounded: the copy of {_named(parameter)} has strides {rounded.stride()}; "
+            "make it contiguous"
+        )
+    if parameter.grad is not None:
+        raise ValueError(
+            f"{_named(parameter)} has a gradient, and a rounded copy that gradients should come "
+            "to; give no copies of parameters that are read themselves"
+        )
+
+
+def check_gradient(parameter: Tensor, grad: Tensor, dtype: torch.dtype = torch.float32) -> None:
     """Check that a gradient lies in memory as its parameter does.
 
     Raises:
-        ValueError: it is sparse, not float32, not contiguous, or of another shape.
+        ValueError: it is sparse, of another type, not contiguous, or of another shape.
     """
     if grad.layout != torch.strided:
         raise ValueError(
             f"the gradient of {_named(parameter)} is {grad.layout}; use dense gradients "
             "(nn.Embedding with sparse=False)"
         )
-    if grad.dtype != torch.float32:
+    if grad.dtype != dtype:
         raise ValueError(
-            f"the gradient of {_named(parameter)} is {grad.dtype}; MaskedAdamW needs float32, "
-            "compute it anew with the parameter in float32"
+            f"the gradient of {_named(parameter)} is {grad.dtype}; MaskedAdamW needs "
+            f"{str(dtype).removeprefix('torch.')}, compute it anew with the parameter in it"
         )
     if grad.shape != parameter.shape:
         raise ValueError(

@@ -32,6 +32,7 @@ from workers.pruning.checks import (
     check_optimizer_options,
     check_parameter,
     check_prunable,
+    check_rounded,
     check_saved_semantics,
     check_saved_state,
     check_score,
@@ -46,6 +47,7 @@ KEPT_ATTRIBUTES = (
     "_kernels_name",
     "grad_norm",
     "_step_supports_amp_scaling",
+    "_rounded",
 )
 """What copies and pickled optimizers have beside torch's own, which leaves out such attributes."""
 
@@ -95,6 +97,9 @@ class MaskedAdamW(torch.optim.Optimizer):
             never.
         semantics: hard or dense_shadow.
         kernels: auto, reference, triton or numba: who computes; see `workers.kernels.make_kernels`.
+        rounded: copies of parameters in bfloat16, which forward passes read and gradients come to.
+            Steps and changes of masks keep them equal to the rounded parameters. A GradScaler does
+            not see their gradients.
 
     Attributes:
         grad_norm: norm of the last step's gradients before clipping, 0-dimensional; None without
@@ -116,10 +121,12 @@ class MaskedAdamW(torch.optim.Optimizer):
         max_grad_norm: float | None = None,
         semantics: Semantics = "hard",
         kernels: str = AUTO,
+        rounded: Mapping[Tensor, Tensor] | None = None,
     ):
         check_optimizer_options(max_grad_norm, semantics)
         self.max_grad_norm, self.semantics, self._kernels_name = max_grad_norm, semantics, kernels
         self.grad_norm: Tensor | None = None
+        self._rounded: dict[Tensor, Tensor] = dict(rounded or {})
         self._kernels: Kernels | None = None
         self._kernels_device: torch.device | None = None
         self._step_supports_amp_scaling = True  # GradScaler then leaves its scale to `step`
@@ -165,6 +172,32 @@ class MaskedAdamW(torch.optim.Optimizer):
             self._kernels_device = self._device
         return self._kernels
 
+    def gradient(self, parameter: Tensor) -> Tensor | None:
+        """The gradient of a parameter: bfloat16 where it has a rounded copy; None: no gradient.
+
+        Args:
+            parameter: of any group.
+        """
+        return self._rounded.get(parameter, parameter).grad
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """See `torch.optim.Optimizer.zero_grad`; gradients of rounded copies are always dropped."""
+        super().zero_grad(set_to_none)
+        for rounded in self._rounded.values():
+            rounded.grad = None
+
+    @torch.no_grad()
+    def round(self, parameters: Iterable[Tensor] | None = None) -> None:
+        """Make the rounded copies equal to their parameters; for who writes to parameters.
+
+        Args:
+            parameters: those that have changed; None: all.
+        """
+        changed = self._rounded if parameters is None else parameters
+        pairs = [(self._rounded[one], one) for one in changed if one in self._rounded]
+        if pairs:
+            torch._foreach_copy_([rounded for rounded, _ in pairs], [one for _, one in pairs])
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One optimizer step over all parameters that have gradients.
 
@@ -192,14 +225,15 @@ class MaskedAdamW(torch.optim.Optimizer):
         with torch.no_grad():
             # All are checked before the first is changed.
             tensors = [
-                self._step_tensors(parameter, parameter.grad, group, device)
+                self._step_tensors(parameter, grad, group, device)
                 for group in self.param_groups
                 for parameter in group["params"]
-                if parameter.grad is not None
+                if (grad := self.gradient(parameter)) is not None
             ]
             self.grad_norm = self.kernels.step(tensors, options)
         # The kernels write past autograd, which shall notice, as it does with torch's own.
         increment_version([own.weight for own in tensors])
+        increment_version([own.rounded for own in tensors if own.rounded is not None])
         return loss
 
     def update_masks(self, sparsity: float, scope: Literal["global", "layer"] = "global") -> Tensor:
@@ -279,6 +313,7 @@ class MaskedAdamW(torch.optim.Optimizer):
             else:
                 num_nan = self._prune_by(scores, groups, tensors)
         increment_version(parameters)
+        self.round(parameters)
         refuse_nan(num_nan, "weights" if scores is None else "scores")
         return num_nan
 
@@ -304,6 +339,7 @@ class MaskedAdamW(torch.optim.Optimizer):
                 _zero(tensors, kept)
                 tensors.mask.copy_(pack(kept))
         increment_version(list(masks))
+        self.round(masks)
 
     def mask(self, parameter: Tensor) -> Tensor | None:
         """The mask of one parameter, a copy.
@@ -395,7 +431,10 @@ class MaskedAdamW(torch.optim.Optimizer):
         self, parameter: Tensor, grad: Tensor, group: dict[str, Any], device: torch.device
     ) -> StepTensors:
         state = self._state_of(parameter, device)
-        check_gradient(parameter, grad)
+        rounded = self._rounded.get(parameter)
+        if rounded is not None:
+            check_rounded(parameter, rounded)
+        check_gradient(parameter, grad, torch.float32 if rounded is None else rounded.dtype)
         return StepTensors(
             weight=parameter,
             grad=grad,
@@ -408,6 +447,7 @@ class MaskedAdamW(torch.optim.Optimizer):
             beta2=group["betas"][1],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
+            rounded=rounded,
         )
 
     def _mask_tensors(self, parameter: Tensor) -> MaskTensors:

@@ -109,8 +109,8 @@ class Pruner:
             return
         for name, score in self._scores.items():
             weight = self.weights[name]
-            if weight.grad is not None:
-                accumulate(score, weight, weight.grad)
+            if (grad := self.optimizer.gradient(weight)) is not None:
+                accumulate(score, weight, grad.float())
 
     def update(self, step: int) -> Tensor | None:
         """Change the masks if that is due.

@@ -92,6 +92,8 @@ def test_what_is_kept_beside_the_weights_counts():
     assert on_gpu.gib > needs(trials()).of_gpu.gib + 0.5
     least_gib = 4 * encoder + embeddings + memory.CONTEXT_GIB
     assert on_gpu.least_gib == pytest.approx(least_gib, abs=0.02)
+    halved = needs(trials(precision="bfloat16")).of_gpu
+    assert halved.least_gib == pytest.approx(least_gib - encoder / 2, abs=0.02)
 
 
 def test_mbert_on_a_gpu_takes_what_arithmetic_says():

@@ -45,8 +45,9 @@ TYPES = {
 KERNELS = {
     "add_squares": (triton_step.add_squares, {}),
     "prepare": (triton_step.prepare, {}),
-    "adamw": (triton_step.adamw, {"found_inf": None}),
-    "adamw, found_inf": (triton_step.adamw, {}),
+    "adamw": (triton_step.adamw, {"found_inf": None, "ANY_ROUNDED": False}),
+    "adamw, found_inf": (triton_step.adamw, {"ANY_ROUNDED": False}),
+    "adamw, rounded": (triton_step.adamw, {"found_inf": None, "ANY_ROUNDED": True}),
     "count_digits": (triton_masks.count_digits, {"DIGIT": 0, "SHADOW": False}),
     "count_digits, shadow": (triton_masks.count_digits, {"DIGIT": 3, "SHADOW": True}),
     "count_ties": (triton_masks.count_ties, {"SHADOW": True}),
@@ -91,6 +92,9 @@ def describe(name: str, architecture: int) -> dict[str, int]:
         "spills": len(re.findall(r"\b(?:LDL|STL)\b", code)),
         "loads_of_128_bits": len(re.findall(r"\bLDG\.E\.128\b", code)),
         "stores_of_128_bits": len(re.findall(r"\bSTG\.E\.128\b", code)),
+        # Bases of tensors are loaded in the same way, but not on a condition.
+        "loads_of_64_bits": len(re.findall(r"@!?%p\d+ ld\.global(?:\.\w+)*\.v2\.b32", assembly)),
+        "stores_of_64_bits": len(re.findall(r"@!?%p\d+ st\.global(?:\.\w+)*\.v2\.b32", assembly)),
         "fused_products": len(re.findall(r"\bfma\.", assembly)),
         "flushed_denormals": len(re.findall(r"\.ftz\b", assembly)),
         "approximations": len(re.findall(r"\b(?:div|sqrt|rcp|rsqrt)\.(?:approx|full)", assembly)),

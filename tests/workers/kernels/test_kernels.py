@@ -91,29 +91,42 @@ def twins(request) -> Callable[..., "Twins"]:
 class Twins:
     """Does everything to both, and compares every bit afterwards.
 
-    The last parameter is not prunable.
+    The last parameter is not prunable, and has no rounded copy where the others have.
     """
 
-    def __init__(self, weights: list[Tensor], kernels: str, device: str, **options):
+    def __init__(
+        self,
+        weights: list[Tensor],
+        kernels: str,
+        device: str,
+        are_rounded: bool = False,
+        **options,
+    ):
         self.device = device
         self.both = [(make_parameters(weights, device), name) for name in ("reference", kernels)]
+        self.rounded = [
+            {one: rounded(one) for one in parameters[:-1]} if are_rounded else {}
+            for parameters, _ in self.both
+        ]
         self.optimizers = [
             MaskedAdamW(
                 [
                     {"params": parameters[:-1], "prunable": True},
                     {"params": parameters[-1:], "weight_decay": 0.0, "lr": 3e-2},
                 ],
-                **{"lr": 1e-2, "weight_decay": 0.1, "kernels": name} | options,
+                **{"lr": 1e-2, "weight_decay": 0.1, "kernels": name, "rounded": copies} | options,
             )
-            for parameters, name in self.both
+            for (parameters, name), copies in zip(self.both, self.rounded, strict=True)
         ]
 
     def step(self, grads: list[Tensor | None], **attributes: Tensor) -> None:
-        for (parameters, _), optimizer in zip(self.both, self.optimizers, strict=True):
+        twins = zip(self.both, self.optimizers, self.rounded, strict=True)
+        for (parameters, _), optimizer, copies in twins:
             for name, value in attributes.items():
                 setattr(optimizer, name, value.to(self.device))
             for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.grad = None if grad is None else grad.clone().to(self.device)
+                read = copies.get(parameter, parameter)
+                read.grad = None if grad is None else grad.to(read.dtype, copy=True).to(self.device)
             optimizer.step()
 
     def update(self, sparsity: float, scope: str = "global") -> None:
@@ -131,6 +144,9 @@ class Twins:
             assert states[0].keys() == states[1].keys()
             for name in states[0]:
                 assert_same_bits(states[0][name], states[1][name], f"{name} {index}")
+        for copies in self.rounded:
+            for parameter, copy_of_it in copies.items():
+                assert_same_bits(rounded(parameter), copy_of_it, "rounded weight")
 
     @property
     def weights(self) -> list[Tensor]:
@@ -146,10 +162,15 @@ def make_parameters(weights: list[Tensor], device: str) -> list[nn.Parameter]:
     return [nn.Parameter(weight.clone().to(device)) for weight in weights]
 
 
+def rounded(parameter: Tensor) -> Tensor:
+    return parameter.detach().bfloat16().requires_grad_()
+
+
 def assert_same_bits(expected: Tensor, computed: Tensor, what: str) -> None:
     assert expected.dtype == computed.dtype, what
+    bits = torch.int16 if expected.dtype is torch.bfloat16 else torch.int32
     expected, computed = (
-        value.detach().cpu().contiguous().view(torch.int32) for value in (expected, computed)
+        value.detach().cpu().contiguous().view(bits) for value in (expected, computed)
     )
     assert torch.equal(expected, computed), (
         f"{what}: {int((expected != computed).sum())} of {computed.numel()} differ"
@@ -184,6 +205,40 @@ def test_steps_and_mask_updates_equal_the_reference(twins, semantics, scope):
     assert pruned == (
         round(0.9 * sum(expected)) if scope == "global" else sum(round(0.9 * n) for n in expected)
     )
+
+
+@pytest.mark.parametrize("semantics", ["hard", "dense_shadow"])
+@pytest.mark.parametrize("max_grad_norm", [None, 1.0])
+def test_rounded_copies_follow_their_weights_and_bring_the_gradients(
+    twins, semantics, max_grad_norm
+):
+    pair = twins(
+        random_tensors(0), semantics=semantics, max_grad_norm=max_grad_norm, are_rounded=True
+    )
+    for step, sparsity in enumerate((0.0, 0.9, 0.5)):
+        pair.step(random_tensors(1 + step))
+        pair.update(sparsity)
+        pair.assert_equal()
+        pair.step(random_tensors(11 + step))
+        pair.assert_equal()
+    pair.step([None if one.numel() == 33 else one for one in random_tensors(5)])
+    pair.assert_equal()
+
+
+def test_weights_are_rounded_to_the_nearest_and_ties_to_even(twins):
+    ties = [1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 1 + 2**-8 + 2**-20, 3.4e38, 1e-45, math.inf, 0.0]
+    weights = [torch.tensor(ties * 5), torch.ones(1)]
+    pair = twins(weights, lr=0.0, are_rounded=True)
+    for copies in pair.rounded:
+        for copy_of_it in copies.values():
+            copy_of_it.detach().fill_(7)
+    pair.step([torch.ones(40), torch.ones(1)])
+    pair.assert_equal()
+    (found, *_) = pair.rounded[1].values()
+    assert found[:4].tolist() == [1.0, 1 + 2**-6, -1.0, 1 + 2**-7]
+    assert found[4:8].tolist() == [math.inf, 0.0, math.inf, 0.0]
+    pair.step([torch.full((40,), math.nan), torch.ones(1)])
+    assert found.isnan().all()
 
 
 def test_mask_update_before_the_first_step(twins):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_interpreter")
 
 ROOT = Path(__file__).resolve().parents[3]
 ARCHITECTURES = ("80", "90", "100")  # A100, H100, B200
-STEP_KERNELS = ("add_squares", "prepare", "adamw", "adamw, found_inf")
+STEP_KERNELS = ("add_squares", "prepare", "adamw", "adamw, found_inf", "adamw, rounded")
 MASK_KERNELS = (
     "count_digits",
     "count_digits, shadow",
@@ -67,6 +67,15 @@ def test_the_step_moves_128_bits_at_once_and_only_where_a_weight_is_kept(machine
     assert machine(name)["stores_of_128_bits"] == 3
     assert machine(name)["on_condition_of_128_bits"] == 4 + 3
     assert machine(name)["registers"] <= 40  # of which 6 programs fit on a multiprocessor
+
+
+def test_with_rounded_weights_it_moves_64_bits_of_them_and_of_their_gradients(machine):
+    counts = machine("adamw, rounded")
+    assert counts["loads_of_128_bits"] == 4 + 3  # of tensors without them, and of those with them
+    assert counts["stores_of_128_bits"] == 3 + 3
+    assert counts["on_condition_of_128_bits"] == 4 + 3 + 3 + 3
+    assert (counts["loads_of_64_bits"], counts["stores_of_64_bits"]) == (1, 1)
+    assert counts["registers"] <= 48  # of which 5 programs fit on a multiprocessor
 
 
 def test_the_norm_loads_128_bits_at_once_and_only_where_a_weight_is_kept(machine):

@@ -24,6 +24,7 @@ from workers.data.wordpiece import small_tokenizer
 from workers.model.encoder import make_model
 from workers.model.folder import fingerprint_model_folder, refuse_model_without_linear_layers
 from workers.model.positions import READ_PACKED_ROWS, first_position, reads_packed_rows
+from workers.model.rounded import read_rounded
 from workers.run import run_trial
 from workers.tags import TAGS
 from workers.trial import ModelSpec, TrialError, TrialSpec
@@ -296,6 +297,39 @@ def test_a_family_computes_the_same_for_packed_sentences(tmp_path, tokenizer_fol
     assert packed.input_ids.numel() < 1.2 * split.lengths.sum() < padded.input_ids.numel()
     for found, expected in zip(loss_and_gradients(packed), loss_and_gradients(padded), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+# xmod cannot compute under autocast: it puts bfloat16 into a tensor of float32.
+@pytest.mark.parametrize("family", sorted(READ_PACKED_ROWS - {"xmod"}))
+def test_a_family_computes_with_rounded_copies_what_it_computes_under_autocast(
+    tmp_path, tokenizer_folder, family
+):
+    model = make_model(write_encoder(tmp_path, tokenizer_folder, family), 0, CPU)
+    rng, lengths = np.random.default_rng(0), [5, 30, 3, 17]
+    ids, labels = rng.integers(5, 8000, sum(lengths)), rng.integers(0, len(TAGS), sum(lengths))
+    split = make_split(ids, labels, lengths)
+    batch = PackedBatches(split, CPU, first_position(model)).make(np.arange(len(lengths)))
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(**batch.inputs).logits.flatten(0, 1)
+        loss = nn.functional.cross_entropy(
+            logits.float(), batch.labels.flatten(), ignore_index=NO_LABEL
+        )
+        loss.backward()
+        return loss
+
+    expected = loss()
+    gradients = {one: one.grad for one in model.parameters()}
+    model.zero_grad()
+    copies = read_rounded(model)
+    assert torch.equal(loss(), expected)
+    for name, one in model.named_parameters():
+        grad = copies[one].grad if one in copies else one.grad
+        assert (grad is None) == (gradients[one] is None), name
+        assert grad is None or torch.equal(grad.float(), gradients[one]), name
+        assert one not in copies or one.grad is None, f"{name} is read itself, too"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -147,6 +147,26 @@ def test_gradient_of_another_shape_is_refused():
         MaskedAdamW([weight]).step()
 
 
+def test_rounded_copies_that_do_not_fit_are_refused():
+    weight = nn.Parameter(torch.ones(4, 3))
+
+    def step_with(rounded: torch.Tensor, grad: torch.Tensor) -> None:
+        rounded.grad = grad
+        MaskedAdamW([weight], rounded={weight: rounded}).step()
+
+    half = torch.bfloat16
+    with pytest.raises(ValueError, match=r"on cpu is torch.float32 .* give bfloat16 of the same"):
+        step_with(torch.ones(4, 3), torch.ones(4, 3))
+    with pytest.raises(ValueError, match=r"shape \(3, 4\) on cpu; give bfloat16"):
+        step_with(torch.ones(3, 4, dtype=half), torch.ones(3, 4, dtype=half))
+    with pytest.raises(ValueError, match=r"copy of .* has strides \(1, 4\)"):
+        step_with(torch.ones(3, 4, dtype=half).t(), torch.ones(4, 3, dtype=half))
+    weight.grad = torch.ones(4, 3)
+    with pytest.raises(ValueError, match="give no copies of parameters that are read themselves"):
+        step_with(torch.ones(4, 3, dtype=half), torch.ones(4, 3, dtype=half))
+    assert torch.equal(weight, torch.ones(4, 3))
+
+
 def test_sparse_gradients_are_refused():
     table = nn.Embedding(5, 3, sparse=True)
     optimizer = MaskedAdamW(table.parameters())

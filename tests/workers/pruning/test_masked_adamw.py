@@ -132,6 +132,42 @@ def test_copies_have_kernels_of_their_own(duplicate):
     assert all_equal(ours, copied)
 
 
+def test_copies_have_rounded_weights_of_their_own():
+    ours = parameters()
+    rounded = {one: one.detach().bfloat16().requires_grad_() for one in ours}
+    optimizer = MaskedAdamW(ours, lr=0.5, prunable=True, rounded=rounded)
+    for duplicate in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        before = [one.detach().clone() for one in rounded.values()]
+        copied = duplicate.param_groups[0]["params"]
+        for own in copied:
+            duplicate._rounded[own].grad = torch.ones_like(own, dtype=torch.bfloat16)
+            assert duplicate.gradient(own) is not None is optimizer.gradient(ours[0])
+        duplicate.step()
+        assert all(torch.equal(duplicate._rounded[own], own.bfloat16()) for own in copied)
+        assert all_equal(before, list(rounded.values()))
+        assert not all_equal(ours, copied)
+        duplicate.zero_grad()
+        assert duplicate.gradient(copied[0]) is None
+
+
+@pytest.mark.parametrize("how", ["update", "scores", "set", "round"])
+def test_rounded_weights_follow_whatever_prunes(how):
+    ours = parameters()
+    rounded = {one: one.detach().bfloat16() for one in ours}
+    optimizer = MaskedAdamW(ours, prunable=True, rounded=rounded)
+    if how == "update":
+        optimizer.update_masks(0.5)
+    elif how == "scores":
+        optimizer.prune([(ours, 100)], {one: torch.rand_like(one) for one in ours})
+    elif how == "set":
+        optimizer.set_masks({one: one > 0 for one in ours})
+    else:
+        ours[0].data.zero_()
+        optimizer.round()
+    assert sum(int((one == 0).sum()) for one in rounded.values()) >= 100
+    assert all(torch.equal(rounded[one], one.bfloat16()) for one in ours)
+
+
 def test_gradient_scaler_leaves_its_scale_to_the_step():
     ours, theirs = parameters(), parameters()
     optimizer, plain = masked(ours), masked(theirs)
