@@ -248,8 +248,7 @@ class Location:
         """Write a small file into this folder, read it back and remove it.
 
         Raises:
-            TimeoutError: it does not answer.
-        OSError: that failed; one line that says why.
+            OSError: that failed; one line that says why.
         """
         probe = self / f".probe-{secrets.token_hex(4)}"
         content = probe.name.encode()
@@ -258,9 +257,9 @@ class Location:
             if probe.read_bytes() != content:
                 raise OSError("what was read back is not what was written")
             probe.delete()
-        except TimeoutError:
-            raise
         except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+            if may_pass(error):
+                raise  # another place is not what helps
             reason = " ".join(str(error).split())
             raise OSError(
                 f"{self}: cannot be written ({reason}); give a place where you may write"
@@ -431,9 +430,41 @@ def refuse_others(path: Path, opened: int, owners: Collection[int]) -> None:
         )
 
 
-def is_full_disk(error: Exception) -> bool:
+def is_full_disk(error: BaseException) -> bool:
     """Whether an error says that there is no room, or none that this user may take."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+FAULTS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "EREMOTEIO", "EUCLEAN"),
+        *("ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+        *("ECONNREFUSED", "ECONNRESET", "ECONNABORTED"),
+    )
+    if hasattr(errno, name)
+)
+"""What a system says where a disk or the way to it fails, whatever lies there."""
+
+_OF_RUST = re.compile(r"\(os error (\d+)\)")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error is no fault of what was asked for: the disk is full, or it or the way to it
+    fails, or does not answer."""
+    return is_full_disk(error) or is_storage_fault(error) or isinstance(error, TimeoutError)
+
+
+def is_storage_fault(error: BaseException) -> bool:
+    """Whether an error says that a disk or the way to it fails.
+
+    Args:
+        error: also one of a library in Rust, such as safetensors, which has the number in its text.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FAULTS
+    found = _OF_RUST.search(str(error))
+    return found is not None and int(found[1]) in FAULTS
 
 
 def _replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:

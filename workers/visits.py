@@ -108,16 +108,19 @@ def find_silent() -> str | None:
 
 @contextlib.contextmanager
 def visiting(place: object) -> Iterator[None]:
-    """While the block runs, a place of the user's is looked at, which may not answer.
+    """While the block runs, a place of the user's is looked at, which may not answer. An error of
+    the system that names no file is one of this place.
 
     Args:
         place: a path or an address.
     """
-    if _visits.board is None:  # nobody watches
-        yield
-        return
-    number = _visits.begin(place)
+    number = None if _visits.board is None else _visits.begin(place)  # None: nobody watches
     try:
         yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(place)
+        raise
     finally:
-        _visits.end(number)
+        if number is not None:
+            _visits.end(number)

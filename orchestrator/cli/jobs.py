@@ -30,6 +30,7 @@ from orchestrator.spec.profiles import known_names, load_profile, profile_files,
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from orchestrator.submission.jobs import Jobs
 from orchestrator.submission.records import Submission
+from workers.storage import may_pass
 
 LOOKS_EVERY_S = 5.0
 
@@ -176,6 +177,8 @@ def _open_jobs(
         lacking = [trial.trial_id for trial in standing.to_run_again(planned)]
         return Jobs(sweep, planned, standing.statuses, store.location, lacking), store, stored
     except OSError as error:  # of an object store, in several lines
+        if may_pass(error):
+            raise
         reason = " ".join(str(error).split())
         raise SweepError(
             f"results: {store.location} cannot be read ({reason}); check the address, the "

@@ -18,7 +18,7 @@ from cluster.contract import BAD_INPUT, DONE, FAULT, INTERRUPTED, STOPPED
 from cluster.errors import ClusterError
 from orchestrator.errors import SweepError
 from orchestrator.running.stopping import StopSignals, hear_interrupts
-from workers.storage import LEFT_WAITING, is_full_disk
+from workers.storage import LEFT_WAITING, is_full_disk, is_storage_fault, may_pass
 from workers.trial import PERTURBATIONS
 
 MAX_ERROR_LINES = 10
@@ -44,9 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except (SweepError, ClusterError, OSError) as error:
-        is_full = is_full_disk(error)
-        code = STOPPED if is_full or isinstance(error, TimeoutError) else BAD_INPUT
-        _print_error(f"{error}; make room, then go on" if is_full else str(error), args.debug)
+        code = STOPPED if may_pass(error) else BAD_INPUT
+        _print_error(f"{error}{_remedy(error)}", args.debug)
     except Exception as error:
         code = FAULT
         fault = "this is a fault of sparsweep, --debug shows where"
@@ -69,6 +68,15 @@ def _open_standard_streams() -> None:
             if getattr(sys, name) is None:
                 mode = "w" if number else "r"
                 setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _remedy(error: Exception) -> str:
+    """What a person can do about an error of the system, which does not say so itself."""
+    if is_full_disk(error):
+        return "; make room, then go on"
+    if is_storage_fault(error):
+        return "; see whether it is mounted and its server runs, then go on"
+    return ""
 
 
 def _print_error(message: str, is_debugging: bool) -> None:

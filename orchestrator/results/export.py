@@ -8,7 +8,7 @@ import pyarrow.csv
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.parquet import encode_compact
-from workers.storage import Location, is_full_disk
+from workers.storage import Location, may_pass
 
 
 def write_csv(rows: pa.Table, path: str, name: str | None = None) -> Location:
@@ -47,7 +47,7 @@ def write_parquet(table: Table, rows: pa.Table, path: str, name: str | None = No
 
     Raises:
         StoreError: it cannot be written there.
-        OSError: the disk is full.
+        OSError: the disk is full or fails.
     """
     return _write(path, name, encode_compact(table, rows))
 
@@ -58,7 +58,7 @@ def _write(path: str, name: str | None, data: bytes) -> Location:
         file = file / name if name else file
         file.write_atomic(data)
     except (OSError, ValueError) as error:
-        if is_full_disk(error):
+        if may_pass(error):
             raise  # the place is right, and says so
         where = f"{path}/{name}" if name else path
         kind = "folder" if name else "path"

@@ -65,7 +65,7 @@ from orchestrator.results.schema import CHILD_TABLES, LARGE_TABLES, SCHEMA_VERSI
 from orchestrator.results.table_files import NUM_READERS, TableFiles, number_of_run
 from orchestrator.results.verify import Problem, find_problem
 from workers.result import EntityScore, RobustnessScore, TrialResult
-from workers.storage import Location
+from workers.storage import Location, may_pass
 from workers.trial import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -101,14 +101,14 @@ class ResultStore:
         """Try to write there.
 
         Raises:
-            StoreError: that failed.
-            TimeoutError: it does not answer.
+            StoreError: that failed, since it is no place where one may write.
+            OSError: the disk is full or fails, or the place does not answer.
         """
         try:
             self.location.check_writable()
-        except TimeoutError:
-            raise
         except OSError as error:
+            if may_pass(error):
+                raise
             raise StoreError(f"results: {error}") from error
 
     def checkpoint(self, trial_id: str) -> Location:

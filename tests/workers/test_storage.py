@@ -215,6 +215,18 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ESTALE])
+def test_a_disk_that_is_full_or_fails_is_no_wrong_place(tmp_path, monkeypatch, number):
+    def fsync(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
+        Location.parse(str(tmp_path)).check_writable()
+    assert caught.value.errno == number
+    assert storage.may_pass(caught.value)
+
+
 def test_a_call_that_waits_for_ever_is_left_behind_and_others_give_what_they_give(monkeypatch):
     monkeypatch.setattr(storage, "LEFT_WAITING", [])
     done = threading.Event()

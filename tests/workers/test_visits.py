@@ -1,6 +1,6 @@
 """Which place a process looks at, said to the one that forked it."""
 
-import contextlib
+import errno
 import time
 
 import pytest
@@ -29,9 +29,15 @@ def test_the_last_place_is_said_with_the_time_since_which_one_is_looked_at(board
     assert board.read() is None
 
 
-def test_a_visit_that_fails_has_ended(board):
-    with contextlib.suppress(OSError), visiting("/results"):
-        raise OSError("gone")
+def test_a_visit_that_fails_has_ended_and_its_error_names_the_place(board):
+    def error(*about: object) -> str:
+        with pytest.raises(OSError) as caught, visiting("/data"), visiting("/data/sw"):  # noqa: PT011
+            raise OSError(*about)
+        return str(caught.value)
+
+    assert error(errno.EIO, "Input/output error") == "[Errno 5] Input/output error: '/data/sw'"
+    assert error(errno.ENOENT, "Gone", "/x") == "[Errno 2] Gone: '/x'"
+    assert error("gone") == "gone", "which no call to the system says"
     assert board.read() is None
 
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.storage import PARQUET_DAMAGE
+from workers.storage import PARQUET_DAMAGE, is_storage_fault
 from workers.tags import TAGS
 from workers.trial import TrialError, first_line
+from workers.visits import visiting
 
 LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
@@ -44,10 +45,7 @@ def read_split(path: Path, language: str, split: str) -> tuple[str, pa.Table]:
         TrialError: kind `bad_data`.
     """
     files = find_files(path, language, split)
-    tables = [
-        _read_parquet(file) if file.suffix == ".parquet" else _read_tsv(file) for file in files
-    ]
-    return str(files[0]), pa.concat_tables(tables)
+    return str(files[0]), pa.concat_tables([_read_file(file) for file in files])
 
 
 def find_files(path: Path, language: str, split: str) -> list[Path]:
@@ -112,11 +110,18 @@ def list_files(folder: Path, split: str) -> list[Path]:
     )
 
 
+def _read_file(file: Path) -> pa.Table:
+    with visiting(file):
+        return _read_parquet(file) if file.suffix == ".parquet" else _read_tsv(file)
+
+
 def _read_parquet(file: Path) -> pa.Table:
     try:
         table = pq.read_table(file, memory_map=True)
         table.validate(full=True)  # also that texts are UTF-8
     except (pa.ArrowException, *PARQUET_DAMAGE) as error:
+        if is_storage_fault(error):
+            raise
         raise TrialError(
             "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
         ) from error

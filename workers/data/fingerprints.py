@@ -10,6 +10,7 @@ from typing import Any
 
 from workers.data.kept import cache_folder, read_entry, refuse_entry, write_entry
 from workers.trial import digest_bytes
+from workers.visits import visiting
 
 MEMORY = "fingerprints.json"
 
@@ -44,6 +45,10 @@ class _Memory:
         self.known = self._read()
 
     def sha256(self, path: Path) -> str:
+        with visiting(path):
+            return self._sha256(path)
+
+    def _sha256(self, path: Path) -> str:
         path = path.resolve()
         stat = path.stat()
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

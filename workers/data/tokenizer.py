@@ -1,10 +1,12 @@
 """The tokenizer of a trial's model: the one that a pretrained model brings, or that of the built-in
 one."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
+from workers.storage import may_pass
 from workers.trial import BUILTIN_MODEL, CorpusSpec, ModelSpec, TrialError
 
 SENTENCEPIECE_REMEDY = (
@@ -128,5 +130,21 @@ def refusal_of_model(error: Exception, what: str) -> TrialError:
             f"model.name: {what}: it needs program code of its own (auto_map in config.json), "
             "which sparsweep never runs; choose an architecture that transformers has",
         )
-    is_unreachable = isinstance(error, ConnectionError | TimeoutError) or "connect" in text.lower()
-    return TrialError("storage" if is_unreachable else "bad_data", f"model.name: {what}: {text}")
+    is_elsewhere = "connect" in text.lower() or any(map(_is_elsewhere, _chain(error)))
+    return TrialError("storage" if is_elsewhere else "bad_data", f"model.name: {what}: {text}")
+
+
+def _is_elsewhere(error: BaseException) -> bool:
+    """Whether an error is one of the disk, of the network or of the hub, and not of the model."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return status in (408, 429) or status >= 500
+    is_of_network = type(error).__name__.endswith(("Timeout", "ConnectError", "ConnectionError"))
+    return is_of_network or may_pass(error) or isinstance(error, ConnectionError)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

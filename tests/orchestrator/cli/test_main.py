@@ -139,6 +139,23 @@ def test_a_full_disk_is_one_line_and_no_bad_input():
     assert done.stderr == "sparsweep: [Errno 28] No space left on device; make room, then go on\n"
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
+def test_a_disk_that_fails_is_one_line_and_no_bad_input(tmp_path):
+    (tmp_path / "sw").mkdir()
+    for split in ("train", "validation", "test"):
+        (tmp_path / "sw" / f"{split}.tsv").symlink_to("/proc/self/mem")  # errs as such a disk does
+    corpus = ("--set", "corpus.kind=path", "--set", f"corpus.path={tmp_path}")
+    words = [sys.executable, "-m", "orchestrator.cli", "plan", "smoke", *corpus]
+    words += ["--set", "languages=[sw]", "--set", "model.name=xlm-roberta-base"]
+    words += ["--set", f"results={tmp_path}/results"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == (
+        f"sparsweep: [Errno 5] Input/output error: '{tmp_path}/sw/train.tsv'; see whether it is "
+        "mounted and its server runs, then go on\n"
+    )
+
+
 def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     command = [

@@ -1,9 +1,11 @@
 """Which tokenizer a trial gets, and what is said when there is none."""
 
+import errno
 import string
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -81,6 +83,14 @@ def test_a_model_of_sentencepiece_alone_is_read_or_refused_by_name(tmp_path):
     assert prefix_of_words(tokenizer) == ""
 
 
+class AnsweredError(OSError):
+    """As the hub's library raises it."""
+
+    def __init__(self, text: str, status_code: int):
+        super().__init__(text)
+        self.response = SimpleNamespace(status_code=status_code)
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -88,12 +98,24 @@ def test_a_model_of_sentencepiece_alone_is_read_or_refused_by_name(tmp_path):
         (ConnectionError("the hub is down"), "storage"),
         (TimeoutError("60 s"), "storage"),
         (OSError("We couldn't connect to 'https://huggingface.co'"), "storage"),
+        (OSError(errno.ESTALE, "Stale file handle"), "storage"),
+        (OSError(errno.EACCES, "Permission denied"), "bad_data"),
+        (OSError("Input/output error (os error 5)"), "storage"),
+        (AnsweredError("429 Too Many Requests", 429), "storage"),
+        (AnsweredError("503 Server Error", 503), "storage"),
+        (AnsweredError("404 Not Found", 404), "bad_data"),
     ],
 )
 def test_only_a_hub_that_does_not_answer_is_worth_another_attempt(error, kind):
     refusal = refusal_of_model(error, "cannot load bert")
     assert refusal.kind == kind
     assert str(refusal) == f"model.name: cannot load bert: {error}"
+
+
+def test_a_hub_that_failed_is_found_behind_what_was_made_of_it():
+    error = ValueError("no tokenizer can be made")
+    error.__cause__ = AnsweredError("502 Bad Gateway", 502)
+    assert refusal_of_model(error, "no tokenizer for bert").kind == "storage"
 
 
 TEXT = "a b c in de Paris Abuja Nigeria 2024 1 Ilu Abuja ni Nigeria , a Paris in 2024"
