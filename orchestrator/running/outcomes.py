@@ -229,7 +229,9 @@ class Outcomes:
         place = attempt.place
         if place is None or failed.kind not in RETRIED_KINDS:
             return False
-        if not self._places.closes(place, attempt.trial_id):
+        is_shared = place.gpu is not None and self._share_gpus()
+        shared_since = attempt.started_at if is_shared else None
+        if not self._places.closes(place, attempt.trial_id, shared_since):
             return False
         failures = self._places.failures(place)
         cause = f"{len(failures)} trials in a row failed there: {failed.kind}: {failed.message}"
@@ -259,8 +261,10 @@ class Outcomes:
     def _may_pass(self, kind: ErrorKind) -> bool:
         """Whether the failure says little about the trial: also memory that trials share, where one
         takes what another lacks."""
-        shares_gpu = 0 < (self.sweep.resources.gpus_per_trial or 0) < 1
-        return kind in RETRIED_KINDS or (kind == "out_of_memory" and shares_gpu)
+        return kind in RETRIED_KINDS or (kind == "out_of_memory" and self._share_gpus())
+
+    def _share_gpus(self) -> bool:
+        return 0 < (self.sweep.resources.gpus_per_trial or 0) < 1
 
     def _retry(self, attempt: Attempt, failed: Failed, again: Assignment) -> None:
         self._record(attempt, failed)

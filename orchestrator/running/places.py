@@ -5,6 +5,7 @@ one would go through a whole sweep. Pure: no Ray.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from orchestrator.running.common_cause import FEWEST
 
@@ -45,6 +46,8 @@ class Places:
     def __init__(self, num_workers: int):
         self._enough_for_the_last = max(FEWEST, num_workers)
         self._failed: dict[Place, list[str]] = {}
+        self._faults: dict[Place, set[str]] = {}  # those of `_failed` that count
+        self._last_fault_at: dict[Place, datetime] = {}
         self.closed: set[Place] = set()
 
     def seen(self, place: Place) -> None:
@@ -54,26 +57,37 @@ class Places:
     def succeeded(self, place: Place) -> None:
         """A trial was completed there."""
         self._failed[place] = []
+        self._faults.pop(place, None)
 
     def is_suspected(self, place: Place) -> bool:
         """Whether the last trial there failed."""
         return bool(self._failed.get(place))
 
-    def closes(self, place: Place, trial_id: str) -> bool:
+    def closes(self, place: Place, trial_id: str, shared_since: datetime | None = None) -> bool:
         """Count a trial that failed there for a cause that is not its own. Whether the place shall
         get no more trials from now on.
 
-        One trial that fails again and again does not close a place: it may be its own doing.
+        One trial that fails again and again does not close a place: it may be its own doing. Nor do
+        trials that one fault ends together, as it does where they share a GPU.
+
+        Args:
+            place: where it failed, just now.
+            trial_id: the trial.
+            shared_since: when it began, where others run in the same place; None: none do.
         """
-        failed = self._failed.setdefault(place, [])
-        failed.append(trial_id)
+        self._failed.setdefault(place, []).append(trial_id)
+        last = self._last_fault_at.get(place)
+        counted = self._faults.setdefault(place, set())
+        if shared_since is None or last is None or shared_since >= last:
+            counted.add(trial_id)
+            self._last_fault_at[place] = datetime.now(UTC)
         elsewhere = {
             other
             for other in self._open() - {place}
             if place.gpu is not None or other.node_id != place.node_id
         }
         enough = IN_A_ROW if elsewhere else self._enough_for_the_last
-        if place in self.closed or len(set(failed)) < enough:
+        if place in self.closed or len(counted) < enough:
             return False
         self.closed.add(place)
         return True

@@ -1,6 +1,7 @@
 """What becomes of an attempt, with real results and no Ray."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,26 @@ def test_a_gpu_where_trials_fail_one_after_another_gets_no_more_and_they_go_on_e
     assert len(run.given_back) == 4, "attempts on the sick GPU do not count"
     run.outcomes.arrived(run.attempt(3, gpu="1"))
     assert len(run.closed) == 2, "a worker that did not know is told again"
+
+
+def test_a_fault_of_a_gpu_that_trials_share_is_one_and_ends_no_sweep(tmp_path):
+    """There is one GPU; after two faults of all trials on it, they go on there."""
+    run = Several(tmp_path / "results", gpus_per_trial=0.25, max_retries=2)
+    run.store.commit_completed(run.specs[3], make_trial_result(), **make_circumstances())
+    run.outcomes.completed(run.attempt(3, gpu="0"), COMPLETED)
+    for tried in (1, 2):
+        began = datetime.now(UTC)
+        for number in range(3):
+            ended = replace(run.attempt(number, tried, gpu="0"), started_at=began)
+            run.outcomes.failed(ended, ECC)
+    assert (run.stops, run.closed, len(run.given_back)) == ([], [], 6)
+
+    alone = Several(tmp_path / "alone")  # with a GPU each they would be three faults
+    alone.store.commit_completed(run.specs[3], make_trial_result(), **make_circumstances())
+    alone.outcomes.completed(alone.attempt(3, gpu="0"), COMPLETED)
+    for number in range(3):
+        alone.outcomes.failed(alone.attempt(number, gpu="0"), ECC)
+    assert len(alone.stops) == 1
 
 
 def test_where_no_place_is_left_the_sweep_stops_and_its_trials_stay_new(tmp_path):

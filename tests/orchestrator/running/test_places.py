@@ -1,5 +1,7 @@
 """Places where too many trials in a row failed."""
 
+from datetime import UTC, datetime
+
 from orchestrator.running.places import Place, Places
 
 SICK, WELL = Place("n1", "node7", "1"), Place("n1", "node7", "0")
@@ -24,6 +26,22 @@ def test_a_success_in_between_clears_a_place():
     places.succeeded(SICK)
     assert not places.is_suspected(SICK)
     assert not places.closes(SICK, "b")
+
+
+def test_trials_that_one_fault_ends_together_count_as_one():
+    """As of processes that share a GPU by MPS."""
+    places, began = Places(num_workers=8), datetime.now(UTC)
+    places.seen(WELL)
+    assert [places.closes(SICK, trial, began) for trial in "abcd"] == [False] * 4
+    assert places.is_suspected(SICK)
+    assert not places.closes(SICK, "a", datetime.now(UTC)), "it may be the trial's own doing"
+    assert not places.closes(SICK, "b", began), "it was slow to notice"
+    assert places.closes(SICK, "c", datetime.now(UTC))
+    assert places.failures(SICK) == list("abcdabc")
+    places.succeeded(WELL)
+    assert not places.closes(WELL, "a", datetime.now(UTC))
+    places.succeeded(WELL)
+    assert not places.closes(WELL, "b", datetime.now(UTC)), "a success lies between"
 
 
 def test_the_last_place_is_given_up_late():
