@@ -125,6 +125,11 @@ def _run_supervised(args: argparse.Namespace) -> Any:
     """Run the command in a process below this one, which gives its exit code."""
     from orchestrator.cli.supervised import supervised
 
+    try:
+        os.getcwd()  # noqa: PTH109, only whether it is there
+    except FileNotFoundError as error:
+        raise SweepError("the current folder is gone; cd to one that is there") from error
+
     def command(heard: Callable[[], None]) -> Any:
         args.heard = heard
         hear_interrupts(heard)

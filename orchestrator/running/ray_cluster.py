@@ -66,10 +66,17 @@ def refuse_stale_address(address: str) -> None:
     """Ray itself would try for minutes to reach a cluster that is not there.
 
     Raises:
-        SweepError: nobody answers at this HOST:PORT.
+        SweepError: it is no HOST:PORT, or nobody answers there.
     """
+    if address == "auto":
+        return
     host, _, port = address.rpartition(":")
-    if host and port.isdecimal() and not wait_until_reachable(address, ANSWERS_WITHIN_S):
+    if not host.strip() or not port.isdecimal():
+        raise SweepError(
+            f"RAY_ADDRESS: {address!r} is no address; unset it to run on this machine, or give the "
+            "HOST:PORT of a cluster"
+        )
+    if not wait_until_reachable(address, ANSWERS_WITHIN_S):
         raise SweepError(
             f"RAY_ADDRESS: no Ray answers at {address}; unset it to run on this machine, or give "
             "the HOST:PORT of a cluster that runs"

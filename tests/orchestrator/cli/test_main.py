@@ -156,6 +156,18 @@ def test_a_disk_that_fails_is_one_line_and_no_bad_input(tmp_path):
     )
 
 
+def test_a_current_folder_that_is_gone_is_told(tmp_path):
+    (tmp_path / "gone").mkdir()
+    plan = f"{sys.executable} -P -m orchestrator.cli plan smoke"
+    command = f"cd {tmp_path}/gone && rmdir ../gone && {plan}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "sparsweep: the current folder is gone; cd to one that is there\n"
+
+
 def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     command = [

@@ -45,6 +45,12 @@ def test_an_address_where_no_ray_answers_is_refused_by_its_name(monkeypatch):
         refuse_stale_address("localhost:99999")
 
 
+@pytest.mark.parametrize("address", [" ", "head", ":6379", "head:ray"])
+def test_what_is_no_address_is_refused_by_its_name(address):
+    with pytest.raises(SweepError, match=f"^RAY_ADDRESS: '{address}' is no address; unset it"):
+        refuse_stale_address(address)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_an_address_where_something_answers_is_left_to_ray(host):
     family = socket.AF_INET6 if "[" in host else socket.AF_INET

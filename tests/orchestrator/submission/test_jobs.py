@@ -25,6 +25,7 @@ from orchestrator.spec.profiles import make_profile
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from orchestrator.submission.jobs import Jobs, Submission
 from orchestrator.submission.records import END, RECORD, JobRecord
+from tests.users import needs_users
 from workers.storage import Location
 
 
@@ -297,9 +298,6 @@ def test_link_and_pipe_are_no_records(toy_queue, tmp_path, caplog):
     (submission.folder / RECORD).unlink()
     os.mkfifo(submission.folder / RECORD, mode=0o600)
     assert f"{submission.folder / RECORD}: not a file" in left_out(jobs, caplog)
-
-
-needs_users = pytest.mark.skipif(os.geteuid() != 0, reason="two Unix users: needs root")
 
 
 @needs_users

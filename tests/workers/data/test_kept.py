@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.users import needs_users
 from workers.data import kept
 from workers.data.kept import cache_folder, clear, measure, read_entry, write_entry
-
-needs_users = pytest.mark.skipif(os.geteuid() != 0, reason="two Unix users: needs root")
 
 
 @pytest.fixture(autouse=True)
