@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.results.store import ResultStore
+from tests import mps_control
 from tests.real_sweeps import (
     Command,
     assert_same_numbers,
@@ -196,6 +198,29 @@ def test_cancelled_sweep_keeps_its_checkpoints_and_is_resumed(slurm, folder, loc
     sweep.wait_until_over()
     sweep.assert_complete(local_run)
     assert num_resumes(sweep) > 0, "trials went on from their checkpoints"
+
+
+def test_nodes_share_their_gpus_by_mps_as_long_as_the_job_runs(slurm, folder, monkeypatch):
+    """By a stand-in for NVIDIA's program, whose log all nodes share. Trials find no CUDA here."""
+    log = mps_control.install(folder, monkeypatch)
+    mps_control.install_nvidia_smi(folder, "GPU-aa", "GPU-bb")
+    log.touch(mode=0o666)
+    profile = {"mps": True, "setup": [f"export PATH={folder}:$PATH"]}
+    resources = {"gpus_per_trial": 0.5, "max_retries": 9}
+    sweep = SlurmSweep(slurm, folder, profile, resources=resources)
+    job_id = sweep.submit()
+    sweep.wait_until(lambda: len(mps_control.told(log)) == 2)
+    for line in mps_control.told(log):
+        found = re.fullmatch(r"-f in (/tmp/ray-\S+/mps)/pipe, logs in (\S+)/log, sees (.*)", line)
+        assert found, line
+        assert (found[2], found[3]) == (found[1], "GPU-aa")
+    sweep.command("cancel", sweep.spec)
+    slurm.wait_until(lambda: not slurm.live_jobs(), STEP_WITHIN_S, sweep.log)
+    told = mps_control.told(log)
+    assert sum(line.startswith("quit in ") for line in told) == 2, told
+    assert told.count("ended") == 2, told
+    logs = "".join(file.read_text() for file in sweep.results.glob(f"jobs/tiny/*/{job_id}*.log"))
+    assert "take turns" not in logs
 
 
 def test_sweep_that_is_cancelled_at_once_can_be_resumed(slurm, folder):
