@@ -44,6 +44,7 @@ from orchestrator.planning.estimate import estimate
 from orchestrator.planning.memory import (
     GIB,
     PEAKS,
+    TrialMemory,
     describe_memory,
     memory_as_json,
     trial_memory,
@@ -84,11 +85,14 @@ def plan(args: argparse.Namespace) -> int:
     speeds = Speeds.from_rows(planned, rows, sweep.resources)
     asked = estimate(left, speeds, sweep.resources)
     memory = trial_memory(left, rows, sweep.resources)
-    here, outlook = _hardware_here(), None
+    here = _hardware_here()
+    place: Hardware | None = here
+    outlook = None
     if args.on:
         profile = load_profile(args.on, sweep.clusters)
         refuse_useless_mps(profile, sweep.resources)
-        outlook = on_hardware(asked, profile.hardware(here), sweep.resources, memory)
+        place = profile.hardware(here)
+        outlook = on_hardware(asked, place, sweep.resources, memory)
     if args.json:
         trials = [
             {
@@ -113,8 +117,7 @@ def plan(args: argparse.Namespace) -> int:
     console.print(_plan_table(sweep, planned, statuses))
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
-    free_bytes, cpus = available_memory_bytes(), usable_cpus()
-    takes = describe_memory(memory, sweep.resources, free_bytes, cpus, here.gpu_gib)
+    takes = _memory_lines(memory, sweep, here, place)
     if not args.on and has_gpus(here, sweep.resources):
         takes += describe_room(memory, here, sweep.resources)
     console.print("\n".join([*lines(asked, outlook), *takes]))
@@ -262,6 +265,16 @@ def _cell(statuses: Sequence[str]) -> Text:
         return Text("")
     failed = f" {statuses.count('failed')} failed" if "failed" in statuses else ""
     return Text.assemble(f"{statuses.count('completed')}/{len(statuses)}", (failed, "red"))
+
+
+def _memory_lines(
+    memory: TrialMemory, sweep: SweepSpec, here: Hardware, place: Hardware | None
+) -> list[str]:
+    """What a trial takes of memory, beside what this machine has free, and what a share of a GPU is
+    where trials would run: here, or at a place of which nothing may be known."""
+    gpu_gib, where = None if place is None else place.gpu_gib, "here" if place is here else "there"
+    free_bytes, cpus = available_memory_bytes(), usable_cpus()
+    return describe_memory(memory, sweep.resources, free_bytes, cpus, gpu_gib, where)
 
 
 def _hardware_here() -> Hardware:

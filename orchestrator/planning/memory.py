@@ -121,6 +121,7 @@ def describe_memory(
     free_bytes: int,
     num_cpus: int,
     gpu_gib: float | None = None,
+    place: str = "here",
 ) -> list[str]:
     """What a person is told: a line, or nothing where nothing is left.
 
@@ -129,7 +130,8 @@ def describe_memory(
         resources: of the sweep.
         free_bytes: memory that is free on this machine.
         num_cpus: its cores that trials may use.
-        gpu_gib: memory of its smallest GPU; None: not known, as where it has none.
+        gpu_gib: memory of the smallest GPU where trials would run; None: not known.
+        place: a word for where that is.
     """
     parts = []
     if (need := memory.of_host) is not None and not resources.gpus_per_trial:
@@ -141,19 +143,19 @@ def describe_memory(
         free = f"here {free_bytes / GIB:.1f} GiB are free, {fits}"
         parts.append(f"{need.gib:.1f} GiB on a CPU, {need.basis} ({free})")
     if (need := memory.of_gpu) is not None and resources.gpus_per_trial != 0:
-        share = _describe_share(resources.gpus_per_trial, gpu_gib)
+        share = _describe_share(resources.gpus_per_trial, gpu_gib, place)
         parts.append(f"{need.gib:.1f} GiB of a GPU, {need.basis}{share}")
     if not parts:
         return []
     return [f"memory of a trial: {'; '.join(parts)}"]
 
 
-def _describe_share(gpus_per_trial: float | None, gpu_gib: float | None) -> str:
+def _describe_share(gpus_per_trial: float | None, gpu_gib: float | None, place: str) -> str:
     """What a trial may fill of the GPU that it shares; nothing where it has one to itself."""
     if gpus_per_trial is None or gpus_per_trial >= 1:
         return ""
     if gpu_gib is not None:
-        of_gpu = f"of the {gpu_gib:.0f} GiB here"
+        of_gpu = f"of the {gpu_gib:.0f} GiB {place}"
     else:
         gpu_gib = gpu_memory_gib(USUAL_GPU) or 0.0
         of_gpu = f"of an assumed {USUAL_GPU} with {gpu_gib:.0f}"

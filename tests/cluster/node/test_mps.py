@@ -77,12 +77,12 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path, monkeypatch, folder):
     assert told(log)[-2:] == [f"quit in {folder}/pipe", "ended"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
-def test_a_signal_for_all_processes_of_a_job_does_not_end_it(tmp_path, monkeypatch, folder, number):
+def test_signals_for_all_processes_of_a_job_do_not_end_it(tmp_path, monkeypatch, folder):
     """Slurm sends some to each of them; trials compute on while they save."""
     install(tmp_path, monkeypatch)
     server = Mps(folder, os.environ)
-    server._keeper.send_signal(number)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT):
+        server._keeper.send_signal(number)
     time.sleep(0.2)
     assert server._keeper.poll() is None
     assert does_answer(os.environ | server.environment)
@@ -90,21 +90,12 @@ def test_a_signal_for_all_processes_of_a_job_does_not_end_it(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("given", "seen"),
-    [
-        ("1,0", "GPU-bb,GPU-aa"),
-        ("GPU-aa", "GPU-aa"),
-        ("1,-1,0", "GPU-bb"),
-    ],
+    ("given", "seen"), [("1,0", "GPU-bb,GPU-aa"), ("GPU-aa", "GPU-aa"), ("1,-1,0", "GPU-bb")]
 )
-def test_gpus_are_named_by_what_no_server_numbers_anew(tmp_path, monkeypatch, folder, given, seen):
-    log = install(tmp_path, monkeypatch)
+def test_gpus_are_named_by_what_no_server_numbers_anew(tmp_path, monkeypatch, given, seen):
     install_nvidia_smi(tmp_path, "GPU-aa", "GPU-bb")
-    monkeypatch.setenv(VISIBLE, given)
-    server = Mps(folder, os.environ)
-    server.close()
-    assert server.environment[VISIBLE] == seen
-    assert told(log)[0].endswith(f"sees {seen}")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert shared_environment(Path("/tmp/m"), {VISIBLE: given})[VISIBLE] == seen
 
 
 @pytest.mark.parametrize(

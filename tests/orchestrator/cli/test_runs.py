@@ -99,6 +99,11 @@ def test_plan_compares_memory_with_this_machine_and_with_a_profile(capsys, monke
         said = " ".join(run(capsys, "plan", *words, "--on", place)[1].split())
         assert said.count("without its batches; give it") == 1
         assert ("(A100, assumed)" in said) == (place == "slurm")
+        assert ("of the 16 GiB here" in said) == (place == "local")
+    large = ("--set", "clusters.large={backend: slurm, gpu_memory_gib: 80}", "--on", "large")
+    assert "(it may fill 0.01 of the 80 GiB there, 0.8 GiB)" in " ".join(
+        run(capsys, "plan", *words, *large)[1].split()
+    )
     assert json.loads(run(capsys, "plan", *words, "--on", "slurm", "--json")[1])["estimate"][
         "outlook"
     ]["memory"]
