@@ -136,6 +136,7 @@ def make_trial_result(**changes: Any) -> TrialResult:
         data_fingerprint="fedcba9876543210",
         model_commit=None,
         num_resumes=0,
+        shared_steps=0,
         load_s=0.25,
         train_s=2.0,
         evaluate_s=0.5,

@@ -20,7 +20,7 @@ TIMEOUT_S = 180
 # What may differ between two runs of a trial: when, how long, where, how often.
 CIRCUMSTANCES = {
     *("started_at", "ended_at", "duration_s", "load_s", "train_s", "evaluate_s", "subwords_per_s"),
-    *("num_attempts", "num_resumes", "peak_memory_gib", "peak_gpu_memory_gib"),
+    *("num_attempts", "num_resumes", "shared_steps", "peak_memory_gib", "peak_gpu_memory_gib"),
     *("sweep", "asked_json", "kernels"),  # all kernels compute the same
 }
 

@@ -34,7 +34,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "workers": (
         {"run"},
-        {"scoring"},
+        {"scoring", "prefix_file"},
         {"train"},
         {"model"},
         {"data", "pruning", "checkpoint", "devices"},
@@ -67,6 +67,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "running": {
         *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
+        *("workers.prefix_file", "workers.pruning"),
         *("workers.scoring", "workers.tags", "workers.source", "workers.visits"),
         *("cluster.contract", "cluster.node"),
     },

@@ -3,7 +3,7 @@
 It holds weights, moments, packed masks, saliencies that are summed over steps, the weights of the
 best epoch, the random generators' states, the step and the curve so far. The order of the data
 needs no place in it: it is a function of seed and epoch. The file is deleted when the trial is
-done.
+done. Trials with the same first steps leave one another such a file, see `workers.prefix_file`.
 
 It carries a digest of all this, since a file that was damaged would go on to other numbers. Whose
 it is does not count: who may write into the results may write rows there as well.
@@ -51,52 +51,34 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 log = logging.getLogger(__name__)
 
 
-class Checkpoint:
-    """Where one trial keeps its state while it runs.
+class StateFile:
+    """A trial's state in a file.
 
     Args:
         location: the file, in a folder or an object store.
-        trial_id: stored in the file, so that no other trial takes it for its own.
-        every_s: seconds between two saves; 0 saves at every step, None never.
-
-    Attributes:
-        unsaved: why the last save failed and what that means, in a line; None where it did not.
+        owner: whose state it is, stored in the file, so that nobody takes it for another's: the id
+            of a trial, or of first steps that trials share.
     """
 
-    def __init__(self, location: Location, trial_id: str, every_s: float | None):
-        self.location, self.trial_id, self.every_s = location, trial_id, every_s
-        self.unsaved: str | None = None
-        self._last_save = time.monotonic()
+    def __init__(self, location: Location, owner: str):
+        self.location, self.owner = location, owner
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the last save is longer ago than the interval."""
-        return self.every_s is not None and time.monotonic() - self._last_save >= self.every_s
+    def write(self, state: State) -> None:
+        """Replace the file by this state.
 
-    def save(self, state: State) -> None:
-        """Replace the file by this state; nothing happens where the interval is None.
-
-        Where the file cannot be written, that is logged and told in `unsaved`, and the trial goes
-        on: it would rather lose time, if it is stopped, than all its work now.
+        Raises:
+            OSError: that failed; what was there is as before.
         """
-        if self.every_s is None:
-            return
         tensors, values = state
-        header = {"format": FORMAT, "trial_id": self.trial_id, "values": json.dumps(values)}
-        self.unsaved = None
-        try:
-            self.location.write_atomic_by(lambda file: _write(file, header, tensors))
-        except OSError as error:
-            log.warning("%s: no checkpoint, training goes on without: %s", self.location, error)
-            self.unsaved = _describe_unsaved(self.location, error)
-        self._last_save = time.monotonic()
+        header = {"format": FORMAT, "trial_id": self.owner, "values": json.dumps(values)}
+        self.location.write_atomic_by(lambda file: _write(file, header, tensors))
 
     def load(self) -> State | None:
-        """Read the state that was saved last.
+        """Read the state that was written last.
 
         Returns:
-            The state, its tensors on the CPU; None where nothing was saved, or nothing that this
-            trial can use, which is logged.
+            The state, its tensors on the CPU; None where nothing was written, or nothing that this
+            owner can use, which is logged.
 
         Raises:
             OSError: there is a file, and it cannot be read.
@@ -107,7 +89,7 @@ class Checkpoint:
             return None
         try:
             header = read_metadata(data)
-            is_ours = header.get("trial_id") == self.trial_id
+            is_ours = header.get("trial_id") == self.owner
             if is_ours and header.get("format") in (FORMAT, WITHOUT_DIGEST):
                 tensors = load(data)
                 is_old = header["format"] == WITHOUT_DIGEST
@@ -126,6 +108,46 @@ class Checkpoint:
     def delete(self) -> None:
         """Remove the file, if there is one."""
         self.location.delete()
+
+
+class Checkpoint(StateFile):
+    """Where one trial keeps its state while it runs.
+
+    Args:
+        location: the file, in a folder or an object store.
+        trial_id: of the trial.
+        every_s: seconds between two saves; 0 saves at every step, None never.
+
+    Attributes:
+        unsaved: why the last save failed and what that means, in a line; None where it did not.
+    """
+
+    def __init__(self, location: Location, trial_id: str, every_s: float | None):
+        super().__init__(location, trial_id)
+        self.every_s = every_s
+        self.unsaved: str | None = None
+        self._last_save = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last save is longer ago than the interval."""
+        return self.every_s is not None and time.monotonic() - self._last_save >= self.every_s
+
+    def save(self, state: State) -> None:
+        """Replace the file by this state; nothing happens where the interval is None.
+
+        Where the file cannot be written, that is logged and told in `unsaved`, and the trial goes
+        on: it would rather lose time, if it is stopped, than all its work now.
+        """
+        if self.every_s is None:
+            return
+        self.unsaved = None
+        try:
+            self.write(state)
+        except OSError as error:
+            log.warning("%s: no checkpoint, training goes on without: %s", self.location, error)
+            self.unsaved = _describe_unsaved(self.location, error)
+        self._last_save = time.monotonic()
 
 
 def _describe_unsaved(location: Location, error: OSError) -> str:

@@ -152,6 +152,7 @@ class TrialResult:
     data_fingerprint: str
     model_commit: str | None
     num_resumes: int
+    shared_steps: int
     load_s: float
     train_s: float
     evaluate_s: float

@@ -45,6 +45,7 @@ from workers.measured import (
 from workers.model.encoder import make_model, num_embeddings
 from workers.model.folder import fingerprint_model_folder
 from workers.model.positions import num_positions
+from workers.prefix_file import PrefixFile
 from workers.pruning.used_rows import num_parameters
 from workers.result import DeviceStretch, LayerSparsity, Phase, Progress, TrialResult
 from workers.scoring.score import Scores, score_trial, score_validation
@@ -58,6 +59,9 @@ LOADING = Progress(
     step=0, num_steps=0, loss=None, sparsity=0.0, subwords_per_s=0.0, phase="loading"
 )
 """Where a trial is until it has its data and its model."""
+
+MISFITS = (KeyError, RuntimeError, TypeError, ValueError)
+"""What a state that is another trial's, or another version's, raises when it is taken over."""
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +107,11 @@ def prepare_process(
 
 
 def run_trial(
-    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None = None, kernels: str = AUTO
+    spec: TrialSpec,
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
+    kernels: str = AUTO,
+    prefix: PrefixFile | None = None,
 ) -> Generator[Progress, None, TrialResult]:
     """Run one trial.
 
@@ -112,6 +120,7 @@ def run_trial(
         device: from `prepare_process`.
         checkpoint: where to go on from, and where to save to; None keeps nothing.
         kernels: who computes the optimizer's step and the masks: auto, reference, triton or numba.
+        prefix: where trials with the same first steps leave their state; None: there are no others.
 
     Yields:
         Where the trial is: between two languages while it loads, after every step, and after every
@@ -125,7 +134,7 @@ def run_trial(
     """
     refuse_precision(device, spec.training.precision)
     try:
-        result = yield from _run(spec, device, checkpoint, kernels)
+        result = yield from _run(spec, device, checkpoint, kernels, prefix)
         give_back_memory(device)
         return result
     except Exception as error:
@@ -136,7 +145,11 @@ def run_trial(
 
 
 def _run(
-    spec: TrialSpec, device: torch.device, checkpoint: Checkpoint | None, kernels: str
+    spec: TrialSpec,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    kernels: str,
+    prefix: PrefixFile | None,
 ) -> Generator[Progress, None, TrialResult]:
     reset_peak_memory(device)
     started = time.perf_counter()
@@ -147,7 +160,7 @@ def _run(
     _refuse_changed_model(spec.model)
     loading = load_trial_data(spec, check_files(spec))
     data = yield from _with_progress(loading, lambda: LOADING)
-    trial = _start(spec, data, device, checkpoint, kernels)
+    trial = _start(spec, data, device, checkpoint, kernels, prefix)
     trial.spent.load_s += time.perf_counter() - started
 
     try:
@@ -155,6 +168,8 @@ def _run(
         # on there, hence `select` before the first step.
         yield from trial.select()
         for _ in trial.training.run():
+            if prefix is not None:
+                prefix.leave(trial.training)
             if checkpoint is not None and checkpoint.is_due:
                 trial.save(checkpoint)
             yield trial.progress("training")
@@ -261,8 +276,10 @@ def _start(
     device: torch.device,
     checkpoint: Checkpoint | None,
     kernels: str,
+    prefix: PrefixFile | None,
 ) -> _RunningTrial:
-    """The trial at its first step, or at that of its checkpoint where there is one that fits."""
+    """The trial at the step of its checkpoint, or else of what other trials left it, or else at
+    its first one."""
     train = join([language.train for language in data.languages])
 
     def start_anew() -> _RunningTrial:
@@ -275,14 +292,21 @@ def _start(
     trial = start_anew()
     log.info("kernels: %s on %s", trial.training.optimizer.kernels.name, device)
     _refuse_unreadable(trial.training, data)
-    if checkpoint is None or (state := checkpoint.load()) is None:
-        return trial
-    try:
-        trial.restore(state)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
-        return start_anew()
-    log.info("resumed at step %d of %d", trial.training.step, trial.training.num_steps)
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        try:
+            trial.restore(state)
+            log.info("resumed at step %d of %d", trial.training.step, trial.training.num_steps)
+            return trial
+        except MISFITS as error:
+            log.warning("%s: does not fit (%s); starting from step 0", checkpoint.location, error)
+            trial = start_anew()
+    if prefix is not None and (state := prefix.load(trial.training)) is not None:
+        try:
+            trial.training.start_from(*state)
+            log.info("starts at step %d, which it shares with others", trial.training.step)
+        except MISFITS as error:
+            log.warning("%s: does not fit (%s); starting from step 0", prefix.location, error)
+            trial = start_anew()
     return trial
 
 
@@ -311,6 +335,7 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
         data_fingerprint=digest_bytes(_bytes_of(trial.data.languages)),
         model_commit=training.model_commit,
         num_resumes=spent.num_resumes,
+        shared_steps=training.shared_steps,
         load_s=spent.load_s,
         train_s=training.train_s,
         evaluate_s=spent.evaluate_s,

@@ -22,6 +22,7 @@ from workers.kernels import AUTO
 from workers.model.positions import first_position, reads_packed_rows
 from workers.model.rounded import Copies, read_rounded
 from workers.pruning.masked_adamw import MaskedAdamW
+from workers.pruning.prefix import num_unpruned_steps
 from workers.pruning.pruner import Pruner
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.scope import embedding_names, prunable_weights
@@ -35,6 +36,8 @@ GPU, a look waits for the device)."""
 
 STATE = ("step", "exp_avg", "exp_avg_sq", "mask")
 """Names of what the optimizer keeps of a parameter."""
+MASKS = "optimizer.mask."
+"""What the names of masks begin with in a trial's state."""
 
 
 class Training:
@@ -54,6 +57,7 @@ class Training:
         steps_per_epoch: batches that have all sequences once.
         num_subwords: sub-words trained on so far, without padding.
         train_s: seconds of training so far.
+        shared_steps: how many of the first steps another trial computed; their time is its own.
         curve: points so far, one every `LOG_EVERY_STEPS` steps.
 
     Raises:
@@ -91,6 +95,7 @@ class Training:
         self.is_finished = False  # after the last step its masks may still have to change
         self.num_subwords = 0
         self.train_s = 0.0
+        self.shared_steps = self._shared_subwords = 0
         self.curve: list[CurvePoint] = []
         self._losses: list[Tensor] = []  # since the last point of the curve
         self._grad_norms: list[Tensor] = []
@@ -152,7 +157,13 @@ class Training:
     @property
     def subwords_per_s(self) -> float:
         """Real sub-words (no padding) trained a second."""
-        return self.num_subwords / self.train_s if self.train_s else 0.0
+        own = self.num_subwords - self._shared_subwords
+        return own / self.train_s if self.train_s else 0.0
+
+    @property
+    def num_unpruned_steps(self) -> int:
+        """Steps before the first mask update that prunes something; all of a dense trial."""
+        return num_unpruned_steps(self.spec, self.num_steps)
 
     def _update_masks(self) -> None:
         if not self.pruner.is_due(self.step):
@@ -307,6 +318,8 @@ class Training:
             "model_commit": self.model_commit,
             "num_subwords": self.num_subwords,
             "train_s": self.train_s,
+            "shared_steps": self.shared_steps,
+            "shared_subwords": self._shared_subwords,
             "sparsity": self.pruner.sparsity,
             "curve": [asdict(point) for point in self.curve],
             "losses": [float(loss) for loss in self._losses],
@@ -353,10 +366,33 @@ class Training:
 
         self.step, self.train_s = values["step"], values["train_s"]
         self.num_subwords = values["num_subwords"]
+        # Checkpoints of earlier versions do not say: nothing was shared.
+        self.shared_steps = values.get("shared_steps", 0)
+        self._shared_subwords = values.get("shared_subwords", 0)
         self.pruner.sparsity = values["sparsity"]
         self.curve = [CurvePoint(**point) for point in values["curve"]]
         self._losses = [torch.tensor(loss, device=self.device) for loss in values["losses"]]
         self._grad_norms = [torch.tensor(norm, device=self.device) for norm in values["grad_norms"]]
+
+    def unpruned_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state as `start_from` takes it, of a trial that has pruned nothing yet."""
+        tensors, values = self.state()
+        # The one thing that differs between them: which weights have a mask, of ones as yet.
+        without = {name: value for name, value in tensors.items() if not name.startswith(MASKS)}
+        return without, values
+
+    def start_from(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Begin after the first steps of a trial that had the same; its time is not this one's.
+
+        Args:
+            tensors, values: what its `unpruned_state` gave.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: as `restore`.
+        """
+        self.restore(tensors, values)
+        self.shared_steps, self._shared_subwords = self.step, self.num_subwords
+        self.train_s = 0.0
 
     def _restore_optimizer(self, tensors: dict[str, Tensor], step: int) -> None:
         # torch numbers the parameters of a state_dict through all groups.

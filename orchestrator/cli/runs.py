@@ -57,6 +57,7 @@ from orchestrator.planning.plan import (
     trials_left,
 )
 from orchestrator.planning.room import describe_room, has_gpus
+from orchestrator.planning.sharing import Sharing, find_sharing
 from orchestrator.planning.speed import COLUMNS, Speeds
 from orchestrator.planning.standing import (
     READ,
@@ -83,7 +84,8 @@ def plan(args: argparse.Namespace) -> int:
     standing, rows = _read_rows(planned, store)
     statuses, left = standing.statuses, trials_left(planned, standing.statuses)
     speeds = Speeds.from_rows(planned, rows, sweep.resources)
-    asked = estimate(left, speeds, sweep.resources)
+    sharing = find_sharing(left) if sweep.resources.share_first_steps else Sharing()
+    asked = estimate(left, speeds, sweep.resources, sharing.shares)
     memory = trial_memory(left, rows, sweep.resources)
     here = _hardware_here()
     place: Hardware | None = here
@@ -110,6 +112,10 @@ def plan(args: argparse.Namespace) -> int:
             "results": str(store.location),
             "estimate": as_json(asked, outlook),
             "memory": memory_as_json(memory),
+            "steps_left": {
+                "all": sum(trial.num_steps for trial in left),
+                "shared": sharing.num_shared,
+            },
         }
         print(json.dumps(values | {"trials": trials}))
         return DONE
@@ -120,7 +126,7 @@ def plan(args: argparse.Namespace) -> int:
     takes = _memory_lines(memory, sweep, here, place)
     if not args.on and has_gpus(here, sweep.resources):
         takes += describe_room(memory, here, sweep.resources)
-    console.print("\n".join([*lines(asked, outlook), *takes]))
+    console.print("\n".join([*lines(asked, outlook), *sharing.lines(), *takes]))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
     _print_lines(describe_unfindable(planned), console)

@@ -65,13 +65,20 @@ class Estimate:
         return demands[0]
 
 
-def estimate(left: Sequence[PlannedTrial], speeds: Speeds, resources: "Resources") -> Estimate:
+def estimate(
+    left: Sequence[PlannedTrial],
+    speeds: Speeds,
+    resources: "Resources",
+    shares: Mapping[str, float] | None = None,
+) -> Estimate:
     """How long the trials left take.
 
     Args:
         left: these.
         speeds: what is known of them.
         resources: of the sweep.
+        shares: expected fractions of steps that another trial computes, by trial id, see
+            `orchestrator.planning.sharing`; None: each computes all.
     """
     if not left:
         return Estimate(num_left=0, demands=())
@@ -83,16 +90,23 @@ def estimate(left: Sequence[PlannedTrial], speeds: Speeds, resources: "Resources
         for device, s_per_sentence in _assumed_devices(spec, resources).items()
         if device.kind == "GPU" or not has_measured_cpu
     ]
-    demands = tuple(_demand(speed, left, resources) for speed in (*measured, *assumed))
+    demands = tuple(
+        _demand(speed, left, resources, shares or {}) for speed in (*measured, *assumed)
+    )
     return Estimate(num_left=len(left), demands=demands)
 
 
-def _demand(speed: Speed, left: Sequence[PlannedTrial], resources: "Resources") -> Demand:
+def _demand(
+    speed: Speed,
+    left: Sequence[PlannedTrial],
+    resources: "Resources",
+    shares: Mapping[str, float],
+) -> Demand:
     is_cpu = speed.device.kind == "CPU"
     return Demand(
         speed=speed,
         units=speed.device.num_cores if is_cpu else resources.gpus_per_trial or 1,
-        trial_s=tuple(speed.expected_s(trial) for trial in left),
+        trial_s=tuple(speed.expected_s(trial, shares.get(trial.trial_id, 0.0)) for trial in left),
     )
 
 

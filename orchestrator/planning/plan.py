@@ -45,12 +45,20 @@ class PlannedTrial:
 
     Attributes:
         without_begin: what it scores, as "yo test", whose entities have no B- tag.
+        num_steps: its optimizer steps; a few more where sentences are too long and are split.
+        num_trained: its cost without scoring.
     """
 
     spec: TrialSpec
     trial_id: str
     cost: float
     without_begin: tuple[str, ...] = ()
+    num_steps: int = 0
+    num_trained: float = 0.0
+
+    def cost_without(self, share: float) -> float:
+        """The cost where this fraction of the steps was computed by another trial."""
+        return self.cost - share * self.num_trained
 
 
 def make_plan(
@@ -217,13 +225,22 @@ def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> Prunin
 def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
     training, num_sentences = spec.training, data.num_sentences
     if training.num_steps is not None:
-        trained = training.num_steps * training.batch_size
+        num_steps, trained = training.num_steps, training.num_steps * training.batch_size
     else:
-        trained = (training.num_epochs or 0) * num_sentences["train"]
+        num_epochs, num_train = training.num_epochs or 0, num_sentences["train"]
+        num_steps = num_epochs * -(-num_train // training.batch_size)
+        trained = num_epochs * num_train
     scored = sum(num_sentences[split] for split in spec.evaluation.splits) + _num_perturbed(
         spec, num_sentences["test"]
     )
-    return PlannedTrial(spec, spec.trial_id(), trained + FORWARD_COST * scored, data.without_begin)
+    return PlannedTrial(
+        spec,
+        spec.trial_id(),
+        trained + FORWARD_COST * scored,
+        data.without_begin,
+        num_steps,
+        trained,
+    )
 
 
 def _num_perturbed(spec: TrialSpec, num_test: int) -> float:

@@ -27,6 +27,7 @@ COLUMNS = (
     *("trial_id", "status", "language", "device", "device_name", "num_threads"),
     *("load_s", "train_s", "evaluate_s"),
     *("num_train_sentences", "training_num_steps", "training_num_epochs"),
+    *("num_steps", "shared_steps"),
     *("model_name", "model_fingerprint"),
     *("training_batch_size", "training_max_length", "training_precision"),
 )
@@ -56,12 +57,14 @@ NOT_TOLD = Device("a device that is not told yet", "CPU", 0)
 class Timing(NamedTuple):
     """How long a completed trial took, all its resumptions together, and on which device.
 
-    `work_s` are the seconds of training and scoring.
+    `work_s` are the seconds of training and scoring; `share` is the fraction of its steps that
+    another trial computed.
     """
 
     device: Device
     load_s: float
     work_s: float
+    share: float = 0.0
 
 
 class Speed:
@@ -116,9 +119,14 @@ class Speed:
         _, languages, usual = self._known()
         return languages.get(language, usual)
 
-    def expected_s(self, trial: PlannedTrial) -> float:
-        """Seconds that a trial takes from its start to its end."""
-        return self.load_s + trial.cost * self.s_per_sentence(trial.spec.language)
+    def expected_s(self, trial: PlannedTrial, share: float = 0.0) -> float:
+        """Seconds that a trial takes from its start to its end.
+
+        Args:
+            trial: this one.
+            share: the fraction of its steps that another trial computes.
+        """
+        return self.load_s + trial.cost_without(share) * self.s_per_sentence(trial.spec.language)
 
     @property
     def s_per_1000(self) -> float:
@@ -184,17 +192,18 @@ class Speeds:
                 their GPU.
         """
         speeds = cls(resources)
-        costs = {trial.trial_id: trial.cost for trial in planned}
+        by_id = {trial.trial_id: trial for trial in planned}
         for row in rows:
             if planned and row["status"] == "completed" and is_alike(row, planned[0].spec):
                 device = Device.reported(row["device"], row["device_name"], row["num_threads"])
-                rate = _s_per_sentence(row, costs.get(row["trial_id"]))
+                rate = _s_per_sentence(row, by_id.get(row["trial_id"]))
                 speeds._of(device).learn(row["language"], row["load_s"], rate)
         return speeds
 
     def learn(self, trial: PlannedTrial, timing: Timing) -> None:
         """A trial was completed in this run."""
-        rate = timing.work_s / trial.cost if trial.cost else 0.0
+        cost = trial.cost_without(timing.share)
+        rate = timing.work_s / cost if cost else 0.0
         self._of(timing.device).learn(trial.spec.language, timing.load_s, rate)
         self._num_in_this_run[timing.device] += 1
 
@@ -248,15 +257,16 @@ def is_alike(row: Mapping[str, Any], spec: TrialSpec) -> bool:
     return batches and model == (spec.model.fingerprint or spec.model.name)
 
 
-def _s_per_sentence(row: Mapping[str, Any], cost: float | None) -> float:
+def _s_per_sentence(row: Mapping[str, Any], planned: PlannedTrial | None) -> float:
     """Seconds a unit of cost. The times of a row are over all resumptions, unlike `duration_s`,
-    which is that of the last one."""
-    seconds = row["train_s"]
-    if cost is not None:
+    which is that of the last one, and without the steps that another trial computed."""
+    seconds, share = row["train_s"], row["shared_steps"] / row["num_steps"]
+    if planned is not None:
         seconds += row["evaluate_s"]
+        cost = planned.cost_without(share)
     elif row["training_num_steps"] is not None:
         # Of another sweep: how much it scored is not in its row, so its training alone is counted.
-        cost = row["training_num_steps"] * row["training_batch_size"]
+        cost = (1 - share) * row["training_num_steps"] * row["training_batch_size"]
     else:
-        cost = row["training_num_epochs"] * row["num_train_sentences"]
+        cost = (1 - share) * row["training_num_epochs"] * row["num_train_sentences"]
     return seconds / cost if cost else 0.0

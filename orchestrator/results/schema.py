@@ -28,7 +28,7 @@ from orchestrator.results.columns import (
 from orchestrator.spec import sweep_spec
 from workers import result, tags, trial
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Part of every file. Raise it with any change of a column, and say in
 `orchestrator.results.versions` what rows of earlier versions have there; files of a later version
 are refused."""
@@ -124,8 +124,12 @@ MEASURED_MEANINGS = {
     ),
     "model_commit": "Commit on the hub that the weights were loaded from; null for folders.",
     "num_resumes": "How often training went on from a checkpoint.",
+    "shared_steps": (
+        "How many of the first steps were not computed by this trial: it started from the state of "
+        "another one with the same first steps, to the same bits; 0: it computed all."
+    ),
     "load_s": "Time to load corpus and model.",
-    "train_s": "Time for training, resumptions included.",
+    "train_s": "Time for training, resumptions included; that of shared_steps is not.",
     "evaluate_s": "Time for scoring.",
     "subwords_per_s": "Training speed in sub-words, padding not counted.",
     "peak_memory_gib": "Largest resident memory of the worker's process.",

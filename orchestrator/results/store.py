@@ -11,6 +11,7 @@
     <results>/compact/<table>.parquet         all of a table in one file, from `compact`; that of
                                               `trials` also from time to time while a sweep runs
     <results>/checkpoints/<trial_id>.safetensors
+    <results>/prefixes/<prefix_id>.safetensors
                                               the state of a trial that runs or was interrupted
 
 `<key>` is the trial's id, in files of earlier schema versions the id that it had then. No such file
@@ -73,6 +74,8 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = ".safetensors"
 """Where checkpoints are, and how their names end."""
+PREFIXES = "prefixes"
+"""Where trials leave the state after the first steps that they have in common; names end alike."""
 
 COMPACT_EVERY_ATTEMPTS = 200
 """How often the compact file of `trials` is renewed while a sweep runs, so that whoever asks how it
@@ -115,15 +118,26 @@ class ResultStore:
         """Where a trial keeps its state while it runs."""
         return self.location / CHECKPOINTS / f"{trial_id}{CHECKPOINT}"
 
+    def prefix(self, prefix_id: str) -> Location:
+        """Where trials leave the state after their first steps, see `workers.prefix_file`."""
+        return self.location / PREFIXES / f"{prefix_id}{CHECKPOINT}"
+
     def remove_leftovers(self) -> None:
         """Remove what processes that were killed while they wrote have left, such as half a
         checkpoint."""
-        for folder in (*TABLES, "compact", CHECKPOINTS):
+        for folder in (*TABLES, "compact", CHECKPOINTS, PREFIXES):
             (self.location / folder).remove_leftovers()
 
     def checkpoint_ids(self) -> set[str]:
         """Ids of the trials that have a checkpoint, by the names of the files."""
-        names = (self.location / CHECKPOINTS).names()
+        return self._ids_of_states(CHECKPOINTS)
+
+    def prefix_ids(self) -> set[str]:
+        """Ids of the first steps of which a state is there."""
+        return self._ids_of_states(PREFIXES)
+
+    def _ids_of_states(self, folder: str) -> set[str]:
+        names = (self.location / folder).names()
         return {name.removesuffix(CHECKPOINT) for name in names if name.endswith(CHECKPOINT)}
 
     def commit_completed(

@@ -14,6 +14,7 @@ Version 3, of 2026-11-24: regimes, pruning of word embeddings by themselves, sub
 Version 4, of 2026-11-26: ids are of training only, so that a trial of an earlier version has
     another id than its files are named for (`file_key`); `matching` in scores and robustness;
     `devices`.
+Version 5, of 2026-11-26: `shared_steps`.
 """
 
 import json
@@ -334,7 +335,16 @@ def _plans_from_3(rows: pa.Table, facts: Mapping[str, TrialFacts]) -> pa.Table:
     return _with(rows, cell_id=pa.array([cells.get(cell, cell) for _, cell in pairs], TEXT))
 
 
-STEPS = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
+    """Each trial computed all of its steps."""
+    if table == "trials":
+        is_completed = rows["num_steps"].is_valid().to_pylist()
+        shared = pa.array([0 if completed else None for completed in is_completed], WHOLE)
+        return _with(rows, shared_steps=shared)
+    return rows
+
+
+STEPS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """Steps to the next version, by the version that they start from, in its order. A version without a
 step has the columns of the next one, but for new ones that may be null and settings."""
 

@@ -32,10 +32,12 @@ from orchestrator.planning.capacity import (
 )
 from orchestrator.planning.memory import GIB, TrialMemory
 from orchestrator.planning.plan import PlannedTrial
+from orchestrator.planning.sharing import find_sharing
 from orchestrator.results.store import ResultStore
 from orchestrator.running.messages import Assignment, WorkerSetup
 from orchestrator.running.outcomes import Outcomes
 from orchestrator.running.pace import TimeLimit, Timetable
+from orchestrator.running.prefixes import Prefixes
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.ray_cluster import (
     NoRayError,
@@ -92,6 +94,8 @@ class Driver:
         self.trainable, self.reuse_workers, self.signals = trainable, reuse_workers, signals
         self.memory = memory or TrialMemory()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
+        is_shared = spec.resources.share_first_steps
+        self._prefixes = Prefixes(find_sharing(trials).prefixes if is_shared else {}, store)
         self._switch = StopSwitch()
         self._is_ray_lost = threading.Event()
         try:
@@ -147,6 +151,7 @@ class Driver:
         setup = self._worker_setup(name, resources["gpu"])
         with (
             self._switch.telling(lambda reason: signal.set.remote()),
+            self._prefixes.kept(),
             _scratch_folder() as scratch,
             watch.telling(self._lose_ray),
         ):
@@ -230,8 +235,9 @@ class Driver:
             num_workers=concurrency,
             stop=self._switch.stop,
             close=lambda place: signal.close.remote(place.node_id, place.gpu),
+            is_over=self._prefixes.is_over,
         )
-        callback = SweepCallback(outcomes, self.progress, searcher, self._switch)
+        callback = SweepCallback(outcomes, self.progress, searcher, self._switch, self._prefixes)
         tuner = tune.Tuner(
             make_worker(self.trainable or TrialTrainable, setup, resources),
             tune_config=tune.TuneConfig(
@@ -273,18 +279,24 @@ class Driver:
         """What hands the trials out, those that still make sense in time."""
         from orchestrator.running.searcher import OrderedSearcher
 
-        assignments = [
-            Assignment(trial_id=trial.trial_id, spec_json=trial.spec.to_json())
-            for trial in self.trials
-        ]
         return OrderedSearcher(
-            assignments,
+            map(self._assignment, self.trials),
             is_wanted=self._is_wanted,
             is_stopping=lambda: self._switch.is_on,
             admit=self._admit,
             on_none_admitted=lambda: self._switch.stop(TIME_LIMIT),
+            is_better_later=lambda assignment: self._prefixes.is_awaited(assignment.trial_id),
             # Not by Tune, for which workers that keep trials off their places would count.
             max_running=concurrency,
+        )
+
+    def _assignment(self, trial: PlannedTrial) -> Assignment:
+        prefix = self._prefixes.of(trial.trial_id)
+        return Assignment(
+            trial_id=trial.trial_id,
+            spec_json=trial.spec.to_json(),
+            prefix_id=prefix.prefix_id if prefix else None,
+            prefix_steps=prefix.num_steps if prefix else 0,
         )
 
     def _stop_in_time(self) -> None:
@@ -311,8 +323,10 @@ class Driver:
             return False
         if not is_done:
             self._timetable.has_started()
+            self._prefixes.begins(assignment.trial_id)
             return True
         self.progress.completed(assignment.trial_id, None)  # by another driver on the same results
+        self._prefixes.is_over(assignment.trial_id)
         return False
 
     def _worker_setup(self, stop_signal: str, gpus_per_trial: float) -> WorkerSetup:

@@ -29,6 +29,7 @@ from orchestrator.running.messages import (
 from orchestrator.running.nodes import is_node_loss, place_of_death
 from orchestrator.running.outcomes import Attempt, Outcomes
 from orchestrator.running.places import Place
+from orchestrator.running.prefixes import Prefixes
 from orchestrator.running.progress import SweepProgress
 from orchestrator.running.searcher import OrderedSearcher
 from orchestrator.running.stopping import StopSwitch
@@ -58,6 +59,7 @@ class SweepCallback(tune.Callback):
         progress: shows what happens.
         searcher: knows which trials are left.
         switch: tells why the sweep stops, if it does.
+        prefixes: first steps that trials share.
 
     `watch` is set once there is one.
     """
@@ -68,7 +70,9 @@ class SweepCallback(tune.Callback):
         progress: SweepProgress,
         searcher: OrderedSearcher,
         switch: StopSwitch,
+        prefixes: Prefixes,
     ):
+        self.prefixes = prefixes
         self.outcomes, self.progress = outcomes, progress
         self.searcher, self.switch = searcher, switch
         self.watch: NodeWatch | None = None
@@ -156,6 +160,7 @@ class SweepCallback(tune.Callback):
             self.outcomes.arrived(attempt)
             if report.progress is not None:
                 self.progress.updated(attempt.trial_id, report.progress, report.host)
+                self.prefixes.reached(attempt.trial_id, report.progress.step)
 
     def _read(self, result: dict[str, Any]) -> Report:
         """A report, of which is told what concerns all trials."""
@@ -238,6 +243,7 @@ class SweepCallback(tune.Callback):
 
     def _forget(self, trial: Any) -> None:
         """The last thing: until the trial was given back, its node must not look idle."""
+        self.prefixes.pauses(self._attempt(trial).trial_id)
         self.attempts.pop(trial.trial_id, None)
 
 

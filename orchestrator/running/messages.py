@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.errors import SweepError
 from orchestrator.planning.speed import Device, Timing
+from workers.pruning.prefix import SharedPrefix
 from workers.result import Progress
 from workers.trial import ErrorKind, TrialSpec
 
@@ -75,6 +76,8 @@ class Assignment:
         num_node_losses: nodes that were lost under the trial in this run.
         wait_s: seconds that the worker waits before it begins, so that what failed may pass.
         start_by: the latest time, in seconds since 1970, at which it may begin; None: any time.
+        prefix_id: of the first steps that it shares with other trials; None: it shares none.
+        prefix_steps: how many these are.
     """
 
     trial_id: str
@@ -83,6 +86,15 @@ class Assignment:
     num_node_losses: int = 0
     wait_s: float = 0.0
     start_by: float | None = None
+    prefix_id: str | None = None
+    prefix_steps: int = 0
+
+    @property
+    def prefix(self) -> SharedPrefix | None:
+        """What the trial shares with others; None: nothing."""
+        if self.prefix_id is None:
+            return None
+        return SharedPrefix(self.prefix_id, self.prefix_steps)
 
     def spec(self) -> TrialSpec:
         """The trial. The driver has it already and does not parse it."""
@@ -107,7 +119,8 @@ class Completed:
     """The trial's result is stored, by this worker or by another one before it.
 
     `f1` is the one to show; None where it is not defined. Device and seconds are those of the
-    trial's `TrialResult`; `work_s` are its seconds of training and scoring.
+    trial's `TrialResult`; `work_s` are its seconds of training and scoring, and `share` is the
+    fraction of its steps that another trial computed.
     """
 
     f1: float | None
@@ -116,12 +129,13 @@ class Completed:
     num_threads: int
     load_s: float
     work_s: float
+    share: float
 
     @property
     def timing(self) -> Timing:
         """How long the trial took, and on what."""
         device = Device.reported(self.device, self.device_name, self.num_threads)
-        return Timing(device, self.load_s, self.work_s)
+        return Timing(device, self.load_s, self.work_s, self.share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,7 @@ class Outcomes:
         num_workers: trials that run at a time.
         stop: stops the sweep, for the reason given.
         close: keeps trials off a place.
+        is_over: learns which trials run no more.
 
     Until a trial succeeds, failures are not committed: they may turn out to have a common cause,
     and then their trials stay new. Call `close` at the end.
@@ -99,11 +100,13 @@ class Outcomes:
         num_workers: int = 1,
         stop: Callable[[str], None] = lambda reason: None,
         close: Callable[[Place], None] = lambda place: None,
+        is_over: Callable[[str], None] = lambda trial_id: None,
     ):
         self.sweep, self.store, self.progress = sweep, store, progress
         self._asked_json = sweep.model_dump_json()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
         self._give_back, self._stop, self._close = give_back, stop, close
+        self._is_over = is_over
         self._places = Places(num_workers)
         self._forgiven: Counter[str] = Counter()  # attempts in places that were closed, by trial
         self._common = CommonCause(len(self._specs), num_workers, sweep.languages)
@@ -125,6 +128,7 @@ class Outcomes:
                 self._places.succeeded(attempt.place)
             self._commit_held()
             self.progress.completed(attempt.trial_id, completed.f1, completed.timing)
+            self._is_over(attempt.trial_id)
             return
         message = (
             f"the worker on {attempt.host} wrote its results where the driver does not see them; "
@@ -223,6 +227,7 @@ class Outcomes:
         spec = self._specs[attempt.trial_id]
         self.store.commit_failed(spec, **self._columns(attempt, failed))
         self.store.checkpoint(attempt.trial_id).delete()
+        self._is_over(attempt.trial_id)
 
     def _closes_its_place(self, attempt: Attempt, failed: Failed) -> bool:
         """Keep trials off a place where they fail one after another, and forget that they did."""

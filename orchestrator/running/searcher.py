@@ -24,6 +24,8 @@ class OrderedSearcher(Searcher):
         is_stopping: True ends the search.
         admit: gives the assignment as it shall be handed out now, or None: not now, a later one
             may go first.
+        is_better_later: tells of a trial that it is handed out only where no other one is left for
+            which it says no.
         max_running: trials that are handed out at a time.
         on_none_admitted: called when nothing runs and none of those left is admitted, which ends
             the search.
@@ -36,6 +38,7 @@ class OrderedSearcher(Searcher):
         is_stopping: Callable[[], bool],
         admit: Callable[[Assignment], Assignment | None] = lambda assignment: assignment,
         on_none_admitted: Callable[[], None] = lambda: None,
+        is_better_later: Callable[[Assignment], bool] = lambda assignment: False,
         max_running: int | None = None,
     ):
         super().__init__()
@@ -44,6 +47,7 @@ class OrderedSearcher(Searcher):
         self._max_running = max_running
         self._is_wanted, self._is_stopping = is_wanted, is_stopping
         self._admit, self._on_none_admitted = admit, on_none_admitted
+        self._is_better_later = is_better_later
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to restore it one day; a sweep is not restored but planned
@@ -93,10 +97,19 @@ class OrderedSearcher(Searcher):
         """Not restored, see `__getstate__`."""
 
     def _next(self) -> Assignment | None:
-        """Take the first that is admitted."""
+        """Take the first that is admitted and not better later, or else the first that is
+        admitted."""
+        first: tuple[int, Assignment] | None = None
         for index, assignment in enumerate(self._left):
             admitted = self._admit(assignment)
-            if admitted is not None:
-                del self._left[index]
-                return admitted
-        return None
+            if admitted is None:
+                continue
+            if not self._is_better_later(assignment):
+                first = index, admitted
+                break
+            first = first or (index, admitted)
+        if first is None:
+            return None
+        index, admitted = first
+        del self._left[index]
+        return admitted

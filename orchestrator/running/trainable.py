@@ -40,6 +40,7 @@ from orchestrator.running.messages import (
     WorkerSetup,
 )
 from workers.checkpoint import Checkpoint
+from workers.prefix_file import PrefixFile
 from workers.result import Progress, TrialResult
 from workers.run import prepare_process, run_trial
 from workers.source import code_folder, code_identity
@@ -114,7 +115,7 @@ class TrialTrainable(tune.Trainable):
             refuse_other_gpus(self.given_gpus(), os.environ)
         share, kernels = min(self.sweep.gpus_per_trial, 1.0), self.sweep.kernels
         device = prepare_process(num_threads, self.sweep.use_gpu, memory_bytes, kernels, share)
-        return (yield from run_trial(spec, device, self.checkpoint, kernels))
+        return (yield from run_trial(spec, device, self.checkpoint, kernels, self.prefix))
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
         """The id of this node, and what tells whether the sweep stops; what tests without a Ray
@@ -157,6 +158,9 @@ class TrialTrainable(tune.Trainable):
             assignment.trial_id,
             self.sweep.checkpoint_every_s,
         )
+        self.prefix: PrefixFile | None = None
+        if (prefix := assignment.prefix) is not None:
+            self.prefix = PrefixFile(self.store.prefix(prefix.prefix_id), prefix)
         self.started_at = datetime.now(UTC)
         self.has_arrived, self.begins_s = False, time.monotonic() + assignment.wait_s
         self.is_held = False
@@ -234,6 +238,7 @@ class TrialTrainable(tune.Trainable):
             num_threads=result.num_threads,
             load_s=result.load_s,
             work_s=result.train_s + result.evaluate_s,
+            share=result.shared_steps / result.num_steps,
         )
         return self._report(ending=completed)
 

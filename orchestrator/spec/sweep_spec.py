@@ -281,6 +281,10 @@ class Resources(Section):
     """How often a trial is started again after its worker died, or its storage or GPU failed."""
     checkpoint_every_s: NaturalFloat | None = 300.0
     """Seconds of training between two checkpoints of a running trial; 0: every step; null: none."""
+    share_first_steps: bool = True
+    """Trials of a language and a seed that differ only in what is pruned start from the state that
+    the first of them has when it is about to prune; the same bits, in less time. It takes the space
+    of a checkpoint for each such group that is under way. false: each computes all of its steps."""
 
 
 class SweepSpec(Section):

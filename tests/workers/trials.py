@@ -15,7 +15,7 @@ from workers.storage import Location
 from workers.trial import CorpusSpec, ModelSpec, TrialSpec
 
 TIMES = {
-    *("load_s", "train_s", "evaluate_s", "subwords_per_s", "num_resumes"),
+    *("load_s", "train_s", "evaluate_s", "subwords_per_s", "num_resumes", "shared_steps"),
     *("peak_memory_gib", "peak_gpu_memory_gib"),
 }
 

@@ -1,5 +1,7 @@
 """How long trials take, worked out by hand; what rows tell is in test_estimate.py as well."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.planning.plan import PlannedTrial
@@ -31,6 +33,8 @@ def row(trial: PlannedTrial, device: Device, **changes):
         "num_train_sentences": 100,
         "training_num_steps": 20,
         "training_num_epochs": None,
+        "num_steps": 20,
+        "shared_steps": 0,
         "model_name": trial.spec.model.name,
         "model_fingerprint": trial.spec.model.fingerprint,
         "training_batch_size": trial.spec.training.batch_size,
@@ -38,6 +42,23 @@ def row(trial: PlannedTrial, device: Device, **changes):
         "training_precision": trial.spec.training.precision,
     }
     return values | changes
+
+
+def test_steps_of_another_trial_teach_nothing():
+    """A unit of cost takes 0.25 s; of the 100 units 80 are training, half of which another trial
+    did."""
+    trial = replace(planned(), num_trained=80.0)
+    shared = {"num_steps": 20, "shared_steps": 10, "train_s": 10.0, "evaluate_s": 5.0}
+    speeds = Speeds.from_rows([trial], [row(trial, CPU, **shared)])
+    assert speeds.here().s_per_sentence("sw") == pytest.approx(0.25)
+    speeds = Speeds()
+    speeds.learn(trial, Timing(CPU, load_s=1.0, work_s=15.0, share=0.5))
+    assert speeds.here().s_per_sentence("sw") == pytest.approx(0.25)
+    elsewhere = row(planned(seed=5), CPU, **shared, training_batch_size=8)
+    training = replace(trial.spec.training, batch_size=8)
+    other = replace(trial, spec=replace(trial.spec, training=training))
+    speeds = Speeds.from_rows([other], [elsewhere])
+    assert speeds.here().s_per_sentence("sw") == pytest.approx(10.0 / (0.5 * 20 * 8))
 
 
 def test_a_trial_takes_its_loading_and_its_cost_at_the_speed_of_its_language():

@@ -27,7 +27,9 @@ NUM_ROWS = {
     "results/v1": (6, 40, 0, 0, 0, 5, 61, 6, 4),
     "results/v2": (7, 48, 0, 0, 0, 6, 74, 7, 7),
     "results/v3": (7, 144, 30, 48, 8, 6, 74, 7, 7),
+    "results/v4": (7, 144, 30, 48, 8, 6, 74, 7, 7),
     "results/v1 results/v2 results/v3": (15, 200, 30, 48, 8, 13, 161, 20, 9),
+    "results/v3 results/v4": (14, 288, 60, 96, 8, 12, 148, 14, 7),
     "paper-mini": (89, 1908, 1824, 38050, 1700, 768, 6446, 95, 147),
 }
 """Rows of each table in the order of `TABLES`, by the golden folders that lie in one location."""

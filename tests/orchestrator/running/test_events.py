@@ -21,6 +21,7 @@ from orchestrator.running.events import (
     other_errors_as_dead_workers,
 )
 from orchestrator.running.messages import Assignment, Failed, Report, Stopped, TooLate
+from orchestrator.running.prefixes import Prefixes
 from orchestrator.running.searcher import OrderedSearcher
 from orchestrator.running.stopping import StopSwitch
 from tests.orchestrator.running.test_outcomes import SPEC, TRIAL, Run
@@ -53,7 +54,9 @@ class Events:
         self.switch = StopSwitch()
         self.searcher = OrderedSearcher([ASSIGNMENT], lambda each: True, lambda: self.switch.is_on)
         outcomes, progress = self.run.outcomes, self.run.progress
-        self.callback = SweepCallback(outcomes, progress, self.searcher, self.switch)
+        self.callback = SweepCallback(
+            outcomes, progress, self.searcher, self.switch, Prefixes({}, self.run.store)
+        )
         self.callback.watch = self.watch = Watch()
         self.trial = SimpleNamespace(
             trial_id="tune-1",

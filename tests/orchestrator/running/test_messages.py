@@ -29,6 +29,8 @@ ASSIGNMENT = Assignment(
     num_node_losses=3,
     wait_s=2.0,
     start_by=1e9,
+    prefix_id="p1",
+    prefix_steps=3,
 )
 SETUP = WorkerSetup(
     results="/results",
@@ -45,7 +47,7 @@ PROGRESS = Progress(
     step=1, num_steps=2, loss=None, sparsity=0.5, subwords_per_s=1.0, phase="training"
 )
 COMPLETED = Completed(
-    f1=None, device="cuda", device_name="A100", num_threads=1, load_s=1.0, work_s=2.0
+    f1=None, device="cuda", device_name="A100", num_threads=1, load_s=1.0, work_s=2.0, share=0.25
 )
 REPORT = Report(node_id="n1", host="node7")
 
@@ -84,7 +86,7 @@ def test_a_report_arrives_as_it_was_sent_beside_what_tune_adds(report):
 
 
 def test_a_completed_trial_tells_its_device_and_time():
-    assert COMPLETED.timing == Timing(Device("A100", "GPU", 0), 1.0, 2.0)
+    assert COMPLETED.timing == Timing(Device("A100", "GPU", 0), 1.0, 2.0, 0.25)
     on_cpu = replace(COMPLETED, device="cpu", device_name="AMD EPYC", num_threads=4)
     assert on_cpu.timing.device == Device("AMD EPYC", "CPU", 4)
 

@@ -23,7 +23,13 @@ from tests.factories import (
 SPEC = make_trial_spec()
 TRIAL = PlannedTrial(SPEC, SPEC.trial_id(), 10.0)
 COMPLETED = Completed(
-    f1=0.5, device="cpu", device_name="AMD EPYC", num_threads=1, load_s=1.0, work_s=20.0
+    f1=0.5,
+    device="cpu",
+    device_name="AMD EPYC",
+    num_threads=1,
+    load_s=1.0,
+    work_s=20.0,
+    share=0.0,
 )
 DIED = Failed(kind="worker_died", message="exit code 137", traceback="Traceback")
 

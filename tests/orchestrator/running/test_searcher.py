@@ -79,6 +79,22 @@ def test_one_that_is_not_admitted_waits_and_a_later_one_goes_first():
     assert ended == [1]
 
 
+def test_one_that_is_better_later_goes_first_only_where_no_other_is_left():
+    early: set[int] = {0, 1}
+    searcher = OrderedSearcher(
+        map(assignment, range(4)),
+        is_wanted=lambda assignment: True,
+        is_stopping=lambda: False,
+        is_better_later=lambda each: int(each.trial_id) in early,
+    )
+    assert numbered(searcher.suggest("a")) == 2
+    early.remove(1)
+    assert numbered(searcher.suggest("b")) == 1
+    early.add(3)
+    assert numbered(searcher.suggest("c")) == 0
+    assert numbered(searcher.suggest("d")) == 3
+
+
 def test_a_trial_that_comes_back_goes_first():
     searcher = make_searcher()
     assert numbered(searcher.suggest("0")) == 0
