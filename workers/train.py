@@ -78,7 +78,7 @@ class Training:
             spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
         )
         self._packed = (
-            PackedBatches(split, device, first_position(model))
+            PackedBatches(split, device, first_position(model), autocast_dtype(spec.training))
             if reads_packed_rows(model)
             else None
         )

@@ -127,10 +127,10 @@ def _add(gradients: dict[int, Tensor], place: int, gradient: Tensor) -> None:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor, dropout_p: float, **other: Any
 ) -> Tensor:
-    """In the place of scaled-dot-product attention: what torch takes on a GPU for a mask of bools
-    where it shall be deterministic."""
-    nothing = torch.scalar_tensor(-torch.inf, dtype=query.dtype, device=query.device)
-    bias = torch.where(attn_mask, 0.0, nothing).expand(*query.shape[:3], key.shape[2])
+    """In the place of scaled-dot-product attention: what torch takes on a GPU for a mask where it
+    shall be deterministic."""
+    assert attn_mask.dtype == query.dtype, "else it would be converted first"
+    bias = attn_mask.expand(*query.shape[:3], key.shape[2])
     found, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
         query, key, value, bias, True, dropout_p
     )

@@ -22,8 +22,9 @@ class Batch:
 
     Attributes:
         input_ids: int64 (num_rows, longest).
-        attention_mask: padded: int64 (num_rows, longest), 0 at what fills up. Packed: bool
-            (num_rows, 1, longest, longest), whether the third index sees the fourth.
+        attention_mask: padded: int64 (num_rows, longest), 0 at what fills up. Packed: of the dtype
+            that attention is computed in, (num_rows, 1, longest, longest), 0 where the third index
+            sees the fourth, else −∞, which is added to their product.
         labels: int64 (num_rows, longest), `NO_LABEL` except at first sub-words.
         num_subwords: without what fills up.
         num_words: labels that count.

@@ -106,10 +106,18 @@ class PackedBatches:
         split: whose sequences.
         device: where batches are computed.
         first_position: what the model calls the first position of a sequence; None: it is not told.
+        dtype: that attention is computed in.
     """
 
-    def __init__(self, split: EncodedSplit, device: torch.device, first_position: int | None):
+    def __init__(
+        self,
+        split: EncodedSplit,
+        device: torch.device,
+        first_position: int | None,
+        dtype: torch.dtype = torch.float32,
+    ):
         self.split, self.device, self.first_position = split, device, first_position
+        self._seen, self._unseen = torch.tensor([0.0, -torch.inf], dtype=dtype).to(device)
         # What fills a row is the last of each.
         ids = np.append(split.input_ids, np.int32(split.pad_id))
         labels = np.append(split.labels, np.int8(NO_LABEL))
@@ -125,16 +133,17 @@ class PackedBatches:
             indices: int64 (num_sequences,).
         """
         layout = self._lay_out(indices)
-        stacked = np.stack([layout.place, layout.position, layout.sequence])
+        told = layout.position + (self.first_position or 0)
+        stacked = np.stack([layout.place, told, layout.sequence], dtype=np.int64)
         place, position, sequence = torch.from_numpy(stacked).to(self.device, non_blocking=True)
+        is_seen = sequence[:, None, :, None] == sequence[:, None, None, :]
         starts, ends = self.split.offsets[indices], self.split.offsets[indices + 1]
         return Batch(
             input_ids=self._ids[place].long(),
-            attention_mask=(sequence[:, None, :, None] == sequence[:, None, None, :]),
+            # Attention would make that of a bool, in each layer anew.
+            attention_mask=torch.where(is_seen, self._seen, self._unseen),
             labels=self._labels[place].long(),
-            position_ids=(
-                None if self.first_position is None else position.long() + self.first_position
-            ),
+            position_ids=None if self.first_position is None else position,
             num_subwords=int((ends - starts).sum()),
             num_words=int((self._words_before[ends] - self._words_before[starts]).sum()),
             place=layout.place,

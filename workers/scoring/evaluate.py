@@ -86,7 +86,7 @@ def predict(
     labels = np.full(len(split.input_ids) + 1, NO_LABEL, np.int8)  # the last: of what fills a row
     make: Callable[[np.ndarray], Batch] = partial(make_batch, split, device=device)
     if reads_packed_rows(model):
-        make = PackedBatches(split, device, first_position(model)).make
+        make = PackedBatches(split, device, first_position(model), dtype).make
     for indices in evaluation_order(split.lengths, max_subwords):
         batch = make(indices)
         with (

@@ -43,8 +43,9 @@ def test_a_batch_holds_its_sequences_with_their_own_positions_in_blocks():
     assert (batch.num_subwords, batch.num_words) == (73, 73)
 
     blocks = torch.block_diag(torch.ones(30, 30), torch.ones(3, 3), torch.ones(7, 7)).bool()
-    assert torch.equal(batch.attention_mask[1, 0], blocks)
-    assert batch.attention_mask[0].all()
+    assert torch.equal(batch.attention_mask[1, 0] == 0, blocks)
+    assert (batch.attention_mask[0] == 0).all()
+    assert set(batch.attention_mask.unique().tolist()) == {0.0, -torch.inf}
 
 
 @pytest.mark.slow
