@@ -25,7 +25,9 @@ LabelKey = Annotated[
 LabelValue = Annotated[
     str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")
 ]
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+Quantity = Annotated[
+    str, Field(max_length=30, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")
+]
 """An amount as Kubernetes writes it, such as 16Gi."""
 WHOLE_GPU = "nvidia.com/gpu"
 """What clusters call a GPU of NVIDIA's; parts of one (MIG) have other names."""

@@ -153,6 +153,7 @@ def test_any_profile_is_refused_or_rendered(backend, data):
 
         profile = refused_in_words("profile", REFUSALS, made)
         if profile is not None:
+            profile.hardware()
             job = make_job(Path("/shared"))
             refused_in_words("profile", REFUSALS, lambda: open_backend(profile).render(job))
 

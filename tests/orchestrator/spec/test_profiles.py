@@ -75,6 +75,10 @@ def test_unknown_name_is_refused_with_those_that_there_are(profiles):
             "backend: slurm\nparttion: x",
             "parttion: unknown key, did you mean partition; `sparsweep schema --cluster",
         ),
+        (
+            f"backend: kubernetes\nimage: i\nworker_memory: {'9' * 400}Gi",
+            "worker_memory: '9999.*: string should have at most 30 characters",
+        ),
         ("backend: slurm\nmps: true\ngpus_per_node: 0", "mps: the nodes have no GPUs"),
         ("backend: slurm\nmps: true\ngpu_type: 1g.10gb", "mps: 1g.10gb is a part of a GPU"),
         (
