@@ -8,6 +8,7 @@ import copy
 import itertools
 import logging
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from workers.model.folder import refuse_model_that_reads_more
 from workers.pruning.used_rows import RowUse, can_use_rows, keep_used_rows, word_embeddings
 from workers.tags import TAGS
 from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
+
+NAMED_FROM = 0.1
+"""Share of the encoder's weights from which on those are named that are never pruned."""
 
 log = logging.getLogger(__name__)
 
@@ -82,19 +86,37 @@ def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]
 
     Returns:
         A line for each kind with name, shape and number. Layers that differ by number only share a
-        line: `encoder.layer.{0-11}.output.dense.weight 384x1536 x12`.
+        line: `encoder.layer.{0-11}.output.dense.weight 384x1536 x12`. Where other layers hold more
+        than a tenth of the encoder's weights, they follow.
 
     Raises:
         TrialError: kind `bad_data`, when there is no such model, or nothing of it would be pruned.
     """
-    from workers.pruning.scope import prunable_weights
+    from workers.pruning.scope import other_matrices, prunable_weights
 
     with torch.device("meta"):
         model = _auto_class().from_config(
             _config(spec), dtype=torch.float32, trust_remote_code=False
         )
+    lines = _describe(prunable_weights(model, pruning))
+    others = other_matrices(model)
+    num_others, num_linear = _num_weights(others), _num_weights(prunable_weights(model, None))
+    if num_others > NAMED_FROM * (num_others + num_linear):
+        share = num_others / (num_others + num_linear)
+        lines.append(
+            f"never pruned, since no linear layers hold them ({share:.0%} of the encoder):"
+        )
+        lines += _describe(others)
+    return lines
+
+
+def _num_weights(weights: Mapping[str, Tensor]) -> int:
+    return sum(weight.numel() for weight in weights.values())
+
+
+def _describe(weights: Mapping[str, Tensor]) -> list[str]:
     kinds: dict[tuple[str, torch.Size], list[int]] = {}
-    for name, weight in prunable_weights(model, pruning).items():
+    for name, weight in weights.items():
         number = next((int(part) for part in name.split(".") if part.isdigit()), -1)
         pattern = ".".join("{}" if part.isdigit() else part for part in name.split("."))
         kinds.setdefault((pattern, weight.shape), []).append(number)

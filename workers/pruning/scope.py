@@ -93,6 +93,29 @@ def _encoder_linears(model: "nn.Module") -> "Iterator[tuple[str, nn.Parameter]]"
             yield f"{name}.weight", body.get_parameter(f"{name}.weight")
 
 
+def other_matrices(model: "nn.Module") -> "dict[str, nn.Parameter]":
+    """What the encoder has of matrices that are never pruned, as neither linear layers nor
+    embeddings hold them: those of experts, convolutions and XLNet's attention.
+
+    Args:
+        model: a Hugging Face model; on any device, also meta.
+
+    Returns:
+        Parameters by name, as `prunable_weights` has them.
+    """
+    from torch import nn
+
+    body: Any = model.base_model
+    return {
+        name: weight
+        for path, module in body.named_modules()
+        if not isinstance(module, nn.Linear | nn.Embedding)
+        and not {"pooler", "embeddings"} & set(path.split("."))
+        for name, weight in module.named_parameters(prefix=path, recurse=False)
+        if weight.ndim > 1
+    }
+
+
 def _narrowed(
     linears: "dict[str, nn.Parameter]", pruning: PruningSpec
 ) -> "dict[str, nn.Parameter]":

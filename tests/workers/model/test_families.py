@@ -21,7 +21,7 @@ from workers.data.align import NO_LABEL
 from workers.data.batch import Batch, make_batch
 from workers.data.packing import PackedBatches
 from workers.data.wordpiece import small_tokenizer
-from workers.model.encoder import make_model
+from workers.model.encoder import describe_prunable, make_model
 from workers.model.folder import fingerprint_model_folder, refuse_model_without_linear_layers
 from workers.model.positions import READ_PACKED_ROWS, first_position, reads_packed_rows
 from workers.model.rounded import read_rounded
@@ -239,6 +239,19 @@ def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
     AutoModelForTokenClassification.from_config(config).base_model.save_pretrained(folder)
     fingerprint = fingerprint_model_folder(folder, "pretrained")
     return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
+
+
+def test_weights_that_are_never_pruned_are_named(tmp_path, tokenizer_folder):
+    model = write_encoder(tmp_path, tokenizer_folder, "mixtral")
+    assert describe_prunable(model, None)[-4:] == [
+        "never pruned, since no linear layers hold them (75% of the encoder):",
+        "  layers.{0-1}.mlp.gate.weight 2x16 x2",
+        "  layers.{0-1}.mlp.experts.gate_up_proj 2x64x16 x2",
+        "  layers.{0-1}.mlp.experts.down_proj 2x16x32 x2",
+    ]
+    (tmp_path / "bert").mkdir()
+    bert = write_encoder(tmp_path / "bert", tokenizer_folder, "bert")
+    assert not any("never" in line for line in describe_prunable(bert, None))
 
 
 def test_a_tokenizer_that_leaves_nothing_of_words_is_refused(
