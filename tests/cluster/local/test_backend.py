@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -159,6 +160,7 @@ def test_the_server_ends_with_a_job_however_that_ends(tmp_path, running, monkeyp
         for process in below:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        shutil.rmtree(Path(mps_control.told(log)[0].split()[2]).parents[1])
     wait_for_end(backend, job_id, job.folder)
 
 
