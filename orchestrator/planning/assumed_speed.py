@@ -21,8 +21,8 @@ UTILISATION = 0.3
 """Part of a GPU's peak that fine-tuning reaches when its batches are large enough."""
 
 LAUNCHES_PER_LAYER = 100
-"""Kernels that an encoder layer starts, forward and backward, in plain PyTorch: roughly. In mBERT's
-12 layers 999 operations of a step are counted (RESULTS.md), 83 a layer."""
+"""Kernels that an encoder layer starts, forward and backward, in plain PyTorch: roughly. Fewer are
+counted in a step of ours (RESULTS.md), but some take a GPU longer than it takes to start them."""
 
 LAUNCH_S = 10e-6
 """Time to start one of them from Python. With batches of short sentences this, not arithmetic, is
