@@ -220,10 +220,9 @@ class Evaluation(Section):
     """What is scored after training. None of it is part of a trial's identity, but for what
     chooses the best epoch: `selection`, and with best_epoch `matching` and `batch_size`."""
 
-    splits: list[Literal["validation", "test"]] = Field(
-        default=["validation", "test"], min_length=1
-    )
-    """Splits that are scored."""
+    splits: list[Literal["validation", "test"]] = Field(default=["test"], min_length=1)
+    """Splits that are scored; where it is not given, validation too if `selection` or `predictions`
+    ask for it."""
     batch_size: PositiveInt = 128
     """A forward pass takes as much room as so many sequences of `training.max_length`; of shorter
     ones there are more. On a CPU it is smaller, since it is faster so."""
@@ -239,6 +238,17 @@ class Evaluation(Section):
     well."""
 
     _distinct = field_validator("splits", "predictions")(refuse_duplicates)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_validation_where_asked(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "splits" in values:
+            return values
+        predictions = values.get("predictions")
+        is_predicted = isinstance(predictions, list) and "validation" in predictions
+        if is_predicted or values.get("selection") == "best_epoch":
+            return values | {"splits": ["validation", "test"]}
+        return values
 
 
 class Robustness(Section):

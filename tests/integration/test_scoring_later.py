@@ -82,7 +82,8 @@ def test_other_scores_are_computed_from_stored_predictions_to_the_last_bit(stric
 
 
 def test_what_predictions_do_not_give_is_named_and_run_again_when_told_to(strict, folder):
-    more = {**FIRST, "evaluation": {"predictions": ["test"]}}
+    both = ["validation", "test"]
+    more = {**FIRST, "evaluation": {"splits": both, "predictions": ["test"]}}
     spec = write_sweep(folder / "more.yaml", strict, **more)
     before = trial_files(strict)
     lacking = "2 trials are completed but lack: scores of validation (2); give --rerun-lacking"

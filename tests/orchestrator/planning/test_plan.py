@@ -52,7 +52,7 @@ def test_cost_counts_training_and_a_third_for_scoring():
     trial = make_plan(
         sweep(languages=["ka"], sparsities=[0.0], seeds=[0], training={"num_epochs": 3})
     )[0]
-    assert trial.cost == pytest.approx(3 * 100 + (100 + 100) / 3)
+    assert trial.cost == pytest.approx(3 * 100 + 100 / 3)
     steps = {"training": {"num_steps": 5, "batch_size": 4}, "evaluation": {"splits": ["test"]}}
     trial = make_plan(sweep(languages=["ka"], sparsities=[0.0], seeds=[0], **steps))[0]
     assert trial.cost == pytest.approx(20 + 100 / 3)
@@ -139,7 +139,7 @@ def test_limits_lower_the_cost(tmp_path):
         "max_eval_sentences": 1,
     }
     trial = make_plan(sweep(languages=["en"], corpus=corpus, model={"name": "some/encoder"}))[0]
-    assert trial.cost == pytest.approx(10 * 10 + 2 / 3)
+    assert trial.cost == pytest.approx(10 * 10 + 1 / 3)
 
 
 def test_unknown_languages_are_refused():
@@ -493,7 +493,10 @@ def test_other_donors_are_other_trials_that_can_be_told_apart():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ({"evaluation": {"splits": ["test", "validation"]}}, {}),
+        (
+            {"evaluation": {"splits": ["test", "validation"]}},
+            {"evaluation": {"splits": ["validation", "test"]}},
+        ),
         ({"evaluation": {"predictions": ["perturbed", "test"]}}, {}),
         (
             {"evaluation": {"splits": ["validation"]}},
@@ -546,7 +549,20 @@ def test_a_folder_without_a_split_that_is_not_scored_is_planned(tmp_path):
     changes = {"corpus": {"path": str(tmp_path)}, "model": {"name": "some/encoder"}}
     assert specs(languages=["ka"], evaluation={"splits": ["test"]}, **changes)
     with pytest.raises(SpecError, match="no split 'validation'"):
-        specs(languages=["ka"], **changes)
+        specs(languages=["ka"], evaluation={"selection": "best_epoch"}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "splits"),
+    [
+        ({}, ("test",)),
+        ({"selection": "best_epoch"}, ("validation", "test")),
+        ({"predictions": ["validation"]}, ("validation", "test")),
+        ({"splits": ["validation"]}, ("validation",)),
+    ],
+)
+def test_validation_is_scored_where_something_asks_for_it(evaluation, splits):
+    assert {spec.evaluation.splits for spec in specs(evaluation=evaluation)} == {splits}
 
 
 def test_a_folder_that_results_know_by_the_fingerprint_of_an_earlier_version_keeps_it(tmp_path):
