@@ -53,7 +53,19 @@ ValueError for names that are no text, and MemoryError for lengths that are none
 LONGEST_REASON = 300
 """Characters of what an object store's library says of a failure."""
 
+TRY_LATER = "check the address and the network, or try again later"
+
+_OF_THE_STORE = re.compile(
+    r"HTTP status 5\d\d|NETWORK_CONNECTION|SLOW_DOWN|THROTTLING|INTERNAL_FAILURE|REQUEST_TIMEOUT|"
+    r"UNAVAILABLE|DEADLINE_EXCEEDED"
+)
+"""What the libraries of S3 and Google say where a store, or the way to it, fails."""
+
 log = logging.getLogger(__name__)
+
+
+class StoreFailedError(OSError):
+    """An object store, or the way to it, fails; nothing says that it was asked for the wrong."""
 
 
 class Entry(NamedTuple):
@@ -306,6 +318,7 @@ class Location:
 
         Raises:
             TimeoutError: it did not answer in that time.
+            StoreFailedError: it, or the way to it, fails.
             OSError: it failed; of an object store, in words that fit on a line.
         """
         with visiting(self):
@@ -326,9 +339,10 @@ class Location:
             raise
         except OSError as error:
             said = " ".join(str(error).split())
-            raise OSError(
-                f"{self}: {said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + ' ...'}"
-            ) from error
+            what = said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + " ..."
+            if _OF_THE_STORE.search(said):
+                raise StoreFailedError(f"{self}: {what}; {TRY_LATER}") from error
+            raise OSError(f"{self}: {what}") from error
 
     @property
     def _filesystem(self) -> "FileSystem":
@@ -452,7 +466,8 @@ _OF_RUST = re.compile(r"\(os error (\d+)\)")
 def may_pass(error: BaseException) -> bool:
     """Whether an error is no fault of what was asked for: the disk is full, or it or the way to it
     fails, or does not answer."""
-    return is_full_disk(error) or is_storage_fault(error) or isinstance(error, TimeoutError)
+    known = isinstance(error, TimeoutError | StoreFailedError)
+    return known or is_full_disk(error) or is_storage_fault(error)
 
 
 def is_storage_fault(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
+from tests.chaos.store import FailingWay
 from workers import storage
 from workers.storage import Location
 
@@ -213,6 +214,42 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
         Location.parse(str(file)).write_atomic(b"row")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "is_passing"),
+    [
+        ("AWS Error UNKNOWN (HTTP status 500) during ListObjectsV2 operation", True),
+        ("AWS Error NETWORK_CONNECTION during\nPutObject operation: curlCode: 56", True),
+        ("google::cloud::Status(UNAVAILABLE: Retry policy exhausted)", True),
+        ("AWS Error ACCESS_DENIED during PutObject operation: HTTP status 403", False),
+        ("bucket does not exist", False),
+    ],
+)
+def test_a_store_that_fails_is_told_apart_from_one_that_refuses(said, is_passing):
+    def ask() -> None:
+        raise OSError(said)
+
+    with pytest.raises(OSError, match=r"s3://bucket/x: \w") as caught:
+        Location.parse("s3://bucket/x")._asked(ask)
+    assert storage.may_pass(caught.value) == is_passing
+    assert str(caught.value).endswith("or try again later") == is_passing
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["errs", "refuses"])
+def test_a_store_that_errs_is_told_within_half_a_minute(mode, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    with FailingWay("http://127.0.0.1:1") as way, way.failing(mode):
+        began_s = time.monotonic()
+        address = (
+            f"s3://bucket/x?scheme=http&endpoint_override={way.address.removeprefix('http://')}"
+        )
+        with pytest.raises(storage.StoreFailedError, match=r"s3://bucket/x.* or try again later"):
+            Location.parse(address).entries()
+    assert time.monotonic() - began_s < 60
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ESTALE])
