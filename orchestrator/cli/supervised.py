@@ -109,6 +109,8 @@ def supervised(
             _write(2, f"sparsweep: {tell_why('', end.code, 'the command')}\n")
         if end.received == "SIGINT":
             return INTERRUPTED
+        if end.received is not None:
+            _die_of(signal.Signals[end.received])
         return end.code if end.code > 0 else 128 - end.code
     reason = end.received or tell_why(written, end.code)
     show_the_cursor = "\x1b[?25h" if os.isatty(1) else ""
@@ -241,6 +243,13 @@ def _reap(pid: int) -> int | None:
             if ended[0] == pid:
                 code = os.waitstatus_to_exitcode(ended[1])
     return code
+
+
+def _die_of(number: signal.Signals) -> None:
+    """End this process as the signal ends any other program."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
 def _clean_up() -> None:

@@ -93,6 +93,16 @@ def test_a_signal_reaches_the_command_and_is_the_reason_where_it_ends_it(name, c
     assert (process.returncode, out, err) == (code, f"Stopped ({name}); {GO_ON}", "")
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", -15), ("SIGHUP", -1), ("SIGINT", 130)])
+def test_a_command_that_runs_no_trials_ends_of_a_signal_as_any_program(name, code):
+    does = f"signal.signal(signal.{name}, signal.SIG_DFL); print(flush=True); time.sleep(60)"
+    process = start(does, "--reads")
+    process.stdout.readline()
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "", "")
+
+
 def test_a_terminal_sends_a_signal_once():
     count = (
         "came = []; signal.signal(signal.SIGINT, lambda *_: came.append(1));"
