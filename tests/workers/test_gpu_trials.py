@@ -241,7 +241,9 @@ def test_a_step_launches_as_many_kernels_as_was_counted(gpu):
     end = max(one.time_range.end for one in kernels)
     busy = sum(one.time_range.elapsed_us() for one in kernels) / (end - begin)
     print(f"{len(launched)} kernels a step in the shape of multilingual BERT, GPU busy {busy:.0%}")
-    assert 0 < len(launched) < 2000
+    assert 0 < len(launched) < 1000, (
+        "670 operations were counted without a GPU, of which some are two"
+    )
 
 
 # What fails
