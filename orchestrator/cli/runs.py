@@ -52,6 +52,7 @@ from orchestrator.planning.memory import (
 from orchestrator.planning.outlook import as_json, lines, on_hardware, refuse_useless_mps
 from orchestrator.planning.plan import (
     PlannedTrial,
+    describe_replaced_head,
     describe_unfindable,
     plan_digest,
     trials_left,
@@ -129,7 +130,7 @@ def plan(args: argparse.Namespace) -> int:
     console.print("\n".join([*lines(asked, outlook), *sharing.lines(), *takes]))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
-    _print_lines(describe_unfindable(planned), console)
+    _print_lines([*describe_unfindable(planned), *describe_replaced_head(planned)], console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     return DONE
 
@@ -149,7 +150,8 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
-    _print_lines([*standing.lines(), *describe_unfindable(planned), *unused], console)
+    notes = [*describe_unfindable(planned), *describe_replaced_head(planned)]
+    _print_lines([*standing.lines(), *notes, *unused], console)
 
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
     # A signal that comes when nothing is left stops nothing.

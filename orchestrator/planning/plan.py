@@ -17,6 +17,7 @@ from orchestrator.spec.sweep_spec import Corpus, Pruning, SweepSpec
 from workers.pruning.compatibility import refusals
 from workers.pruning.schedule import SCHEDULES
 from workers.trial import (
+    BUILTIN_MODEL,
     SPLITS,
     CorpusSpec,
     EvaluationSpec,
@@ -121,6 +122,24 @@ def describe_unfindable(planned: Iterable[PlannedTrial]) -> list[str]:
         f"no B- tag in {', '.join(sorted(found))}: strict matching finds no entity there, so F1 is "
         "undefined; set evaluation.matching=lenient"
     ]
+
+
+def describe_replaced_head(planned: Sequence[PlannedTrial]) -> list[str]:
+    """A line on a model folder that brings a head of its own; nothing, as a rule. Of a model on the
+    hub that is known only to who loads it, and said in the worker's log.
+
+    Args:
+        planned: the trials of a sweep.
+    """
+    from workers.model.folder import task_class
+
+    model = planned[0].spec.model if planned else None
+    if model is None or model.init == "random" or model.name == BUILTIN_MODEL:
+        return []
+    task = task_class(Path(model.name)) if model.fingerprint is not None else None
+    if task is None:
+        return []
+    return [f"model.name: {model.name} is a {task}; its head is replaced by one that seeds decide"]
 
 
 def plan_digest(planned: Sequence[PlannedTrial]) -> str:

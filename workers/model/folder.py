@@ -38,6 +38,12 @@ READS_MORE = {"vision_config": "images", "audio_config": "sound"}
 """What an architecture reads beside text that has settings of this name: in weights that text never
 reaches, which would be pruned and counted all the same."""
 
+OF_PRETRAINING = (
+    *("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction"),
+    *("ForCausalLM", "ForConditionalGeneration"),
+)
+"""How the classes are called that pretraining saves, and so what has no head for a task."""
+
 TOKENIZER_EXTRAS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -168,6 +174,18 @@ def refuse_model_without_linear_layers(folder: Path) -> None:
             f"model.name: {folder} is of the architecture {model_type}, which has no linear layers "
             "to prune; choose another one",
         )
+
+
+def task_class(folder: Path) -> str | None:
+    """The class that saved the model, where it has a head for a task, such as
+    `BertForTokenClassification`; None where it has none, or config.json does not say.
+
+    Args:
+        folder: the model's.
+    """
+    names = _read_config(folder).get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    return name if isinstance(name, str) and not name.endswith(OF_PRETRAINING) else None
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:

@@ -11,7 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import SpecError
-from orchestrator.planning.plan import describe_unfindable, make_plan, plan_digest, trials_left
+from orchestrator.planning.plan import (
+    describe_replaced_head,
+    describe_unfindable,
+    make_plan,
+    plan_digest,
+    trials_left,
+)
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprints_before
 from workers.trial import TrialSpec
@@ -166,6 +172,36 @@ def test_what_strict_matching_cannot_find_is_said_in_one_line(tmp_path):
     assert describe_unfindable(make_plan(sweep(**of_folder, languages=["en"]))) == []
     lenient = make_plan(sweep(**of_folder, evaluation={"matching": "lenient"}))
     assert describe_unfindable(lenient) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "task"),
+    [
+        ({"architectures": ["BertForTokenClassification"]}, "BertForTokenClassification"),
+        ({"architectures": ["XLMRobertaForQuestionAnswering"]}, "XLMRobertaForQuestionAnswering"),
+        ({"architectures": ["BertForMaskedLM"]}, None),
+        ({"architectures": ["XLMWithLMHeadModel"]}, None),
+        ({"architectures": ["T5EncoderModel"]}, None),
+        ({"architectures": []}, None),
+        ({"architectures": 5}, None),
+        ({}, None),
+    ],
+)
+def test_head_that_is_replaced_is_named(tmp_path, config, task):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name in ("tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("x")
+    line = f"model.name: {tmp_path} is a {task}; its head is replaced by one that seeds decide"
+    model = {"name": str(tmp_path)}
+    assert describe_replaced_head(make_plan(sweep(model=model))) == ([line] if task else [])
+    assert describe_replaced_head(make_plan(sweep(model=model | {"init": "random"}))) == []
+
+
+def test_no_head_is_replaced_in_a_model_without_a_folder():
+    assert describe_replaced_head([]) == []
+    assert describe_replaced_head(make_plan(sweep())) == []
+    on_hub = {"corpus": {"kind": "hub"}, "model": {"name": "some/encoder"}}
+    assert describe_replaced_head(make_plan(sweep(**on_hub, languages=["sw"]))) == []
 
 
 def test_bad_corpus_is_refused_at_planning(tmp_path):
