@@ -274,12 +274,14 @@ def test_what_completed_trials_lack_is_named_and_not_run(capsys, words, monkeypa
     monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
     words += ["--set", "evaluation.predictions=[validation, test]"]
     lacking = (
-        "2 trials are completed but lack: predictions of validation (2); "
+        "2 trials are completed but lack: scores of validation (2), predictions of validation (2); "
         "give --rerun-lacking to run them again"
     )
     for command in ("plan", "run", "status"):
         code, out, _ = run(capsys, command, *words)
         assert (code, lacking in out) == (0, True), out
     trials = json.loads(run(capsys, "plan", *words, "--json")[1])["trials"]
-    assert [trial["lacks"] for trial in trials] == [["predictions of validation"]] * 2
+    assert [trial["lacks"] for trial in trials] == [
+        ["scores of validation", "predictions of validation"]
+    ] * 2
     assert [trial["to_score_from_predictions"] for trial in trials] == [[], []]
