@@ -78,7 +78,7 @@ def supervised(
     sys.stderr.flush()
     native = os.memfd_create("native-stderr") if is_sweep else None
     hearing, board = Hearing(), Board()
-    awaited = {*STOPPING_SIGNALS, signal.SIGCHLD}
+    awaited = {*STOPPING_SIGNALS, signal.SIGCHLD, signal.SIGALRM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     ours = os.getpid()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -199,9 +199,12 @@ def _wait_for(pid: int, awaited: set[signal.Signals], hearing: Hearing, board: B
     is killed, also when it heard those before, and so is one that waits for a place."""
     received, came_s = None, -math.inf
     quiet = Quiet(pid)
+    # Not `sigtimedwait`: where this process is stopped, and continued when the time is over, Python
+    # 3.11 returns a signal that never came, such as 0.
+    signal.setitimer(signal.ITIMER_REAL, LOOKS_EVERY_S, LOOKS_EVERY_S)
     while True:
-        came = signal.sigtimedwait(awaited, LOOKS_EVERY_S)
-        if came is None:
+        came = signal.sigwaitinfo(awaited)
+        if came.si_signo == signal.SIGALRM:
             visit = board.read()
             is_silent = quiet.look(visit) * LOOKS_EVERY_S >= ANSWERS_WITHIN_S
             if is_silent or _shall_be_ended(visit, came_s, hearing.has_heard(came_s)):

@@ -103,6 +103,28 @@ def test_a_command_that_runs_no_trials_ends_of_a_signal_as_any_program(name, cod
     assert (process.returncode, out, err) == (code, "", "")
 
 
+@pytest.mark.slow
+def test_who_waits_may_be_stopped_and_goes_on_to_wait():
+    does = (
+        "signal.signal(signal.SIGTERM, lambda *_: (heard(), print('TERM', flush=True)))\n"
+        "    print('begun', flush=True)\n"
+        "    until = time.monotonic() + 5\n"
+        "    while time.monotonic() < until: time.sleep(0.1)\n"
+        "    return 3"
+    )
+    process = start(does)
+    assert process.stdout.readline() == "begun\n"
+    for number in (signal.SIGTERM, None):
+        if number is not None:
+            process.send_signal(number)
+            assert process.stdout.readline() == "TERM\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.2)  # longer than between two looks
+        process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (3, "", "")
+
+
 def test_a_terminal_sends_a_signal_once():
     count = (
         "came = []; signal.signal(signal.SIGINT, lambda *_: came.append(1));"
