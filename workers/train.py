@@ -54,6 +54,8 @@ class Training:
     Attributes:
         step: completed optimizer steps, from 0 to `num_steps`.
         num_steps: steps of the whole trial.
+        num_unpruned_steps: of these, before the first mask update that prunes something; all of a
+            dense trial.
         steps_per_epoch: batches that have all sequences once.
         num_subwords: sub-words trained on so far, without padding.
         train_s: seconds of training so far.
@@ -77,6 +79,7 @@ class Training:
         self.num_steps = (
             spec.training.num_steps or (spec.training.num_epochs or 0) * self.steps_per_epoch
         )
+        self.num_unpruned_steps = num_unpruned_steps(spec, self.num_steps)
         self._packed = (
             PackedBatches(split, device, first_position(model), autocast_dtype(spec.training))
             if reads_packed_rows(model)
@@ -159,11 +162,6 @@ class Training:
         """Real sub-words (no padding) trained a second."""
         own = self.num_subwords - self._shared_subwords
         return own / self.train_s if self.train_s else 0.0
-
-    @property
-    def num_unpruned_steps(self) -> int:
-        """Steps before the first mask update that prunes something; all of a dense trial."""
-        return num_unpruned_steps(self.spec, self.num_steps)
 
     def _update_masks(self) -> None:
         if not self.pruner.is_due(self.step):

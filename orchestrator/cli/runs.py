@@ -58,7 +58,7 @@ from orchestrator.planning.plan import (
     trials_left,
 )
 from orchestrator.planning.room import describe_room, has_gpus
-from orchestrator.planning.sharing import Sharing, find_sharing
+from orchestrator.planning.sharing import find_sharing
 from orchestrator.planning.speed import COLUMNS, Speeds
 from orchestrator.planning.standing import (
     READ,
@@ -85,7 +85,7 @@ def plan(args: argparse.Namespace) -> int:
     standing, rows = _read_rows(planned, store)
     statuses, left = standing.statuses, trials_left(planned, standing.statuses)
     speeds = Speeds.from_rows(planned, rows, sweep.resources)
-    sharing = find_sharing(left) if sweep.resources.share_first_steps else Sharing()
+    sharing = find_sharing(left, sweep.resources.share_first_steps)
     asked = estimate(left, speeds, sweep.resources, sharing.shares)
     memory = trial_memory(left, rows, sweep.resources)
     here = _hardware_here()
@@ -113,10 +113,7 @@ def plan(args: argparse.Namespace) -> int:
             "results": str(store.location),
             "estimate": as_json(asked, outlook),
             "memory": memory_as_json(memory),
-            "steps_left": {
-                "all": sum(trial.num_steps for trial in left),
-                "shared": sharing.num_shared,
-            },
+            "steps_left": {"all": sharing.num_steps, "shared": sharing.num_shared},
         }
         print(json.dumps(values | {"trials": trials}))
         return DONE
@@ -130,7 +127,7 @@ def plan(args: argparse.Namespace) -> int:
     console.print("\n".join([*lines(asked, outlook), *sharing.lines(), *takes]))
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     _print_lines(standing.lines(), console)
-    _print_lines([*describe_unfindable(planned), *describe_replaced_head(planned)], console)
+    _print_lines(_notes(planned), console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     return DONE
 
@@ -150,8 +147,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
-    notes = [*describe_unfindable(planned), *describe_replaced_head(planned)]
-    _print_lines([*standing.lines(), *notes, *unused], console)
+    _print_lines([*standing.lines(), *_notes(planned), *unused], console)
 
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
     # A signal that comes when nothing is left stops nothing.
@@ -221,6 +217,11 @@ def _rescore(
     rule = specs[0].evaluation.matching
     console.print(f"{counted(number, 'trial')} scored by the {rule} rule from stored predictions")
     return number == len(trials)
+
+
+def _notes(planned: Sequence[PlannedTrial]) -> list[str]:
+    """What is to be said of a sweep before it runs; nothing, as a rule."""
+    return [*describe_unfindable(planned), *describe_replaced_head(planned)]
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

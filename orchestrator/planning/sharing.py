@@ -36,13 +36,16 @@ class Sharing:
         ]
 
 
-def find_sharing(left: Iterable[PlannedTrial]) -> Sharing:
+def find_sharing(left: Iterable[PlannedTrial], is_wanted: bool = True) -> Sharing:
     """Find the trials that have first steps in common.
 
     Args:
         left: trials that are to run.
+        is_wanted: `resources.share_first_steps` of the sweep; False: they share nothing.
     """
     left = list(left)
+    if not is_wanted:
+        return Sharing(sum(trial.num_steps for trial in left))
     groups: dict[str, list[PlannedTrial]] = defaultdict(list)
     for trial in left:
         if trial.num_steps and (shared_id := prefix_id(trial.spec)) is not None:

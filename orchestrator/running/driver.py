@@ -94,8 +94,8 @@ class Driver:
         self.trainable, self.reuse_workers, self.signals = trainable, reuse_workers, signals
         self.memory = memory or TrialMemory()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
-        is_shared = spec.resources.share_first_steps
-        self._prefixes = Prefixes(find_sharing(trials).prefixes if is_shared else {}, store)
+        sharing = find_sharing(trials, spec.resources.share_first_steps)
+        self._prefixes = Prefixes(sharing.prefixes, store)
         self._switch = StopSwitch()
         self._is_ray_lost = threading.Event()
         try:

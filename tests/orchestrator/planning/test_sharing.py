@@ -53,6 +53,11 @@ def test_nothing_is_shared(trials):
     assert (sharing.num_shared, sharing.prefixes, sharing.lines()) == (0, {}, [])
 
 
+def test_sweep_that_does_not_want_it_shares_nothing():
+    sharing = find_sharing([planned(0.0), planned(0.5)], is_wanted=False)
+    assert sharing == Sharing(num_steps=200)
+
+
 def test_nothing_is_left():
     assert find_sharing([]) == Sharing()
 
