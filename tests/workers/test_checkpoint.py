@@ -16,6 +16,7 @@ from tests.workers.trials import (
     numbers,
     run_steps,
     small_trial,
+    stop_and_resume,
     training_of,
     two_languages,
     undisturbed,
@@ -29,10 +30,7 @@ from workers.run import run_trial
 def test_stopped_trial_goes_on_to_the_same_bits(device, tmp_path, stopped_after):
     spec = small_trial()
     whole = undisturbed(spec, device)
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
-    run_steps(interrupted, stopped_after)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, stopped_after, every_s=1e9)
     assert numbers(resumed) == numbers(whole)
     assert resumed.num_resumes == 1
 
@@ -53,10 +51,7 @@ def test_a_stopped_trial_goes_on_in_another_process(device, tmp_path):
 
 def test_frozen_values_outlive_a_stop(device, tmp_path):
     spec = small_trial(pruning=replace(PRUNING, semantics="dense_shadow", update_every_steps=2))
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
-    run_steps(interrupted, 11)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, 11, every_s=1e9)
     whole = undisturbed(spec, device)
     assert numbers(resumed) == numbers(whole)
     assert whole.achieved_sparsity == 0.5
@@ -92,19 +87,13 @@ def test_trial_may_be_stopped_again_and_again(device, tmp_path):
 
 def test_movement_that_was_interrupted_goes_on_to_the_same_bits(device, tmp_path):
     spec = small_trial(pruning=replace(PRUNING, saliency="movement", update_every_steps=4))
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
-    run_steps(interrupted, 7)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, 7, every_s=1e9)
     assert numbers(resumed) == numbers(undisturbed(spec, device))
 
 
 def test_multilingual_trial_goes_on_to_the_same_bits(device, tmp_path):
     spec = training_of(two_languages(), sampling="temperature", sampling_temperature=3.0)
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec, every_s=1e9))
-    run_steps(interrupted, 9)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, 9, every_s=1e9)
     assert numbers(resumed) == numbers(undisturbed(spec, device))
     proportional = undisturbed(two_languages(), device)
     assert proportional.curve != resumed.curve

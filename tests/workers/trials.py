@@ -62,6 +62,24 @@ def run_steps(running, num_steps: int) -> None:
             return
 
 
+def stop_and_resume(
+    spec: TrialSpec, device: torch.device, folder, num_steps: int, every_s: float | None = 0
+) -> TrialResult:
+    """The result of a trial that was stopped after so many steps and resumed from its checkpoint.
+
+    Args:
+        spec: the trial.
+        device: where it computes.
+        folder: of the checkpoint.
+        num_steps: after which it is stopped.
+        every_s: seconds between checkpoints until then, see `Checkpoint`.
+    """
+    interrupted = run_trial(spec, device, checkpoint_at(folder, spec, every_s))
+    run_steps(interrupted, num_steps)
+    interrupted.close()
+    return finish(run_trial(spec, device, checkpoint_at(folder, spec)))
+
+
 def numbers(result: TrialResult) -> dict:
     """All that must be equal, to the last bit."""
     return {key: value for key, value in vars(result).items() if key not in TIMES}

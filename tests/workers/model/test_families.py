@@ -16,7 +16,12 @@ from transformers import AutoConfig, AutoModelForTokenClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
 
 from tests.factories import PRUNING, make_split
-from tests.workers.trials import checkpoint_at, finish, numbers, run_steps, small_trial
+from tests.workers.trials import (
+    finish,
+    numbers,
+    small_trial,
+    stop_and_resume,
+)
 from workers.data.align import NO_LABEL
 from workers.data.batch import Batch, make_batch
 from workers.data.packing import PackedBatches
@@ -355,9 +360,6 @@ def test_a_family_trains_to_the_same_bits_fresh_reused_and_resumed(
     fresh = finish(run_trial(spec, device))
     assert all(layer.num_zeros == round(0.75 * layer.num_weights) for layer in fresh.layers)
 
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec))
-    run_steps(interrupted, 3)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, 3)
     assert (resumed.num_resumes, caplog.text) == (1, "")
     assert numbers(resumed) == numbers(fresh)

@@ -8,12 +8,11 @@ from torch import nn
 
 from tests.factories import PRUNING
 from tests.workers.trials import (
-    checkpoint_at,
     evaluation_of,
     finish,
     numbers,
-    run_steps,
     small_trial,
+    stop_and_resume,
     training_of,
 )
 from workers.model.rounded import read_rounded
@@ -108,10 +107,7 @@ def counted(counts: list[int]):
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", [TRIALS["shadow"], TRIALS["best epoch"]], ids=["shadow", "best"])
 def test_a_trial_goes_on_with_copies_of_what_it_restored(device, tmp_path, spec):
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec))
-    run_steps(interrupted, 13)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, 13)
     assert resumed.num_resumes == 1
     assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
 

@@ -9,12 +9,11 @@ from torch import nn
 
 from tests.factories import PRUNING
 from tests.workers.trials import (
-    checkpoint_at,
     evaluation_of,
     finish,
     numbers,
-    run_steps,
     small_trial,
+    stop_and_resume,
     training_of,
     two_languages,
 )
@@ -77,10 +76,7 @@ def test_all_weights_and_gradient_norms_are_those_of_training_all_rows(device, s
 
 @pytest.mark.parametrize("spec", [TRIALS["with decay"], TRIALS["shadow"]], ids=["decay", "shadow"])
 def test_a_trial_goes_on_from_its_rows(device, tmp_path, spec):
-    interrupted = run_trial(spec, device, checkpoint_at(tmp_path, spec))
-    run_steps(interrupted, 13)
-    interrupted.close()
-    resumed = finish(run_trial(spec, device, checkpoint_at(tmp_path, spec)))
+    resumed = stop_and_resume(spec, device, tmp_path, 13)
     assert resumed.num_resumes == 1
     assert numbers(resumed) == numbers(finish(run_trial(spec, device)))
 
