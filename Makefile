@@ -76,7 +76,7 @@ test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SP
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'
-	$(BIN)/python -m pytest -m gpu tests/workers $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m gpu -n 4 tests/workers $(PYTEST_ARGS)
 
 chaos: $(READY) ## disturb sweeps at random and compare their numbers (5 minutes; CHAOS_ARGS='--seed 1 --minutes 60')
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -75,7 +75,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n 2`, a file is run by one process, which makes its fixtures once, and so are some
-    folders and groups of files. Tests on Slurm wait a lot, so each stands for itself.
+    folders and groups of files. Tests on Slurm and of trials on GPUs wait a lot, so each stands for
+    itself.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -85,7 +86,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             folder = file.rpartition("/")[0]
             if file in ON_ONE_RAY:
                 return "on one Ray"
-            if folder == "tests/integration/slurm":
+            if folder == "tests/integration/slurm" or file.startswith("tests/workers/test_gpu"):
                 return nodeid
             return folder if folder in TOGETHER else file
 

@@ -36,7 +36,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"run"},
         {"scoring", "prefix_file"},
         {"train"},
-        {"model"},
+        {"model", "replay"},
         {"data", "pruning", "checkpoint", "devices"},
         {"kernels", "result"},
         {"trial", "tags", "storage", "measured", "source", "digests"},

@@ -19,7 +19,7 @@ from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
 from workers.data.packing import PackedBatches
 from workers.kernels import AUTO
-from workers.model.positions import first_position, reads_packed_rows
+from workers.model.positions import can_be_recorded, first_position, reads_packed_rows
 from workers.model.rounded import Copies, read_rounded
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.prefix import num_unpruned_steps
@@ -27,6 +27,7 @@ from workers.pruning.pruner import Pruner
 from workers.pruning.saliency import SALIENCIES
 from workers.pruning.scope import embedding_names, prunable_weights
 from workers.pruning.used_rows import RowUse, used_rows
+from workers.replay import ReplayedSteps, can_replay
 from workers.result import CurvePoint
 from workers.trial import TrainingSpec, TrialError, TrialSpec
 
@@ -90,6 +91,7 @@ class Training:
         self.optimizer = make_optimizer(
             model, list(self.weights.values()), spec, kernels, self._copies()
         )
+        self._replayed = self._recorder()
         self._rows = used_rows(model)
         self.pruner = Pruner(
             self.weights, self.optimizer, spec, self.num_steps, embedding_names(model), self._rows
@@ -111,6 +113,14 @@ class Training:
         if is_one_part and autocast_dtype(self.spec.training) is torch.bfloat16:
             return read_rounded(self.model)
         return {}
+
+    def _recorder(self) -> ReplayedSteps | None:
+        """Who records steps; None where each is launched."""
+        if self._packed is None or not can_be_recorded(self.model):
+            return None
+        if self.optimizer.kernels.name != "triton":  # others look at values
+            return None
+        return ReplayedSteps(self.optimizer) if can_replay(self.device) else None
 
     def run(self) -> Iterator[None]:
         """Train to the last step, yielding after each; the masks of the last step are in force at
@@ -175,23 +185,21 @@ class Training:
             raise self._not_finite(str(error)) from error
         if num_nan is not None:
             self._num_nan_weights.append(num_nan)
+        if self._replayed is not None:
+            self._replayed.forget_if_moved(self._addresses())
 
     def _train_step(self) -> None:
         lr = self.learning_rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward()
-        self.pruner.observe()
-        self.optimizer.step()
+        indices = self._next_batch()
+        loss = self._launch(indices, lr) if self._replayed is None else self._replay(indices, lr)
         if self._rows is not None and self.spec.training.weight_decay:
             self._rows.decay(1 - lr * self.spec.training.weight_decay)
         self._losses.append(loss)
         if self.optimizer.grad_norm is not None:
             self._grad_norms.append(self.optimizer.grad_norm)
 
-    def _backward(self) -> Tensor:
-        """Add up the gradients of the step's batch; returns its mean cross-entropy a word."""
+    def _next_batch(self) -> np.ndarray:
+        """Which sequences the step trains on."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if epoch != self._epoch:
             settings = self.spec.training
@@ -204,17 +212,46 @@ class Training:
                 self.split.parts,
                 settings.sampling_temperature,
             )
+        return self._batches[position]
 
+    def _launch(self, indices: np.ndarray, lr: float) -> Tensor:
+        """Do a step; returns its mean cross-entropy a word."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
         # The mean is over the words of the whole batch, however it is cut.
-        parts = self._parts(self._batches[position])
+        parts = self._parts(indices)
         num_words = sum(part.num_words for part in parts)
         losses = []
         for part in parts:
-            loss = self._summed_loss(part) / num_words
+            loss = self._summed_loss(part.inputs, part.labels) / num_words
             loss.backward()
             losses.append(loss.detach())
             self.num_subwords += part.num_subwords
+        self.pruner.observe()
+        self.optimizer.step()
         return torch.stack(losses).sum()
+
+    def _replay(self, indices: np.ndarray, lr: float) -> Tensor:
+        """Do a step on a GPU that has recorded it; returns its mean cross-entropy a word."""
+        assert self._packed is not None
+        assert self._replayed is not None
+        layout = self._packed.lay_out(indices)
+        self.num_subwords += layout.num_subwords
+        return self._replayed.do(self._backward, layout.places, layout.num_words, lr)
+
+    def _backward(self, places: Tensor, num_words: Tensor) -> Tensor:
+        """What a GPU records of a step beside the optimizer's part."""
+        assert self._packed is not None
+        loss = self._summed_loss(*self._packed.read(places)) / num_words
+        loss.backward()
+        self.pruner.observe()
+        return loss.detach()
+
+    def _addresses(self) -> tuple[int, ...]:
+        """Of all that may be another tensor after a mask update."""
+        tensors = [one for state in self.optimizer.state.values() for one in state.values()]
+        return tuple(one.data_ptr() for one in [*tensors, *self.pruner.scores.values()])
 
     def _parts(self, indices: np.ndarray) -> list[Batch]:
         """The batch in one piece, where the model reads packed rows."""
@@ -225,13 +262,15 @@ class Training:
             for part in split_by_length(self.split.lengths, indices)
         ]
 
-    def _summed_loss(self, batch: Batch) -> Tensor:
+    def _summed_loss(self, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         dtype = autocast_dtype(self.spec.training)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            logits = self.model(**batch.inputs).logits
-        labels = batch.labels.flatten()
+            logits = self.model(**inputs).logits
         return nn.functional.cross_entropy(
-            logits.float().flatten(0, 1), labels, ignore_index=NO_LABEL, reduction="sum"
+            logits.float().flatten(0, 1),
+            labels.flatten(),
+            ignore_index=NO_LABEL,
+            reduction="sum",
         )
 
     def _log(self) -> None:
@@ -368,6 +407,8 @@ class Training:
         self.shared_steps = values.get("shared_steps", 0)
         self._shared_subwords = values.get("shared_subwords", 0)
         self.pruner.sparsity = values["sparsity"]
+        if self._replayed is not None:
+            self._replayed.forget_if_moved(self._addresses())
         self.curve = [CurvePoint(**point) for point in values["curve"]]
         self._losses = [torch.tensor(loss, device=self.device) for loss in values["losses"]]
         self._grad_norms = [torch.tensor(norm, device=self.device) for norm in values["grad_norms"]]

@@ -18,6 +18,7 @@ from torch.nn.utils import prune
 from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
 from tests.factories import PRUNING, make_split, make_trial_spec
 from workers.data.align import EncodedSplit
+from workers.data.batch import make_batch
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.used_rows import keep_used_rows
 from workers.tags import TAGS
@@ -81,6 +82,18 @@ def waiting(action: Callable[[], object]) -> Callable[[], None]:
     return run
 
 
+def of_the_device(action: Callable[[], object]) -> Callable[[], None]:
+    """The action, on a GPU as the device alone does it: recorded as a CUDA graph and replayed."""
+    if device().type == "cpu":
+        return waiting(action)
+    for _ in range(2):
+        action()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        action()
+    return waiting(graph.replay)
+
+
 def steps() -> Iterator[Measurement]:
     """One optimizer step at 90 % sparsity, beside a dense one and one with float masks."""
     ours = MaskedAdamW(make_weights(), prunable=True, lr=1e-5)
@@ -91,13 +104,14 @@ def steps() -> Iterator[Measurement]:
     clipping = MaskedAdamW(make_weights(), prunable=True, lr=1e-5, max_grad_norm=1.0)
     clipping.update_masks(SPARSITY)
     weights = make_weights()
-    dense = torch.optim.AdamW(weights, lr=1e-5, fused=True)
+    dense = fused_adamw(weights)
 
     def clipped() -> None:
         nn.utils.clip_grad_norm_(weights, 1.0)
         dense.step()
 
-    seconds = side_by_side({"ours": waiting(clipping.step), "theirs": waiting(clipped)}, REPEATS)
+    actions = {"ours": of_the_device(clipping.step), "theirs": of_the_device(clipped)}
+    seconds = side_by_side(actions, REPEATS)
     yield Measurement(
         what="the same with clipping / torch fused AdamW with clip_grad_norm_",
         values=ratios(seconds["ours"], seconds["theirs"]),
@@ -105,9 +119,14 @@ def steps() -> Iterator[Measurement]:
     )
 
 
+def fused_adamw(weights: list[nn.Parameter]) -> torch.optim.AdamW:
+    """torch's own, which a CUDA graph can have where there is a GPU."""
+    return torch.optim.AdamW(weights, lr=1e-5, fused=True, capturable=device().type == "cuda")
+
+
 def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
     weights = make_weights()
-    dense = torch.optim.AdamW(weights, lr=1e-5, fused=True)
+    dense = fused_adamw(weights)
     dense.step()
     masks = [
         (weight.abs() > weight.abs().flatten().kthvalue(int(0.9 * weight.numel())).values).float()
@@ -128,10 +147,10 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
     large = torch.empty(2**28 // 4, device=device())
     other = torch.empty_like(large)
     actions = {
-        "ours": waiting(ours.step),
-        "dense": waiting(dense.step),
-        "masked": waiting(with_float_masks),
-        "copy": waiting(lambda: other.copy_(large)),
+        "ours": of_the_device(ours.step),
+        "dense": of_the_device(dense.step),
+        "masked": of_the_device(with_float_masks),
+        "copy": of_the_device(lambda: other.copy_(large)),
     }
     seconds = side_by_side(actions, REPEATS)
     yield Measurement(
@@ -260,9 +279,11 @@ def training() -> Iterator[Measurement]:
     """A training step of multilingual BERT's shape, pruned (updates included) and dense."""
     num_steps = NUM_TRAINING_STEPS
     runs = {"on": full_shape(num_steps, THROUGHOUT), "off": full_shape(num_steps, None)}
-    steps = {name: run.run() for name, run in runs.items()}
+    actions = {name: partial(next, run.run()) for name, run in runs.items()}
+    if device().type == "cuda":
+        actions["plain"] = plain_step()
     seconds = side_by_side(
-        {name: waiting(lambda step=step: next(step)) for name, step in steps.items()}, num_steps - 1
+        {name: waiting(action) for name, action in actions.items()}, num_steps - 1
     )
     for name in runs:
         yield Measurement(
@@ -277,6 +298,37 @@ def training() -> Iterator[Measurement]:
         unit="x",
         at_most=on_cpu(1.02),
     )
+    if "plain" in seconds:
+        yield Measurement(
+            what="a dense step of a plain loop / the same with pruning on",
+            values=tuple(
+                sum(seconds["plain"][block]) / sum(seconds["on"][block]) for block in blocks
+            ),
+            unit="x",
+            at_least=5,
+        )
+
+
+def plain_step() -> Callable[[], object]:
+    """A dense training step of the same shape in a loop as torch's and Hugging Face's manuals have
+    it: padded, autocast, fused AdamW, clipped."""
+    from transformers import BertConfig, BertForTokenClassification
+
+    torch.manual_seed(0)
+    model = BertForTokenClassification(BertConfig(**MBERT, num_labels=len(TAGS))).to(device())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    split = random_rows(32, 24, MBERT["vocab_size"])
+    batch = make_batch(split, np.arange(32), device())
+
+    def step() -> None:
+        with torch.autocast(device().type, torch.bfloat16):
+            loss = model(**batch.inputs, labels=batch.labels).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
 
 
 THROUGHOUT = replace(PRUNING, begin=0.0, end=1.0)

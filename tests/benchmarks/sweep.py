@@ -316,7 +316,7 @@ def main() -> int:
         parser.error(str(error))
     for option, folder, file in (
         ("--encoder", encoder, "config.json"),
-        ("--against", args.against or ROOT, "orchestrator/cli/__main__.py"),
+        ("--against", args.against or ROOT, "orchestrator/__init__.py"),
     ):
         if not (folder / file).is_file():
             parser.error(f"{option}: {folder} has no {file}")

@@ -144,6 +144,13 @@ def move(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
+class Recorded:
+    """In place of a CUDA graph, which cannot be recorded here."""
+
+    def replay(self) -> None:
+        """Nothing is computed here, whether launched or replayed."""
+
+
 @contextlib.contextmanager
 def fake_gpu(watch: Watch) -> Iterator[pytest.MonkeyPatch]:
     """A GPU whose tensors are not computed; gives what replaces more while it is there.
@@ -164,6 +171,9 @@ def fake_gpu(watch: Watch) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(FakeTensor, "numpy", lambda self: np.zeros(self.shape, np.int64))
         patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
         patch.setattr(nn.Module, "to", move)
+        patch.setattr(torch.cuda, "CUDAGraph", Recorded)
+        patch.setattr(torch.cuda, "graph", lambda recorded, pool: contextlib.nullcontext())
+        patch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
         with fake_tensors() as mode, watch:
             mode.allow_non_fake_inputs = True
             yield patch

@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.benchmarks.kernels import NUM_WEIGHTS, make_weights
 from tests.factories import PRUNING
-from tests.workers.trials import finish, small_trial
+from tests.workers.trials import finish, small_trial, waits_are
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.run import prepare_process, run_trial
 
@@ -26,9 +26,8 @@ pytestmark = [
 
 @pytest.fixture
 def waiting_is_an_error() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    with waits_are("error"):
+        yield
 
 
 def small_weights() -> list[nn.Parameter]:
@@ -131,6 +130,7 @@ def test_weights_at_odd_addresses_are_computed_as_others():
     assert torch.equal(odd, even)
 
 
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
 def test_a_capture_with_moved_gradients_is_refused():
     weights = small_weights()
     optimizer = MaskedAdamW(weights, prunable=True)

@@ -1,5 +1,8 @@
 """Small trials for tests, and what tests do with a running one."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -101,3 +104,15 @@ def real_trial(wikiann, model: ModelSpec, **changes) -> TrialSpec:
         max_eval_sentences=20,
     )
     return small_trial(corpus=corpus, model=model, **changes)
+
+
+@contextlib.contextmanager
+def waits_are(mode: str) -> Iterator[None]:
+    """What happens where the host waits for the GPU: warn or error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns that it does not find all of them
+        torch.cuda.set_sync_debug_mode(mode)
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

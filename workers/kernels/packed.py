@@ -30,7 +30,7 @@ def all_kept(weight: Tensor) -> Tensor:
     """
     words = torch.full((num_words(weight.numel()),), -1, dtype=torch.int32, device=weight.device)
     if rest := weight.numel() % WORD_BITS:
-        words[-1] = (1 << rest) - 1
+        words[-1:].fill_((1 << rest) - 1)  # an assignment would wait for a GPU
     return words
 
 

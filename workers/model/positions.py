@@ -17,6 +17,10 @@ what they would compute for it alone; a test shows it. Others have attention of 
 COUNT_DISTANCES = frozenset({"mt5", "t5", "umt5"})
 """Those that know distances only, which packing does not change, and take no positions."""
 
+CHOOSE_BY_VALUE = frozenset({"xmod"})
+"""Of these, those whose forward passes look at values to choose what to compute, as xmod's do that
+have an adapter for each language: a GPU cannot record them."""
+
 
 def reads_packed_rows(model: nn.Module) -> bool:
     """Whether several sentences may share a row.
@@ -30,6 +34,15 @@ def reads_packed_rows(model: nn.Module) -> bool:
         getattr(config, "model_type", None) in READ_PACKED_ROWS
         and getattr(config, "_attn_implementation", None) == "sdpa"
     )
+
+
+def can_be_recorded(model: nn.Module) -> bool:
+    """Whether a model launches the same work for all batches of a shape, see `workers.replay`.
+
+    Args:
+        model: one that `reads_packed_rows`.
+    """
+    return getattr(model.config, "model_type", None) not in CHOOSE_BY_VALUE
 
 
 def first_position(model: nn.Module) -> int | None:

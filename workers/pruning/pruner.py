@@ -39,6 +39,7 @@ class Pruner:
         schedule: when masks change; None for a dense trial.
         embedding_name: of the word embeddings in what `count` gives; None: they are not pruned.
         sparsity: what is in force in the encoder, as the schedule asked; a fraction in [0, 1).
+        scores: by name; none when weights are ranked by magnitude, and when pruning is over.
 
     Raises:
         TrialError: kind `bad_data`, when a tensor cannot be pruned in such pieces, or when masks
@@ -60,8 +61,7 @@ class Pruner:
         self._rows = rows
         self.schedule = Schedule.from_spec(spec, num_steps)
         self.sparsity = 0.0
-        # By name; none when weights are ranked by magnitude, and when pruning is over.
-        self._scores: dict[str, Tensor] = {}
+        self.scores: dict[str, Tensor] = {}
         if spec.pruning is not None and self.schedule is not None:
             self._start(spec.pruning, self.schedule, spec.seed)
 
@@ -77,7 +77,7 @@ class Pruner:
             )
         if saliency.start is not None:
             for index, names in enumerate(self._tensors()):
-                self._scores |= self._start_scores(saliency.start, names, seed, index)
+                self.scores |= self._start_scores(saliency.start, names, seed, index)
 
     def _tensors(self) -> list[list[str]]:
         """The names of each tensor of the model; two of one whose rows are used or not."""
@@ -107,7 +107,7 @@ class Pruner:
         accumulate = SALIENCIES[self.pruning.saliency].accumulate if self.pruning else None
         if accumulate is None:
             return
-        for name, score in self._scores.items():
+        for name, score in self.scores.items():
             weight = self.weights[name]
             if (grad := self.optimizer.gradient(weight)) is not None:
                 accumulate(score, weight, grad.float())
@@ -132,9 +132,9 @@ class Pruner:
         scores: dict[Tensor, Tensor] | None = None
         if saliency.start is not None:
             # The last update was made before the trial was stopped, and scores went with it.
-            if not self._scores and step >= self.schedule.end_step:
+            if not self.scores and step >= self.schedule.end_step:
                 return None
-            scores = {self.weights[name]: score for name, score in self._scores.items()}
+            scores = {self.weights[name]: score for name, score in self.scores.items()}
 
         groups = self._groups(self.schedule, self.pruning, step)
         num_nan = GRANULARITIES[self.pruning.granularity].prune(
@@ -142,9 +142,9 @@ class Pruner:
         )
 
         if step >= self.schedule.end_step:
-            self._scores.clear()
+            self.scores.clear()
         elif saliency.is_reset:
-            for score in self._scores.values():
+            for score in self.scores.values():
                 score.zero_()
         return num_nan
 
@@ -173,7 +173,7 @@ class Pruner:
         """
         if self.pruning is None or not SALIENCIES[self.pruning.saliency].needs_gradients:
             return {}
-        return {f"{PREFIX}{name}": score for name, score in self._scores.items()}
+        return {f"{PREFIX}{name}": score for name, score in self.scores.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave; masks are the optimizer's to restore.
@@ -187,7 +187,7 @@ class Pruner:
         """
         expected = self.state()
         if expected and not expected.keys() & state.keys():
-            self._scores.clear()  # it was saved when pruning was over
+            self.scores.clear()  # it was saved when pruning was over
             return
         for name, score in expected.items():
             if state[name].shape != score.shape:

@@ -146,7 +146,7 @@ class _Lookup(torch.autograd.Function):
         total = grad.new_zeros(ctx.shape)
         total.index_add_(0, rows.flatten(), grad.flatten(0, -2))
         if ctx.padding_row >= 0:
-            total[ctx.padding_row] = 0
+            total[ctx.padding_row].zero_()  # an assignment would wait for a GPU
         return total, None, None
 
 
