@@ -89,7 +89,7 @@ bench: $(READY) ## test the kernels, then measure what RESULTS.md states (about 
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
 bench-gpu: test-gpu ## test the kernels on a GPU, then measure them beside a copy of the same bytes
-	$(BIN)/python -m tests.benchmarks steps updates training sharing --csv results/bench-gpu.csv
+	$(BIN)/python -m tests.benchmarks steps sparsities updates training sharing --csv results/bench-gpu.csv
 
 bench-peers: $(PEERS_READY) ## compare pruning with what others offer (about 6 minutes on 2 cores)
 	$(PEERS)/bin/python -m tests.benchmarks.peers $(BENCH_ARGS)

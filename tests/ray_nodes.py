@@ -75,7 +75,7 @@ class Node:
 
 
 class Cluster:
-    """A head that runs no trials, and nodes with one core each that are added and lost."""
+    """A head that runs no trials, and nodes that are added and lost."""
 
     def __init__(self) -> None:
         port, client_port = free_ports(2)
@@ -90,8 +90,9 @@ class Cluster:
             assert time.monotonic() < until, "the head did not start"
             time.sleep(0.1)
 
-    def add_node(self) -> Node:
-        node = Node(self._token, f"--address={self.environment['RAY_ADDRESS']}", "--num-cpus=1")
+    def add_node(self, num_cpus: int = 1) -> Node:
+        address = f"--address={self.environment['RAY_ADDRESS']}"
+        node = Node(self._token, address, f"--num-cpus={num_cpus}")
         self.nodes.append(node)
         return node
 

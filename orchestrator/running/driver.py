@@ -258,6 +258,9 @@ class Driver:
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
+        # Else Tune starts one worker at a time for searchers that are not its own, and none where
+        # trials are shorter than that takes.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
         # What goes wrong is told by the progress view.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         busy_nodes = callback.busy_nodes if is_elastic() else None

@@ -210,6 +210,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         evaluation.perturbing,
         analysis.analysis,
         kernels.steps,
+        kernels.sparsities,
         kernels.thresholds,
         kernels.updates,
         kernels.training,
