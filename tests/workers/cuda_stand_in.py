@@ -31,7 +31,8 @@ _CUDA, _META = 1, 14  # places in it: c10/core/DeviceType.h
 
 @contextlib.contextmanager
 def fake_tensors() -> Iterator[FakeTensorMode]:
-    """Tensors on `cuda` that are not computed, also where torch is built without CUDA.
+    """Tensors on `cuda` that are not computed, also where torch is built without CUDA, or finds no
+    driver.
 
     Such a torch cannot make `cuda` the current device, which some operations do before they look at
     their tensors. It is lent that of the device `meta`, which does nothing.
@@ -39,15 +40,17 @@ def fake_tensors() -> Iterator[FakeTensorMode]:
     torch._C._ensureCUDADeviceGuardSet()  # does so where torch is built with CUDA
     library = ctypes.CDLL(str(Path(torch.__path__[0]) / "lib" / "libc10.so"))
     guards = (ctypes.c_void_p * (_META + 1)).in_dll(library, _DEVICE_GUARDS)
-    is_missing = not guards[_CUDA]
-    if is_missing:
-        guards[_CUDA] = guards[_META]
-    try:
-        with FakeTensorMode() as mode:
-            yield mode
-    finally:
-        if is_missing:
-            guards[_CUDA] = None
+    own, count_devices = guards[_CUDA], getattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
+    with pytest.MonkeyPatch.context() as patch:
+        if count_devices() == 0:
+            guards[_CUDA] = guards[_META]
+            # The fake mode would make a tensor on the device first.
+            patch.setattr("torch._subclasses.fake_tensor.init_gpu_context", lambda device: None)
+        try:
+            with FakeTensorMode() as mode:
+                yield mode
+        finally:
+            guards[_CUDA] = own
 
 
 class CudaStandIn:
