@@ -20,13 +20,10 @@ SUBWORDS_PER_SENTENCE = 16
 UTILISATION = 0.3
 """Part of a GPU's peak that fine-tuning reaches when its batches are large enough."""
 
-LAUNCHES_PER_LAYER = 100
-"""Kernels that an encoder layer starts, forward and backward, in plain PyTorch: roughly. Fewer are
-counted in a step of ours (RESULTS.md), but some take a GPU longer than it takes to start them."""
-
-LAUNCH_S = 10e-6
-"""Time to start one of them from Python. With batches of short sentences this, not arithmetic, is
-what takes time."""
+GPU_S_PER_LAYER = 0.5e-3
+"""Of a training step with batches of short sentences, however few: an encoder layer is some 60
+kernels, one after another, none of which fills a GPU. Measured, once, on an H100, where a step of
+mBERT's shape took 6 ms (RESULTS.md)."""
 
 LOAD_S = 2.0
 """To load model and data, a trial; below 1 s on average in paper-mini, whose encoder has 0.3 GB."""
@@ -77,9 +74,7 @@ class Gpu:
         peak = self.bfloat16_flops if precision == "bfloat16" else self.float32_flops
         flops = FLOPS_PER_WEIGHT * size.num_weights * SUBWORDS_PER_SENTENCE
         arithmetic_s = flops / (UTILISATION * peak)
-        launching_s = size.num_layers * LAUNCHES_PER_LAYER * LAUNCH_S / batch_size
-        # The GPU computes while the next kernel is being started.
-        return max(arithmetic_s, launching_s)
+        return max(arithmetic_s, size.num_layers * GPU_S_PER_LAYER / batch_size)
 
 
 GPUS = (
