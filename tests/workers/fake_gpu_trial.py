@@ -147,8 +147,11 @@ def move(module: nn.Module, device: torch.device) -> nn.Module:
 class Recorded:
     """In place of a CUDA graph, which cannot be recorded here."""
 
+    num_replays = 0
+
     def replay(self) -> None:
         """Nothing is computed here, whether launched or replayed."""
+        Recorded.num_replays += 1
 
 
 @contextlib.contextmanager
@@ -197,7 +200,8 @@ def run(precision: str, changes: dict[str, Any]) -> dict[str, Any]:
                 break
             looks[phase] = looks.get(phase, Counter()) + watch.take()
     measured = ("kernels", "device", "device_name", "num_steps", "peak_gpu_memory_gib")
-    return {"looks": looks} | {name: getattr(result, name) for name in measured}
+    counted = {"looks": looks, "num_replays": Recorded.num_replays}
+    return counted | {name: getattr(result, name) for name in measured}
 
 
 def main(precision: str, changes: str) -> None:
