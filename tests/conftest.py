@@ -18,6 +18,7 @@ TOGETHER = {"tests/orchestrator/analysis", "tests/workers/pruning"}
 """Folders whose tests are run by one process: what they share is made once."""
 ON_ONE_RAY = {f"tests/integration/test_{name}.py" for name in ("cluster", "questions", "sweep")}
 """Files of tests whose sweeps share a Ray that runs; one process starts it."""
+ON_GPUS = {f"tests/workers/test_{name}.py" for name in ("gpu", "gpu_trials", "replay")}
 INTEGRATION = Path(__file__).parent / "integration"
 SLOW_FIXTURES = {"device", "s3_server", "compiled"}
 """Who takes one of these trains a model, waits for a server, or compiles kernels for GPUs."""
@@ -86,7 +87,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             folder = file.rpartition("/")[0]
             if file in ON_ONE_RAY:
                 return "on one Ray"
-            if folder == "tests/integration/slurm" or file.startswith("tests/workers/test_gpu"):
+            if folder == "tests/integration/slurm" or file in ON_GPUS:
                 return nodeid
             return folder if folder in TOGETHER else file
 
