@@ -42,6 +42,8 @@ _OUT_OF_MEMORY = re.compile(
 _DEVICE_FAULT = re.compile(
     r"CUDA (error|driver|unknown error|call failed)|CU(BLAS|SOLVER|SPARSE)_STATUS_|CUDNN_STATUS_"
     r"|cuDNN error|Triton Error \[|HIP error|NVIDIA driver|NVML|No CUDA GPUs|re-initialize CUDA"
+    # A recording that failed leaves the process in its midst.
+    r"|outside graph capture"
 )
 _IN_USE = re.compile("busy or unavailable")
 """CUDA's word where a GPU is for one process at a time, and another has it."""

@@ -272,6 +272,7 @@ def test_bfloat16_is_refused_where_it_is_emulated(install):
         (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), "device"),
         (RuntimeError("CUDA error: unspecified launch failure\nmore"), "device"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when"), "device"),
+        (RuntimeError("Offset increment outside graph capture encountered"), "device"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
         (RuntimeError("Triton Error [CUDA]: an illegal memory access was met"), "device"),
         (torch.cuda.DeferredCudaCallError("CUDA call failed lazily"), "device"),
