@@ -6,6 +6,7 @@ from functools import cache
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
 from orchestrator.analysis.disagreement import find_disagreement
+from orchestrator.analysis.disparity import find_disparity
 from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages, fit_models
 from orchestrator.analysis.predictions import (
@@ -19,6 +20,7 @@ from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.tables import (
     ANALYSES,
     DISAGREEMENT,
+    DISPARITY,
     MODEL,
     PIES_PROFILE,
     ROBUSTNESS,
@@ -79,6 +81,7 @@ def analyze(
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
         QUALITY_TABLES: lambda: analyze_quality(results),
+        (DISPARITY,): lambda: [find_disparity(results)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (DISAGREEMENT, PIES_PROFILE): disagreement,
         (SIGNIFICANCE,): lambda: [find_intervals(results, predicted(), bootstrap or Bootstrap())],

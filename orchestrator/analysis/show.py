@@ -228,10 +228,18 @@ SIGNED = (
     "delta_embeddings_mean",
     "median_change",
     "estimate",
+    "worst_f1_change",
+    "f1_std_change",
+    "f1_range_change",
+    "tier_gap_change",
+)
+UNSIGNED = (
+    *("delta_embeddings_std", "std_error"),
+    *("worst_f1", "f1_std", "f1_range", "tier_gap"),
 )
 ROUNDED = {
     **dict.fromkeys(SIGNED, lambda value: _number(value, "+")),
-    **dict.fromkeys(("delta_embeddings_std", "std_error"), _number),
+    **dict.fromkeys(UNSIGNED, _number),
     **dict.fromkeys(("p", "p_holm", "p_bh", "p_least"), _p_value),
 }
 """How numbers in lines are rounded; others are written whole."""
@@ -316,6 +324,16 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
                 "num_languages": "languages",
             }
             | {"num_languages_missing": "missing", "num_trials": "trials"}
+        ),
+    ),
+    "disparity": (
+        Lines(
+            LEVEL_HEADINGS
+            | {"worst_language": "worst", "worst_f1": "F1", "worst_f1_change": "change"}
+            | {"f1_std": "std", "f1_std_change": "change"}
+            | {"f1_range": "range", "f1_range_change": "change"}
+            | {"tier_gap": "gap", "tier_gap_change": "change"}
+            | {"num_languages": "languages", "num_trials": "trials"}
         ),
     ),
     "robustness": (

@@ -270,6 +270,43 @@ EMBEDDINGS_OVERALL = _table(
     _count("num_trials", "Trials with pruned embeddings behind it."),
 )
 
+DISPARITY = _table(
+    "disparity",
+    "How unequal languages are at each sparsity, beside the same languages and seeds dense: the "
+    "worst of them, their spread, and the gap between tiers. A change is sparse minus dense; for "
+    "spread and gap above 0: less equal.",
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
+    _text(
+        "worst_language",
+        "Language with the lowest mean F1; of equals the first in the alphabet; null without one.",
+        True,
+    ),
+    _fraction("worst_f1", "Its mean F1, over the seeds that also have a dense F1."),
+    _text("dense_worst_language", "The same of the dense trials; may be another language.", True),
+    _fraction("dense_worst_f1", "Its mean dense F1, over the same seeds."),
+    _fraction("worst_f1_change", "worst_f1 - dense_worst_f1."),
+    _fraction("f1_std", "Sample standard deviation of the languages' mean F1; null below two."),
+    _fraction("dense_f1_std", "The same of the dense trials."),
+    _fraction("f1_std_change", "f1_std - dense_f1_std."),
+    _fraction("f1_range", "Best minus worst of the languages' mean F1; null below two languages."),
+    _fraction("dense_f1_range", "The same of the dense trials."),
+    _fraction("f1_range_change", "f1_range - dense_f1_range."),
+    _text("top_tier", "Tier with most train sentences of those with a language.", True),
+    _text("bottom_tier", "Tier with fewest train sentences of those with a language.", True),
+    _fraction(
+        "tier_gap", "Mean over top_tier's languages minus mean over bottom_tier's; null if one."
+    ),
+    _fraction("dense_tier_gap", "The same of the dense trials."),
+    _fraction("tier_gap_change", "tier_gap - dense_tier_gap."),
+    _text("reason", "Why a number is null; null where none is.", True),
+    _count("num_top", "Languages in top_tier."),
+    _count("num_bottom", "Languages in bottom_tier."),
+    _count("num_languages", "Languages with a sparse and a dense F1 of one seed, or of several."),
+    _count("num_languages_missing", "Languages without; they are left out of both sides."),
+    _count("num_trials", "Sparse trials with a change to dense."),
+)
+
 PERTURBATION_COLUMN = next(
     column for column in schema.ROBUSTNESS.columns if column.name == "perturbation"
 )
@@ -441,6 +478,7 @@ ANALYSES = {
         TOLERANCE,
         EMBEDDINGS,
         EMBEDDINGS_OVERALL,
+        DISPARITY,
         ROBUSTNESS,
         ROBUSTNESS_OVERALL,
         DISAGREEMENT,

@@ -231,6 +231,46 @@ def test_tolerance(tables, sql, is_real):
     assert is_real or {row["num_sparsities_missing"] for row in tables["tolerance"]} == {0, 1}
 
 
+def test_disparity(tables, sql):
+    text = """
+        with sides as (
+            select regime, target_sparsity, embedding_sparsity, language, tier, rank,
+                   avg(t.f1) as sparse, avg(t.f1 - t.delta) as dense, count(*) as num
+            from t join (
+                select language, "group" as tier, case "group" when 'up to 100' then 1
+                    when 'up to 1,000' then 2 when 'up to 10,000' then 3 else 4 end as rank
+                from groupings where grouping = 'tier'
+            ) using (language)
+            where target_sparsity > 0 and t.delta is not null group by all
+        ), ends as (
+            select *, max(rank) over place as top, min(rank) over place as bottom
+            from sides window place as (partition by regime, target_sparsity, embedding_sparsity)
+        )
+        select regime, target_sparsity, embedding_sparsity,
+               arg_min(language, sparse) as worst_language, min(sparse) as worst_f1,
+               arg_min(language, dense) as dense_worst_language, min(dense) as dense_worst_f1,
+               min(sparse) - min(dense) as worst_f1_change,
+               stddev_samp(sparse) as f1_std, stddev_samp(dense) as dense_f1_std,
+               stddev_samp(sparse) - stddev_samp(dense) as f1_std_change,
+               max(sparse) - min(sparse) as f1_range, max(dense) - min(dense) as dense_f1_range,
+               max(sparse) - min(sparse) - (max(dense) - min(dense)) as f1_range_change,
+               arg_max(tier, rank) as top_tier, arg_min(tier, rank) as bottom_tier,
+               avg(sparse) filter (rank = top) - avg(sparse) filter (rank = bottom) as tier_gap,
+               avg(dense) filter (rank = top) - avg(dense) filter (rank = bottom)
+               as dense_tier_gap,
+               tier_gap - dense_tier_gap as tier_gap_change,
+               count(*) filter (rank = top) as num_top,
+               count(*) filter (rank = bottom) as num_bottom,
+               count(*) as num_languages
+        from (from ends order by language) group by all
+    """
+    expected = query(sql, text)
+    for row in expected:
+        if row["worst_f1"] == 0:  # several are at 0, and SQL takes any of them
+            del row["worst_language"]
+    assert_same(tables["disparity"], expected, LEVEL)
+
+
 EMBEDDINGS = """
     select p.regime, p.language, p.target_sparsity, p.embedding_sparsity,
            avg(p.f1) filter (d.f1 is not null) as f1_pruned_mean,
