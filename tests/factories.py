@@ -47,6 +47,7 @@ PRUNING = PruningSpec(
     begin=0.1,
     end=0.7,
     update_every_steps=10,
+    num_updates=None,
 )
 
 

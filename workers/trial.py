@@ -20,7 +20,7 @@ RECIPE_VERSION = 3
 """Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
 that is otherwise the same, so that old and new rows are never averaged."""
 
-AS_BEFORE: dict[str, Any] = {}
+AS_BEFORE: dict[str, Any] = {"pruning.num_updates": None}
 """Settings that are younger than the stored results, by dotted name, as in
 `"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
 
@@ -140,9 +140,9 @@ class PruningSpec:
     `orchestrator.spec.sweep_spec`.
 
     `embedding_sparsity` is resolved: the target of the word embeddings, None where they stay dense.
-    What a choice does not use has one value only, so that it cannot tell trials apart: `n_of_m` and
-    `block_shape` are None without their granularity, `begin` and `end` are where the schedule puts
-    them.
+    Of `update_every_steps` and `num_updates` one is None. What a choice does not use has one value
+    only, so that it cannot tell trials apart: `n_of_m` and `block_shape` are None without their
+    granularity, `begin` and `end` are where the schedule puts them.
     """
 
     sparsity_schedule: str
@@ -159,7 +159,8 @@ class PruningSpec:
     initial_sparsity: float
     begin: float
     end: float
-    update_every_steps: int
+    update_every_steps: int | None
+    num_updates: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -233,7 +233,7 @@ def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> Prunin
     if not schedule.uses_end and "end" not in given:
         fields["end"] = fields["begin"]
     if not schedule.uses_interval:
-        fields["update_every_steps"] = 1
+        fields |= {"update_every_steps": 1, "num_updates": None}
     if asked.granularity == "n_of_m" and "scope" not in given:
         fields["scope"] = "layer"  # every run of weights has the same share
     for name, value in fields.items():

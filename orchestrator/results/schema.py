@@ -67,7 +67,7 @@ def _settings(section: str, values: type, documented: type[sweep_spec.Section]) 
     """One column a field of a section of `TrialSpec`, with the meaning that the sweep file's
     documentation gives it."""
     for field in fields(values):
-        if field.name == "pools":  # a list of records; whoever needs it finds it in spec_json
+        if field.name in NO_COLUMNS:
             continue
         name, (kind, is_nullable) = f"{section}_{field.name}", arrow_type(field.type)
         info = documented.model_fields.get(field.name)
@@ -77,6 +77,10 @@ def _settings(section: str, values: type, documented: type[sweep_spec.Section]) 
         is_nullable = is_nullable or section in ("pruning", "robustness")
         yield Column(name, kind, " ".join((meaning or "").split()), is_nullable, unit)
 
+
+NO_COLUMNS = ("pools", "num_updates")
+"""Settings that only `spec_json` has: one is a list of records, the other is younger than the
+columns of this schema version; where it is given, `pruning_update_every_steps` is null."""
 
 RESOLVED_SETTINGS = {
     "corpus_fingerprint": (

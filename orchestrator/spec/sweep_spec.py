@@ -165,13 +165,25 @@ class Pruning(Section):
     end: Fraction = 0.7
     """Step at which the target is reached, as a fraction of all training steps; the rest is
     recovery. Schedules one_shot and constant end where they begin."""
-    update_every_steps: PositiveInt = 10
-    """Steps between two recomputations of the masks; the last one always falls on the end step."""
+    update_every_steps: PositiveInt | None = 10
+    """Steps between two recomputations of the masks; the last one always falls on the end step.
+    null where num_updates is given instead."""
+    num_updates: PositiveInt | None = None
+    """In place of update_every_steps: how often masks are recomputed after begin, at equal
+    distances, the last time on the end step. Trials of any number of steps have as many; one with
+    fewer steps from begin to end has them recomputed after every step."""
     kernels: Literal["auto", "reference", "triton", "numba"] = "auto"
     """Who computes the optimizer's steps; auto: triton on GPUs, numba on CPUs. No part of a trial's
     identity."""
 
     _distinct = field_validator("embedding_sparsity", "include", "exclude")(refuse_duplicates)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_of_updates_is_an_interval(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("num_updates") is not None:
+            return {"update_every_steps": None} | fields
+        return fields
 
     @field_validator(*REGISTRIES)
     @classmethod
@@ -353,6 +365,16 @@ class SweepSpec(Section):
             raise ValueError(
                 f"pruning.begin: {pruning.begin} is after pruning.end, {pruning.end}; begin must "
                 "not be later"
+            )
+        every, number = pruning.update_every_steps, pruning.num_updates
+        if every is not None and number is not None:
+            raise ValueError(
+                f"pruning.num_updates: {number} beside update_every_steps {every}; both say when "
+                "masks change, set one of them to null"
+            )
+        if every is None and number is None:
+            raise ValueError(
+                "pruning.update_every_steps: null without num_updates; give one of the two"
             )
         values = [value for value in pruning.embedding_sparsity if isinstance(value, float)]
         targets = [value for value in (*self.sparsities, *values) if value > 0]

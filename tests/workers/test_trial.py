@@ -191,6 +191,18 @@ def test_ids_never_change():
     assert make_trial_spec().cell_id(recipe=2) == "985834b6d553c285"
 
 
+def test_a_number_of_updates_is_of_the_identity_and_none_leaves_it_alone():
+    asked = make_trial_spec(pruning=replace(PRUNING, update_every_steps=None, num_updates=20))
+    other = make_trial_spec(pruning=replace(PRUNING, update_every_steps=None, num_updates=40))
+    assert len({spec.trial_id() for spec in (make_trial_spec(), asked, other)}) == 3
+    assert "num_updates" not in make_trial_spec().identity()["pruning"]
+    assert TrialSpec.from_json(asked.to_json()) == asked
+
+    stored = json.loads(make_trial_spec().to_json())
+    del stored["pruning"]["num_updates"]
+    assert TrialSpec.from_json(canonical_json(stored)) == make_trial_spec()
+
+
 def test_scoring_with_the_defaults_is_what_the_identity_has_in_its_place():
     spec = make_trial_spec()
     assert id_before(spec) == spec.trial_id(recipe=2)

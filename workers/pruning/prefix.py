@@ -5,7 +5,7 @@ the same steps until then: all that is drawn is drawn from the seed, and a sched
 zeros at its begin. Nothing here imports torch, so that a login node without it can plan a sweep.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from workers.pruning.saliency import SALIENCIES
@@ -52,7 +52,7 @@ def prefix_id(spec: TrialSpec) -> str | None:
             # Of embeddings that are pruned in blocks, all rows are trained.
             order["embeddings"] = "all" if pruning.granularity == "block" else "used"
         if SALIENCIES[pruning.saliency].needs_gradients:
-            order["scores"] = vars(replace(pruning, embedding_sparsity=None))
+            order["scores"] = spec.identity()["pruning"] | {"embedding_sparsity": None}
     return digest({**spec.dense_counterpart().identity(), "order": order})
 
 

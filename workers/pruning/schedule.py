@@ -65,11 +65,15 @@ class Schedule:
         target: sparsity from `end_step` on, in [0, 1).
         begin_step: the first step after which masks change.
         end_step: the last one, at least `begin_step`.
-        update_every_steps: steps from one change to the next, at least 1.
+        update_every_steps: Δt, steps from one change to the next, at least 1; None: `num_updates`
+            says it.
+        num_updates: n, intervals of equal length, at least 1, each with a change at its end. Where
+            the length is no whole number of steps, a change is at the last step before; where it is
+            less than a step, masks change after every step.
 
     Source: Zhu & Gupta (2017), equation 1, with begin t_0 and end t_0 + n Δt. There the last of the
-    n intervals ends exactly at the end; here the end step is always due, also where the frequency
-    does not divide the span.
+    n intervals ends exactly at the end; here the end step is always due, also where Δt does not
+    divide the span. The change at begin comes before the n: it asks for the initial sparsity.
     """
 
     curve: str
@@ -77,7 +81,8 @@ class Schedule:
     target: float
     begin_step: int
     end_step: int
-    update_every_steps: int
+    update_every_steps: int | None = None
+    num_updates: int | None = None
 
     @classmethod
     def from_spec(cls, spec: TrialSpec, num_steps: int) -> "Schedule | None":
@@ -102,13 +107,20 @@ class Schedule:
             begin_step=begin_step,
             end_step=round(pruning.end * num_steps) if curve.uses_end else begin_step,
             update_every_steps=pruning.update_every_steps,
+            num_updates=pruning.num_updates,
         )
 
     def is_due(self, step: int) -> bool:
         """Whether masks change after `step` completed steps."""
         if not self.begin_step <= step <= self.end_step:
             return False
-        return step == self.end_step or (step - self.begin_step) % self.update_every_steps == 0
+        if step == self.end_step:
+            return True
+        done, span = step - self.begin_step, self.end_step - self.begin_step
+        if self.num_updates is not None:
+            # The end of an interval, a multiple of span / n, lies in [done, done + 1).
+            return -done * self.num_updates % span < self.num_updates
+        return self.update_every_steps is not None and done % self.update_every_steps == 0
 
     def sparsity(self, step: int) -> float:
         """Sparsity that the schedule asks for after `step` completed steps, in [0, 1)."""

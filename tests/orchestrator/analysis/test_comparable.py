@@ -39,6 +39,23 @@ def test_cells_that_differ_in_settings_are_told_apart_and_share_their_dense_tria
     assert "pruning.scope=layer" in shown(f1_table(aggregate(store)), width=160)
 
 
+def test_numbers_of_updates_are_told_apart(store):
+    """Also of trials on other languages, which share no place in the grid."""
+    for number, code in ((20, "sw"), (40, "yo")):
+        pruning = replace(PRUNING, update_every_steps=None, num_updates=number)
+        commit_with_all_scores(store, code, 0.5, 0, 0.5, pruning=pruning)
+    assert set(aggregate(store).table["settings"].to_pylist()) == {
+        "pruning.num_updates=20",
+        "pruning.num_updates=40",
+    }
+    commit_with_all_scores(store, "sw", 0.5, 0, 0.5)
+    assert set(aggregate(store).table["settings"].to_pylist()) == {
+        "pruning.update_every_steps=10, pruning.num_updates=None",
+        "pruning.update_every_steps=None, pruning.num_updates=20",
+        "pruning.update_every_steps=None, pruning.num_updates=40",
+    }
+
+
 def test_a_sweep_of_which_nothing_has_run_is_told_apart_by_its_name(store):
     other = make_trial_spec(pruning=replace(PRUNING, scope="layer"))
     commit_with_all_scores(store, "sw", 0.5, 0, 0.5)

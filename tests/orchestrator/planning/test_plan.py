@@ -394,11 +394,17 @@ def test_settings_that_have_no_effect_do_not_tell_trials_apart():
     assert ids(sparsity_schedule="one_shot", begin=0.5) == ids(
         sparsity_schedule="one_shot", begin=0.5, update_every_steps=3
     )
+    assert ids(sparsity_schedule="one_shot") == ids(sparsity_schedule="one_shot", num_updates=3)
     assert ids(sparsity_schedule="constant") != ids(sparsity_schedule="one_shot")
     (pruning,) = {
         spec.pruning for spec in specs(sparsities=[0.5], pruning={"sparsity_schedule": "constant"})
     }
     assert (pruning.begin, pruning.end) == (0.0, 0.0)
+
+
+def test_a_number_of_updates_takes_the_place_of_the_interval():
+    (pruning,) = {spec.pruning for spec in specs(sparsities=[0.5], pruning={"num_updates": 20})}
+    assert (pruning.update_every_steps, pruning.num_updates) == (None, 20)
 
 
 def test_n_of_m_prunes_each_layer_by_itself_without_being_told():

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from orchestrator.results.columns import TIME, Table
 from orchestrator.results.parquet import decode, encode_compact, encode_small
 from orchestrator.results.schema import (
     CURVES,
+    NO_COLUMNS,
     SCHEMA_VERSION,
     SCORES,
     TABLES,
@@ -23,6 +24,7 @@ from orchestrator.results.schema import (
 )
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from workers.trial import SECTIONS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "results_schema.md"
 POINT = {
@@ -51,6 +53,14 @@ def test_every_column_has_a_meaning_and_is_listed_once(table):
     assert [column.name for column in table.columns if not column.meaning] == []
     assert len({column.name for column in table.columns}) == len(table.columns)
     assert {table.key, *table.sort_by} <= {column.name for column in table.columns}
+
+
+def test_every_setting_of_a_trial_is_a_column_or_said_to_have_none():
+    settings = {
+        f"{name}_{field.name}" for name, section in SECTIONS.items() for field in fields(section)
+    }
+    columns = {*TRIALS.arrow_schema.names, *(f"pruning_{name}" for name in NO_COLUMNS)}
+    assert settings - columns == {"robustness_pools"}
 
 
 def test_types_and_nulls_of_settings_follow_from_the_trial_and_meanings_from_the_sweep_file():

@@ -134,6 +134,16 @@ def test_a_field_says_what_it_means_in_the_schema():
         (["training.lr=.inf"], r"training.lr: inf: input should be a finite number"),
         (["pruning.begin=0.8"], r"pruning.begin: 0.8 is after pruning.end, 0.7"),
         (
+            ["pruning.num_updates=20", "pruning.update_every_steps=5"],
+            r"pruning.num_updates: 20 beside update_every_steps 5; .* set one of them to null",
+        ),
+        (
+            ["pruning.update_every_steps=null"],
+            r"pruning.update_every_steps: null without num_updates; give one of the two",
+        ),
+        (["pruning.num_updates=0"], r"pruning.num_updates: 0: input should be greater than 0"),
+        (["pruning.num_updates=2.5"], r"pruning.num_updates: 2.5: input should be a valid integer"),
+        (
             ["pruning.initial_sparsity=0.6"],
             r"initial_sparsity: 0.6 is above the smallest target 0.5",
         ),
@@ -302,6 +312,24 @@ def test_a_path_is_a_kind_of_corpus(tmp_path):
 def test_one_shot_may_prune_after_the_default_end(tmp_path):
     made = load(tmp_path, SMALLEST, "pruning={sparsity_schedule: one_shot, begin: 0.9}")
     assert made.pruning.begin == 0.9
+
+
+@pytest.mark.parametrize(
+    ("overrides", "interval"),
+    [
+        ([], (10, None)),
+        (["pruning.update_every_steps=3"], (3, None)),
+        (["pruning.num_updates=20"], (None, 20)),
+        (["pruning.num_updates=20", "pruning.update_every_steps=null"], (None, 20)),
+        (["pruning.num_updates=null"], (10, None)),
+    ],
+)
+def test_masks_change_every_so_many_steps_or_so_many_times(tmp_path, overrides, interval):
+    sweep = load(tmp_path, SMALLEST, *overrides)
+    frozen = sweep.model_dump_json(exclude_unset=True)  # as a job that is submitted has it
+    again = SweepSpec.model_validate_json(frozen)
+    for pruning in (sweep.pruning, again.pruning):
+        assert (pruning.update_every_steps, pruning.num_updates) == interval
 
 
 def test_json_schema_names_the_entries_of_each_registry():

@@ -25,6 +25,9 @@ def pruned(**changes) -> TrialSpec:
         ({}, 110),
         ({"update_every_steps": 50}, 150),
         ({"update_every_steps": 1000}, 700),
+        ({"update_every_steps": None, "num_updates": 20}, 130),
+        ({"update_every_steps": None, "num_updates": 1}, 700),
+        ({"update_every_steps": None, "num_updates": 1000}, 101),
         ({"initial_sparsity": 0.1}, 100),
         ({"begin": 0.0}, 10),
         ({"end": 0.1}, 100),
@@ -46,6 +49,7 @@ def test_dense_trial_prunes_never():
         BASE.dense_counterpart(),
         pruned(sparsity=0.9),
         pruned(begin=0.3, end=0.9, update_every_steps=1),
+        pruned(update_every_steps=None, num_updates=20),
         pruned(scope="layer", granularity="n_of_m", n_of_m=(2, 4)),
         pruned(saliency="random"),
         pruned(semantics="dense_shadow"),
@@ -93,6 +97,10 @@ def test_scores_by_gradient_are_shared_where_they_come_together_alike():
     assert prefix_id(scored(0.5)) == prefix_id(scored(0.9))
     assert prefix_id(scored(0.5)) != prefix_id(scored(0.5, update_every_steps=7))
     assert prefix_id(scored(0.5)) != prefix_id(scored(0.5, saliency="gradient_times_weight"))
+
+
+def test_prefixes_of_scores_by_gradient_have_the_names_that_they_had():
+    assert prefix_id(replace(BASE, pruning=SCORED)) == "9b137a0655fa973b"
 
 
 def test_dense_trial_that_chooses_its_epoch_shares_nothing():

@@ -21,6 +21,10 @@ def schedule(**changes) -> Schedule:
     return Schedule(**{"curve": "cubic"} | fields | changes)
 
 
+def due_steps(made: Schedule) -> list[int]:
+    return [step for step in range(250) if made.is_due(step)]
+
+
 def schedule_of(pruning: PruningSpec) -> Schedule:
     """To 0.9 within 40 steps."""
     spec = replace(make_trial_spec(target_sparsity=0.9), pruning=pruning)
@@ -41,13 +45,59 @@ def test_linear_schedule_is_halfway_in_the_middle():
 
 
 def test_last_update_is_on_the_end_step_where_the_frequency_does_not_divide():
-    assert [step for step in range(50) if schedule().is_due(step)] == [10, 17, 24, 30]
+    assert due_steps(schedule()) == [10, 17, 24, 30]
 
 
-def test_begin_equal_to_end_prunes_once():
-    once = schedule(begin_step=5, end_step=5)
-    assert [step for step in range(50) if once.is_due(step)] == [5]
+@pytest.mark.parametrize("interval", [{}, {"update_every_steps": None, "num_updates": 20}])
+def test_begin_equal_to_end_prunes_once(interval):
+    once = schedule(begin_step=5, end_step=5, **interval)
+    assert due_steps(once) == [5]
     assert once.sparsity(5) == 0.8
+
+
+def by_number(num_updates: int, num_steps: int, begin_step: int = 10) -> Schedule:
+    """From 0, with so many updates after begin in so many steps."""
+    return schedule(
+        initial=0.0,
+        begin_step=begin_step,
+        end_step=begin_step + num_steps,
+        update_every_steps=None,
+        num_updates=num_updates,
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_updates", "num_steps", "due"),
+    [
+        (4, 20, [10, 15, 20, 25, 30]),
+        (3, 20, [10, 16, 23, 30]),  # 6 2/3 and 13 1/3 steps after begin
+        (1, 20, [10, 30]),
+        (20, 20, list(range(10, 31))),
+        # Fewer steps than updates: one after every step.
+        (21, 20, list(range(10, 31))),
+        (1000, 3, [10, 11, 12, 13]),
+    ],
+)
+def test_updates_by_number_are_at_equal_distances(num_updates, num_steps, due):
+    assert due_steps(by_number(num_updates, num_steps)) == due
+
+
+def test_every_number_of_steps_has_as_many_updates():
+    for num_steps in range(1, 200):
+        for num_updates in (1, 2, 7, 20, 150):
+            due = due_steps(by_number(num_updates, num_steps))
+            asked = {10 + i * num_steps // num_updates for i in range(num_updates + 1)}
+            assert due == sorted(asked)
+            assert len(due) == 1 + min(num_updates, num_steps)
+
+
+def test_a_trial_of_any_length_has_the_updates_that_its_sweep_asks_for():
+    pruning = replace(PRUNING, begin=0.1, end=0.7, update_every_steps=None, num_updates=20)
+    spec = make_trial_spec(pruning=pruning)
+    for num_steps in (40, 320, 1570, 6250):
+        made = Schedule.from_spec(spec, num_steps)
+        due = [step for step in range(num_steps + 1) if made.is_due(step)]
+        assert (len(due), due[0], due[-1]) == (21, made.begin_step, made.end_step)
 
 
 def test_schedule_of_a_trial_ends_at_its_fraction_of_the_steps():
