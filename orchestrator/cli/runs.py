@@ -41,6 +41,7 @@ from orchestrator.cli.shared import (
 from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
 from orchestrator.planning.estimate import estimate
+from orchestrator.planning.few_steps import describe_few_steps
 from orchestrator.planning.memory import (
     GIB,
     PEAKS,
@@ -221,7 +222,11 @@ def _rescore(
 
 def _notes(planned: Sequence[PlannedTrial]) -> list[str]:
     """What is to be said of a sweep before it runs; nothing, as a rule."""
-    return [*describe_unfindable(planned), *describe_replaced_head(planned)]
+    return [
+        *describe_unfindable(planned),
+        *describe_replaced_head(planned),
+        *describe_few_steps(planned),
+    ]
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

@@ -110,6 +110,16 @@ class Schedule:
             num_updates=pruning.num_updates,
         )
 
+    @property
+    def num_prunings(self) -> int:
+        """Mask updates that prune something: all but one at begin that asks for no zeros."""
+        span = self.end_step - self.begin_step
+        if self.num_updates is not None:
+            num_after = min(self.num_updates, span)
+        else:
+            num_after = -(-span // (self.update_every_steps or 1))
+        return num_after + (self.sparsity(self.begin_step) > 0)
+
     def is_due(self, step: int) -> bool:
         """Whether masks change after `step` completed steps."""
         if not self.begin_step <= step <= self.end_step:
@@ -120,7 +130,7 @@ class Schedule:
         if self.num_updates is not None:
             # The end of an interval, a multiple of span / n, lies in [done, done + 1).
             return -done * self.num_updates % span < self.num_updates
-        return self.update_every_steps is not None and done % self.update_every_steps == 0
+        return done % (self.update_every_steps or 1) == 0
 
     def sparsity(self, step: int) -> float:
         """Sparsity that the schedule asks for after `step` completed steps, in [0, 1)."""

@@ -30,6 +30,15 @@ def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):
     assert not (tmp_path / "r").exists(), "planning writes nothing"
 
 
+def test_plan_warns_of_few_steps_and_goes_on(capsys, tmp_path):
+    words = ("plan", "smoke", "--set", f"results={tmp_path}/r", "--set")
+    code, out, _ = run(capsys, *words, "training.num_epochs=12")
+    assert code == 0
+    assert len([line for line in out.splitlines() if "fewer than" in line]) == 3
+    code, out, _ = run(capsys, *words, "training.num_steps=1000")
+    assert (code, "fewer than" in out) == (0, False)
+
+
 @pytest.mark.slow
 def test_a_planned_trial_runs_by_itself(capsys, tmp_path):
     sets = (
@@ -80,7 +89,9 @@ def test_plan_of_the_paper_fits_a_terminal(capsys, tmp_path):
     assert code == 0
     assert "…" not in out
     assert "memory of a trial: " in out
-    assert max(map(len, out.splitlines()[:-1])) <= 80
+    before, counts, _ = out.partition("paper-mono: 1800 trials")
+    assert counts, "from there on a line is as long as what it says"
+    assert max(map(len, before.splitlines())) <= 80
 
 
 def test_plan_compares_memory_with_this_machine_and_with_a_profile(capsys, monkeypatch, tmp_path):

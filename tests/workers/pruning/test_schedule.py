@@ -91,6 +91,20 @@ def test_every_number_of_steps_has_as_many_updates():
             assert len(due) == 1 + min(num_updates, num_steps)
 
 
+@pytest.mark.parametrize("initial", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "interval",
+    [
+        *({"update_every_steps": steps} for steps in (1, 7, 10, 1000)),
+        *({"update_every_steps": None, "num_updates": number} for number in (1, 7, 20, 1000)),
+    ],
+)
+def test_updates_that_prune_are_counted(initial, interval):
+    for end_step in (10, 11, 20, 30, 33, 200):
+        made = schedule(initial=initial, end_step=end_step, **interval)
+        assert made.num_prunings == sum(made.sparsity(step) > 0 for step in due_steps(made))
+
+
 def test_a_trial_of_any_length_has_the_updates_that_its_sweep_asks_for():
     pruning = replace(PRUNING, begin=0.1, end=0.7, update_every_steps=None, num_updates=20)
     spec = make_trial_spec(pruning=pruning)
@@ -98,6 +112,7 @@ def test_a_trial_of_any_length_has_the_updates_that_its_sweep_asks_for():
         made = Schedule.from_spec(spec, num_steps)
         due = [step for step in range(num_steps + 1) if made.is_due(step)]
         assert (len(due), due[0], due[-1]) == (21, made.begin_step, made.end_step)
+        assert made.num_prunings == 20, "the one at begin asks for no zeros"
 
 
 def test_schedule_of_a_trial_ends_at_its_fraction_of_the_steps():
@@ -108,12 +123,14 @@ def test_schedule_of_a_trial_ends_at_its_fraction_of_the_steps():
 def test_one_shot_prunes_to_the_target_at_begin():
     made = schedule_of(replace(PRUNING, sparsity_schedule="one_shot"))
     assert [step for step in range(41) if made.is_due(step)] == [4]
+    assert made.num_prunings == 1
     assert (made.sparsity(3), made.sparsity(4)) == (0.0, 0.9)
 
 
 def test_constant_masks_are_there_before_the_first_step():
     made = schedule_of(replace(PRUNING, sparsity_schedule="constant"))
     assert [step for step in range(41) if made.is_due(step)] == [0]
+    assert made.num_prunings == 1
     assert made.sparsity(0) == 0.9
 
 
