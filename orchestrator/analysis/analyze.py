@@ -3,10 +3,13 @@
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
+import pyarrow as pa
+
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
+from orchestrator.analysis.error_kinds import find_errors
 from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages, fit_models
 from orchestrator.analysis.predictions import (
@@ -21,6 +24,7 @@ from orchestrator.analysis.tables import (
     ANALYSES,
     DISAGREEMENT,
     DISPARITY,
+    ERRORS,
     MODEL,
     PIES_PROFILE,
     ROBUSTNESS,
@@ -71,19 +75,21 @@ def analyze(
     def predicted() -> list[SetPredictions]:
         return read_predictions(store, _with_predictions(results), split)
 
+    @cache
+    def sentences_of(set_id: str) -> pa.Table:
+        return read_sentences(store, set_id)
+
     def robustness() -> list[AnalysisTable]:
         on_test = results if split == "test" else make_results(rows, "test", matching)
         return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ))
-
-    def disagreement() -> list[AnalysisTable]:
-        return find_disagreement(results, predicted(), lambda set_id: read_sentences(store, set_id))
 
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
         QUALITY_TABLES: lambda: analyze_quality(results),
         (DISPARITY,): lambda: [find_disparity(results)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
-        (DISAGREEMENT, PIES_PROFILE): disagreement,
+        (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
+        (ERRORS,): lambda: [find_errors(results, predicted(), sentences_of)],
         (SIGNIFICANCE,): lambda: [find_intervals(results, predicted(), bootstrap or Bootstrap())],
         (TESTS,): lambda: [compare_languages(results)],
         (MODEL,): lambda: [fit_models(results)],

@@ -23,7 +23,7 @@ PREDICTIONS_READ = [
 ]
 """Columns of `predictions` that analyses need."""
 
-SENTENCES_READ = ["sentence", "num_subwords", "num_unseen_entities"]
+SENTENCES_READ = ["sentence", "gold", "num_subwords", "num_unseen_entities"]
 """Columns of `sentences` that analyses need."""
 
 
@@ -63,7 +63,7 @@ class SetPredictions:
         Raises:
             StoreError: a tag is none of `workers.tags.TAGS`.
         """
-        sequences = _as_bytes(rows["predicted"].combine_chunks(), self.set_id)
+        sequences = as_bytes(rows["predicted"], "predictions", self.set_id)
         self.trial_ids.append(trial_id)
         self.num_predicted.append(_ints(rows["num_predicted"]))
         self.num_correct.append(_ints(rows["num_correct"]))
@@ -148,19 +148,27 @@ def _split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
             yield encoded.dictionary[numbers[start]].as_py(), rows.slice(start, end - start)
 
 
-def _as_bytes(predicted: pa.ListArray, set_id: str) -> pa.Array:
-    """Each list of tags as a string of bytes, one byte a tag: lists and strings have equal
-    offsets."""
-    codes = pc.index_in(predicted.flatten(), value_set=pa.array(TAGS))
+def as_bytes(column: pa.ChunkedArray, table: str, set_id: str) -> pa.Array:
+    """Each list of tags as a string of bytes: a byte a tag, its place in `TAGS`.
+
+    Args:
+        column: lists of tags.
+        table: the stored table that it is of, for the message.
+        set_id: the set that it is of, for the message.
+
+    Raises:
+        StoreError: a tag is none of `workers.tags.TAGS`.
+    """
+    lists = column.combine_chunks()
+    codes = pc.index_in(lists.flatten(), value_set=pa.array(TAGS))
     if codes.null_count:
-        odd = predicted.flatten().filter(pc.is_null(codes))[0].as_py()
-        raise StoreError(
-            f"predictions: {odd!r} of set {set_id} is no tag; tags are {', '.join(TAGS)}"
-        )
-    offsets = predicted.offsets.to_numpy()
+        odd = lists.flatten().filter(pc.is_null(codes))[0].as_py()
+        raise StoreError(f"{table}: {odd!r} of set {set_id} is no tag; tags are {', '.join(TAGS)}")
+    # Lists and strings have equal offsets.
+    offsets = lists.offsets.to_numpy()
     starts = pa.py_buffer((offsets - offsets[0]).astype(np.int32).tobytes())
     content = pa.py_buffer(codes.to_numpy().astype(np.uint8).tobytes())
-    return pa.Array.from_buffers(pa.binary(), len(predicted), [None, starts, content])
+    return pa.Array.from_buffers(pa.binary(), len(lists), [None, starts, content])
 
 
 def _ints(column: pa.ChunkedArray) -> np.ndarray:

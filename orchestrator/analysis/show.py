@@ -377,6 +377,15 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             counted="seeds",
         ),
     ),
+    "errors": (
+        Matrix(
+            title="share of the entities that are there, of those predicted, and of tags",
+            index=(*BY_LANGUAGE, "side", "kind"),
+            text=_plain("share_mean"),
+            count="num_seeds",
+            counted="seeds",
+        ),
+    ),
     "significance": (
         Matrix(
             title="interval of the change of F1, from n seeds",

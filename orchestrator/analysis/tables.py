@@ -406,6 +406,37 @@ PIES_PROFILE = _table(
     _count("num_trials", "Sparse trials behind it."),
 )
 
+ERRORS = _table(
+    "errors",
+    "What becomes of the entities that are there and of those that were predicted, and how many "
+    "predicted tags are ill-formed. Means over seeds, from stored predictions. METHODS.md says how "
+    "ties are decided.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    _text(
+        "side",
+        "What is counted: true: entities that are there; predicted: entities that were predicted; "
+        "tags: predicted tags at which an entity begins, by the lenient rule.",
+    ),
+    _text(
+        "kind",
+        "correct; type: the same words, another type; boundary: overlaps an entity of its type; "
+        "boundary_and_type: overlaps only those of other types; missed or spurious: overlaps none; "
+        "ill_formed: of tags, an I- that continues nothing.",
+    ),
+    Column("num_mean", REAL, "Mean of how many; null without predictions.", True, "count"),
+    Column(
+        "total_mean", REAL, "Mean of all of this side; null without predictions.", True, "count"
+    ),
+    _fraction("share_mean", "Mean of the share of the side; null where the side is empty."),
+    _fraction("share_std", "Its sample standard deviation; null below two seeds."),
+    _fraction("delta_dense_mean", "Mean of the share minus that of the same seed's dense trial."),
+    _count("num_seeds", "Seeds with predictions."),
+    _count("num_pairs", "Seeds where this and the dense trial have a share."),
+    _count("num_holes", "Seeds that were planned or tried and have no predictions."),
+)
+
 SIGNIFICANCE = _table(
     "significance",
     "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the "
@@ -483,6 +514,7 @@ ANALYSES = {
         ROBUSTNESS_OVERALL,
         DISAGREEMENT,
         PIES_PROFILE,
+        ERRORS,
         SIGNIFICANCE,
         TESTS,
         MODEL,
