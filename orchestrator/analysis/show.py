@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -39,6 +40,7 @@ class Matrix:
         across: column that tells the table's columns apart.
         trials: column with the number of trials behind a number, where `count` is of something
             else; the highest one of the row is shown.
+        of: what is shown of the table's rows, where that is not these themselves.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Matrix:
     counted: str
     across: str = "target_sparsity"
     trials: str | None = None
+    of: Callable[[Sequence[Row]], list[Row]] = list
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
         for view in VIEWS[table.name]:
             if isinstance(view, Matrix):
                 yield Text(f"{place}: {view.title}", overflow="fold")
-                yield _matrix(view, of_series)
+                yield _matrix(view, view.of(of_series))
             else:
                 yield Text(place, overflow="fold")
                 yield _lines(view, of_series)
@@ -244,6 +247,19 @@ ROUNDED = {
 }
 """How numbers in lines are rounded; others are written whole."""
 
+
+def _errors_of_all(rows: Sequence[Row]) -> list[Row]:
+    """Of each kind of error the mean share over languages: eleven lines for each of 40 languages
+    would be more than anybody reads."""
+    names = ("embeddings", "target_sparsity", "side", "kind")
+    found = []
+    for _, members in _by(rows, names):
+        shares = [row["share_mean"] for row in members if row["share_mean"] is not None]
+        mean = {"share_mean": fmean(shares) if shares else None, "num_languages": len(shares)}
+        found.append({name: members[0][name] for name in names} | mean)
+    return found
+
+
 VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     "quality": (
         Matrix(
@@ -379,11 +395,12 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     ),
     "errors": (
         Matrix(
-            title="share of the entities that are there, of those predicted, and of tags",
-            index=(*BY_LANGUAGE, "side", "kind"),
+            title="mean over languages of the share of true entities, of predicted ones, of tags",
+            index=("embeddings", "side", "kind"),
             text=_plain("share_mean"),
-            count="num_seeds",
-            counted="seeds",
+            count="num_languages",
+            counted="languages",
+            of=_errors_of_all,
         ),
     ),
     "significance": (
