@@ -6,7 +6,7 @@ from functools import cache
 import pyarrow as pa
 
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
-from orchestrator.analysis.bootstrap import Bootstrap, find_intervals
+from orchestrator.analysis.bootstrap import Bootstrap
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
 from orchestrator.analysis.error_kinds import find_errors
@@ -25,14 +25,15 @@ from orchestrator.analysis.tables import (
     DISAGREEMENT,
     DISPARITY,
     ERRORS,
+    MARGIN,
     MODEL,
     PIES_PROFILE,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
-    SIGNIFICANCE,
     TESTS,
     AnalysisTable,
 )
+from orchestrator.analysis.verdicts import VERDICT_TABLES, check_margin, judge_changes
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.export import write_csv, write_parquet
@@ -47,6 +48,7 @@ def analyze(
     only: Collection[str] | None = None,
     matching: str | None = None,
     same_device: bool = False,
+    margin: float = MARGIN,
 ) -> list[AnalysisTable]:
     """Make the tables in `tables.ANALYSES`, in that order. One that has nothing to say has no rows,
     and a note.
@@ -59,11 +61,14 @@ def analyze(
         matching: the rule by which predicted entities count, strict or lenient; None: of each
             series that by which its trials were scored when they were run.
         same_device: see `read_rows`.
+        margin: the largest change of F1 that does not matter, as a fraction in (0, 1): what is
+            equivalent to dense.
 
     Raises:
-        StoreError: there is no such split or table, nothing was planned or run, no score is by that
-            rule, or a file cannot be read.
+        StoreError: the margin is none, there is no such split or table, nothing was planned or run,
+            no score is by that rule, or a file cannot be read.
     """
+    check_margin(margin)
     wanted = set(ANALYSES if only is None else only)
     if unknown := sorted(wanted - set(ANALYSES)):
         raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(ANALYSES)}")
@@ -83,6 +88,9 @@ def analyze(
         on_test = results if split == "test" else make_results(rows, "test", matching)
         return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ))
 
+    def verdicts() -> list[AnalysisTable]:
+        return judge_changes(results, predicted(), bootstrap or Bootstrap(), margin)
+
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
         QUALITY_TABLES: lambda: analyze_quality(results),
@@ -90,7 +98,7 @@ def analyze(
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
         (ERRORS,): lambda: [find_errors(results, predicted(), sentences_of)],
-        (SIGNIFICANCE,): lambda: [find_intervals(results, predicted(), bootstrap or Bootstrap())],
+        VERDICT_TABLES: verdicts,
         (TESTS,): lambda: [compare_languages(results)],
         (MODEL,): lambda: [fit_models(results)],
     }

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.frames import CELL, Results, finish, in_order
+from orchestrator.analysis.frames import CELL, Results, in_order
 from orchestrator.analysis.predictions import SetPredictions
-from orchestrator.analysis.tables import ROUNDING, SIGNIFICANCE, AnalysisTable
+from orchestrator.analysis.tables import ROUNDING
 from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
@@ -36,7 +36,7 @@ class Bootstrap:
     Attributes:
         num_replicates: how often seeds and sentences are drawn, 1 or more.
         seed: of the random draws.
-        confidence: nominal coverage of the intervals, in (0, 1).
+        confidence: nominal coverage of the intervals, in (0.5, 1).
     """
 
     num_replicates: int = 1_000
@@ -54,13 +54,16 @@ class _SetDraws:
 
 def find_intervals(
     results: Results, sets: Sequence[SetPredictions], options: Bootstrap
-) -> AnalysisTable:
-    """Make the table `significance`.
+) -> pd.DataFrame:
+    """Find the interval of each change.
 
     Args:
         results: F1 of trials; where no predictions are stored, their seeds alone are resampled.
         sets: what trials predicted, on the same split.
         options: how intervals are made.
+
+    Returns:
+        A row a sparse cell and language: the columns of the table `significance` but the verdict.
     """
     generator = np.random.default_rng(options.seed)
     of_language: dict[str, list[_SetDraws]] = {}
@@ -81,8 +84,7 @@ def find_intervals(
             of_cell[is_by_rule], of_language.get(row["language"], [])
         )
         rows.append(row | _find_interval(of_cell, deltas, num_sentences, options, generator))
-    table = in_order(pd.DataFrame(rows))
-    return finish(SIGNIFICANCE, table, _notes(table, options))
+    return in_order(pd.DataFrame(rows))
 
 
 def resample(
@@ -158,6 +160,8 @@ def _find_interval(
         "delta_mean": deltas[0].mean() if num_seeds else None,
         "low": None,
         "high": None,
+        "equivalence_low": None,
+        "equivalence_high": None,
         "confidence": None,
         "resampled": "nothing",
         "num_replicates": 0,
@@ -178,11 +182,12 @@ def _find_interval(
     if not len(changes):
         return row
 
-    tail = (1 - options.confidence) / 2
-    low, high = np.quantile(changes, [tail, 1 - tail])
+    # Two one-sided tests at the level of one two-sided test leave that level out on each side.
+    level = 1 - options.confidence
+    places = [level / 2, 1 - level / 2, level, 1 - level]
+    names = ("low", "high", "equivalence_low", "equivalence_high")
     return row | {
-        "low": low,
-        "high": high,
+        **dict(zip(names, np.quantile(changes, places), strict=True)),
         "confidence": options.confidence,
         "resampled": _what_was_resampled(has_sentences, num_seeds),
         "num_replicates": len(changes),
@@ -210,9 +215,13 @@ def _pair_draws(trials: pd.DataFrame, draws: Sequence[_SetDraws]) -> tuple[np.nd
     return np.empty((1, 0)), None
 
 
-def _notes(table: pd.DataFrame, options: Bootstrap) -> list[str]:
-    if table.empty:
-        return ["No sparse trials: no change to give an interval of."]
+def interval_notes(table: pd.DataFrame, options: Bootstrap) -> list[str]:
+    """What must be said of intervals.
+
+    Args:
+        table: what `find_intervals` found, one or more.
+        options: how they were made.
+    """
     kinds = table["resampled"].value_counts()
     notes = [
         f"{options.num_replicates:,} replicates from seed {options.seed}; percentile intervals, "

@@ -1,5 +1,5 @@
-"""F1 and its change to dense: by language, by group of languages, the worst, the tolerated, and
-pruned embeddings."""
+"""F1 and its change to dense: by language, by group of languages, the worst, and pruned
+embeddings."""
 
 import pandas as pd
 
@@ -18,19 +18,13 @@ from orchestrator.analysis.tables import (
     EMBEDDINGS_OVERALL,
     GROUPINGS,
     GROUPS,
-    HELD,
     QUALITY,
-    ROUNDING,
-    TALLY,
-    TOLERANCE,
-    TOLERATED_LOSS,
     WORST,
     AnalysisTable,
 )
-from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
-QUALITY_TABLES = (QUALITY, GROUPS, WORST, TALLY, TOLERANCE, EMBEDDINGS, EMBEDDINGS_OVERALL)
+QUALITY_TABLES = (QUALITY, GROUPS, WORST, EMBEDDINGS, EMBEDDINGS_OVERALL)
 """The tables that are made here."""
 
 GROUP = [*SERIES, "grouping", "group", *LEVEL]
@@ -38,19 +32,15 @@ GROUP = [*SERIES, "grouping", "group", *LEVEL]
 
 
 def analyze_quality(results: Results) -> list[AnalysisTable]:
-    """Make the tables quality, groups, worst, tally, tolerance, embeddings and
-    embeddings_overall."""
+    """Make the tables quality, groups, worst, embeddings and embeddings_overall."""
     groups = group_changes(results)
     pruned, overall = compare_embeddings(results)
-    passed_over = ["A sparsity without a change to dense is passed over."]
     nothing = ["No sparse trials: nothing to compare with dense."]
     has_sparse = len(results.sparse_cells) > 0
     return [
         finish(QUALITY, results.cells, _quality_notes(results)),
         finish(GROUPS, groups, _group_notes(results)),
         finish(WORST, find_worst(results, groups), _worst_notes(groups) if has_sparse else nothing),
-        finish(TALLY, tally(results), [] if has_sparse else nothing),
-        finish(TOLERANCE, find_tolerated(results), passed_over if has_sparse else nothing),
         pruned,
         overall,
     ]
@@ -174,56 +164,6 @@ def _worst_notes(groups: pd.DataFrame) -> list[str]:
         f"A single language makes up {counted(num_alone, 'group')}: there the group is that "
         "language."
     ]
-
-
-def tally(results: Results) -> pd.DataFrame:
-    """The rows of the table `tally`."""
-    cells = results.sparse_cells
-    delta = cells["delta_dense_mean"]
-    limit = HELD + ROUNDING
-    kinds = {
-        "num_improved": delta > limit,
-        "num_held": delta.abs() <= limit,
-        "num_dropped": delta < -limit,
-        "num_missing": delta.isna(),
-        "num_languages": delta.notna(),
-    }
-    # A row of cells is one language, so that the sum of a kind is the number of its languages.
-    table = cells.assign(**kinds).groupby(CELL)[list(kinds)].sum()
-    table["num_trials"] = count_trials(results.sparse, CELL, results.sparse["delta"].notna())
-    return in_order(table.reset_index())
-
-
-def find_tolerated(results: Results) -> pd.DataFrame:
-    """The rows of the table `tolerance`."""
-    keys = [*SERIES, "language", "embeddings"]
-    rows = [
-        dict(zip(keys, place, strict=True)) | _find_tolerated(cells)
-        for place, cells in results.sparse_cells.groupby(keys)
-    ]
-    return in_order(pd.DataFrame(rows))
-
-
-def _find_tolerated(cells: pd.DataFrame) -> Row:
-    """What one language tolerates, from its cells, one a sparsity."""
-    relative = cells["relative_dense_mean"]
-    measured = cells[relative.notna()].sort_values("target_sparsity")
-    is_kept = measured["relative_dense_mean"] >= -TOLERATED_LOSS - ROUNDING
-
-    # A sparsity is tolerated if all lower ones are, too.
-    tolerated = measured[is_kept.cummin().astype(bool)]
-    exceeded = measured[~is_kept]
-    highest = tolerated["target_sparsity"].max() if len(tolerated) else 0.0
-    return {
-        "tolerated_sparsity": highest if len(measured) else None,
-        "relative_at_tolerated": (
-            tolerated["relative_dense_mean"].iloc[-1] if len(tolerated) else None
-        ),
-        "exceeded_at": exceeded["target_sparsity"].min() if len(exceeded) else None,
-        "num_sparsities": len(measured),
-        "num_sparsities_missing": len(cells) - len(measured),
-        "num_trials": measured["num_pairs"].sum(),
-    }
 
 
 def pair_embeddings(results: Results) -> pd.DataFrame:

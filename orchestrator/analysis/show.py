@@ -16,11 +16,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analysis.tables import AnalysisTable
+from orchestrator.analysis.tables import VERDICTS, AnalysisTable
 from orchestrator.results.rows import Row
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 ABSENT = "–"
+SHORT_VERDICTS = {"equivalent": "equiv.", "undecided": "?"}
 HEADINGS = {"language": "lang", "embeddings": "embed"}
 """Of a matrix's index, narrow as its values."""
 
@@ -205,6 +206,10 @@ def _interval(row: Row) -> str:
     return f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
 
 
+def _tolerated(row: Row) -> str:
+    return f"{_text(row['tolerated_sparsity'])} < {_text(row['worse_at'])}"
+
+
 def _change(
     index: tuple[str, ...],
     counted: str = "pairs",
@@ -299,29 +304,6 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             }
         ),
     ),
-    "tally": (
-        Lines(
-            LEVEL_HEADINGS
-            | {
-                "num_improved": "improve",
-                "num_held": "hold",
-                "num_dropped": "drop",
-                "num_missing": "missing",
-            }
-            | {"num_languages": "languages", "num_trials": "trials"}
-        ),
-    ),
-    "tolerance": (
-        Matrix(
-            title="highest sparsity tolerated",
-            index=("language",),
-            text=lambda row: _text(row["tolerated_sparsity"]),
-            count="num_sparsities",
-            counted="sparsities",
-            across="embeddings",
-            trials="num_trials",
-        ),
-    ),
     "embeddings": (
         Matrix(
             title="F1 with pruned minus F1 with dense embeddings",
@@ -410,6 +392,32 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             text=_interval,
             count="num_pairs",
             counted="n",
+        ),
+        Matrix(
+            title="verdict; equiv.: equivalent, ?: undecided",
+            index=BY_LANGUAGE,
+            text=lambda row: SHORT_VERDICTS.get(row["verdict"], _text(row["verdict"])),
+            count="num_pairs",
+            counted="n",
+        ),
+    ),
+    "tally": (
+        Lines(
+            LEVEL_HEADINGS
+            | {"margin": "margin"}
+            | {f"num_{name}": name for name in VERDICTS}
+            | {"num_missing": "missing", "num_languages": "languages", "num_trials": "trials"}
+        ),
+    ),
+    "tolerance": (
+        Matrix(
+            title="highest sparsity that is tolerated < lowest that is worse",
+            index=("language",),
+            text=_tolerated,
+            count="num_sparsities",
+            counted="sparsities",
+            across="embeddings",
+            trials="num_trials",
         ),
     ),
     "tests": (

@@ -14,11 +14,11 @@ from orchestrator.results import schema
 from orchestrator.results.columns import REAL, TEXT, WHOLE, Column, Table
 from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED, REGIME
 
-HELD = 0.01
-"""A language holds where its F1 changes by at most this much."""
+MARGIN = 0.01
+"""The largest change of F1 that does not matter, where `analyze` is not told another."""
 
-TOLERATED_LOSS = 0.01
-"""A sparsity is tolerated where F1 falls by at most this part of the dense one."""
+VERDICTS = ("better", "worse", "equivalent", "undecided")
+"""What a change of F1 can come to."""
 
 ROUNDING = 1e-9
 """Differences of decimal fractions, such as 0.81 - 0.80, are compared with a threshold up to
@@ -207,38 +207,6 @@ WORST = _table(
     _count("num_trials", "Sparse trials behind it."),
     _count("num_compared", "Languages or groups that it is the worst of."),
     _count("num_missing", "Languages or groups that could not be compared."),
-)
-
-TALLY = _table(
-    "tally",
-    f"How many languages improve, hold (F1 within {HELD:g} of dense) or drop at each sparsity.",
-    *SERIES_COLUMNS,
-    *LEVEL_COLUMNS,
-    _count("num_improved", f"Languages whose mean change is above {HELD:g}."),
-    _count("num_held", f"Languages whose mean change is within {HELD:g}."),
-    _count("num_dropped", f"Languages whose mean change is below -{HELD:g}."),
-    _count("num_missing", "Languages without a change to dense."),
-    LANGUAGES_BEHIND,
-    _count("num_trials", "Sparse trials with a change to dense."),
-)
-
-TOLERANCE = _table(
-    "tolerance",
-    f"The highest sparsity up to which each language keeps F1 within {TOLERATED_LOSS:.0%} of "
-    "dense, relatively.",
-    *SERIES_COLUMNS,
-    LANGUAGE_SCORED,
-    EMBEDDINGS_COLUMN,
-    _fraction(
-        "tolerated_sparsity",
-        "Highest measured sparsity that keeps it, as all lower measured ones do; 0 when the lowest "
-        "does not; null when none was measured.",
-    ),
-    _fraction("relative_at_tolerated", "Change there as a part of the dense F1; null at 0."),
-    _fraction("exceeded_at", "Lowest measured sparsity that loses more; null where none does."),
-    _count("num_sparsities", "Sparsities measured, with a change to dense."),
-    _count("num_sparsities_missing", "Sparsities planned or tried without one."),
-    _count("num_trials", "Sparse trials behind it."),
 )
 
 EMBEDDINGS = _table(
@@ -437,6 +405,14 @@ ERRORS = _table(
     _count("num_holes", "Seeds that were planned or tried and have no predictions."),
 )
 
+MARGIN_COLUMN = Column(
+    "margin", REAL, "Largest change of F1 that does not matter.", False, "fraction"
+)
+VERDICT_MEANING = (
+    "equivalent: the interval of two one-sided tests lies within the margin; else better or worse: "
+    "the interval lies above or below 0; else undecided, as with one seed."
+)
+
 SIGNIFICANCE = _table(
     "significance",
     "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the "
@@ -448,6 +424,13 @@ SIGNIFICANCE = _table(
     _fraction("delta_mean", "Mean over seeds of the change that was resampled."),
     _fraction("low", "Lower end of the interval; null where nothing could be resampled."),
     _fraction("high", "Upper end of the interval."),
+    _fraction(
+        "equivalence_low",
+        "Lower end of the interval of two one-sided tests, which covers 2 * confidence - 1.",
+    ),
+    _fraction("equivalence_high", "Its upper end."),
+    MARGIN_COLUMN,
+    _text("verdict", f"{VERDICT_MEANING} Null without a change to dense.", True),
     _fraction("confidence", "Nominal coverage of the interval."),
     _text(
         "resampled",
@@ -457,6 +440,41 @@ SIGNIFICANCE = _table(
     _count("num_pairs", "Seeds behind it."),
     _count("num_sentences", "Sentences behind it; null without predictions.", True),
     _count("num_holes", "Seeds that were planned or tried and are not behind it."),
+)
+
+TALLY = _table(
+    "tally",
+    "How many languages are better, worse, equivalent or undecided at each sparsity, by the "
+    "verdict on the change of their F1 in `significance`. Source: Schuirmann 1987, two one-sided "
+    "tests.",
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
+    MARGIN_COLUMN,
+    *(_count(f"num_{name}", f"Languages with the verdict {name}.") for name in VERDICTS),
+    _count("num_missing", "Languages without a change to dense."),
+    LANGUAGES_BEHIND,
+    _count("num_trials", "Sparse trials with a change to dense."),
+)
+
+TOLERANCE = _table(
+    "tolerance",
+    "The highest sparsity up to which each language is shown to be equivalent or better, and the "
+    "lowest at which it is worse, by the verdicts in `significance`.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    EMBEDDINGS_COLUMN,
+    MARGIN_COLUMN,
+    _fraction(
+        "tolerated_sparsity",
+        "Highest measured sparsity that is equivalent or better, as all lower measured ones are; 0 "
+        "when that is not shown of the lowest; null when none was measured.",
+    ),
+    _fraction("change_at_tolerated", "Mean change of F1 there; null at 0."),
+    _fraction("undecided_at", "Lowest measured sparsity that is undecided; null where none is."),
+    _fraction("worse_at", "Lowest measured sparsity that is worse; null where none is."),
+    _count("num_sparsities", "Sparsities measured, with a change to dense."),
+    _count("num_sparsities_missing", "Sparsities planned or tried without one."),
+    _count("num_trials", "Sparse trials behind it."),
 )
 
 TESTS = _table(
@@ -505,8 +523,6 @@ ANALYSES = {
         QUALITY,
         GROUPS,
         WORST,
-        TALLY,
-        TOLERANCE,
         EMBEDDINGS,
         EMBEDDINGS_OVERALL,
         DISPARITY,
@@ -516,6 +532,8 @@ ANALYSES = {
         PIES_PROFILE,
         ERRORS,
         SIGNIFICANCE,
+        TALLY,
+        TOLERANCE,
         TESTS,
         MODEL,
     )

@@ -355,6 +355,11 @@ def _add_results(line: CommandLine) -> None:
     aggregate.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
     aggregate.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
     analyze.add_argument(
+        "--margin",
+        metavar="F1",
+        help="largest change of F1 that does not matter: what counts as equivalent; default: 0.01",
+    )
+    analyze.add_argument(
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
     )
 

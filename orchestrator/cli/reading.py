@@ -11,7 +11,7 @@ from cluster import profile_type
 from cluster.contract import DONE
 from orchestrator.analysis.aggregate import aggregate as aggregate_results
 from orchestrator.analysis.report import render
-from orchestrator.analysis.tables import AGGREGATES, ANALYSES
+from orchestrator.analysis.tables import AGGREGATES, ANALYSES, MARGIN
 from orchestrator.cli.shared import open_console, open_store
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import make_plan
@@ -48,9 +48,10 @@ def analyze(args: argparse.Namespace) -> int:
     from orchestrator.analysis.analyze import write_tables
     from orchestrator.analysis.show import show
 
+    margin = MARGIN if args.margin is None else _read_number("--margin", args.margin)
     store = open_store(args.results)
     tables = analyze_results(
-        store, args.split, matching=args.matching, same_device=args.same_device
+        store, args.split, matching=args.matching, same_device=args.same_device, margin=margin
     )
     folder = args.out or str(store.location / "analysis")
     write_tables(tables, folder)
@@ -60,6 +61,13 @@ def analyze(args: argparse.Namespace) -> int:
         f"All columns, with what they mean: {folder}/<table>.parquet, and .csv", soft_wrap=True
     )
     return DONE
+
+
+def _read_number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SweepError(f"{option}: {text!r} is no number; give one such as 0.01") from None
 
 
 def compact(args: argparse.Namespace) -> int:

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.analysis.bootstrap import Bootstrap, draw_sentences, find_intervals, resample
+from orchestrator.analysis.bootstrap import Bootstrap, draw_sentences, resample
 from orchestrator.analysis.frames import Results
 from orchestrator.analysis.predictions import SetPredictions
+from orchestrator.analysis.verdicts import judge_changes
 
 PLACE = {
     "series": 0,
@@ -51,6 +52,11 @@ def make_results(pairs):
     return Results(
         split="test", trials=pd.DataFrame(rows), cells=pd.DataFrame(), holes=[], notes=[]
     )
+
+
+def find_intervals(results, sets, options):
+    """The table `significance`."""
+    return judge_changes(results, sets, options, margin=0.01)[0]
 
 
 def test_f1_of_resampled_sentences_equals_a_loop_over_them():
@@ -104,6 +110,11 @@ def test_intervals_equal_a_loop_over_seeds_and_sentences():
         pytest.approx(low),
         pytest.approx(high),
         0.8,
+    )
+    low, high = np.quantile(changes, [0.2, 0.8])
+    assert (row["equivalence_low"], row["equivalence_high"]) == (
+        pytest.approx(low),
+        pytest.approx(high),
     )
     assert (row["resampled"], row["num_replicates"], row["num_sentences"]) == (
         "seeds and sentences",

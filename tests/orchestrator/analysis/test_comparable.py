@@ -145,8 +145,9 @@ def test_settings_are_never_mixed(store):
         for language in ("de", "fr"):
             for sparsity, f1 in ((0.0, dense), (0.5, sparse)):
                 commit(store, language, sparsity, 0, f1, training=replace(training, lr=lr))
-    found = rows_of(store, "tally", "settings", "num_improved", "num_dropped", "num_languages")
-    assert found == [("training.lr=1e-05", 0, 2, 2), ("training.lr=2e-05", 2, 0, 2)]
+    names = ("settings", "worst_f1", "dense_worst_f1", "num_languages")
+    found = rows_of(store, "disparity", *names)
+    assert found == [("training.lr=1e-05", 0.25, 0.5, 2), ("training.lr=2e-05", 0.875, 0.75, 2)]
     assert {row[0] for row in rows_of(store, "groups", "settings")} == {
         "training.lr=1e-05",
         "training.lr=2e-05",

@@ -189,45 +189,82 @@ def test_worst(tables, sql):
     assert_same(tables["worst"], query(sql, text), (*LEVEL, "kind"))
 
 
-def test_tally(tables, sql):
+@pytest.fixture(scope="module")
+def judged(tables, sql):
+    """A view `judged`: cells with the verdict that their intervals give."""
+    names = ("low", "high", "equivalence_low", "equivalence_high")
+    rows = [
+        [row[name] for name in (*LEVEL, "language", "resampled", *names)]
+        for row in tables["significance"]
+    ]
+    sql.execute(f"""
+        create table intervals (regime text, target_sparsity double, embedding_sparsity double,
+            language text, resampled text, {" double, ".join(names)} double)
+    """)
+    sql.executemany(f"insert into intervals values ({', '.join('?' * 9)})", rows)
+    sql.execute("""
+        create view judged as
+        select *, case
+            when delta_dense_mean is null then null
+            when resampled <> 'seeds and sentences' then 'undecided'
+            when greatest(abs(equivalence_low), abs(equivalence_high)) <= 0.01 then 'equivalent'
+            when low > 0 then 'better' when high < 0 then 'worse' else 'undecided' end as verdict
+        from cells join intervals using (regime, target_sparsity, embedding_sparsity, language)
+    """)
+    return sql
+
+
+def test_verdicts(tables, judged):
+    text = """
+        select regime, target_sparsity, embedding_sparsity, language, verdict,
+               0.01::double as margin from judged
+    """
+    assert_same(tables["significance"], query(judged, text), (*LEVEL, "language"))
+    assert len({row["verdict"] for row in tables["significance"]}) >= 3
+
+
+def test_tally(tables, judged):
     text = """
         select regime, target_sparsity, embedding_sparsity,
-               count(*) filter (delta_dense_mean > 0.01) as num_improved,
-               count(*) filter (abs(delta_dense_mean) <= 0.01) as num_held,
-               count(*) filter (delta_dense_mean < -0.01) as num_dropped,
+               count(*) filter (verdict = 'better') as num_better,
+               count(*) filter (verdict = 'worse') as num_worse,
+               count(*) filter (verdict = 'equivalent') as num_equivalent,
+               count(*) filter (verdict = 'undecided') as num_undecided,
                count(*) filter (delta_dense_mean is null) as num_missing,
                count(delta_dense_mean) as num_languages
-        from cells where target_sparsity > 0 group by all
+        from judged group by all
     """
-    assert_same(tables["tally"], query(sql, text), LEVEL)
+    assert_same(tables["tally"], query(judged, text), LEVEL)
 
 
-def test_tolerance(tables, sql, is_real):
+def test_tolerance(tables, judged, is_real):
     text = """
         with measured as (
             select *, if(embedding_sparsity > 0, 'pruned', 'dense') as embeddings,
-                   relative_dense_mean < -0.01 as is_over
-            from cells where target_sparsity > 0
+                   verdict in ('worse', 'undecided') as is_over
+            from judged
         ), limits as (
             select regime, language, embeddings,
-                   min(target_sparsity) filter (is_over) as exceeded_at,
-                   count(relative_dense_mean) as num_sparsities,
-                   count(*) - count(relative_dense_mean) as num_sparsities_missing,
+                   min(target_sparsity) filter (is_over) as over_at,
+                   min(target_sparsity) filter (verdict = 'worse') as worse_at,
+                   min(target_sparsity) filter (verdict = 'undecided') as undecided_at,
+                   count(verdict) as num_sparsities,
+                   count(*) - count(verdict) as num_sparsities_missing,
                    sum(num_pairs)::int as num_trials
             from measured group by all
         )
-        select l.*,
+        select l.* exclude (over_at),
                if(any_value(num_sparsities) > 0,
                   coalesce(max(target_sparsity) filter (not is_over), 0), null)
                as tolerated_sparsity,
-               arg_max(relative_dense_mean, target_sparsity) filter (not is_over)
-               as relative_at_tolerated
+               arg_max(delta_dense_mean, target_sparsity) filter (not is_over)
+               as change_at_tolerated
         from limits l left join measured m
              on (m.regime, m.language, m.embeddings) = (l.regime, l.language, l.embeddings)
-             and m.target_sparsity < coalesce(exceeded_at, 1)
+             and m.target_sparsity < coalesce(over_at, 1)
         group by all
     """
-    assert_same(tables["tolerance"], query(sql, text), ("regime", "language", "embeddings"))
+    assert_same(tables["tolerance"], query(judged, text), ("regime", "language", "embeddings"))
     assert is_real or {row["num_sparsities_missing"] for row in tables["tolerance"]} == {0, 1}
 
 

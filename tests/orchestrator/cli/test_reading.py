@@ -2,8 +2,10 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.analysis.tables import MARGIN
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
 from tests.orchestrator.cli.command import run
@@ -86,6 +88,40 @@ def test_analysis_of_a_folder_without_results_is_refused(capsys, tmp_path):
         2,
         True,
     )
+
+
+@pytest.mark.parametrize(
+    ("margin", "message"),
+    [
+        ("1", "margin: 1 is no margin of F1; give a number above 0 and below 1, such as 0.01"),
+        ("nan", "margin: nan is no margin of F1; give a number above 0 and below 1"),
+        ("1 %", "--margin: '1 %' is no number; give one such as 0.01"),
+        ("", "--margin: '' is no number; give one such as 0.01"),
+    ],
+)
+def test_a_margin_that_is_none_is_refused_in_one_line(capsys, tmp_path, margin, message):
+    store = ResultStore(str(tmp_path))
+    store.write_plan("demo", [make_trial_spec()])
+    code, out, err = run(capsys, "analyze", str(tmp_path), "--margin", margin)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert message in err
+    assert not (tmp_path / "analysis").exists()
+
+
+def test_the_margin_is_a_setting_whose_default_the_help_says(capsys, tmp_path):
+    text = " ".join(run(capsys, "analyze", "--help")[1].split())
+    assert "--margin F1 largest change of F1 that does not matter" in text
+    assert f"equivalent; default: {MARGIN:g}" in text
+    store = ResultStore(str(tmp_path))
+    spec = make_trial_spec(target_sparsity=0.5)
+    result = make_trial_result(predictions=(), robustness=())
+    store.commit_completed(spec, result, **make_circumstances())
+    store.write_plan("demo", [spec])
+    for words, margin in (((), MARGIN), (("--margin", ".02"), 0.02)):
+        code, _, err = run(capsys, "analyze", str(tmp_path), *words)
+        assert (code, err) == (0, "")
+        stored = pq.read_table(tmp_path / "analysis" / "tally.parquet")
+        assert stored["margin"].to_pylist() == [margin]
 
 
 def test_changes_between_devices_are_left_out_where_that_is_asked(capsys, tmp_path):

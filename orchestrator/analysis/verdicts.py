@@ -1,0 +1,181 @@
+"""What the change of a language's F1 comes to: better, worse, equivalent or undecided, from its
+interval; how many languages are which; and up to which sparsity a language keeps its F1.
+
+Equivalent is what two one-sided tests say at the level at which the interval says that a change is
+not 0: the interval that both of them leave out of, by that level on each side, lies within the
+margin. It comes first, since a change that is shown to be smaller than what matters does not matter
+by being shown not to be 0.
+
+Source: Schuirmann 1987, two one-sided tests.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.analysis.bootstrap import Bootstrap, find_intervals, interval_notes
+from orchestrator.analysis.frames import (
+    CELL,
+    SERIES,
+    Results,
+    count_trials,
+    finish,
+    in_order,
+)
+from orchestrator.analysis.predictions import SetPredictions
+from orchestrator.analysis.tables import (
+    MARGIN,
+    ROUNDING,
+    SIGNIFICANCE,
+    TALLY,
+    TOLERANCE,
+    VERDICTS,
+    AnalysisTable,
+)
+from orchestrator.errors import StoreError
+from orchestrator.results.rows import Row
+from orchestrator.wording import counted
+
+VERDICT_TABLES = (SIGNIFICANCE, TALLY, TOLERANCE)
+"""The tables that are made here."""
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is none.
+
+    Raises:
+        StoreError: it is not above 0 and below 1.
+    """
+    if not 0 < margin < 1:
+        raise StoreError(
+            f"margin: {margin:g} is no margin of F1; give a number above 0 and below 1, such as "
+            f"{MARGIN:g}"
+        )
+
+
+def judge_changes(
+    results: Results, sets: Sequence[SetPredictions], options: Bootstrap, margin: float
+) -> list[AnalysisTable]:
+    """Make the tables significance, tally and tolerance.
+
+    Args:
+        results: F1 of trials.
+        sets: what trials predicted, on the same split.
+        options: how intervals are made.
+        margin: the largest change of F1 that does not matter, as a fraction in (0, 1).
+    """
+    intervals = find_intervals(results, sets, options)
+    if intervals.empty:
+        nothing = ["No sparse trials: nothing to compare with dense."]
+        return [finish(table, intervals, nothing) for table in VERDICT_TABLES]
+
+    intervals["margin"] = margin
+    is_short = _is_short_of_seeds(intervals, options)
+    intervals["verdict"] = judge(intervals, margin, is_short)
+    few = _few_seeds_notes(int(is_short.sum()), options)
+    passed_over = "A sparsity without a change to dense is passed over."
+    return [
+        finish(SIGNIFICANCE, intervals, interval_notes(intervals, options)),
+        finish(TALLY, tally(results, intervals), few),
+        finish(TOLERANCE, find_tolerated(intervals), [passed_over, *few]),
+    ]
+
+
+def judge(intervals: pd.DataFrame, margin: float, is_short: pd.Series) -> np.ndarray:
+    """The verdict on each change; an empty text where there is no change.
+
+    Args:
+        intervals: with the columns delta_mean, low, high, equivalence_low and equivalence_high;
+            NaN or None where there is none.
+        margin: the largest change of F1 that does not matter.
+        is_short: bool, by the rows of `intervals`: too few seeds for a verdict.
+    """
+    names = ["delta_mean", "low", "high", "equivalence_low", "equivalence_high"]
+    delta, low, high, inner_low, inner_high = intervals[names].astype(float).to_numpy().T
+    limit = margin + ROUNDING
+    better, worse, equivalent, undecided = VERDICTS
+    cases = {
+        "": np.isnan(delta),
+        undecided: is_short.to_numpy(),
+        equivalent: (inner_low >= -limit) & (inner_high <= limit),
+        better: low > ROUNDING,
+        worse: high < -ROUNDING,
+    }
+    return np.select(list(cases.values()), list(cases), undecided)
+
+
+def _is_short_of_seeds(intervals: pd.DataFrame, options: Bootstrap) -> pd.Series:
+    """Where seeds that lie on one side by chance could give any verdict: one seed; or a few without
+    sentences to draw, so that the interval stays within what they gave."""
+    has_seeds_only = intervals["resampled"] == "seeds"
+    is_few = has_seeds_only & (intervals["num_pairs"] < _fewest_seeds(options))
+    return is_few | (intervals["num_pairs"] == 1)
+
+
+def _fewest_seeds(options: Bootstrap) -> int:
+    """Fewest seeds that lie on one side of the truth by chance no more often than intervals may
+    miss it."""
+    return 1 + math.ceil(math.log2(1 / (1 - options.confidence)) - ROUNDING)
+
+
+def _few_seeds_notes(num_short: int, options: Bootstrap) -> list[str]:
+    if not num_short:
+        return []
+    return [
+        f"Undecided for want of seeds: {counted(num_short, 'change')}. One seed says nothing of "
+        f"others, and without predictions it takes {_fewest_seeds(options)}."
+    ]
+
+
+def tally(results: Results, intervals: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the table `tally`.
+
+    Args:
+        results: what was run.
+        intervals: a row a cell and language, with its verdict.
+    """
+    kinds = {f"num_{name}": intervals["verdict"] == name for name in VERDICTS}
+    kinds["num_missing"] = intervals["verdict"] == ""
+    kinds["num_languages"] = intervals["verdict"] != ""
+    # A row is one language, so that the sum of a kind is the number of its languages.
+    table = intervals.assign(**kinds).groupby([*CELL, "margin"])[list(kinds)].sum()
+    table = table.reset_index("margin")
+    table["num_trials"] = count_trials(results.sparse, CELL, results.sparse["delta"].notna())
+    return in_order(table.reset_index())
+
+
+def find_tolerated(intervals: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the table `tolerance`, from a row a cell and language with its verdict."""
+    keys = [*SERIES, "language", "embeddings", "margin"]
+    rows = [
+        dict(zip(keys, place, strict=True)) | _find_tolerated(of_language)
+        for place, of_language in intervals.groupby(keys)
+    ]
+    return in_order(pd.DataFrame(rows))
+
+
+def _find_tolerated(intervals: pd.DataFrame) -> Row:
+    """What one language tolerates, from its rows, one a sparsity."""
+    measured = intervals[intervals["verdict"] != ""].sort_values("target_sparsity")
+    better, worse, equivalent, undecided = VERDICTS
+
+    # A sparsity is tolerated if all lower ones are, too.
+    is_kept = measured["verdict"].isin([better, equivalent])
+    tolerated = measured[is_kept.cummin().astype(bool)]
+    highest = tolerated["target_sparsity"].max() if len(tolerated) else 0.0
+
+    def lowest(verdict: str) -> float | None:
+        found = measured.loc[measured["verdict"] == verdict, "target_sparsity"]
+        return found.min() if len(found) else None
+
+    return {
+        "tolerated_sparsity": highest if len(measured) else None,
+        "change_at_tolerated": tolerated["delta_mean"].iloc[-1] if len(tolerated) else None,
+        "undecided_at": lowest(undecided),
+        "worse_at": lowest(worse),
+        "num_sparsities": len(measured),
+        "num_sparsities_missing": len(intervals) - len(measured),
+        "num_trials": measured["num_pairs"].sum(),
+    }
