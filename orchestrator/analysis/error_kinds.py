@@ -22,7 +22,7 @@ from orchestrator.analysis.predictions import SetPredictions, as_bytes
 from orchestrator.analysis.tables import ERRORS, AnalysisTable
 from orchestrator.errors import StoreError
 from orchestrator.results.rows import Row
-from workers.data.entities import Entities, find_entities
+from workers.data.entities import Entities, count_by_sentence, find_entities
 
 OVERLAPS = ("correct", "type", "boundary", "boundary_and_type")
 """What an entity is that overlaps one of the other side, the first that holds."""
@@ -147,14 +147,14 @@ def count_kinds(
         has_words &= getattr(true, name)[pairs[0]] == getattr(guessed, name)[pairs[1]]
 
     num_sentences = len(offsets) - 1
-    sides = [
-        _count(_sort_out(len(entities), places, has_words, has_type), entities, num_sentences)
-        for entities, places in zip((true, guessed), pairs, strict=True)
-    ]
+    num_kinds = len(OVERLAPS) + 1
+    sides = []
+    for entities, places in zip((true, guessed), pairs, strict=True):
+        kinds = _sort_out(len(entities), places, has_words, has_type)
+        sides.append(count_by_sentence(entities.sentence, kinds, num_sentences, num_kinds))
     begun = find_entities(predicted, offsets, "lenient")
     is_well_formed = predicted[begun.start] % 2 == 1
-    tags = begun.sentence * 2 + is_well_formed
-    sides.append(np.bincount(tags, minlength=2 * num_sentences).reshape(num_sentences, 2))
+    sides.append(count_by_sentence(begun.sentence, is_well_formed, num_sentences, 2))
     return np.concatenate(sides, axis=1)
 
 
@@ -181,13 +181,6 @@ def _sort_out(
     ):
         kinds[places[holds]] = kind
     return kinds
-
-
-def _count(kinds: np.ndarray, entities: Entities, num_sentences: int) -> np.ndarray:
-    """How many entities of each kind each sentence has, int64 (num_sentences, 5)."""
-    num_kinds = len(OVERLAPS) + 1
-    cells = entities.sentence * num_kinds + kinds
-    return np.bincount(cells, minlength=num_sentences * num_kinds).reshape(num_sentences, num_kinds)
 
 
 def _flat(sequences: pa.Array) -> tuple[np.ndarray, np.ndarray]:

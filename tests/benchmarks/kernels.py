@@ -31,6 +31,8 @@ REPEATS = 9
 NUM_TRAINING_STEPS = 51
 SHAPES = [shape for _ in range(12) for shape in [(768, 768)] * 4 + [(3072, 768), (768, 3072)]]
 NUM_WEIGHTS = sum(rows * columns for rows, columns in SHAPES)
+COPIED = 2**29
+"""Bytes that a copy reads and writes."""
 GB = 1e9
 MIB = 2**20
 
@@ -125,6 +127,21 @@ def fused_adamw(weights: list[nn.Parameter]) -> torch.optim.AdamW:
     return torch.optim.AdamW(weights, lr=1e-5, fused=True, capturable=device().type == "cuda")
 
 
+def copying() -> Callable[[], object]:
+    """A copy that moves `COPIED` bytes."""
+    large = torch.empty(COPIED // 8, device=device())
+    other = torch.empty_like(large)
+    return lambda: other.copy_(large)
+
+
+def against_copy(seconds: dict[str, tuple[float, ...]], bytes_a_weight: float) -> tuple[float, ...]:
+    """Bytes that our step moves a second, as a part of those that a copy moves."""
+    return tuple(
+        NUM_WEIGHTS * bytes_a_weight / ours_s * copy_s / COPIED
+        for ours_s, copy_s in zip(seconds["ours"], seconds["copy"], strict=True)
+    )
+
+
 def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
     weights = make_weights()
     dense = fused_adamw(weights)
@@ -145,13 +162,11 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
         ):
             torch._foreach_mul_(tensors, masks)
 
-    large = torch.empty(2**28 // 4, device=device())
-    other = torch.empty_like(large)
     actions = {
         "ours": of_the_device(ours.step),
         "dense": of_the_device(dense.step),
         "masked": of_the_device(with_float_masks),
-        "copy": of_the_device(lambda: other.copy_(large)),
+        "copy": of_the_device(copying()),
     }
     seconds = side_by_side(actions, REPEATS)
     yield Measurement(
@@ -171,19 +186,14 @@ def _step_ratios(ours: MaskedAdamW) -> Iterator[Measurement]:
     )
     # Reads of w, g, m, v and a bit; writes of w, m, v. A GPU leaves out 8 weights that are pruned.
     moved = on_gpu(1 - SPARSITY**8) or 1
-    traffic = NUM_WEIGHTS * (28 * moved + 1 / 8)
-    copied = 2 * large.numel() * 4
     yield Measurement(
         what="bytes moved by the step a second / by a copy",
-        values=tuple(
-            traffic / ours_s * copy_s / copied
-            for ours_s, copy_s in zip(seconds["ours"], seconds["copy"], strict=True)
-        ),
+        values=against_copy(seconds, 28 * moved + 1 / 8),
         unit="x",
         at_least=on_gpu(0.85),
     )
     yield Measurement(
-        what="copy", values=tuple(copied / GB / one for one in seconds["copy"]), unit="GB/s"
+        what="copy", values=tuple(COPIED / GB / one for one in seconds["copy"]), unit="GB/s"
     )
     packed = sum(
         ours.state[weight]["mask"].nbytes
@@ -207,15 +217,14 @@ def sparsities() -> Iterator[Measurement]:
     weights = make_weights()
     dense = fused_adamw(weights)
     ours = MaskedAdamW(make_weights(), prunable=True, lr=1e-5)
-    large = torch.empty(2**28 // 4, device=device())
-    other = torch.empty_like(large)
+    copy = copying()
     for sparsity in (None, *SPARSITIES):
         if sparsity is not None:
             ours.update_masks(sparsity)
         actions = {
             "ours": of_the_device(ours.step),
             "dense": of_the_device(dense.step),
-            "copy": of_the_device(lambda: other.copy_(large)),
+            "copy": of_the_device(copy),
         }
         seconds = side_by_side(actions, REPEATS)
         name = "no mask" if sparsity is None else f"{sparsity:.0%} sparse"
@@ -230,10 +239,7 @@ def sparsities() -> Iterator[Measurement]:
             moved = 28 * (1 - (sparsity or 0) ** (8 * sectors)) + 1 / 8
             yield Measurement(
                 what=f"… bytes a second / of a copy, by {32 * sectors} bytes",
-                values=tuple(
-                    NUM_WEIGHTS * moved / ours_s * copy_s / (8 * large.numel())
-                    for ours_s, copy_s in zip(seconds["ours"], seconds["copy"], strict=True)
-                ),
+                values=against_copy(seconds, moved),
                 unit="x",
             )
 

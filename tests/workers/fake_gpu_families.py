@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensor
-from transformers import AutoConfig, AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification
 
 from tests.workers.fake_gpu_trial import Watch, fake_gpu, on_host
-from tests.workers.model.test_families import COMMON, FAMILIES
+from tests.workers.model.test_families import small_config
 from workers.model.positions import READ_PACKED_ROWS, first_position
 
 SHAPE = 3, 32
@@ -34,9 +34,8 @@ class CopiesToo(Watch):
 
 def looks_of(family: str) -> dict[str, int]:
     """Places where the forward pass of a family looks at values, and how often."""
-    sizes = FAMILIES.get(family, COMMON | {"embedding_size": 16})
-    config = AutoConfig.for_model(family, **sizes | {"vocab_size": 8000})
-    model, watch = AutoModelForTokenClassification.from_config(config), CopiesToo()
+    model = AutoModelForTokenClassification.from_config(small_config(family))
+    watch = CopiesToo()
     with fake_gpu(watch):
         model.to(torch.device("cuda", 0))
         ids = torch.zeros(SHAPE, dtype=torch.long, device="cuda")

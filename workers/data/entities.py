@@ -71,11 +71,26 @@ class Entities:
         Returns:
             int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
         """
-        num_kinds = len(ENTITY_TYPES)
-        cells = (self.sentence * num_kinds + self.kind)[is_counted]
-        return np.bincount(cells, minlength=num_sentences * num_kinds).reshape(
-            num_sentences, num_kinds
-        )
+        sentences, kinds = self.sentence[is_counted], self.kind[is_counted]
+        return count_by_sentence(sentences, kinds, num_sentences, len(ENTITY_TYPES))
+
+
+def count_by_sentence(
+    sentences: np.ndarray, kinds: np.ndarray, num_sentences: int, num_kinds: int
+) -> np.ndarray:
+    """How many of each kind each sentence has.
+
+    Args:
+        sentences: of each thing that counts, its sentence, integers (n,).
+        kinds: of each, its kind, integers (n,) from 0 on.
+        num_sentences: sentences of the text, with those that have none.
+        num_kinds: kinds that there are.
+
+    Returns:
+        int64 (num_sentences, num_kinds).
+    """
+    counts = np.bincount(sentences * num_kinds + kinds, minlength=num_sentences * num_kinds)
+    return counts.reshape(num_sentences, num_kinds)
 
 
 @dataclass(frozen=True, kw_only=True)

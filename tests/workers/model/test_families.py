@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForTokenClassification, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
 
 from tests.factories import PRUNING, make_split
@@ -232,16 +232,21 @@ def write_tokenizer_of_bytes(folder) -> None:
     (folder / "tokenizer_config.json").write_text(text)
 
 
+def small_config(family: str) -> PretrainedConfig:
+    sizes = FAMILIES.get(family, COMMON | {"embedding_size": 16})
+    return AutoConfig.for_model(family, **sizes | {"vocab_size": 8000})
+
+
 def write_encoder(folder, tokenizer_folder, family: str) -> ModelSpec:
     if family in MAKES_BYTES:
         write_tokenizer_of_bytes(folder)
     else:
         for file in tokenizer_folder.iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
-    sizes = FAMILIES.get(family, COMMON | {"embedding_size": 16})
-    config = AutoConfig.for_model(family, **sizes | {"vocab_size": 8000})
     torch.manual_seed(0)
-    AutoModelForTokenClassification.from_config(config).base_model.save_pretrained(folder)
+    AutoModelForTokenClassification.from_config(small_config(family)).base_model.save_pretrained(
+        folder
+    )
     fingerprint = fingerprint_model_folder(folder, "pretrained")
     return ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
 
