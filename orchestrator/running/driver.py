@@ -112,8 +112,8 @@ class Driver:
     def run(self) -> None:
         """Run the trials, from the main thread; returns when none is left or after a stop.
 
-        While they run, SIGINT (Ctrl-C), SIGTERM, SIGUSR2 and SIGHUP stop the sweep cleanly; a
-        second Ctrl-C does not wait.
+        While Ray starts and they run, SIGINT (Ctrl-C), SIGTERM, SIGUSR2 and SIGHUP stop the sweep
+        cleanly; a second Ctrl-C does not wait.
 
         Raises:
             SweepError: the resources that a trial asks for are not there, a worker runs another
@@ -124,15 +124,18 @@ class Driver:
         with contextlib.ExitStack() as stack:
             signals = self.signals or stack.enter_context(StopSignals())
             stack.enter_context(self._switch.telling(self.progress.stopping))
-            connected = None
-            if not signals.received:
-                try:
-                    connected = stack.enter_context(connected_ray(signals))
-                except NoRayError as error:
-                    self._switch.stop(f"Ray did not start: {error}")
-            with signals.calling(self._switch.stop):
-                if connected is not None and not self._switch.is_on:
-                    self._run_on(*connected)
+            # Ray starts and ends inside: a Ctrl-C that is raised while it forks is dropped, and
+            # may leave a lock of Python's logging taken, for which all threads would wait.
+            stack.enter_context(signals.calling(self._switch.stop))
+            if self._switch.is_on:
+                return
+            try:
+                connected = stack.enter_context(connected_ray(signals))
+            except NoRayError as error:
+                self._switch.stop(f"Ray did not start: {error}")
+                return
+            if not self._switch.is_on:
+                self._run_on(*connected)
 
     def _run_on(self, ray: ModuleType, watch: RayWatch) -> None:
         wait_for_nodes(ray, lambda: self._switch.is_on)

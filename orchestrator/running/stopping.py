@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn, Self
 
 EARLY_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
-"""Those that are remembered while nothing runs yet; Ctrl-C then ends the command as in any other
+"""Those that are remembered until Ray starts; Ctrl-C then ends the command as in any other
 program."""
 
 STOPPING_SIGNALS = (signal.SIGINT, *EARLY_SIGNALS)
@@ -32,7 +32,9 @@ OWN_WORDS = "sparsweep: "
 
 class StopSignals:
     """While it is open, SIGTERM, SIGUSR2 and SIGHUP are remembered, not obeyed; SIGHUP stays
-    ignored where it was, as `nohup` has it. Use it in the main thread.
+    ignored where it was, as `nohup` has it. Ctrl-C raises KeyboardInterrupt and is remembered as
+    well: Python drops what is raised while it runs a finalizer or a hook of a fork. Use it in the
+    main thread.
 
     Args:
         heard: called with each signal: the process hears signals.
@@ -93,6 +95,7 @@ class StopSignals:
             if self._interrupted_s - before_s < ECHO_S:
                 return
             if self._stop is None or self.received is not None:
+                self.received = self.received or "SIGINT"
                 raise KeyboardInterrupt
         if number == signal.SIGHUP:
             self._forget_terminals()

@@ -83,6 +83,27 @@ def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(never_stopped, tmp_path)
     assert resumed == [{"num_resumes": 1}]
 
 
+INTERRUPTED_IN_A_HOOK = """
+import os, signal, sys
+from orchestrator.cli.main import main
+left = [1]
+def interrupt():
+    if "ray" in sys.modules and left:
+        left.pop()
+        os.kill(os.getpid(), signal.SIGINT)
+os.register_at_fork(after_in_parent=interrupt)
+main()
+"""
+
+
+def test_a_ctrl_c_in_a_hook_of_a_fork_which_drops_what_is_raised_stops_the_sweep(tmp_path):
+    spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", **ONE_TO_STOP)
+    code, output = Command("run", spec, program=INTERRUPTED_IN_A_HOOK).finish()
+    assert code == 130, output
+    assert "Stopped (SIGINT); all that was finished is kept." in output
+    assert "started" not in output
+
+
 def saved_step(file: Path) -> int:
     with safe_open(file, "pt") as checkpoint:
         return json.loads(checkpoint.metadata()["values"])["step"]

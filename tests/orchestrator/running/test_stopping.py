@@ -59,12 +59,29 @@ def test_after_a_hangup_nothing_is_written_to_the_terminal_that_is_gone():
     assert process.wait(timeout=30) == 7
 
 
+def test_ctrl_c_interrupts_before_ray_starts_and_is_remembered_if_that_is_dropped(
+    monkeypatch,
+):
+    class Finalized:
+        def __del__(self):
+            send(signal.SIGINT)
+
+    dropped: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: dropped.append(what.exc_type))
+    stops: list[str] = []
+    with StopSignals() as signals:
+        Finalized()
+        with signals.calling(stops.append):
+            assert stops == ["SIGINT"]
+    assert dropped == [KeyboardInterrupt]
+
+
 def test_ctrl_c_interrupts_until_trials_run_and_then_stops_them_once(monkeypatch):
     monkeypatch.setattr("orchestrator.running.stopping.ECHO_S", 0.0)
     stops: list[str] = []
+    with StopSignals() as signals, pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
     with StopSignals() as signals:
-        with pytest.raises(KeyboardInterrupt):
-            send(signal.SIGINT)
         with signals.calling(stops.append):
             send(signal.SIGINT)
             assert stops == ["SIGINT"]
