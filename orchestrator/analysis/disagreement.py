@@ -1,5 +1,6 @@
-"""PIEs: sentences whose modal prediction changes between dense and sparse trials, and what
-sentences they are.
+"""What pruning changes in predictions beyond what seeds change: how often a sparse and a dense
+trial differ, beside two trials of a kind; and PIEs, sentences whose modal prediction changes, and
+what sentences they are.
 
 The mode over seeds is of whole tag sequences. Source: Hooker et al. 2019, What Do Compressed Deep
 Neural Networks Forget?, definition of Pruning Identified Exemplars.
@@ -13,12 +14,17 @@ import pandas as pd
 import pyarrow as pa
 
 from orchestrator.analysis.frames import CELL, Results, finish, in_order
+from orchestrator.analysis.permutations import p_value, sign_flips
 from orchestrator.analysis.predictions import SetPredictions
 from orchestrator.analysis.tables import DISAGREEMENT, PIES_PROFILE, AnalysisTable
 from orchestrator.results.rows import Row
+from orchestrator.wording import counted
 
 PROPERTIES = ("words", "entities", "unseen_entities", "subwords_per_word")
 """What sentences are described by."""
+
+OF_SEEDS = ("dense_share", "sparse_share", "cross_share", "excess_share", "p", "p_least")
+"""Columns that compare single trials of different seeds."""
 
 
 def find_disagreement(
@@ -52,14 +58,20 @@ def find_disagreement(
             continue
 
         predictions, pairs = pairing
-        share, is_pie = _compare(predictions, pairs)
+        # The tag sequences, int32 (seeds, n), of the sparse trials and of the dense ones.
+        sparse, dense = (
+            np.stack([predictions.sequences[at] for at in side])
+            for side in zip(*pairs, strict=True)
+        )
+        share, is_pie = _compare_modes(sparse, dense)
+        share |= compare_seeds(sparse, dense)
         num_pairs = len(pairs)
         shares.append(row | share | {"num_pairs": num_pairs, "num_holes": num_seeds - num_pairs})
 
         set_id = predictions.set_id
         if set_id not in properties:
             properties[set_id] = _properties(predictions, sentences_of(set_id))
-        for profile in _profiles(is_pie, properties[set_id]):
+        for profile in _profiles(is_pie, _differ_by_seed(dense), properties[set_id]):
             profiles.append(row | profile | {"num_trials": num_pairs})
     return [
         finish(DISAGREEMENT, in_order(pd.DataFrame(shares)), _notes(shares)),
@@ -87,37 +99,67 @@ def _find_pairs(
 
 def _no_share() -> Row:
     """The numbers of a cell and language without predictions."""
-    names = ("num_pies", "num_sentences", "pie_share", "num_undecided", "seed_share")
-    return dict.fromkeys(names)
+    names = ("num_pies", "num_sentences", "pie_share", "num_undecided")
+    return dict.fromkeys((*names, *OF_SEEDS))
 
 
-def _compare(
-    predictions: SetPredictions, pairs: Sequence[tuple[int, int]]
-) -> tuple[Row, np.ndarray]:
+def _compare_modes(sparse: np.ndarray, dense: np.ndarray) -> tuple[Row, np.ndarray]:
     """The numbers of one cell and language, and bool (n,), whether each sentence's mode changes."""
-    # The tag sequences, int32 (seeds, n), of the sparse trials and of the dense ones beside them.
-    sparse, dense = (
-        np.stack([predictions.sequences[place] for place in side])
-        for side in zip(*pairs, strict=True)
-    )
     sparse_mode, is_sparse_tied = find_modes(sparse)
     dense_mode, is_dense_tied = find_modes(dense)
     is_pie = sparse_mode != dense_mode
     num_sentences = len(is_pie)
-
-    # What chance alone changes: the share of sentences on which two dense seeds differ.
-    between = [
-        np.mean(dense[first] != dense[second])
-        for first, second in combinations(range(len(dense)), 2)
-    ]
     share = {
         "num_pies": int(is_pie.sum()),
         "num_sentences": num_sentences,
         "pie_share": is_pie.mean() if num_sentences else None,
         "num_undecided": int((is_sparse_tied | is_dense_tied).sum()),
-        "seed_share": float(np.mean(between)) if between and num_sentences else None,
     }
     return share, is_pie
+
+
+def compare_seeds(sparse: np.ndarray, dense: np.ndarray) -> Row:
+    """How often trials of two seeds differ: both dense, both sparse, or one of each.
+
+    Trials of one seed, which begin alike, are never compared. The test exchanges the sparse and the
+    dense trial of seeds: if pruning changes nothing but what another seed would, they may stand for
+    each other.
+
+    Args:
+        sparse: int32 (seeds, sentences), numbers of tag sequences.
+        dense: the same of the dense trials of these seeds.
+
+    Returns:
+        The columns `OF_SEEDS`; None for one seed or no sentences.
+    """
+    num_seeds, num_sentences = dense.shape
+    if num_seeds < 2 or not num_sentences:
+        return dict.fromkeys(OF_SEEDS)
+
+    pairs = list(combinations(range(num_seeds), 2))
+    shares = np.array(
+        [
+            [
+                np.mean(dense[one] != dense[other]),
+                np.mean(sparse[one] != sparse[other]),
+                (np.mean(sparse[one] != dense[other]) + np.mean(dense[one] != sparse[other])) / 2,
+            ]
+            for one, other in pairs
+        ]
+    )
+    excesses = shares[:, 2] - shares[:, :2].mean(axis=1)
+    # An exchange within one of two seeds turns pairs of a kind into mixed ones, and the reverse;
+    # within both it changes nothing.
+    signs = sign_flips(num_seeds)
+    products = np.stack([signs[:, one] * signs[:, other] for one, other in pairs], axis=1)
+    p, _ = p_value(products @ excesses)
+    numbers = (*shares.mean(axis=0), excesses.mean(), p, 1 / len(signs))
+    return dict(zip(OF_SEEDS, map(float, numbers), strict=True))
+
+
+def _differ_by_seed(dense: np.ndarray) -> np.ndarray:
+    """Bool (n,): whether the dense trials do not all predict a sentence alike."""
+    return (dense != dense[:1]).any(axis=0)  # type: ignore[no-any-return]
 
 
 def find_modes(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,20 +190,25 @@ def _properties(predictions: SetPredictions, sentences: pa.Table) -> Mapping[str
     return dict(zip(PROPERTIES, (words, entities, unseen, per_word), strict=True))
 
 
-def _profiles(is_pie: np.ndarray, properties: Mapping[str, np.ndarray]) -> Iterator[Row]:
-    """For each property, its mean over the sentences that change and over the others."""
+def _profiles(
+    is_pie: np.ndarray, is_unstable: np.ndarray, properties: Mapping[str, np.ndarray]
+) -> Iterator[Row]:
+    """For each property, its mean over the sentences that change, over the others, and over those
+    on which dense seeds differ."""
     for name, values in properties.items():
         is_defined = ~np.isnan(values)
-        pies, others = values[is_pie & is_defined], values[~is_pie & is_defined]
-        pies_mean = float(pies.mean()) if len(pies) else None
-        others_mean = float(others.mean()) if len(others) else None
+        masks = {"pies": is_pie, "others": ~is_pie, "unstable": is_unstable}
+        groups = {group: values[mask & is_defined] for group, mask in masks.items()}
+        means = {
+            group: float(members.mean()) if len(members) else None
+            for group, members in groups.items()
+        }
         yield {
             "property": name,
-            "pies_mean": pies_mean,
-            "others_mean": others_mean,
-            "difference": _difference(pies_mean, others_mean),
-            "num_pies": len(pies),
-            "num_others": len(others),
+            **{f"{group}_mean": mean for group, mean in means.items()},
+            "difference": _difference(means["pies"], means["others"]),
+            "unstable_difference": _difference(means["pies"], means["unstable"]),
+            **{f"num_{group}": len(members) for group, members in groups.items()},
         }
 
 
@@ -179,15 +226,22 @@ def _notes(shares: Sequence[Row]) -> list[str]:
             f"{without:,} of {len(shares):,} cells and languages have no predictions of a sparse "
             "and its dense trial: null. evaluation.predictions in the sweep stores them."
         )
-    if any(row["num_pairs"] == 1 for row in shares):
+    if any(row["num_pairs"] in (1, 2) for row in shares):
         notes.append(
-            "Where num_pairs is 1 the mode is that seed's own prediction: training noise counts as "
-            "a change."
+            "Where num_pairs is 1 or 2 there is no mode over seeds: it is the lowest seed's own "
+            "prediction, and training noise counts as a change."
         )
-    if without < len(shares):
+    if without == len(shares):
+        return notes
+    notes.append(
+        "What seeds alone change is in dense_share and sparse_share: compare cross_share with "
+        "them. pie_share has no such measure beside it, since a mode varies less than one trial."
+    )
+    fewest = min(row["num_pairs"] for row in shares if row["num_pairs"])
+    if fewest < 6:
         notes.append(
-            "Compare pie_share with seed_share, which is what chance alone changes between two "
-            "dense trials."
+            f"p cannot go below {2.0 ** (1 - fewest):g} with {counted(fewest, 'seed')}; it takes "
+            "6 for p = 0.05."
         )
     return notes
 
@@ -196,6 +250,8 @@ def _profile_notes(profiles: Sequence[Row]) -> list[str]:
     if not profiles:
         return ["No predictions of a sparse and its dense trial are stored: nothing to describe."]
     return [
+        "Some sentences are changed by seeds alone: compare with these (unstable_difference). It "
+        "is null with one seed, and where all dense seeds agree.",
         "A difference is of sentences' means, without a test: sentences differ in more than one "
-        "property."
+        "property.",
     ]

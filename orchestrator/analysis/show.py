@@ -191,6 +191,10 @@ def _p_value(value: float | None) -> str:
     return _number(value) if value is None or value >= 0.001 else "<.001"
 
 
+def _with_p(row: Row, name: str) -> str:
+    return ABSENT if row["p"] is None else f"{_number(row[name], '+')} {_p_value(row['p'])}"
+
+
 def _with_std(mean: str, std: str) -> Callable[[Row], str]:
     """As in .842(12) for 0.842 with a standard deviation of 0.012."""
     return lambda row: _number(row[mean]) + ("" if row[std] is None else f"({1000 * row[std]:.0f})")
@@ -365,12 +369,22 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             count="num_pairs",
             counted="seeds",
         ),
+        Matrix(
+            title=(
+                "share on which a sparse and a dense trial of another seed differ, less that of "
+                "two alike; p"
+            ),
+            index=BY_LANGUAGE,
+            text=lambda row: _with_p(row, "excess_share"),
+            count="num_pairs",
+            counted="seeds",
+        ),
     ),
     "pies_profile": (
         Matrix(
-            title="mean of those that change minus mean of the others",
+            title="mean of those that change minus mean of those on which dense seeds differ",
             index=("property", *BY_LANGUAGE),
-            text=_plain("difference", "+"),
+            text=_plain("unstable_difference", "+"),
             count="num_trials",
             counted="seeds",
         ),

@@ -330,9 +330,10 @@ ROBUSTNESS_OVERALL = _table(
 
 DISAGREEMENT = _table(
     "disagreement",
-    "Sentences whose modal prediction changes between dense and sparse trials (PIEs). The mode is "
-    "the most frequent tag sequence over the seeds that both have; of equally frequent ones that "
-    "of the lowest seed. Source: Hooker et al. 2019.",
+    "What pruning changes in predictions, beside what another seed changes. PIEs are sentences "
+    "whose modal prediction differs between dense and sparse trials; the mode is the most frequent "
+    "tag sequence over the seeds that both have; of equally frequent ones that of the lowest seed. "
+    "Source: Hooker et al. 2019.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
@@ -349,16 +350,31 @@ DISAGREEMENT = _table(
         True,
     ),
     _fraction(
-        "seed_share",
-        "Share that two dense seeds predict differently, mean over pairs; null for one seed.",
+        "dense_share",
+        "Share of sentences that two dense seeds predict differently, mean over pairs; null for "
+        "one seed.",
     ),
+    _fraction("sparse_share", "The same of two sparse seeds."),
+    _fraction("cross_share", "The same of a sparse trial and a dense one of another seed."),
+    _fraction(
+        "excess_share",
+        "cross_share minus the mean of dense_share and sparse_share: what pruning "
+        "changes beyond what seeds do.",
+    ),
+    _fraction(
+        "p",
+        "One-sided p-value of excess_share: sparse and dense trials exchanged within seeds, in all "
+        "ways.",
+    ),
+    _fraction("p_least", "The lowest p that so many seeds can give."),
     _count("num_pairs", "Seeds with predictions of the sparse and the dense trial."),
     _count("num_holes", "Seeds that were planned or tried and lack either."),
 )
 
 PIES_PROFILE = _table(
     "pies_profile",
-    "How sentences whose modal prediction changes differ from the others: means over sentences.",
+    "How sentences whose modal prediction changes differ from the others, and from those that "
+    "seeds alone change: means over sentences.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
@@ -369,8 +385,16 @@ PIES_PROFILE = _table(
     Column("pies_mean", REAL, "Mean over the sentences that change; null where none does.", True),
     Column("others_mean", REAL, "Mean over the other sentences; null where there are none.", True),
     Column("difference", REAL, "pies_mean - others_mean.", True),
+    Column(
+        "unstable_mean",
+        REAL,
+        "Mean over the sentences that the dense seeds do not all predict alike; null without any.",
+        True,
+    ),
+    Column("unstable_difference", REAL, "pies_mean - unstable_mean.", True),
     _count("num_pies", "Sentences that change, with this property."),
     _count("num_others", "Other sentences, with this property."),
+    _count("num_unstable", "Sentences that dense seeds predict differently, with this property."),
     _count("num_trials", "Sparse trials behind it."),
 )
 

@@ -3,7 +3,7 @@
 Once of synthetic results with holes of all sorts, and once of the real ones of `make paper-mini`.
 """
 
-from itertools import product
+from itertools import combinations, product
 
 import duckdb
 import numpy as np
@@ -424,7 +424,9 @@ MODES = """
         from (
             select *, max(num) over (
                 partition by regime, language, target_sparsity, embedding_sparsity, sentence, side
-            ) as most from votes
+            ) as most, side = 'dense' and count(*) over (
+                partition by regime, language, target_sparsity, embedding_sparsity, sentence, side
+            ) > 1 as is_unstable from votes
         )
         window place as (partition by regime, language, target_sparsity, embedding_sparsity,
             sentence, side)
@@ -436,7 +438,7 @@ MODES = """
     select regime, language, target_sparsity, embedding_sparsity, set_id, sentence,
            any_value(support) as entities,
            any_value(words) as words, count(distinct sequence) > 1 as is_pie,
-           bool_or(is_tied) as is_tied
+           bool_or(is_tied) as is_tied, bool_or(is_unstable) as is_unstable
     from modes group by all
 """
 
@@ -459,21 +461,68 @@ def test_disagreement(tables, sql, is_real):
     ] == [("my", 0.9, None)]
 
 
-def test_share_that_dense_seeds_predict_differently(tables, sql):
+def test_shares_on_which_trials_of_two_seeds_differ(tables, sql):
+    """Each exchange of sparse and dense trials within seeds is counted anew."""
     text = """
-        select t.regime, t.language, avg((a.predicted <> b.predicted)::int) as share
-        from t join predictions a using (trial_id, language)
-        join t u on (u.regime, u.language, u.target_sparsity) = (t.regime, t.language, 0)
-            and u.seed > t.seed
-        join predictions b
-             on (b.trial_id, b.set_id, b.sentence) = (u.trial_id, a.set_id, a.sentence)
-        where t.target_sparsity = 0 group by all
+        create or replace table sides as
+        with pairs as (
+            select t.regime, t.language, t.target_sparsity, t.embedding_sparsity, t.seed,
+                   unnest([t.trial_id, t.dense_trial_id]) as trial_id,
+                   unnest(['sparse', 'dense']) as side
+            from t where target_sparsity > 0 and dense_trial_id is not null
+        )
+        select pairs.*, set_id, sentence, predicted::text as tags
+        from pairs join predictions using (trial_id, language)
     """
-    shares = {(row["regime"], row["language"]): row["share"] for row in query(sql, text)}
-    whole = [row for row in tables["disagreement"] if row["num_pairs"] == 3]
-    for row in whole:
-        assert row["seed_share"] == pytest.approx(shares[row["regime"], row["language"]])
-    assert whole
+    sql.execute(text)
+    text = """
+        select a.regime, a.language, a.target_sparsity, a.embedding_sparsity, a.seed as seed,
+               b.seed as other, a.side as side, b.side as other_side,
+               avg((a.tags <> b.tags)::int) as share
+        from sides a join sides b using (
+            regime, language, target_sparsity, embedding_sparsity, set_id, sentence)
+        where a.seed < b.seed group by all
+    """
+    cells = {}
+    for row in query(sql, text):
+        place = tuple(row[name] for name in (*LEVEL, "language"))
+        sides = ((row["seed"], row["side"]), (row["other"], row["other_side"]))
+        cells.setdefault(place, {})[sides] = row["share"]
+    measured = [row for row in tables["disagreement"] if row["num_pairs"]]
+    assert any(row["num_pairs"] > 2 for row in measured)
+    for row in measured:
+        shares = cells.get(tuple(row[name] for name in (*LEVEL, "language")), {})
+        seeds = sorted(
+            {
+                seed
+                for seed, _ in (one for pair in shares for one in pair)
+                if {"sparse", "dense"}
+                == {side for pair in shares for at, side in pair if at == seed}
+            }
+        )
+        if len(seeds) < 2:
+            assert row["cross_share"] is row["dense_share"] is row["p"] is None
+            continue
+        found = [excess_after(shares, seeds, flips) for flips in product((0, 1), repeat=len(seeds))]
+        names = ("dense_share", "sparse_share", "cross_share", "excess_share")
+        assert [row[name] for name in names] == pytest.approx(found[0])
+        is_as_large = [one[3] >= found[0][3] - 1e-12 for one in found]
+        assert row["p"] == pytest.approx(np.mean(is_as_large))
+        assert row["p_least"] == 2 / 2 ** len(seeds)
+
+
+def excess_after(shares, seeds, flips):
+    """Mean shares of pairs of dense trials, of sparse ones, of mixed ones, and what the mixed ones
+    exceed, after sparse and dense trials of some seeds have changed places."""
+    sides = ("dense", "sparse")
+    kinds = {"dense": [], "sparse": [], "mixed": []}
+    for (one, seed), (two, other) in combinations(enumerate(seeds), 2):
+        for first, second in product((0, 1), repeat=2):
+            labels = (sides[first ^ flips[one]], sides[second ^ flips[two]])
+            kind = labels[0] if labels[0] == labels[1] else "mixed"
+            kinds[kind].append(shares[(seed, sides[first]), (other, sides[second])])
+    dense, sparse, mixed = (np.mean(kinds[kind]) for kind in ("dense", "sparse", "mixed"))
+    return [dense, sparse, mixed, mixed - (dense + sparse) / 2]
 
 
 def test_pies_profile(tables, sql):
@@ -490,7 +539,10 @@ def test_pies_profile(tables, sql):
                    avg({value}) filter (is_pie) as pies_mean,
                    avg({value}) filter (not is_pie) as others_mean,
                    pies_mean - others_mean as difference, count(*) filter (is_pie) as num_pies,
-                   count(*) filter (not is_pie) as num_others
+                   count(*) filter (not is_pie) as num_others,
+                   avg({value}) filter (is_unstable) as unstable_mean,
+                   pies_mean - unstable_mean as unstable_difference,
+                   count(*) filter (is_unstable) as num_unstable
             from ({MODES}) m join sentences using (set_id, sentence) group by all
         """
         expected += query(sql, text)
