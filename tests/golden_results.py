@@ -3,7 +3,7 @@
     python -m tests.golden_results RESULTS NAME [PATTERN]      # makes tests/golden/NAME
 
 packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3)
-came from `make paper-mini`, and `results/v1` to `results/v4` from the versions before; what each
+came from `make paper-mini`, and `results/v1` to `results/v5` from the versions before; what each
 holds is in results/README.md. They stay as they are: later versions must read them.
 
 Before the schema version rises, run `results/tiny.yaml` or a variant of it with the version that

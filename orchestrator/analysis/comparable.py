@@ -9,7 +9,6 @@ pruned ones may share as what they are compared with.
 All rows here are of one recipe; `reading` sees to that.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ perturbed sentences a trial was scored on is for `robustness` to compare."""
 SETTING_NAMES = [column.name for column in SETTINGS if column.name not in VARIED]
 """Settings that cells of one series share."""
 
-SETTINGS_READ = [*SETTING_NAMES, DATA, "spec_json"]
+SETTINGS_READ = [*SETTING_NAMES, DATA]
 """Columns of `trials` that decide a series, beside those of the grid."""
 
 
@@ -139,7 +138,6 @@ def _read_settings(rows: Iterable[Row]) -> dict[str, _RunTrial]:
     trials = {}
     for row in run:
         settings = {name: _text(row[name]) for name in SETTING_NAMES}
-        settings["pruning_num_updates"] = _text(_num_updates(row))
         if row["regime"] == "multilingual":
             settings["languages"] = _text(row["languages"])
 
@@ -160,14 +158,6 @@ def _read_settings(rows: Iterable[Row]) -> dict[str, _RunTrial]:
         key = _SeriesKey(row["regime"], _is_dense(row), deciding)
         trials[row["trial_id"]] = _RunTrial(key, settings)
     return trials
-
-
-def _num_updates(row: Row) -> int | None:
-    """`pruning.num_updates`, which has no column."""
-    if _is_dense(row) or row["pruning_update_every_steps"] is not None:
-        return None  # without reading the JSON: a folder may have thousands of such trials
-    number: int | None = json.loads(row["spec_json"])["pruning"]["num_updates"]
-    return number
 
 
 def _add_planned(

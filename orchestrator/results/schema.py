@@ -28,7 +28,7 @@ from orchestrator.results.columns import (
 from orchestrator.spec import sweep_spec
 from workers import result, tags, trial
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Part of every file. Raise it with any change of a column, and say in
 `orchestrator.results.versions` what rows of earlier versions have there; files of a later version
 are refused."""
@@ -78,9 +78,8 @@ def _settings(section: str, values: type, documented: type[sweep_spec.Section]) 
         yield Column(name, kind, " ".join((meaning or "").split()), is_nullable, unit)
 
 
-NO_COLUMNS = ("pools", "num_updates")
-"""Settings that only `spec_json` has: one is a list of records, the other is younger than the
-columns of this schema version; where it is given, `pruning_update_every_steps` is null."""
+NO_COLUMNS = ("pools",)
+"""Settings that only `spec_json` has: it is a list of records."""
 
 RESOLVED_SETTINGS = {
     "corpus_fingerprint": (

@@ -15,6 +15,8 @@ Version 4, of 2026-11-26: ids are of training only, so that a trial of an earlie
     another id than its files are named for (`file_key`); `matching` in scores and robustness;
     `devices`.
 Version 5, of 2026-11-26: `shared_steps`.
+Version 6, of 2026-11-26: `pruning_num_updates`, which later files of version 5 have in `spec_json`
+    alone.
 """
 
 import json
@@ -38,7 +40,7 @@ FIRST_VERSION_OF = {"robustness": 3, "predictions": 3, "sentences": 3}
 ALWAYS_READ = {
     "trials": (
         *("trial_id", "language", "target_sparsity", "recipe_version", "num_steps", "spec_json"),
-        *("pruning_weights", "pruning_scope", "device_name"),
+        *("pruning_weights", "pruning_scope", "pruning_update_every_steps", "device_name"),
     ),
     "plans": ("trial_id", "cell_id", "seed"),
     "attempts": ("trial_id", "status"),
@@ -344,7 +346,23 @@ def _from_4(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
     return rows
 
 
-STEPS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+def _from_5(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
+    """`pruning.num_updates` was in the spec only, and nowhere where masks change by steps."""
+    if table == "trials":
+        by_steps = pc.fill_null(pc.is_valid(rows["pruning_update_every_steps"]), False).to_pylist()
+        specs = zip(by_steps, rows["spec_json"].to_pylist(), strict=True)
+        numbers = [None if by_steps else _num_updates(spec) for by_steps, spec in specs]
+        return _with(rows, pruning_num_updates=pa.array(numbers, WHOLE))
+    return rows
+
+
+def _num_updates(spec_json: str) -> int | None:
+    """What a spec of schema version 5 says; None in dense trials."""
+    number: int | None = (json.loads(spec_json)["pruning"] or {}).get("num_updates")
+    return number
+
+
+STEPS = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 """Steps to the next version, by the version that they start from, in its order. A version without a
 step has the columns of the next one, but for new ones that may be null and settings."""
 

@@ -28,6 +28,7 @@ NUM_ROWS = {
     "results/v2": (7, 48, 0, 0, 0, 6, 74, 7, 7),
     "results/v3": (7, 144, 30, 48, 8, 6, 74, 7, 7),
     "results/v4": (7, 144, 30, 48, 8, 6, 74, 7, 7),
+    "results/v5": (8, 84, 35, 56, 8, 7, 86, 8, 8),
     "results/v1 results/v2 results/v3": (15, 200, 30, 48, 8, 13, 161, 20, 9),
     "results/v3 results/v4": (14, 288, 60, 96, 8, 12, 148, 14, 7),
     "paper-mini": (89, 1908, 1824, 38050, 1700, 768, 6446, 95, 147),
@@ -150,6 +151,19 @@ def test_numbers_of_version_1_are_those_that_it_stored(unpack_all):
     assert {row["subset"] for row in scores} == {"all"}
     assert {row["matching"] for row in scores} == {"strict"}
     assert {row["num_sentences"] for row in scores} == {None}
+
+
+def test_the_number_of_mask_updates_was_in_the_spec_before_it_had_a_column(unpack_all):
+    columns = ["sweep", "target_sparsity", "pruning_update_every_steps", "pruning_num_updates"]
+    rows = unpack_all("results/v5").read("trials", columns).to_pylist()
+    assert {tuple(row.values()) for row in rows} == {
+        ("tiny", 0.0, None, None),
+        ("tiny", 0.5, 1, None),
+        ("updates", 0.5, None, 3),
+        ("failing", 0.0, None, None),
+    }
+    alone = unpack_all("results/v5").read("trials", ["pruning_num_updates"])
+    assert sorted(alone["pruning_num_updates"].to_pylist(), key=str) == [3, *[None] * 7]
 
 
 def test_what_ranked_embeddings_with_the_encoder_is_no_trial_that_can_be_asked_for(unpack_all):
