@@ -71,7 +71,9 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
         *("workers.scoring", "workers.tags", "workers.source", "workers.visits"),
         *("cluster.contract", "cluster.node"),
     },
-    "analysis": {"workers.data", "workers.trial", "workers.tags", "workers.storage"},
+    "analysis": {
+        *("workers.data", "workers.pruning", "workers.trial", "workers.tags", "workers.storage"),
+    },
     "planning": {
         *("workers.trial", "workers.data", "workers.model", "workers.pruning"),
         *("workers.visits", "cluster.contract", "cluster.profile_fields"),

@@ -20,6 +20,7 @@ from orchestrator.analysis.predictions import (
 from orchestrator.analysis.quality import QUALITY_TABLES, analyze_quality
 from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
+from orchestrator.analysis.steps import find_steps
 from orchestrator.analysis.tables import (
     ANALYSES,
     DISAGREEMENT,
@@ -30,6 +31,7 @@ from orchestrator.analysis.tables import (
     PIES_PROFILE,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
+    STEPS,
     TESTS,
     AnalysisTable,
 )
@@ -94,6 +96,7 @@ def analyze(
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
         QUALITY_TABLES: lambda: analyze_quality(results),
+        (STEPS,): lambda: [find_steps(results, rows.trials)],
         (DISPARITY,): lambda: [find_disparity(results)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),

@@ -46,7 +46,7 @@ class Results:
             (`f1` - `dense_f1`). `matching` is the rule of matching of the cell, and `perturbed_as`
             says which perturbed sentences the cell is compared on; `own_matching` and
             `own_perturbed_as` are those that the trial was run with. `num_train_sentences`, `tier`,
-            `script` and `family` are facts of the language.
+            `tier_used`, `script` and `family` are facts of the language.
         cells: a row a cell and language, with the columns of `tables.AGGREGATES` and these facts.
         holes: the trials without an F1, or without one in all their languages.
         notes: sentences on what was left out of the comparison.
@@ -169,7 +169,7 @@ def _number(value: float | None) -> float:
 
 
 def _find_facts(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a series and language: its number of train sentences, tier, script and family."""
+    """A row a series and language: its number of train sentences, tiers, script and family."""
     grouped = trials.groupby(["series", "language"])[["num_used", "max_train_sentences"]]
     facts = grouped.max().astype(float).reset_index()
     known = [LANGUAGES.get(code) for code in facts["language"]]
@@ -183,13 +183,16 @@ def _find_facts(trials: pd.DataFrame) -> pd.DataFrame:
     facts["num_train_sentences"] = facts["num_used"].fillna(limited)
 
     facts["tier"] = [tier(language.num_train) if language else "" for language in known]
+    facts["tier_used"] = [
+        "" if pd.isna(number) else tier(int(number)) for number in facts["num_train_sentences"]
+    ]
     facts["script"] = [language.script if language else "" for language in known]
     facts["family"] = [language.family if language else "" for language in known]
     return facts.drop(columns=["num_used", "max_train_sentences"])
 
 
 def tier(num_train: int) -> str:
-    """The resource tier of a language with so many train sentences published."""
+    """The resource tier of a language with so many train sentences."""
     return next(name for limit, name in TIERS if num_train <= limit)
 
 

@@ -328,6 +328,15 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             | {"num_languages_missing": "missing", "num_trials": "trials"}
         ),
     ),
+    "steps": (
+        Lines(
+            {"trials": "trials", "grouping": "grouping", "group": "group"}
+            | {"num_steps_min": "steps", "num_steps_max": "to"}
+            | {"num_updates_min": "updates", "num_updates_max": "to"}
+            | {"num_recovery_steps_min": "recovery", "num_recovery_steps_max": "to"}
+            | {"num_languages": "languages", "num_trials": "number"}
+        ),
+    ),
     "disparity": (
         Lines(
             LEVEL_HEADINGS

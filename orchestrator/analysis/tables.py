@@ -30,11 +30,15 @@ TIERS = (
     (10_000, "up to 10,000"),
     (10**9, "over 10,000"),
 )
-"""Resource tiers: the largest published train split of each, in sentences (WikiANN: 100; 1,000;
-5,000 and 10,000; 15,000 and 20,000), whatever part of it a trial used."""
+"""Resource tiers: the largest train split of each, in sentences. WikiANN publishes 100; 1,000;
+5,000 and 10,000; 15,000 and 20,000. `tier` goes by what is published, `tier_used` by the part of it
+that trials used."""
 
-GROUPINGS = ("all", "tier", "script", "family")
+GROUPINGS = ("all", "tier", "tier_used", "script", "family")
 """What languages are grouped by; `all` is one group."""
+
+TIER_GROUPINGS = ("all", "tier", "tier_used")
+"""Those of them that steps are told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,16 @@ def _count(name: str, meaning: str, is_nullable: bool = False) -> Column:
 
 def _fraction(name: str, meaning: str) -> Column:
     return Column(name, REAL, meaning, True, "fraction")
+
+
+def _least_mean_most(name: str, what: str) -> tuple[Column, ...]:
+    """Three columns of one number over trials."""
+    first, last = what.partition(";")[0], "".join(what.partition(";")[1:])
+    return (
+        _count(f"num_{name}_min", f"Fewest {first} of a trial{last}.", True),
+        Column(f"num_{name}_mean", REAL, f"Mean of the {first}{last}.", True, "count"),
+        _count(f"num_{name}_max", f"Most {first} of a trial{last}.", True),
+    )
 
 
 AGGREGATES = Table(
@@ -134,6 +148,11 @@ FACT_COLUMNS = (
         "Resource tier, by the published train split; null for a language not in the list.",
         True,
     ),
+    _text(
+        "tier_used",
+        "The same by num_train_sentences, whatever the language; null where that is null.",
+        True,
+    ),
     _text("script", "ISO 15924 script; null for a language not in the list.", True),
     _text("family", "Language family; null for a language not in the list.", True),
 )
@@ -160,14 +179,16 @@ QUALITY = _table(
 
 GROUPS = _table(
     "groups",
-    "F1 and its change by resource tier, script and family: means over languages of each "
-    "language's mean over seeds.",
+    "F1 and its change by resource tier, as published and as used, script and family: means over "
+    "languages of each language's mean over seeds.",
     *SERIES_COLUMNS,
     _text(
         "grouping",
         f"What languages are grouped by: {', '.join(GROUPINGS)}; all: in one group.",
     ),
-    _text("group", "The tier, script or family; null for languages not in the list.", True),
+    _text(
+        "group", "The tier, script or family; null for languages of which it is not known.", True
+    ),
     *LEVEL_COLUMNS,
     _fraction("f1_mean", "Mean over the group's languages of their mean F1."),
     _fraction(
@@ -189,13 +210,34 @@ GROUPS = _table(
     _count("num_holes", "Trials that were planned or tried and lack an F1."),
 )
 
+STEPS = _table(
+    "steps",
+    "Optimizer steps, mask updates that prune and steps of recovery by resource tier. Where they "
+    "differ between tiers, so may F1 for that reason alone.",
+    *SERIES_COLUMNS,
+    _text("trials", "dense or sparse."),
+    _text("grouping", f"What languages are grouped by: {', '.join(TIER_GROUPINGS)}."),
+    _text("group", "The tier; null for languages of which it is not known.", True),
+    *_least_mean_most("steps", "optimizer steps of training"),
+    *_least_mean_most(
+        "updates", "mask updates that prune something, as the schedule has them; null if dense"
+    ),
+    *_least_mean_most(
+        "recovery_steps",
+        "steps from the last mask update to the model that was scored; null if dense",
+    ),
+    LANGUAGES_BEHIND,
+    TRIALS_BEHIND,
+    _count("num_missing", "Trials that were planned or failed; of these nothing is known."),
+)
+
 WORST = _table(
     "worst",
     "The language, and the group of each kind, that loses most at each sparsity. Of equals the "
     "first in the alphabet.",
     *SERIES_COLUMNS,
     *LEVEL_COLUMNS,
-    _text("kind", "language, tier, script or family."),
+    _text("kind", "language, tier, tier_used, script or family."),
     _text(
         "name",
         "The language or group that loses most; null where none can be compared.",
@@ -549,6 +591,7 @@ ANALYSES = {
         WORST,
         EMBEDDINGS,
         EMBEDDINGS_OVERALL,
+        STEPS,
         DISPARITY,
         ROBUSTNESS,
         ROBUSTNESS_OVERALL,

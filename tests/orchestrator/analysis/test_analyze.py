@@ -43,7 +43,7 @@ def test_without_dense_trials_there_is_no_change(store):
         "No change to dense of 3 sparse trials: the same seed's dense trial has no F1"
         in notes_of(tables, "quality")
     )
-    assert tables["worst"].rows["name"].to_pylist() == [None] * 4
+    assert tables["worst"].rows["name"].to_pylist() == [None] * 5
     assert tables["tally"].rows["num_missing"].to_pylist() == [1]
     assert tables["significance"].rows["resampled"].to_pylist() == ["nothing"]
     assert tables["tests"].rows["p"].to_pylist() == [None]

@@ -50,6 +50,7 @@ def test_the_worst_language_and_groups(store):
         ("language", "yo", -0.5, 1, 3),
         ("script", "Latn", -0.25, 3, 1),
         ("tier", "up to 100", -0.5, 1, 3),
+        ("tier_used", "up to 100", -0.25, 3, 1),  # all were trained on 100 sentences
     ]
 
 

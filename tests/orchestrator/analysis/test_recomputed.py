@@ -102,13 +102,29 @@ def sql(folder, is_real):
         from t group by all
     """)
     connection.execute("""
-        create view groupings as
+        create view published as
         select language, 'all' as grouping, 'all' as "group" from languages
         union all select language, 'script', script from languages
         union all select language, 'family', family from languages
         union all select language, 'tier', case when num_train <= 100 then 'up to 100'
             when num_train <= 1000 then 'up to 1,000' when num_train <= 10000 then 'up to 10,000'
             else 'over 10,000' end from languages
+    """)
+    connection.execute("""
+        create view used as
+        select p.regime, l.language, coalesce(
+                   max(r.num_train_sentences) filter (p.regime = 'monolingual'),
+                   least(any_value(num_train), max(r.corpus_max_train_sentences))
+               ) as num_used
+        from plans p join languages l on p.regime = 'multilingual' or p.language = l.language
+        left join trials r using (trial_id) group by all
+    """)
+    connection.execute("""
+        create view groupings as
+        select regime, published.* from published, (select distinct regime from plans)
+        union all select regime, language, 'tier_used', case when num_used <= 100 then 'up to 100'
+            when num_used <= 1000 then 'up to 1,000' when num_used <= 10000 then 'up to 10,000'
+            else 'over 10,000' end from used
     """)
     return connection
 
@@ -149,13 +165,13 @@ GROUPS = """
            any_value(n.num_trials) as num_trials,
            any_value(n.num_trials_compared) as num_trials_compared,
            any_value(n.num_holes) as num_holes
-    from cells c join groupings g using (language)
+    from cells c join groupings g using (regime, language)
     join (
         select regime, grouping, "group", target_sparsity, embedding_sparsity,
                count(distinct trial_id) filter (f1 is not null) as num_trials,
                count(distinct trial_id) filter (delta is not null) as num_trials_compared,
                count(distinct trial_id) filter (f1 is null) as num_holes
-        from t join groupings using (language) group by all
+        from t join groupings using (regime, language) group by all
     ) n using (regime, grouping, "group", target_sparsity, embedding_sparsity)
     group by all
 """
@@ -187,6 +203,38 @@ def test_worst(tables, sql):
         ) = 1
     """
     assert_same(tables["worst"], query(sql, text), (*LEVEL, "kind"))
+
+
+def test_steps(tables, sql, is_real):
+    """Masks change at begin, where that prunes, then every so many steps, and at the end."""
+    text = """
+        with v as (
+            select regime, trial_id, t.language, target_sparsity, num_steps,
+                   round_even(pruning_end * num_steps, 0) as end_step,
+                   ceil((end_step - round_even(pruning_begin * num_steps, 0))
+                        / pruning_update_every_steps)
+                   + if(pruning_initial_sparsity > 0, 1, 0) as updates,
+                   if(end_step is null, null, greatest(0, selected_step - end_step)) as recovery
+            from t left join trials using (trial_id, regime, target_sparsity)
+        ), one as (
+            select distinct regime, grouping, "group", trial_id,
+                   if(target_sparsity > 0, 'sparse', 'dense') as trials, num_steps, updates,
+                   recovery
+            from v join groupings using (regime, language)
+            where grouping in ('all', 'tier', 'tier_used')
+        )
+        select regime, trials, grouping, "group", min(num_steps) as num_steps_min,
+               avg(num_steps) as num_steps_mean, max(num_steps) as num_steps_max,
+               min(updates)::int as num_updates_min, avg(updates) as num_updates_mean,
+               max(updates)::int as num_updates_max, min(recovery)::int as num_recovery_steps_min,
+               avg(recovery) as num_recovery_steps_mean,
+               max(recovery)::int as num_recovery_steps_max, count(num_steps) as num_trials,
+               count(*) - count(num_steps) as num_missing
+        from one group by all
+    """
+    key = ("regime", "trials", "grouping", "group")
+    assert_same(tables["steps"], query(sql, text), key)
+    assert is_real or {row["num_missing"] for row in tables["steps"]} >= {0, 1}
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +324,7 @@ def test_disparity(tables, sql):
             from t join (
                 select language, "group" as tier, case "group" when 'up to 100' then 1
                     when 'up to 1,000' then 2 when 'up to 10,000' then 3 else 4 end as rank
-                from groupings where grouping = 'tier'
+                from published where grouping = 'tier'
             ) using (language)
             where target_sparsity > 0 and t.delta is not null group by all
         ), ends as (
