@@ -11,7 +11,8 @@ from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
 from orchestrator.analysis.error_kinds import find_errors
 from orchestrator.analysis.frames import Results, make_results
-from orchestrator.analysis.inference import compare_languages, fit_models
+from orchestrator.analysis.inference import compare_languages
+from orchestrator.analysis.mixed_model import fit_models
 from orchestrator.analysis.predictions import (
     SetPredictions,
     read_predictions,

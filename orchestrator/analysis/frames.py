@@ -196,6 +196,13 @@ def tier(num_train: int) -> str:
     return next(name for limit, name in TIERS if num_train <= limit)
 
 
+def family_of(code: str) -> str:
+    """The language family of a WikiANN code; the code itself where the language is not in the list,
+    which makes it a family of its own."""
+    known = LANGUAGES.get(code)
+    return known.family if known else code
+
+
 def in_order(frame: pd.DataFrame, by: Sequence[str] = ("language",)) -> pd.DataFrame:
     """Sort rows by regime and settings, then `by`, then embeddings, sparsity, and seed where there
     is one; tiers by size."""

@@ -1,57 +1,52 @@
-"""Across languages: signed-rank tests of the changes of F1, and a mixed model of what they depend
-on."""
+"""Across languages: whether their changes of F1 are centred on 0.
 
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+Languages of one family are not independent. So p comes from flipping the signs of whole families;
+beside it stands Wilcoxon's, which takes languages as independent.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.regression.mixed_linear_model import MixedLM
 
-from orchestrator.analysis.frames import CELL, SERIES, Results, finish, in_order
+from orchestrator.analysis.frames import CELL, Results, family_of, finish, in_order
+from orchestrator.analysis.permutations import p_value, sign_flips
 from orchestrator.analysis.quality import pair_embeddings
-from orchestrator.analysis.tables import MODEL, TESTS, AnalysisTable
+from orchestrator.analysis.tables import TESTS, AnalysisTable
 from orchestrator.results.rows import Row
 from orchestrator.wording import counted
-
-OPTIMIZERS = ("bfgs", "cg", "powell", "nm")
-"""Tried in turn: where languages hardly differ, the first ones may not converge."""
 
 DIGITS = 12
 """Differences of decimal fractions are rounded, so that what is tied or 0 is seen to be."""
 
-AT_BOUND = 1e-4
-"""A variance of languages below this part of the residual one stopped at its bound, 0."""
+SIGNED_RANKS = ("statistic", "p", "p_least", "p_independent", "num_families")
+"""Columns that a test makes."""
 
-MIN_LANGUAGES = 3
-"""With two, an intercept a language and the slope of the train size say the same."""
-
-
-# Signed-rank tests
+SPARSE, EMBEDDINGS = "sparse - dense", "pruned - dense embeddings"
+"""What is compared."""
 
 
 def compare_languages(results: Results) -> AnalysisTable:
     """Make the table `tests`.
 
-    Source: Wilcoxon 1945; corrections of Holm 1979 and of Benjamini and Hochberg 1995.
+    Source: Wilcoxon 1945; Winkler et al. 2015, Multi-level block permutation; corrections of Holm
+        1979 and of Benjamini and Hochberg 1995.
     """
     changes = results.sparse.rename(columns={"delta": "change"})
-    rows = [*_test_levels(changes, "sparse - dense")]
+    rows = [*_test_levels(changes, SPARSE)]
     pairs = pair_embeddings(results)
     if not pairs.empty:
         pairs["change"] = pairs["f1"] - pairs["f1_dense"]
-        rows += _test_levels(pairs, "pruned - dense embeddings")
+        rows += _test_levels(pairs, EMBEDDINGS)
     if not rows:
         return finish(TESTS, pd.DataFrame(), ["No sparse trials: nothing to test."])
 
     table = pd.DataFrame(rows)
-    p_of_family = table.groupby(["series", "comparison"])["p"]
-    table["num_tests"] = p_of_family.transform("count")
-    table["p_holm"] = p_of_family.transform(corrected, method="holm")
-    table["p_bh"] = p_of_family.transform(corrected, method="fdr_bh")
+    p_of_tests = table.groupby(["series", "comparison"])["p"]
+    table["num_tests"] = p_of_tests.transform("count")
+    table["p_holm"] = p_of_tests.transform(corrected, method="holm")
+    table["p_bh"] = p_of_tests.transform(corrected, method="fdr_bh")
     return finish(TESTS, in_order(table, ["comparison"]), _test_notes(table, results))
 
 
@@ -59,38 +54,60 @@ def _test_levels(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
     """The row of each level, from the `change` of trials and languages."""
     for place, rows in trials.groupby(CELL):
         means = rows.groupby("language")["change"].mean()
-        changes = means.dropna().to_numpy()
-        statistic, p = signed_rank(changes)
-        num_changed = int(np.count_nonzero(np.round(changes, DIGITS)))
+        changes = means.dropna()
         yield dict(zip(CELL, place, strict=True)) | {
             "comparison": comparison,
-            "median_change": float(np.median(changes)) if len(changes) else None,
-            "statistic": statistic,
-            "p": p,
-            "p_least": _least_p(num_changed),
+            "median_change": float(changes.median()) if len(changes) else None,
+            **signed_rank(changes.to_numpy(), [family_of(code) for code in changes.index]),
             "num_languages": len(changes),
             "num_languages_missing": len(means) - len(changes),
             "num_trials": rows.loc[rows["change"].notna(), "trial_id"].nunique(),
         }
 
 
-def signed_rank(changes: np.ndarray) -> tuple[float | None, float | None]:
+def signed_rank(changes: np.ndarray, families: Sequence[Hashable]) -> Row:
     """Test whether changes are centred on 0, those of 0 left out.
+
+    Wilcoxon's ranks are taken over all languages. If nothing changes but by chance, the changes of
+    a family may as well all have the opposite sign, whatever they have in common: p is the share of
+    such flips, of all families together, that give as large a difference between the sums of ranks.
 
     Args:
         changes: float64 (languages,), without NaN.
+        families: that of each language.
 
     Returns:
-        Wilcoxon's statistic, the smaller sum of ranks, and the two-sided p, in (0, 1]: exact up to
-        50 languages without ties, else from the normal distribution. None where no change is left.
+        The columns `SIGNED_RANKS`: the smaller sum of ranks; the two-sided p, in (0, 1], exact up
+        to 14 families; the lowest p that these ranks could have given; Wilcoxon's p, exact with and
+        without ties; families with a change. All but the last are None where no change is left.
 
     Source: Wilcoxon 1945, Individual comparisons by ranking methods.
     """
     changes = np.round(changes, DIGITS)
-    if not np.any(changes):
-        return None, None
-    test = stats.wilcoxon(changes[changes != 0])
-    return float(test.statistic), float(test.pvalue)
+    is_changed = changes != 0
+    if not is_changed.any():
+        return dict.fromkeys(SIGNED_RANKS) | {"num_families": 0}
+    signed = np.sign(changes[is_changed]) * stats.rankdata(np.abs(changes[is_changed]))
+    families = [family for family, kept in zip(families, is_changed, strict=True) if kept]
+    sums = pd.Series(signed).groupby(families, sort=False).sum().to_numpy()
+    p, p_least = p_value(np.abs(sign_flips(len(sums)) @ sums))
+    ranks = np.abs(signed)
+    statistic = float(min(ranks[signed > 0].sum(), ranks[signed < 0].sum()))
+    numbers = (statistic, p, p_least, _p_if_independent(ranks, statistic), len(sums))
+    return dict(zip(SIGNED_RANKS, numbers, strict=True))
+
+
+def _p_if_independent(ranks: np.ndarray, statistic: float) -> float:
+    """Wilcoxon's two-sided p: the share of all ways in which each rank may be of either sum that
+    give one as small as `statistic`."""
+    # Ranks of ties end in a half. Entry s is the probability that the doubled sum is s.
+    doubled = np.rint(2 * ranks).astype(int)
+    probabilities = np.ones(1)
+    for rank in doubled:
+        step = np.zeros(rank + 1)
+        step[[0, rank]] = 0.5
+        probabilities = np.convolve(probabilities, step)
+    return min(1.0, 2 * float(probabilities[: round(2 * statistic) + 1].sum()))
 
 
 def corrected(p: pd.Series, method: str) -> pd.Series:
@@ -113,178 +130,43 @@ def corrected(p: pd.Series, method: str) -> pd.Series:
 
 
 def _test_notes(table: pd.DataFrame, results: Results) -> list[str]:
-    notes = []
+    notes = [
+        "p takes languages of a family as one, however alike they are; p_independent, which is "
+        "Wilcoxon's, is too small where they are alike."
+    ]
     num_seeds = int(results.cells["num_seeds"].max())
     if num_seeds:
         notes.append(
             "Languages are what is counted: a test within one language cannot go below "
-            f"p = {_least_p(num_seeds):g} with {counted(num_seeds, 'seed')}, so none is made."
+            f"p = {2.0 ** (1 - num_seeds):g} with {counted(num_seeds, 'seed')}, so none is made."
         )
-    out_of_reach = int(((table["p_least"] > 0.05) & table["p"].notna()).sum())
+    out_of_reach = int((table["p_least"] > 0.05).sum())
     if out_of_reach:
         notes.append(
-            "Out of reach of p = 0.05 with the languages there are: "
-            f"{counted(out_of_reach, 'test')}, see p_least."
+            "Out of reach of p = 0.05 with the language families there are: "
+            f"{counted(out_of_reach, 'test')}, see p_least. It takes 6 families."
         )
     if (table["regime"] == "multilingual").any():
         notes.append(
             "Languages of a multilingual trial share its model and are not independent: p is too "
             "small there."
         )
-    untested = int(table["p"].isna().sum())
-    if untested:
-        notes.append(
-            f"No test of {counted(untested, 'level')}: no language with a change other than 0."
-        )
-    return notes
+    return [*notes, *_reasons(table, results)]
 
 
-def _least_p(num_changed: int) -> float | None:
-    """The lowest two-sided p that so many differences other than 0 can give."""
-    return 2.0 ** (1 - num_changed) if num_changed else None
-
-
-# The mixed model
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """The rows of one model, or none where there is no model; notes say why."""
-
-    rows: list[Row]
-    notes: list[str]
-
-
-def fit_models(results: Results) -> AnalysisTable:
-    """Make the table `model`: one model a series of sparse trials."""
-    rows: list[Row] = []
-    notes: list[str] = []
-    for place, cells in results.sparse_cells.groupby(SERIES):
-        _, regime, settings = place
-        fit = _fit_series(cells, results.trials)
-        rows += [dict(zip(SERIES, place, strict=True)) | row for row in fit.rows]
-        where = f"{regime}, {settings}" if settings else regime
-        notes += [f"{where}: {note}" for note in fit.notes]
-    if results.sparse_cells.empty:
-        notes.append("No sparse trials: nothing to model.")
-    notes = list(dict.fromkeys(notes))
-
-    if rows:
-        notes += [
-            "The mean over seeds is modelled: seeds of a cell share their language's dense trials.",
-            "It is linear in sparsity, which losses are not: read signs and order, not sizes. p is "
-            "of Wald's test, too small with few languages.",
-        ]
-    if any(row["regime"] == "multilingual" for row in rows):
-        notes.append("Languages of a multilingual trial share its model: p is too small there.")
-    return finish(MODEL, pd.DataFrame(rows), notes)
-
-
-def _fit_series(cells: pd.DataFrame, trials: pd.DataFrame) -> _Fit:
-    """The model of one series, from its sparse cells, a row a cell and language."""
-    is_usable = cells["delta_dense_mean"].notna() & cells["num_train_sentences"].gt(0)
-    data = pd.DataFrame(
-        {
-            "delta_f1": cells["delta_dense_mean"],
-            "sparsity": cells["target_sparsity"],
-            "log10_train": np.log10(cells["num_train_sentences"].where(is_usable)),
-            "embeddings_pruned": (cells["embeddings"] != "dense").astype(float),
-            "language": cells["language"],
-        }
-    )[is_usable]
-    num_languages = data["language"].nunique()
-    if num_languages < MIN_LANGUAGES:
-        languages = counted(num_languages, "language")
-        return _Fit([], [f"no model of {languages}; it takes {MIN_LANGUAGES} or more."])
-
-    # What does not vary has no effect that could be told from the intercept.
-    effects = ("sparsity", "log10_train", "embeddings_pruned")
-    varied = [name for name in effects if data[name].nunique() > 1]
-    if not varied:
-        return _Fit([], ["no model: neither sparsity, train size nor embeddings vary."])
-    notes = []
-    if constant := sorted(set(effects) - set(varied)):
-        notes.append(f"{', '.join(constant)} does not vary and is left out of the model.")
-
-    # Centred, so that the effect of one is that at the mean of the other.
-    for name in set(varied) - {"embeddings_pruned"}:
-        data[name] -= data[name].mean()
-    terms, why = estimate(data, f"delta_f1 ~ {' * '.join(varied)}")
-
-    is_behind = trials["cell_id"].isin(cells.loc[is_usable, "cell_id"]) & trials["delta"].notna()
-    counts = {
-        "num_observations": len(data),
-        "num_languages": num_languages,
-        "num_trials": trials.loc[is_behind, "trial_id"].nunique(),
-        "num_missing": int((~is_usable).sum()),
-    }
-    return _Fit([term | counts for term in terms], [*notes, *why])
-
-
-def estimate(data: pd.DataFrame, formula: str) -> tuple[list[Row], list[str]]:
-    """Fit a linear mixed model with a random intercept a language.
-
-    Args:
-        data: the columns of the formula, and `language`.
-        formula: fixed effects, as in `delta_f1 ~ sparsity * log10_train`.
-
-    Returns:
-        A row a term with `estimate`, `std_error`, `p` of Wald's test and `p_holm`, then the
-        standard deviations `sd_language` and `sd_residual`; no rows when the model cannot be
-        fitted. And notes.
-
-    Source: Laird and Ware 1982, Random-effects models for longitudinal data.
-    """
-    model = MixedLM.from_formula(formula, data, groups="language")
-    fitted, reasons = _fit_model(model)
-    if fitted is None:
-        return [], [f"the model cannot be fitted ({'; '.join(reasons)}): no numbers."]
-
-    std_errors = fitted.bse_fe.to_numpy()
-    p = pd.Series(fitted.pvalues[: len(std_errors)].to_numpy())
-    # The first term is the intercept, which nobody tests.
-    p_holm = pd.concat([pd.Series([np.nan]), corrected(p[1:], "holm")])
-    columns = (fitted.fe_params.index, fitted.fe_params, std_errors, p, p_holm)
-    names = ("term", "estimate", "std_error", "p", "p_holm")
-    rows: list[Row] = [
-        dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)
-    ]
-
-    variance_of_languages = float(fitted.cov_re.iloc[0, 0])
-    variance_of_residuals = float(fitted.scale)
-    for term, variance in (
-        ("sd_language", variance_of_languages),
-        ("sd_residual", variance_of_residuals),
-    ):
-        rows.append(dict.fromkeys(names) | {"term": term, "estimate": variance**0.5})
-
-    notes = []
-    if variance_of_languages < AT_BOUND * variance_of_residuals:
-        notes.append(
-            "sd_language is estimated at its bound, 0: languages differ no more than by chance."
-        )
-    return rows, notes
-
-
-def _fit_model(model: MixedLM) -> tuple[Any, Sequence[str]]:
-    """The first fit of `OPTIMIZERS` that converged and has standard errors, or None; and why the
-    others are none."""
-    reasons: dict[str, None] = {}  # each once, in the order in which they came
-    for optimizer in OPTIMIZERS:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                fitted = model.fit(method=optimizer)
-                std_errors = fitted.bse_fe.to_numpy()
-            except (np.linalg.LinAlgError, ValueError) as error:
-                reasons[_in_one_line(error)] = None
-                continue
-        if fitted.converged and np.isfinite(std_errors).all() and (std_errors > 0).all():
-            return fitted, list(reasons)
-        said = [_in_one_line(warning.message) for warning in caught]
-        reasons |= dict.fromkeys(said or ["no standard errors"])
-    return None, list(reasons)
-
-
-def _in_one_line(error: object) -> str:
-    return " ".join(str(error).split())
+def _reasons(table: pd.DataFrame, results: Results) -> Iterator[str]:
+    """Why there is no p, for each comparison and reason."""
+    is_dense = results.trials["target_sparsity"] == 0
+    has_dense = results.trials.loc[is_dense, "f1"].notna().any()
+    untested = table[table["p"].isna()]
+    for comparison, rows in untested.groupby("comparison", sort=False):
+        is_empty = rows["num_languages"] == 0
+        no_side = "no language has an F1 on both sides, of one seed"
+        if comparison == SPARSE and not has_dense:
+            no_side = "no dense trial has an F1"
+        for number, why in (
+            (int(is_empty.sum()), no_side),
+            (int((~is_empty).sum()), "no language with a change other than 0"),
+        ):
+            if number:
+                yield f"No test of {counted(number, 'level')} ({comparison}): {why}."

@@ -252,7 +252,7 @@ UNSIGNED = (
 ROUNDED = {
     **dict.fromkeys(SIGNED, lambda value: _number(value, "+")),
     **dict.fromkeys(UNSIGNED, _number),
-    **dict.fromkeys(("p", "p_holm", "p_bh", "p_least"), _p_value),
+    **dict.fromkeys(("p", "p_holm", "p_bh", "p_least", "p_independent"), _p_value),
 }
 """How numbers in lines are rounded; others are written whole."""
 
@@ -452,9 +452,10 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
                 "p": "p",
                 "p_holm": "Holm",
                 "p_bh": "BH",
-                "p_least": "least p",
+                "p_least": "least",
+                "p_independent": "indep.",
             }
-            | {"num_tests": "tests", "num_languages": "languages", "num_trials": "trials"}
+            | {"num_families": "families", "num_languages": "lang", "num_trials": "trials"}
         ),
     ),
     "model": (

@@ -545,20 +545,23 @@ TOLERANCE = _table(
 
 TESTS = _table(
     "tests",
-    "Wilcoxon's signed-rank test across languages: whether their mean changes are centred on 0. "
-    "Source: Wilcoxon 1945; corrections of Holm 1979 and of Benjamini and Hochberg 1995.",
+    "Signed-rank tests across languages: whether their mean changes are centred on 0. Languages of "
+    "a family count as one (signs of whole families are flipped). Source: Wilcoxon 1945; Winkler "
+    "et al. 2015; corrections of Holm 1979 and of Benjamini and Hochberg 1995.",
     *SERIES_COLUMNS,
     _text("comparison", "sparse - dense; or pruned - dense embeddings, at equal sparsity."),
     *LEVEL_COLUMNS,
     _fraction("median_change", "Median over languages of the mean change."),
     Column("statistic", REAL, "The smaller sum of ranks; null where no language changes.", True),
-    _fraction("p", "Two-sided p-value."),
-    _fraction("p_holm", "p, corrected by Holm over the family."),
-    _fraction("p_bh", "p, corrected by Benjamini and Hochberg over the family."),
+    _fraction("p", "Two-sided p-value, by flipping the signs of language families."),
+    _fraction("p_holm", "p, corrected by Holm over the tests that num_tests counts."),
+    _fraction("p_bh", "p, corrected by Benjamini and Hochberg over these tests."),
+    _fraction("p_least", "The lowest p that so many families with a change other than 0 can give."),
     _fraction(
-        "p_least", "The lowest p that so many languages with a change other than 0 can give."
+        "p_independent", "Wilcoxon's p, for languages that have nothing in common; not corrected."
     ),
-    _count("num_tests", "Tests in the family: of one regime, settings and comparison."),
+    _count("num_tests", "Tests of one regime, settings and comparison."),
+    _count("num_families", "Language families with a change other than 0."),
     LANGUAGES_BEHIND,
     _count("num_languages_missing", "Languages without a change."),
     TRIALS_BEHIND,

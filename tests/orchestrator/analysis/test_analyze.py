@@ -66,7 +66,7 @@ def test_one_seed_and_no_predictions_have_no_spread_and_no_interval(store):
     assert "No interval of 1 change" in notes_of(tables, "significance")
     assert "1 of 1 cells and languages have no predictions" in notes_of(tables, "disagreement")
     assert "No perturbed sentences were scored" in notes_of(tables, "robustness")
-    assert "Out of reach of p = 0.05 with the languages there are: 1 test" in notes_of(
+    assert "Out of reach of p = 0.05 with the language families there are: 1 test" in notes_of(
         tables, "tests"
     )
     assert "cannot go below p = 1 with 1 seed" in notes_of(tables, "tests")

@@ -1,27 +1,87 @@
-"""Tests across languages by hand, and a mixed model of effects that were planted."""
+"""Tests across languages by hand."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from orchestrator.analysis.inference import corrected, estimate, signed_rank
+from orchestrator.analysis.inference import corrected, signed_rank
+from tests.orchestrator.analysis.committing import commit, tables_of
+
+
+def values_of(changes, families=None):
+    found = signed_rank(np.array(changes, float), families or list(range(len(changes))))
+    return tuple(found[name] for name in ("statistic", "p", "p_least", "p_independent"))
 
 
 def test_signed_ranks_by_hand():
     # |1| |2| |3| |4| |5|, signs - + + + +: the smaller sum of ranks is 1; sums of 0 and 1 in 2 of
-    # 32 ways, twice
-    assert signed_rank(np.array([-0.01, 0.02, 0.03, 0.04, 0.05])) == (1.0, pytest.approx(4 / 32))
+    # 32 ways, twice. Families of one language each: the same.
+    expected = (1.0, 4 / 32, 2 / 32, 4 / 32)
+    assert values_of([-0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx(expected)
 
 
 def test_changes_of_zero_have_no_rank():
-    assert signed_rank(np.array([0.0, 0.02, 0.81 - 0.8 - 0.01, 0.03])) == (
-        0.0,
-        pytest.approx(2 / 4),
-    )
-    assert signed_rank(np.zeros(3)) == (None, None)
-    assert signed_rank(np.array([])) == (None, None)
+    expected = (0.0, 2 / 4, 2 / 4, 2 / 4)
+    assert values_of([0.0, 0.02, 0.81 - 0.8 - 0.01, 0.03]) == pytest.approx(expected)
+    for changes in ([0.0] * 3, []):
+        assert values_of(changes) == (None,) * 4
+    assert signed_rank(np.array([0.0, 0.1]), ["a", "b"])["num_families"] == 1
+
+
+def test_languages_of_a_family_are_flipped_together():
+    # Ranks 1 to 4, all of one sign; sums by family 1 + 2 and 3 + 4: the other way gives 4 of 10.
+    expected = (0.0, 1 / 2, 1 / 2, 2 / 16)
+    assert values_of([0.1, 0.2, 0.3, 0.4], ["a", "a", "b", "b"]) == pytest.approx(expected)
+    # A family whose ranks cancel can decide nothing.
+    assert values_of([0.1, -0.2, 0.3, 0.4], ["a", "b", "a", "b"])[1:3] == (1 / 2, 1 / 2)
+    assert values_of([0.1, 0.2, 0.3], ["a", "a", "a"])[1:3] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("num_families", [1, 3, 7])
+def test_p_is_that_of_all_flips_counted_one_by_one(num_families):
+    random = np.random.default_rng(num_families)
+    changes = np.round(random.normal(0.5, 1, 12), 1)  # with ties
+    families = random.integers(0, num_families, 12)
+    signed = np.sign(changes) * stats.rankdata(np.abs(changes))
+    sums = [
+        abs(sum(signs[family] * value for family, value in zip(families, signed, strict=True)))
+        for signs in product((1, -1), repeat=num_families)
+    ]
+    found = values_of(changes[changes != 0], families[changes != 0].tolist())
+    assert found[1] == np.mean(np.array(sums) >= abs(signed.sum()) - 1e-9)
+
+
+def test_ranks_of_independent_languages_have_the_p_of_wilcoxon():
+    random = np.random.default_rng(2)
+    for size in (1, 6, 40):
+        changes = random.normal(0.3, 1, size)
+        expected = stats.wilcoxon(changes, method="exact")
+        statistic, _, _, p = values_of(changes)
+        assert (statistic, p) == pytest.approx((expected.statistic, expected.pvalue))
+    # with ties, counted by hand: |1| four times, of which three have a rank of 2, and |3|
+    assert values_of([1, 1, 2, -1, 3])[3] == 8 / 32
+
+
+def test_reasons_tell_missing_dense_trials_from_changes_of_zero(store):
+    def notes():
+        return " ".join(tables_of(store, only=["tests"])["tests"].notes)
+
+    for language in ("sw", "yo", "en", "my"):
+        commit(store, language, 0.5, 0, 0.5)
+    assert "No test of 1 level (sparse - dense): no dense trial has an F1." in notes()
+    commit(store, "sw", 0.0, 0, 0.5)
+    assert "No test of 1 level (sparse - dense): no language with a change other than 0" in notes()
+    commit(store, "ja", 0.0, 0, 0.75)
+    commit(store, "ja", 0.5, 1, 0.5)
+    commit(store, "ja", 0.7, 1, 0.5)
+    assert "1 level (sparse - dense): no language has an F1 on both sides, of one seed" in notes()
+    commit(store, "yo", 0.0, 0, 0.75)
+    assert "No test of 1 level" in notes()
+    assert "Out of reach of p = 0.05 with the language families there are: 1 test" in notes()
 
 
 def test_corrections_by_hand():
@@ -45,72 +105,3 @@ def test_corrections_are_those_of_statsmodels(method):
             corrected(pd.Series(p), method).tolist() == multipletests(p, method=method)[1].tolist()
         )
     assert corrected(pd.Series([math.nan]), method).isna().all()
-
-
-def planted(sd_language, num_languages=30):
-    random = np.random.default_rng(4)
-    rows = []
-    for language in range(num_languages):
-        own, size = random.normal(0, sd_language), random.uniform(-1, 1)
-        for sparsity in (-0.2, 0.0, 0.2):
-            for pruned in (0.0, 1.0):
-                mean = -0.03 - 0.2 * sparsity + 0.04 * size + 0.1 * sparsity * size - 0.05 * pruned
-                rows.append(
-                    {
-                        "delta_f1": mean + own + random.normal(0, 0.005),
-                        "sparsity": sparsity,
-                        "log10_train": size,
-                        "embeddings_pruned": pruned,
-                        "language": f"l{language}",
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def test_a_model_recovers_what_was_planted():
-    rows, notes = estimate(planted(0.02), "delta_f1 ~ sparsity * log10_train + embeddings_pruned")
-    found = {row["term"]: row for row in rows}
-    truth = {"Intercept": -0.03, "sparsity": -0.2, "log10_train": 0.04, "sparsity:log10_train": 0.1}
-    truth |= {"embeddings_pruned": -0.05}
-    for term, value in truth.items():
-        assert abs(found[term]["estimate"] - value) < 3 * found[term]["std_error"]
-        assert found[term]["p"] < 0.01
-    assert found["sd_language"]["estimate"] == pytest.approx(0.02, rel=0.4)
-    assert found["sd_residual"]["estimate"] == pytest.approx(0.005, rel=0.2)
-    assert notes == []
-
-
-def test_coefficients_are_those_of_generalized_least_squares():
-    data = planted(0.02)
-    rows, _ = estimate(data, "delta_f1 ~ sparsity * log10_train + embeddings_pruned")
-    found = {row["term"]: row["estimate"] for row in rows}
-    own = (data["language"].to_numpy()[:, None] == data["language"].to_numpy()[None, :]).astype(
-        float
-    )
-    covariance = found["sd_language"] ** 2 * own + found["sd_residual"] ** 2 * np.eye(len(data))
-    sparsity, size = data["sparsity"], data["log10_train"]
-    design = np.column_stack(
-        [np.ones(len(data)), sparsity, size, sparsity * size, data["embeddings_pruned"]]
-    )
-    inverse = np.linalg.inv(covariance)
-    expected = np.linalg.solve(
-        design.T @ inverse @ design, design.T @ inverse @ data["delta_f1"].to_numpy()
-    )
-    names = ("Intercept", "sparsity", "log10_train", "sparsity:log10_train", "embeddings_pruned")
-    assert [found[name] for name in names] == pytest.approx(expected, rel=1e-6)
-
-
-def test_languages_that_do_not_differ_are_said_to_be_at_the_bound():
-    rows, notes = estimate(planted(0.0), "delta_f1 ~ sparsity * log10_train")
-    assert {row["term"] for row in rows} >= {"sparsity", "sd_language"}
-    assert any("at its bound, 0" in note for note in notes)
-
-
-def test_a_model_that_cannot_be_fitted_has_no_numbers():
-    data = planted(0.02)
-    data["log10_train"] = data["sparsity"] * 2
-    rows, notes = estimate(data, "delta_f1 ~ sparsity + log10_train")
-    assert rows == []
-    assert len(notes) == 1
-    assert "cannot be fitted" in notes[0]
-    assert "no numbers" in notes[0]
