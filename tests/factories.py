@@ -93,6 +93,7 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
             batch_size=128,
             matching="strict",
             selection="last",
+            select_after=None,
             predictions=("test",),
         ),
         robustness=None,

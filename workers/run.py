@@ -285,7 +285,7 @@ def _start(
     def start_anew() -> _RunningTrial:
         model = make_model(spec.model, spec.seed, device, row_use(spec, train))
         training = Training(spec, model, train, device, kernels)
-        selection = Selection(training, spec.evaluation.selection)
+        selection = Selection(training)
         devices = [DeviceStretch(name=name_device(device), from_step=0)]
         return _RunningTrial(data, training, selection, devices)
 

@@ -20,7 +20,7 @@ RECIPE_VERSION = 3
 """Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
 that is otherwise the same, so that old and new rows are never averaged."""
 
-AS_BEFORE: dict[str, Any] = {"pruning.num_updates": None}
+AS_BEFORE: dict[str, Any] = {"pruning.num_updates": None, "evaluation.select_after": None}
 """Settings that are younger than the stored results, by dotted name, as in
 `"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
 
@@ -184,12 +184,17 @@ class TrainingSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
-    """What is scored and how. Fields are explained in `orchestrator.spec.sweep_spec`."""
+    """What is scored and how. Fields are explained in `orchestrator.spec.sweep_spec`.
+
+    `select_after` is resolved: a fraction, None where the last model is scored. Trials that were
+    stored before it existed have None with best_epoch, too: a dense one chose among all epochs.
+    """
 
     splits: tuple[str, ...]
     batch_size: int
     matching: Literal["strict", "lenient"]
     selection: Literal["last", "best_epoch"]
+    select_after: float | None
     predictions: tuple[str, ...]
 
 
@@ -315,7 +320,7 @@ class TrialSpec:
             "selection": self.evaluation.selection
         }
         if self.evaluation.selection == "best_epoch":
-            for name in ("matching", "batch_size"):
+            for name in ("matching", "batch_size", "select_after"):
                 evaluation[name] = getattr(self.evaluation, name)
         return evaluation
 

@@ -182,6 +182,8 @@ def _make_trial(
         training["num_epochs"] = None
     if sweep.regime == "monolingual":
         training["sampling"] = None
+    if evaluation["selection"] == "best_epoch" and evaluation["select_after"] is None:
+        evaluation["select_after"] = sweep.pruning_ends_at
     scored = {*evaluation["splits"], *(["perturbed"] if data.robustness else [])}
     evaluation["splits"] = tuple(split for split in SPLITS if split in scored)
     stored = scored & set(evaluation["predictions"])

@@ -230,7 +230,8 @@ class Training(Section):
 
 class Evaluation(Section):
     """What is scored after training. None of it is part of a trial's identity, but for what
-    chooses the best epoch: `selection`, and with best_epoch `matching` and `batch_size`."""
+    chooses the best epoch: `selection`, and with best_epoch `select_after`, `matching` and
+    `batch_size`."""
 
     splits: list[Literal["validation", "test"]] = Field(default=["test"], min_length=1)
     """Splits that are scored; where it is not given, validation too if `selection` or `predictions`
@@ -243,8 +244,11 @@ class Evaluation(Section):
     conlleval does."""
     selection: Literal["last", "best_epoch"] = "last"
     """Which model is scored: that of the last step, or that of the epoch with the best micro F1 on
-    validation (the mean over languages), as XTREME does; of a pruned trial, among the epochs that
-    end at the target sparsity."""
+    validation (the mean over languages), among those that end after `select_after`."""
+    select_after: Fraction | None = None
+    """With best_epoch: the fraction of training after which an epoch must end to be a candidate, in
+    dense and sparse trials alike; the last one always is. null: where the sweep's pruning ends; 0
+    where it prunes nothing."""
     predictions: list[Literal["validation", "test", "perturbed"]] = Field(default=["test"])
     """Splits whose predicted tags are stored by sentence; perturbed: the perturbed test sets as
     well."""
@@ -339,6 +343,17 @@ class SweepSpec(Section):
 
     _distinct = field_validator("languages", "sparsities", "seeds")(refuse_duplicates)
 
+    @property
+    def pruning_ends_at(self) -> float:
+        """The fraction of training at which sparse trials reach their target; 0 where there are
+        none."""
+        curve = SCHEDULES[self.pruning.sparsity_schedule]
+        if not any(self.sparsities):
+            return 0.0
+        if curve.uses_end:
+            return self.pruning.end
+        return self.pruning.begin if curve.uses_begin else 0.0
+
     @model_validator(mode="after")
     def _check_across_fields(self) -> "SweepSpec":
         self._check_pruning()
@@ -402,6 +417,17 @@ class SweepSpec(Section):
         if evaluation.selection == "best_epoch" and "validation" not in evaluation.splits:
             raise ValueError(
                 "evaluation.selection: best_epoch needs validation among evaluation.splits; add it"
+            )
+        after, ends_at = evaluation.select_after, self.pruning_ends_at
+        if after is not None and evaluation.selection != "best_epoch":
+            raise ValueError(
+                f"evaluation.select_after: {after} is not used by selection "
+                f"{evaluation.selection}; remove it or set selection=best_epoch"
+            )
+        if after is not None and after < ends_at:
+            raise ValueError(
+                f"evaluation.select_after: {after} is before the end of pruning, {ends_at}; a "
+                f"model that is still being pruned is no candidate, give {ends_at} or more"
             )
         if "validation" in evaluation.predictions and "validation" not in evaluation.splits:
             raise ValueError(

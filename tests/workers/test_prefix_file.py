@@ -101,6 +101,11 @@ SCORED = small_trial(pruning=replace(BASE.pruning, saliency="movement"))
             id="best epoch",
         ),
         pytest.param(
+            evaluation_of(BASE, selection="best_epoch", select_after=0.7),
+            [evaluation_of(dense(BASE), selection="best_epoch", select_after=0.7)],
+            id="best epoch after pruning",
+        ),
+        pytest.param(
             training_of(BASE, weight_decay=0.0),
             [training_of(dense(BASE), weight_decay=0.0)],
             id="without decay",

@@ -129,7 +129,8 @@ def changed(spec: TrialSpec, path: tuple[str, ...]) -> TrialSpec:
 
 
 OF_SCORING = {
-    ("evaluation", name) for name in ("splits", "batch_size", "matching", "predictions")
+    ("evaluation", name)
+    for name in ("splits", "batch_size", "matching", "predictions", "select_after")
 } | {
     ("robustness", name) for name in ("perturbations", "draws", "seed", "donor_fingerprint")
 }  # fmt: skip
@@ -144,6 +145,7 @@ def test_every_setting_but_places_and_scoring_is_part_of_the_identity(path):
 
 @pytest.mark.parametrize(("name", "is_same"), [
     ("matching", False), ("batch_size", False), ("splits", True), ("predictions", True),
+    ("select_after", False),
 ])  # fmt: skip
 def test_what_chooses_the_best_epoch_is_part_of_the_identity(name, is_same):
     evaluation = replace(make_trial_spec().evaluation, selection="best_epoch")
@@ -207,7 +209,10 @@ def test_scoring_with_the_defaults_is_what_the_identity_has_in_its_place():
     spec = make_trial_spec()
     assert id_before(spec) == spec.trial_id(recipe=2)
     asked = json.loads(spec.to_json())["evaluation"]
-    assert asked == SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
+    younger = {path.partition(".")[2]: value for path, value in AS_BEFORE.items()}
+    assert asked == {name: younger[name] for name in asked.keys() & younger.keys()} | (
+        SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
+    )
 
 
 def id_before(spec: TrialSpec, recipe: int = 2) -> str:

@@ -39,11 +39,11 @@ def prefix_id(spec: TrialSpec) -> str | None:
         spec: the trial.
 
     Returns:
-        None where a dense trial chooses its best epoch: it may be one of its first steps, where
-        pruned trials have no candidate.
+        None where a dense trial chooses its best epoch among all: it may be one of its first
+        steps, where pruned trials have no candidate.
     """
-    pruning = spec.pruning
-    if pruning is None and spec.evaluation.selection == "best_epoch":
+    pruning, evaluation = spec.pruning, spec.evaluation
+    if pruning is None and evaluation.selection == "best_epoch" and not evaluation.select_after:
         return None
     order: dict[str, Any] = {"include": (), "exclude": (), "prune_head": False, "embeddings": None}
     if pruning is not None:

@@ -2,7 +2,9 @@
 
 A model that is still being pruned is no candidate: of a pruned trial the candidates are the epochs
 that end after the last mask update, and the last step. So all of them have the target sparsity, and
-the same masks.
+the same masks. The dense trial beside it chooses among the same epochs
+(`EvaluationSpec.select_after`): the best of ten is better than the best of three by chance alone,
+by 0.003 to 0.005 of F1 where those of epochs differ by a standard deviation of 0.01.
 """
 
 from collections.abc import Iterable
@@ -21,15 +23,14 @@ class Selection:
     """The best model so far.
 
     Args:
-        training: the trial in training.
-        by: `last` or `best_epoch`, see `EvaluationSpec.selection`.
+        training: the trial in training, whose spec says what is selected.
 
     Attributes:
         step: optimizer steps of the best model so far; 0 before there is one.
     """
 
-    def __init__(self, training: Training, by: str):
-        self.training, self.by = training, by
+    def __init__(self, training: Training):
+        self.training, self.by = training, training.spec.evaluation.selection
         self.step = 0
         self._score = -1.0
         self._weights: dict[str, Tensor] = {}
@@ -43,10 +44,18 @@ class Selection:
             return False
         if step == training.num_steps:
             return training.is_finished
-        schedule = training.pruner.schedule
-        return step % training.steps_per_epoch == 0 and (
-            schedule is None or step > schedule.end_step
-        )
+        return step % training.steps_per_epoch == 0 and step > self._after_step
+
+    @property
+    def _after_step(self) -> int:
+        """The step up to which no epoch is a candidate, but for that of the last step.
+
+        Fractions are rounded as those of a schedule are, so that a dense trial has the epochs of
+        the pruned ones.
+        """
+        training, schedule = self.training, self.training.pruner.schedule
+        asked = round((training.spec.evaluation.select_after or 0.0) * training.num_steps)
+        return asked if schedule is None else max(asked, schedule.end_step)
 
     def take(self, score: float) -> None:
         """Keep the model as it is now, if it is better than all before.

@@ -607,6 +607,32 @@ def test_validation_is_scored_where_something_asks_for_it(evaluation, splits):
     assert {spec.evaluation.splits for spec in specs(evaluation=evaluation)} == {splits}
 
 
+@pytest.mark.parametrize(
+    ("changes", "after"),
+    [
+        ({}, 0.7),
+        ({"pruning": {"end": 0.5}}, 0.5),
+        ({"pruning": {"sparsity_schedule": "one_shot"}}, 0.1),
+        ({"pruning": {"sparsity_schedule": "constant"}}, 0.0),
+        ({"sparsities": [0]}, 0.0),
+    ],
+)
+def test_dense_and_sparse_trials_choose_among_the_epochs_after_pruning(changes, after):
+    def chosen(**evaluation):
+        asked = {"sparsities": [0, 0.5]} | changes | {"evaluation": evaluation}
+        return {spec.evaluation.select_after for spec in specs(**asked)}
+
+    assert chosen(selection="best_epoch") == {after}
+    assert chosen(selection="best_epoch", select_after=0.8) == {0.8}
+    assert chosen() == {None}
+
+
+def test_the_dense_trial_of_a_best_epoch_is_the_one_that_is_planned():
+    planned = specs(sparsities=[0, 0.5], evaluation={"selection": "best_epoch"})
+    dense = {spec.trial_id() for spec in planned if not spec.target_sparsity}
+    assert {spec.dense_counterpart().trial_id() for spec in planned} == dense
+
+
 def test_a_folder_that_results_know_by_the_fingerprint_of_an_earlier_version_keeps_it(tmp_path):
     for language in ("ka", "sw"):
         make_corpus(tmp_path / language, num_train=5)

@@ -226,6 +226,14 @@ def test_a_field_says_what_it_means_in_the_schema():
             r"best_epoch needs validation among evaluation.splits",
         ),
         (
+            ["evaluation.select_after=0.8"],
+            r"evaluation.select_after: 0.8 is not used by selection last; remove it or",
+        ),
+        (
+            ["evaluation={selection: best_epoch, select_after: 0.5}"],
+            r"evaluation.select_after: 0.5 is before the end of pruning, 0.7; .* give 0.7 or more",
+        ),
+        (
             ["evaluation={predictions: [validation], splits: [test]}"],
             r"evaluation.predictions: validation is not scored",
         ),

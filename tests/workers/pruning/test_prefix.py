@@ -103,6 +103,11 @@ def test_prefixes_of_scores_by_gradient_have_the_names_that_they_had():
     assert prefix_id(replace(BASE, pruning=SCORED)) == "9b137a0655fa973b"
 
 
-def test_dense_trial_that_chooses_its_epoch_shares_nothing():
+def test_dense_trial_that_chooses_its_epoch_after_pruning_shares_the_steps_before():
+    after = replace(BEST, evaluation=replace(BEST.evaluation, select_after=0.7))
+    assert prefix_id(after.dense_counterpart()) == prefix_id(after) is not None
+
+
+def test_dense_trial_that_chooses_its_epoch_among_all_shares_nothing():
     assert prefix_id(BEST.dense_counterpart()) is None
     assert prefix_id(BEST) == prefix_id(replace(BEST, target_sparsity=0.9))

@@ -73,6 +73,27 @@ def test_epochs_before_the_target_is_reached_are_no_candidates(device):
     assert result.achieved_sparsity == 0.5
 
 
+def candidates(spec: TrialSpec, device) -> list[int]:
+    """The steps at which a trial scores its model on validation while it trains."""
+    scored: dict[int, None] = {}
+    for progress in run_trial(spec, device):
+        if progress.phase == "evaluating":
+            scored[progress.step] = None
+    return list(scored)
+
+
+def test_a_dense_trial_chooses_among_the_epochs_of_the_sparse_one(device):
+    """Epochs of 4 steps, 28 in all: pruning ends with step 17, in the fifth epoch."""
+    pruning = replace(PRUNING, begin=0.1, end=0.6, update_every_steps=3)
+    sparse = evaluation_of(with_best_epoch(small_trial(pruning=pruning)), select_after=0.6)
+    assert candidates(sparse, device) == [20, 24, 28]
+    dense = sparse.dense_counterpart()
+    assert candidates(dense, device) == [20, 24, 28]
+    assert candidates(evaluation_of(dense, select_after=None), device) == [4, 8, 12, 16, 20, 24, 28]
+    later = [evaluation_of(spec, select_after=20 / 28) for spec in (sparse, dense)]
+    assert [candidates(spec, device) for spec in later] == [[24, 28]] * 2
+
+
 def test_pruning_to_the_last_step_leaves_the_last_model_only(device):
     spec = with_best_epoch(small_trial(pruning=replace(PRUNING, end=1.0, update_every_steps=3)))
     result = finish(run_trial(spec, device))
