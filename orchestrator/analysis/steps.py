@@ -1,7 +1,9 @@
 """Optimizer steps, mask updates and steps of recovery by resource tier: whether a sweep trains and
 prunes some tiers for longer, or more gradually, than others."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -11,16 +13,13 @@ from orchestrator.analysis.quality import by_group
 from orchestrator.analysis.tables import STEPS, TIER_GROUPINGS, AnalysisTable
 from orchestrator.results.rows import Row
 from workers.pruning.schedule import Schedule
-from workers.trial import TrialSpec
+from workers.trial import PruningSpec
 
 MEASURED = ("num_steps", "num_updates", "num_recovery_steps")
 """What is told of a trial; the last two are NaN of a dense one."""
 
-SCHEDULE = (
-    *("target_sparsity", "num_steps", "pruning_sparsity_schedule", "pruning_initial_sparsity"),
-    *("pruning_begin", "pruning_end", "pruning_update_every_steps", "pruning_num_updates"),
-)
-"""Columns of `trials` that decide when masks change."""
+PRUNING = tuple(field.name for field in fields(PruningSpec))
+"""How a trial prunes; each has a column in `trials`."""
 
 
 def find_steps(results: Results, trials: pa.Table) -> AnalysisTable:
@@ -56,19 +55,16 @@ def find_steps(results: Results, trials: pa.Table) -> AnalysisTable:
 
 def _measure(trials: list[Row]) -> Iterator[tuple[str, int, int | None, int | None]]:
     """The id and `MEASURED` of each trial that has completed."""
-    schedules: dict[Hashable, Schedule | None] = {}
     for row in trials:
         if row["num_steps"] is None:
             continue
-        # Specs are long: one of those with equal schedules is read.
-        key = tuple(row[name] for name in SCHEDULE)
-        if key not in schedules:
-            spec = TrialSpec.from_json(row["spec_json"])
-            schedules[key] = Schedule.from_spec(spec, row["num_steps"])
-        schedule = schedules[key]
-        if schedule is None:
+        if not row["target_sparsity"]:
             yield row["trial_id"], row["num_steps"], None, None
             continue
+        settings: dict[str, Any] = {name: row.get(f"pruning_{name}") for name in PRUNING}
+        schedule = Schedule.from_pruning(
+            PruningSpec(**settings), row["target_sparsity"], row["num_steps"]
+        )
         scored = row["num_steps"] if row["selected_step"] is None else row["selected_step"]
         recovery = max(0, scored - schedule.end_step)
         yield row["trial_id"], row["num_steps"], schedule.num_prunings, recovery

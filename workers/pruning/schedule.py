@@ -7,7 +7,7 @@ registries of choices.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workers.trial import TrialSpec
+from workers.trial import PruningSpec, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +95,19 @@ class Schedule:
         Returns:
             The schedule of the encoder's sparsity; None for a dense trial.
         """
-        pruning, target = spec.pruning, spec.target_sparsity
-        if pruning is None:
+        if spec.pruning is None:
             return None
+        return cls.from_pruning(spec.pruning, spec.target_sparsity, num_steps)
+
+    @classmethod
+    def from_pruning(cls, pruning: PruningSpec, target: float, num_steps: int) -> "Schedule":
+        """The schedule of a trial that prunes.
+
+        Args:
+            pruning: how.
+            target: the sparsity asked for, in (0, 1).
+            num_steps: optimizer steps of the whole training.
+        """
         curve = SCHEDULES[pruning.sparsity_schedule]
         begin_step = round(pruning.begin * num_steps) if curve.uses_begin else 0
         return cls(
