@@ -19,7 +19,7 @@ TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help
 .PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu chaos fuzz bench bench-gpu \
-  bench-peers bench-sweep lock clean
+  bench-peers bench-statistics bench-sweep lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -96,6 +96,9 @@ bench-peers: $(PEERS_READY) ## compare pruning with what others offer (about 6 m
 
 bench-sweep: $(PEERS_READY) ## compare a whole sweep with Ray Tune and the Trainer (BENCH_ARGS='--encoder FOLDER --against FOLDER')
 	$(PEERS)/bin/python -m tests.benchmarks.sweep $(BENCH_ARGS)
+
+bench-statistics: $(READY) ## simulate how often intervals hold the truth: the tables of METHODS.md (about 10 minutes on a core)
+	$(BIN)/python -m tests.benchmarks.statistics $(BENCH_ARGS)
 
 lock: $(READY) ## write the newest allowed versions into requirements.lock and requirements-peers.lock
 	$(BIN)/python -m pip install --quiet uv

@@ -188,6 +188,20 @@ def test_the_smallest_work_of_a_benchmark_is_done(name):
     assert all(one.median >= 0 for one in measured)
 
 
+@pytest.mark.parametrize("part", ["coverage", "mixed", "few"])
+def test_the_smallest_work_of_a_part_of_the_statistics_is_done(part, monkeypatch):
+    from tests.benchmarks import statistics
+
+    monkeypatch.setattr(statistics, "NUM_LANGUAGES", 2)
+    monkeypatch.setattr(statistics, "SIZES", (20,))
+    monkeypatch.setattr(statistics, "MIXED_SIZES", (20, 40))
+    lines = list(statistics.PARTS[part](1))
+    columns = {line.count("|") for line in lines[:-1]}
+    assert len(columns) == 1, "a table of Markdown"
+    assert "simulation error" in lines[-1]
+    assert "nan" not in " ".join(lines)
+
+
 @pytest.mark.slow
 def test_the_command_drives_a_few_trials_and_writes_its_figures(tmp_path):
     changed = f"""
