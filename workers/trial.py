@@ -52,7 +52,7 @@ MULTILINGUAL = "multilingual"
 """In place of a language: one model trained on several together."""
 
 Regime = Literal["monolingual", "multilingual"]
-Perturbation = Literal["within_language", "within_script", "within_family"]
+Perturbation = Literal["within_language", "within_script", "within_family", "within_branch"]
 PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
 CLEAN = "none"
 """In place of a perturbation: the sentences as published."""

@@ -25,6 +25,7 @@ from workers.trial import (
 SHARED: dict[Perturbation, tuple[str, Callable[[str], str]]] = {
     "within_script": ("script", lambda code: LANGUAGES[code].script),
     "within_family": ("family", lambda code: LANGUAGES[code].family),
+    "within_branch": ("branch", lambda code: LANGUAGES[code].branch or LANGUAGES[code].family),
 }
 """What donor and receiver have in common."""
 

@@ -272,9 +272,10 @@ class Robustness(Section):
     splits. No part of a trial's identity."""
 
     perturbations: list[Perturbation] = Field(default=[])
-    """Where the new entities come from: within_language, the language's own; within_script and
-    within_family, other languages written in the same script, or of the same family. Empty: nothing
-    is perturbed."""
+    """Where the new entities come from: within_language, the language's own; within_script,
+    within_family and within_branch, other languages written in the same script, of the same family
+    such as Indo-European, or of the same branch of it such as Germanic. Empty: nothing is
+    perturbed."""
     draws: PositiveInt = 1
     """Random draws, each a test set of its own."""
     seed: NaturalInt = 0

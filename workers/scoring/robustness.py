@@ -2,12 +2,13 @@
 pool of languages.
 
 What is scored on them tells a model that reads the context from one that knows names by heart. The
-three perturbations follow Ogueji et al. 2022, who take the new entities from the same language,
-script or family. They do not publish how they draw, so this is ours: an entity is a distinct
-sequence of words, whatever its frequency; its language is drawn first, each with the same chance,
-so that one of 100 sentences counts as much as one of 20,000; an entity never takes its own place;
-and what is drawn depends on seed, language, perturbation and draw alone, so that all trials are
-scored on the same sentences. Which languages are in a pool is decided in
+perturbations follow Ogueji et al. 2022, who take the new entities from the same language, script or
+family; that from the same branch of a family is ours. They do not publish how they draw, so this is
+ours: an entity is a distinct sequence of words, whatever its frequency; its language is drawn
+first, each with the same chance, so that one of 100 sentences counts as much as one of 20,000; an
+entity never takes its own place; one that a sentence names twice is the same new one in both
+places; and what is drawn depends on seed, language, perturbation and draw alone, so that all trials
+are scored on the same sentences. Which languages are in a pool is decided in
 `orchestrator.planning.pools`.
 
 Source: Ogueji et al. 2022, "Intriguing Properties of Compression on Multilingual Models" (EMNLP,
@@ -181,6 +182,7 @@ def perturb(
 
     # A row an entity, in order: what the first sentences get does not depend on how many follow.
     chances = _generator(seed, pool, draw).random((len(entities), 2))
+    chances = chances[_first_mentions(entities, keys)]
     new_keys = np.full(len(entities), None, object)
     for kind in range(len(ENTITY_TYPES)):
         is_kind = entities.kind == kind
@@ -194,6 +196,15 @@ def perturb(
         num_replaced=entities.count(test.num_sentences, is_replaced),
         num_donors=sum(len(forms) for of_language in of_donors for forms in of_language),
     )
+
+
+def _first_mentions(entities: Entities, keys: pa.Array) -> np.ndarray:
+    """For each entity the first one of its sentence with the same words and type, which may be
+    itself: int64 (num_entities,)."""
+    words = keys.dictionary_encode().indices.to_numpy()
+    mentions = np.stack([entities.sentence, entities.kind, words])
+    _, first, same = np.unique(mentions, axis=1, return_index=True, return_inverse=True)
+    return first[same]  # type: ignore[no-any-return]
 
 
 def _generator(seed: int, pool: DonorPool, draw: int) -> np.random.Generator:

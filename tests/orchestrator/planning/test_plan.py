@@ -20,7 +20,7 @@ from orchestrator.planning.plan import (
 )
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprints_before
-from workers.trial import TrialSpec
+from workers.trial import PERTURBATIONS, TrialSpec
 
 
 def sweep(**changes) -> SweepSpec:
@@ -457,7 +457,7 @@ def test_choices_that_do_not_go_together_are_refused_with_the_reason(pruning, me
 
 
 def pools(**changes) -> dict[tuple[str, str], tuple[str, ...]]:
-    asked = {"perturbations": ["within_language", "within_script", "within_family"]}
+    asked = {"perturbations": list(PERTURBATIONS)}
     found = {}
     for spec in specs(robustness=asked | changes.pop("robustness", {}), **changes):
         found |= {(pool.language, pool.perturbation): pool.donors for pool in spec.robustness.pools}
@@ -474,6 +474,24 @@ def test_donors_share_script_or_family_and_a_pool_may_be_empty():
     assert found["yo", "within_family"] == ("sw",)
     assert {"sw", "vi", "tr"} < set(found["yo", "within_script"])
     assert (found["ka", "within_script"], found["ka", "within_family"]) == ((), ())
+
+
+def test_donors_may_share_a_branch_of_the_family():
+    hub = {"corpus": {"kind": "hub"}, "model": {"name": "some/encoder"}}
+    found = pools(languages=["hi", "el", "th"], **hub)
+    assert found["hi", "within_branch"] == ("bn", "mr", "ur")
+    assert found["el", "within_branch"] == found["th", "within_branch"] == ()
+    reasons = {
+        pool.language: pool.reason
+        for spec in specs(
+            languages=["el", "ka"], robustness={"perturbations": ["within_branch"]}, **hub
+        )
+        for pool in spec.robustness.pools
+    }
+    assert reasons == {
+        "el": "no other language of the corpus shares its branch, Greek",
+        "ka": "no other language of the corpus shares its branch, Kartvelian",
+    }
 
 
 def test_why_a_pool_is_empty_is_told():

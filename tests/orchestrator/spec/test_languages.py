@@ -51,6 +51,20 @@ def test_some_languages_have_no_relative_among_the_forty():
     ]
 
 
+def test_branches_part_the_large_families():
+    branches = Counter((row.family, row.branch) for row in LANGUAGES.values())
+    assert [LANGUAGES[code].branch for code in ("af", "hi", "sw", "ka")] == [
+        *("Germanic", "Indo-Aryan", "Bantu", ""),
+    ]
+    of_branches = {branch: number for (_, branch), number in branches.items() if number > 1}
+    assert of_branches == {
+        **{"Germanic": 4, "Romance": 4, "Indo-Aryan": 4, "Slavic": 2},
+        **{"Finnic": 2, "Malayic": 2, "Semitic": 2, "South Dravidian": 2},
+    }
+    families = Counter(row.family for row in LANGUAGES.values())
+    assert all(row.branch or families[row.family] == 1 for row in LANGUAGES.values())
+
+
 def test_the_table_cannot_be_changed():
     with pytest.raises(TypeError, match="does not support item assignment"):
         LANGUAGES["xx"] = language("sw")  # type: ignore[index]

@@ -119,6 +119,21 @@ def test_an_entity_never_takes_its_own_place(tmp_path, draw):
     assert found.num_replaced.sum(0).tolist() == [0, 0, 100]
 
 
+def test_an_entity_that_a_sentence_names_twice_is_the_same_new_one_twice(tmp_path):
+    write_train(tmp_path, "yo", *[("PER", f"Ade {i}") for i in range(50)])
+    write_train(tmp_path, "jv", *[(kind, f"Adi{i}") for i in range(50) for kind in ("PER", "ORG")])
+    sentence, labels = ["Ann", "met", "Ann", ",", "Bo", "Lee", "(", "Ann", ")"], [1, 0, 1, 0, 1, 2]
+    tokens, tags = [sentence, sentence], [[*labels, 0, 1, 0], [*labels, 0, 3, 0]]
+    found = perturb(tmp_path, tokens, tags, "yo", "jv")
+    first, second = (
+        [words for _, _, _, words in of_sentence] for of_sentence in entities_of(found.sentences)
+    )
+    assert first[0] == first[1] == first[3] != first[2], "neither is another person"
+    assert second[0] == second[1] not in (second[2], second[3]), "nor a firm of that name"
+    assert first[0] != second[0], "in another sentence it is drawn anew"
+    assert found.num_replaced.tolist() == [[4, 0, 0], [3, 1, 0]]
+
+
 def test_each_language_has_the_same_chance_and_each_of_its_entities_once(tmp_path):
     write_train(tmp_path, "jv", ("PER", "Adi"))
     write_train(
@@ -261,15 +276,17 @@ def test_what_is_drawn_does_not_change_with_versions(tmp_path):
 
 
 def draw_plainly(
-    old: list[tuple[str, tuple[str, ...]]], donors: list[Sentences], generator
+    old: list[tuple[int, str, tuple[str, ...]]], donors: list[Sentences], generator
 ) -> list[tuple[str, ...]]:
-    """The words of each new entity for old ones, one after another."""
+    """The words of each new entity for old ones, given by sentence, type and words, one after
+    another."""
     forms = [
         sorted(forms_of(sentences), key=lambda form: "\uffff".join(form[1])) for sentences in donors
     ]
-    drawn = []
-    for kind, words in old:
-        for_language, for_entity = generator.random(2)
+    drawn, chances = [], {}
+    for sentence, kind, words in old:
+        chance = generator.random(2)
+        for_language, for_entity = chances.setdefault((sentence, kind, words), chance)
         others = [[new for of, new in known if of == kind and new != words] for known in forms]
         others = [known for known in others if known]
         chosen = others[int(for_language * len(others))] if others else [words]
@@ -279,14 +296,19 @@ def draw_plainly(
 
 def test_drawing_for_all_at_once_is_drawing_one_after_another(wikiann):
     corpus = path_corpus(wikiann, max_train_sentences=500)
-    found = load_perturbed(corpus, SPEC, pool_of("jv", "sw", "vi"), 2)
+    found = load_perturbed(corpus, SPEC, pool_of("jv", "sw", "vi", language="hi"), 2)
     old, new = (
-        [(kind, words) for sentence in entities_of(sentences) for kind, _, _, words in sentence]
+        [
+            (number, kind, words)
+            for number, sentence in enumerate(entities_of(sentences))
+            for kind, _, _, words in sentence
+        ]
         for sentences in (found.original, found.sentences)
     )
-    seed = int.from_bytes(hashlib.sha256(b"0 sw within_script 2").digest()[:16], "big")
+    assert len(set(old)) < len(old), "some sentence names an entity twice"
+    seed = int.from_bytes(hashlib.sha256(b"0 hi within_script 2").digest()[:16], "big")
     donors = [load_sentences(corpus, donor, "train") for donor in ("jv", "sw", "vi")]
-    assert [words for _, words in new] == draw_plainly(old, donors, np.random.default_rng(seed))
+    assert [words for *_, words in new] == draw_plainly(old, donors, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "parquet"])
