@@ -39,6 +39,11 @@ ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("orchestrator/results/versions.py",),
     ),
     (
+        "dropout is compared with its meaning",
+        "tests/workers/kernels/test_dropout.py",
+        ("workers/kernels/numba_dropout.py",),
+    ),
+    (
         "YAML is tested by the sweeps and profiles that are read from it",
         "tests/orchestrator/spec/test_sweep_spec.py",
         ("orchestrator/spec/yaml_models.py",),

@@ -5,6 +5,7 @@ report progress and can stop between two steps; closing it early leaves the stat
 checkpoint.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
 from workers.data.packing import PackedBatches
 from workers.kernels import AUTO
+from workers.model.keyed_dropout import KeyedDropout
 from workers.model.positions import can_be_recorded, first_position, reads_packed_rows
 from workers.model.rounded import Copies, read_rounded
 from workers.pruning.masked_adamw import MaskedAdamW
@@ -92,6 +94,9 @@ class Training:
             model, list(self.weights.values()), spec, kernels, self._copies()
         )
         self._replayed = self._recorder()
+        self._dropout = (
+            KeyedDropout(spec.seed, self.optimizer.kernels.name) if device.type == "cpu" else None
+        )
         self._rows = used_rows(model)
         self.pruner = Pruner(
             self.weights, self.optimizer, spec, self.num_steps, embedding_names(model), self._rows
@@ -221,6 +226,8 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         # The mean is over the words of the whole batch, however it is cut.
         parts = self._parts(indices)
+        if self._dropout is not None:
+            self._dropout.begin(self.step)
         num_words = sum(part.num_words for part in parts)
         losses = []
         for part in parts:
@@ -264,7 +271,10 @@ class Training:
 
     def _summed_loss(self, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         dtype = autocast_dtype(self.spec.training)
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+        with (
+            torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32),
+            self._dropout or contextlib.nullcontext(),
+        ):
             logits = self.model(**inputs).logits
         return nn.functional.cross_entropy(
             logits.float().flatten(0, 1),
@@ -416,9 +426,25 @@ class Training:
     def unpruned_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state as `start_from` takes it, of a trial that has pruned nothing yet."""
         tensors, values = self.state()
-        # The one thing that differs between them: which weights have a mask, of ones as yet.
-        without = {name: value for name, value in tensors.items() if not name.startswith(MASKS)}
+        # What differs between them: which weights have a mask, of ones as yet; and whether word
+        # embeddings that training does not read are among the trial's tensors.
+        unchanged = self._unchanged()
+        without = {
+            name: value
+            for name, value in tensors.items()
+            if not name.startswith(MASKS) and name not in unchanged
+        }
         return without, values
+
+    def _unchanged(self) -> dict[str, Tensor]:
+        """Of the state, what is as it was loaded until something is pruned."""
+        if self._rows is None or self.spec.training.weight_decay:
+            return {}
+        return {
+            f"model.{name}": value
+            for name, value in self.model.named_parameters()
+            if value is self._rows.others
+        }
 
     def start_from(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Begin after the first steps of a trial that had the same; its time is not this one's.
@@ -429,7 +455,7 @@ class Training:
         Raises:
             KeyError, RuntimeError, TypeError, ValueError: as `restore`.
         """
-        self.restore(tensors, values)
+        self.restore(self._unchanged() | tensors, values)
         self.shared_steps, self._shared_subwords = self.step, self.num_subwords
         self.train_s = 0.0
 
@@ -504,6 +530,7 @@ def make_optimizer(
             semantics=spec.pruning.semantics if spec.pruning else "hard",
             kernels=kernels,
             rounded=copies,
+            order=model.parameters(),
         )
     except ValueError as error:
         field = "pruning." if str(error).startswith("kernels:") else "model: "

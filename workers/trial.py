@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
 
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 """Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
 that is otherwise the same, so that old and new rows are never averaged."""
 

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.results.store import ResultStore
 from tests.golden_results import GOLDEN, unpack
 from tests.real_sweeps import sparsweep
+from workers.trial import RECIPE_VERSION
 
 TINY = str(GOLDEN / "results" / "tiny.yaml")
 
@@ -44,7 +45,9 @@ def test_what_earlier_recipes_made_is_kept_beside_what_runs_again(results):
     assert files.items() <= stored_files(results).items(), "nothing stored was rewritten"
 
     store = ResultStore(str(results))
-    new = [row for row in store.read("trials").to_pylist() if row["recipe_version"] == 3]
+    new = [
+        row for row in store.read("trials").to_pylist() if row["recipe_version"] == RECIPE_VERSION
+    ]
     assert store.read("trials").num_rows == len(before) + len(new) == len(before) + 2
     code, output = sparsweep("plan", *words)
     assert (code, "4 trials, 2 completed, 0 failed, 2 new" in output) == (0, True), output

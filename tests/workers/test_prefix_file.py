@@ -86,8 +86,27 @@ SCORED = small_trial(pruning=replace(BASE.pruning, saliency="movement"))
         ),
         pytest.param(
             pruned(BASE, embedding_sparsity=0.5),
-            [pruned(BASE, 0.9, embedding_sparsity=0.9)],
-            id="embeddings",
+            [pruned(BASE, 0.9, embedding_sparsity=0.9), BASE, dense(BASE)],
+            id="embeddings first",
+        ),
+        pytest.param(
+            dense(BASE),
+            [pruned(BASE, embedding_sparsity=0.5), pruned(BASE, prune_head=True)],
+            id="embeddings and other layers after",
+        ),
+        pytest.param(
+            training_of(dense(BASE), weight_decay=0.0, precision="bfloat16"),
+            [
+                training_of(
+                    pruned(BASE, embedding_sparsity=0.5), weight_decay=0.0, precision="bfloat16"
+                )
+            ],
+            id="embeddings after, without decay",
+        ),
+        pytest.param(
+            training_of(pruned(BASE, embedding_sparsity=0.5), weight_decay=0.0),
+            [training_of(dense(BASE), weight_decay=0.0)],
+            id="embeddings first, without decay",
         ),
         pytest.param(
             pruned(BASE, embedding_sparsity=0.5, granularity="block", block_shape=(4, 1)),

@@ -227,7 +227,7 @@ def _ranges(chunks: np.ndarray) -> list[tuple[int, int]]:
 def _share(chunks: np.ndarray, work: Callable[[np.ndarray], Any]) -> None:
     """Do all chunks, each in the thread that is ready for it; `work` takes them, see `taken`."""
     taken = np.zeros(1, np.int64)
-    _at_once(work, [(taken,)] * max(1, min(torch.get_num_threads(), len(chunks))))
+    at_once(work, [(taken,)] * max(1, min(torch.get_num_threads(), len(chunks))))
 
 
 def _in_threads(
@@ -246,10 +246,10 @@ def _in_threads(
     calls: list[tuple[Any, ...]] = [*_ranges(chunks)]
     if own is not None:
         calls = [(*bounds, argument) for bounds, argument in zip(calls, own, strict=True)]
-    return _at_once(work, calls)
+    return at_once(work, calls)
 
 
-def _at_once(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def at_once(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """What the calls with these arguments return, each in a thread."""
     if len(calls) == 1:
         return [work(*calls[0])]

@@ -33,10 +33,10 @@ ZERO, ONE = np.float32(0), np.uint32(1)
 # are those of PyTorch.
 _uncached = numba.njit(nogil=True, error_model="numpy")
 _cached = numba.njit(nogil=True, error_model="numpy", cache=True)
-_inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
     """Compile on the first call, and keep the machine code beside this file or in the user's cache
     folder: that takes seconds, and each process that trains would do it again.
 
@@ -152,12 +152,12 @@ _ints = _pointer_to(types.int32)
 _words = _pointer_to(types.uint32)
 
 
-@_inlined
+@inlined
 def _has_bit(word, lane):
     return (word >> np.uint32(lane)) & ONE != np.uint32(0)
 
 
-@_inlined
+@inlined
 def _all_lanes(lanes):
     """The lowest bits, so many."""
     return ALL_LANES >> np.uint32(WORD_BITS - lanes)
@@ -187,7 +187,7 @@ def take_chunk(typingctx: Any, address: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-@_inlined
+@inlined
 def _is_sparse(mask, word, end):
     """Whether so few of these words' lines have a kept weight that leaving out the others pays.
 
@@ -201,7 +201,7 @@ def _is_sparse(mask, word, end):
     return 6 * found < 2 * (end - word)
 
 
-@_compiled
+@compiled
 def sum_squares(table, chunks, taken, sums):
     """Sum of squares of the kept gradient entries of each chunk, into sums (C,) float64.
 
@@ -229,7 +229,7 @@ def sum_squares(table, chunks, taken, sums):
         sums[chunk] = total
 
 
-@_inlined
+@inlined
 def _add_squares(grad, mask, is_masked, word, end, lanes):
     """Of these words, to the sum of each lane."""
     size = len(grad)
@@ -248,7 +248,7 @@ def _add_squares(grad, mask, is_masked, word, end, lanes):
             lanes[lane] += where(_has_bit(keep, lane), value * value, 0.0)
 
 
-@_compiled
+@compiled
 def num_words(size):
     """As `packed.num_words`, compiled."""
     return (size + WORD_BITS - 1) // WORD_BITS
@@ -328,7 +328,7 @@ def _adamw_line(
     return types.void(*given), codegen
 
 
-@_inlined
+@inlined
 def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, rounded, start, lanes, keep, c, multiplier):
     """The step of a tensor's last word, which may have fewer lanes."""
     for lane in range(lanes):
@@ -346,7 +346,7 @@ def _adamw_lanes(weight, grad, exp_avg, exp_avg_sq, rounded, start, lanes, keep,
             rounded[i] = where(is_kept, as_bfloat16(w), rounded[i])
 
 
-@_compiled
+@compiled
 def adamw(table, coefficients, chunks, taken, multiplier):
     """The step as `Kernels.step` defines it; coefficients (T, 7) float32."""
     while True:
@@ -430,13 +430,13 @@ def _lanes_within(typingctx: Any, weights: Any, frozen: Any, mask: Any, low: Any
     return types.uint32(types.int64, types.int64, types.uint32, types.int32, types.int32), codegen
 
 
-@_inlined
+@inlined
 def _key(weight, frozen, i, is_kept):
     """Bits of a magnitude: ordered as it is."""
     return where(is_kept, weight[np.uint64(i)], frozen[np.uint64(i)]) & MAGNITUDE
 
 
-@_inlined
+@inlined
 def _keys_within(weight, frozen, start, lanes, mask, low, span):
     """The same as `_lanes_within` for the first `lanes` of a word, whatever there are."""
     if lanes == WORD_BITS:
@@ -451,7 +451,7 @@ def _keys_within(weight, frozen, start, lanes, mask, low, span):
     return within
 
 
-@_compiled
+@compiled
 def count_digits(table, chunks, first, last, is_shadow, prefix, shift, bits, counts):
     """Histogram of a digit over the candidates whose higher digits are `prefix`.
 
@@ -480,7 +480,7 @@ def count_digits(table, chunks, first, last, is_shadow, prefix, shift, bits, cou
                 counts[lane & ONE, (key >> shift) & digit] += 1
 
 
-@_compiled
+@compiled
 def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties):
     """Prune the candidates below `threshold`, and the first `num_ties` of those at it.
 
@@ -526,7 +526,7 @@ def write_masks(table, chunks, first, last, is_shadow, threshold, rank, num_ties
                 _apply_lanes(weight, exp_avg, exp_avg_sq, start, lanes, old, new, is_shadow)
 
 
-@_inlined
+@inlined
 def _apply_lanes(weight, exp_avg, exp_avg_sq, start, lanes, old, new, is_shadow):
     """What a changed word means for weights and moments, see `Kernels.update_masks`."""
     for lane in range(lanes):
@@ -540,7 +540,7 @@ def _apply_lanes(weight, exp_avg, exp_avg_sq, start, lanes, old, new, is_shadow)
         exp_avg_sq[i] = where(is_kept | is_shadow, exp_avg_sq[i], ZERO)
 
 
-@_compiled
+@compiled
 def count_within(table, chunks, first, last, is_shadow, low, span):
     """Candidates whose key lies from `low` to `low + span`."""
     total = 0

@@ -48,6 +48,7 @@ KEPT_ATTRIBUTES = (
     "grad_norm",
     "_step_supports_amp_scaling",
     "_rounded",
+    "_places",
 )
 """What copies and pickled optimizers have beside torch's own, which leaves out such attributes."""
 
@@ -100,6 +101,9 @@ class MaskedAdamW(torch.optim.Optimizer):
         rounded: copies of parameters in bfloat16, which forward passes read and gradients come to.
             Steps and changes of masks keep them equal to the rounded parameters. A GradScaler does
             not see their gradients.
+        order: parameters in the order in which their gradients are added up for the norm, so that
+            the norm does not depend on how they are grouped; those that are not there come last,
+            in the groups' order.
 
     Attributes:
         grad_norm: norm of the last step's gradients before clipping, 0-dimensional; None without
@@ -122,11 +126,13 @@ class MaskedAdamW(torch.optim.Optimizer):
         semantics: Semantics = "hard",
         kernels: str = AUTO,
         rounded: Mapping[Tensor, Tensor] | None = None,
+        order: Iterable[Tensor] = (),
     ):
         check_optimizer_options(max_grad_norm, semantics)
         self.max_grad_norm, self.semantics, self._kernels_name = max_grad_norm, semantics, kernels
         self.grad_norm: Tensor | None = None
         self._rounded: dict[Tensor, Tensor] = dict(rounded or {})
+        self._places = {parameter: place for place, parameter in enumerate(order)}
         self._kernels: Kernels | None = None
         self._kernels_device: torch.device | None = None
         self._step_supports_amp_scaling = True  # GradScaler then leaves its scale to `step`
@@ -226,8 +232,7 @@ class MaskedAdamW(torch.optim.Optimizer):
             # All are checked before the first is changed.
             tensors = [
                 self._step_tensors(parameter, grad, group, device)
-                for group in self.param_groups
-                for parameter in group["params"]
+                for parameter, group in self._in_order()
                 if (grad := self.gradient(parameter)) is not None
             ]
             self.grad_norm = self.kernels.step(tensors, options)
@@ -426,6 +431,12 @@ class MaskedAdamW(torch.optim.Optimizer):
         for parameter, own in tensors.items():
             _zero(own, ranked[parameter].weight)
         return num_nan
+
+    def _in_order(self) -> list[tuple[Tensor, dict[str, Any]]]:
+        """All parameters, each with its group, in the order of the norm."""
+        pairs = [(own, group) for group in self.param_groups for own in group["params"]]
+        last = len(self._places)
+        return sorted(pairs, key=lambda pair: self._places.get(pair[0], last))
 
     def _step_tensors(
         self, parameter: Tensor, grad: Tensor, group: dict[str, Any], device: torch.device

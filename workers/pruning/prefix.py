@@ -30,10 +30,9 @@ class SharedPrefix:
 def prefix_id(spec: TrialSpec) -> str | None:
     """16 hexadecimal digits that trials with the same first steps have in common.
 
-    Equal to the bit are only trials whose gradient norms are summed in the same order, which is
-    that of the optimizer's groups. So trials that prune word embeddings, or other layers, have a
-    prefix of their own; and so have those that rank weights by their gradients, whose scores begin
-    with the first step.
+    Of trials that prune blocks of word embeddings all rows are trained, in another order of sums;
+    they have a prefix of their own. So have those that rank weights by their gradients, whose
+    scores begin with the first step.
 
     Args:
         spec: the trial.
@@ -45,15 +44,16 @@ def prefix_id(spec: TrialSpec) -> str | None:
     pruning, evaluation = spec.pruning, spec.evaluation
     if pruning is None and evaluation.selection == "best_epoch" and not evaluation.select_after:
         return None
-    order: dict[str, Any] = {"include": (), "exclude": (), "prune_head": False, "embeddings": None}
+    differs: dict[str, Any] = {}
     if pruning is not None:
-        order |= {name: getattr(pruning, name) for name in ("include", "exclude", "prune_head")}
-        if pruning.embedding_sparsity is not None:
-            # Of embeddings that are pruned in blocks, all rows are trained.
-            order["embeddings"] = "all" if pruning.granularity == "block" else "used"
-        if SALIENCIES[pruning.saliency].needs_gradients:
-            order["scores"] = spec.identity()["pruning"] | {"embedding_sparsity": None}
-    return digest({**spec.dense_counterpart().identity(), "order": order})
+        by_gradient = SALIENCIES[pruning.saliency].needs_gradients
+        if pruning.embedding_sparsity is not None and (
+            by_gradient or pruning.granularity == "block"
+        ):
+            differs["rows"] = "all"
+        if by_gradient:
+            differs["scores"] = spec.identity()["pruning"] | {"embedding_sparsity": None}
+    return digest({**spec.dense_counterpart().identity(), "differs": differs})
 
 
 def num_unpruned_steps(spec: TrialSpec, num_steps: int) -> int:

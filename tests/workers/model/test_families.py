@@ -28,6 +28,7 @@ from workers.data.packing import PackedBatches
 from workers.data.wordpiece import small_tokenizer
 from workers.model.encoder import describe_prunable, make_model
 from workers.model.folder import fingerprint_model_folder, refuse_model_without_linear_layers
+from workers.model.keyed_dropout import KeyedDropout
 from workers.model.positions import READ_PACKED_ROWS, first_position, reads_packed_rows
 from workers.model.rounded import read_rounded
 from workers.run import run_trial
@@ -320,6 +321,29 @@ def test_a_family_computes_the_same_for_packed_sentences(tmp_path, tokenizer_fol
     assert packed.input_ids.numel() < 1.2 * split.lengths.sum() < padded.input_ids.numel()
     for found, expected in zip(loss_and_gradients(packed), loss_and_gradients(padded), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+WITHOUT_DROPOUT = {"eurobert", "nomic_bert", "ultrabert"}
+"""As their configs have it where nothing is said."""
+
+
+@pytest.mark.parametrize("family", sorted(READ_PACKED_ROWS))
+def test_a_family_drops_by_keys_alone(tmp_path, tokenizer_folder, family):
+    model = make_model(write_encoder(tmp_path, tokenizer_folder, family), 0, CPU)
+    split = make_split(np.arange(5, 45), np.ones(40, np.int64), [40])
+    batch = PackedBatches(split, CPU, first_position(model)).make(np.arange(1))
+    dropout = KeyedDropout(0, "reference")
+
+    def logits(step: int) -> torch.Tensor:
+        dropout.begin(step)
+        with dropout:
+            return model(**batch.inputs).logits
+
+    before = torch.get_rng_state()
+    first, second, again = logits(0), logits(1), logits(0)
+    assert torch.equal(torch.get_rng_state(), before), "torch's generator was used"
+    assert torch.equal(first, again)
+    assert torch.equal(first, second) == (family in WITHOUT_DROPOUT)
 
 
 # xmod cannot compute under autocast: it puts bfloat16 into a tensor of float32.
