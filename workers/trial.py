@@ -20,7 +20,11 @@ RECIPE_VERSION = 4
 """Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
 that is otherwise the same, so that old and new rows are never averaged."""
 
-AS_BEFORE: dict[str, Any] = {"pruning.num_updates": None, "evaluation.select_after": None}
+AS_BEFORE: dict[str, Any] = {
+    "pruning.num_updates": None,
+    "evaluation.select_after": None,
+    "corpus.subset_seed": None,
+}
 """Settings that are younger than the stored results, by dotted name, as in
 `"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
 
@@ -110,6 +114,7 @@ class CorpusSpec:
     fingerprint: str | None
     max_train_sentences: int | None
     max_eval_sentences: int | None
+    subset_seed: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """What decides the sentences, wherever they lie."""

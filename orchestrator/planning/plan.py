@@ -347,6 +347,7 @@ def _resolve_data(
         fingerprint=fingerprint,
         max_train_sentences=corpus.max_train_sentences,
         max_eval_sentences=corpus.max_eval_sentences,
+        subset_seed=corpus.subset_seed,
         **fields,
     )
     without_begin = tuple(

@@ -95,9 +95,13 @@ class Corpus(Section):
     seed: NaturalInt = 0
     """Seed of the synthetic corpus."""
     max_train_sentences: PositiveInt | None = None
-    """Keep only the first so many training sentences of each language; null keeps all."""
+    """Keep only so many training sentences of each language, the first, or those that subset_seed
+    draws; null keeps all."""
     max_eval_sentences: PositiveInt | None = None
     """Keep only the first so many sentences of validation and of test; null keeps all."""
+    subset_seed: NaturalInt | None = None
+    """Draw the training sentences that are kept at random by this seed, for each language apart;
+    fewer are always some of more. null keeps the first."""
 
     @model_validator(mode="before")
     @classmethod
@@ -366,6 +370,11 @@ class SweepSpec(Section):
             raise ValueError(
                 f"corpus.path: {self.corpus.path!r} is not used by kind {self.corpus.kind}; "
                 "remove it or set corpus.kind=path"
+            )
+        if self.corpus.subset_seed is not None and self.corpus.max_train_sentences is None:
+            raise ValueError(
+                f"corpus.subset_seed: {self.corpus.subset_seed} draws nothing where all sentences "
+                "are kept; remove it or give corpus.max_train_sentences"
             )
         if self.model.name.startswith("builtin:"):
             self._check_builtin_model()

@@ -89,7 +89,24 @@ def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
     limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
     where, table = _read_table(corpus, language, split)
     _check(table, where)
-    return table.slice(0, limit)
+    if split != "train" or corpus.subset_seed is None or limit is None:
+        return table.slice(0, limit)
+    return table.take(draw_subset(table.num_rows, limit, corpus.subset_seed, language))
+
+
+def draw_subset(size: int, limit: int, seed: int, language: str) -> np.ndarray:
+    """Which sentences of a train split are kept, ascending, int64 (min(size, limit),).
+
+    Those of a smaller limit are among those of a larger one.
+
+    Args:
+        size: of the split.
+        limit: how many are kept.
+        seed: of the draw; at least 0.
+        language: the language's code; each has a draw of its own.
+    """
+    order = np.random.default_rng([seed, *language.encode()]).permutation(size)
+    return np.sort(order[:limit])
 
 
 def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFacts:

@@ -204,7 +204,7 @@ def _first_mentions(entities: Entities, keys: pa.Array) -> np.ndarray:
     words = keys.dictionary_encode().indices.to_numpy()
     mentions = np.stack([entities.sentence, entities.kind, words])
     _, first, same = np.unique(mentions, axis=1, return_index=True, return_inverse=True)
-    return first[same]  # type: ignore[no-any-return]
+    return first[same]
 
 
 def _generator(seed: int, pool: DonorPool, draw: int) -> np.random.Generator:

@@ -155,6 +155,11 @@ def test_a_field_says_what_it_means_in_the_schema():
         (["corpus.kind=path"], r"corpus.path: missing; kind path needs the folder"),
         (["corpus={kind: hub, path: /x}"], r"corpus.path: '/x' is not used by kind hub"),
         (
+            ["corpus.subset_seed=3"],
+            r"corpus.subset_seed: 3 draws nothing where all sentences are kept; remove it or give",
+        ),
+        (["corpus.subset_seed=-1"], r"corpus.subset_seed: -1: input should be greater than or"),
+        (
             ["model.name=builtin:big"],
             r"'builtin:big' is not built in; the built-in model is builtin:small-bert",
         ),

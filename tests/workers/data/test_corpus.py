@@ -6,7 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workers.data.corpus import count_unstarted_entities, examine_folder, load_sentences
+from workers.data.corpus import (
+    count_unstarted_entities,
+    draw_subset,
+    examine_folder,
+    load_sentences,
+)
 from workers.tags import TAGS
 from workers.trial import CorpusSpec, TrialError
 
@@ -55,6 +60,30 @@ def test_limits_keep_the_first_sentences(tmp_path):
     corpus = path_corpus(tmp_path, max_train_sentences=2, max_eval_sentences=1)
     assert load_sentences(corpus, "sw", "train").tokens == [["a"], ["b"]]
     assert load_sentences(corpus, "sw", "test").tokens == [["a"]]
+
+
+def test_a_seed_draws_which_training_sentences_are_kept(tmp_path):
+    words = [[str(number)] for number in range(50)]
+    for language in ("sw", "yo"):
+        for split in ("train", "test"):
+            write_parquet(tmp_path / language, split, words, [[0]] * 50)
+
+    def kept(limit: int, seed: int, language: str = "sw", split: str = "train") -> list[int]:
+        corpus = path_corpus(tmp_path, max_train_sentences=limit, subset_seed=seed)
+        return [int(words[0]) for words in load_sentences(corpus, language, split).tokens]
+
+    assert len(kept(10, seed=0)) == 10
+    assert kept(10, seed=0) == sorted({*kept(10, seed=0)})
+    assert {*kept(10, seed=0)} < {*kept(30, seed=0)}
+    assert kept(60, seed=0) == kept(50, seed=0, split="test") == [*range(50)]
+    assert kept(10, seed=0, split="test") == [*range(50)], "it is training sentences that are drawn"
+    others = [kept(10, seed=1), kept(10, seed=0, language="yo"), [*range(10)]]
+    assert kept(10, seed=0) not in others
+
+
+def test_a_draw_never_changes():
+    """Trials of stored results were trained on it."""
+    assert draw_subset(20_000, 5, 0, "en").tolist() == [5493, 5551, 6033, 8137, 19593]
 
 
 def test_tags_that_continue_nothing_are_counted_not_refused(tmp_path):
