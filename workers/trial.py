@@ -24,6 +24,7 @@ AS_BEFORE: dict[str, Any] = {
     "pruning.num_updates": None,
     "evaluation.select_after": None,
     "corpus.subset_seed": None,
+    "robustness.donor_split": "train",
 }
 """Settings that are younger than the stored results, by dotted name, as in
 `"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
@@ -205,8 +206,7 @@ class EvaluationSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DonorPool:
-    """Whose entities take the place of a language's own: the languages whose train splits give
-    them.
+    """Whose entities take the place of a language's own: the languages whose splits give them.
 
     No donors: the perturbation does not apply to the language, and `reason` says why.
     """
@@ -221,16 +221,22 @@ class DonorPool:
 class RobustnessSpec:
     """Which perturbed test sets are scored. Fields are explained in `orchestrator.spec.sweep_spec`.
 
-    `pools` has one entry a language and perturbation. `donor_fingerprint` identifies the donors'
-    train splits in a folder, and elsewhere the donors; None where no language gives entities to
-    another one.
+    `pools` has one entry a language and perturbation. `donor_fingerprint` identifies, in a folder,
+    the donors' splits that matter (`donor_splits`), and elsewhere the donors; None where no
+    language gives entities to another one.
     """
 
     perturbations: tuple[Perturbation, ...]
     draws: int
     seed: int
     donor_fingerprint: str | None
+    donor_split: Literal["train", "validation", "test"]
     pools: tuple[DonorPool, ...]
+
+    @property
+    def donor_splits(self) -> tuple[str, ...]:
+        """What decides which entities a language gives: what is trained on, and what is not."""
+        return tuple(dict.fromkeys(("train", self.donor_split)))
 
     @property
     def donor_languages(self) -> list[str]:

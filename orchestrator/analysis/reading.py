@@ -18,7 +18,9 @@ from orchestrator.results.store import ResultStore
 from orchestrator.wording import counted
 from workers.trial import RECIPE_VERSION
 
-PERTURBED_SETS = ("robustness_seed", "robustness_draws", "robustness_donor_fingerprint")
+PERTURBED_SETS = tuple(
+    f"robustness_{name}" for name in ("seed", "draws", "donor_fingerprint", "donor_split")
+)
 """Settings that decide which sentences a perturbation makes of a language's test split."""
 
 TRIALS_READ = [

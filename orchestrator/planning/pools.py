@@ -43,7 +43,8 @@ class Pools:
 
     def __init__(self, sweep: SweepSpec, folder: Path | None):
         self.asked, self.folder = sweep.robustness, folder
-        present = _present(sweep, folder)
+        self.splits = tuple(dict.fromkeys(("train", self.asked.donor_split)))
+        present = _present(sweep, folder, self.splits)
         for code in self.asked.donors or ():
             if code not in LANGUAGES:
                 raise SpecError(
@@ -52,8 +53,8 @@ class Pools:
                 )
             if code not in present:
                 raise SpecError(
-                    f"robustness.donors: the corpus has no train split of {code!r}; it has "
-                    f"{_list(present)}"
+                    f"robustness.donors: the corpus has no {' and '.join(self.splits)} split of "
+                    f"{code!r}; it has {_list(present)}"
                 )
         self.available = [
             code for code in present if self.asked.donors is None or code in self.asked.donors
@@ -72,11 +73,15 @@ class Pools:
         pools = tuple(
             self._pool(code, perturbation) for code in codes for perturbation in perturbations
         )
+        if self.folder is not None and self.asked.donor_split != "train":
+            for code in codes:  # its own train split is left out, and it may give entities itself
+                self._examine(code, self.folder)
         return RobustnessSpec(
             perturbations=perturbations,
             draws=self.asked.draws,
             seed=self.asked.seed,
             donor_fingerprint=self._fingerprint(pools),
+            donor_split=self.asked.donor_split,
             pools=pools,
         )
 
@@ -87,12 +92,12 @@ class Pools:
         )
 
     def _examine(self, code: str, folder: Path) -> str | None:
-        """Check a donor's train split, once for all trials; its fingerprint."""
+        """Check the splits of a donor that matter, once for all trials; their fingerprint."""
         from workers.data.corpus import examine_folder
 
         if code not in self._fingerprints:
             try:
-                self._fingerprints[code] = examine_folder(folder, code, ["train"]).fingerprint
+                self._fingerprints[code] = examine_folder(folder, code, self.splits).fingerprint
             except TrialError as error:
                 raise SpecError(f"robustness.donors: {error}") from error
         return self._fingerprints[code]
@@ -117,7 +122,8 @@ class Pools:
 
 
 def merge_robustness(asked: TrialSpec, stored: TrialSpec) -> RobustnessSpec | None:
-    """The perturbed test sets of both, with the seed and the donors that are asked for."""
+    """The perturbed test sets of both, with the seed, the donors and their split that are asked
+    for."""
     if asked.robustness is None or stored.robustness is None:
         return asked.robustness or stored.robustness
     pools = {
@@ -134,7 +140,8 @@ def merge_robustness(asked: TrialSpec, stored: TrialSpec) -> RobustnessSpec | No
     if merged == asked.robustness.pools:
         donor_fingerprint = asked.robustness.donor_fingerprint
     else:
-        donor_fingerprint = _fingerprint_donors(merged, _examiner(asked))
+        splits = asked.robustness.donor_splits
+        donor_fingerprint = _fingerprint_donors(merged, _examiner(asked, splits))
     return replace(
         asked.robustness,
         perturbations=tuple(dict.fromkeys(pool.perturbation for pool in merged)),
@@ -144,14 +151,14 @@ def merge_robustness(asked: TrialSpec, stored: TrialSpec) -> RobustnessSpec | No
     )
 
 
-def _examiner(spec: TrialSpec) -> Callable[[str], str | None] | None:
-    """What gives the fingerprint of a language's train split; None outside of folders."""
+def _examiner(spec: TrialSpec, splits: Sequence[str]) -> Callable[[str], str | None] | None:
+    """What gives the fingerprint of a language's splits; None outside of folders."""
     if spec.corpus.kind != "path":
         return None
     from workers.data.corpus import fingerprint_folder
 
     folder = Path(str(spec.corpus.path))
-    return lambda code: fingerprint_folder(folder, code, ["train"])
+    return lambda code: fingerprint_folder(folder, code, splits)
 
 
 def _fingerprint_donors(
@@ -170,10 +177,14 @@ def _fingerprint_donors(
     return combine_fingerprints({code: examine(code) for code in sorted(codes)})
 
 
-def _present(sweep: SweepSpec, folder: Path | None) -> list[str]:
-    """Of the 40 languages those that the corpus has a train split of, sorted."""
+def _present(sweep: SweepSpec, folder: Path | None, splits: Sequence[str]) -> list[str]:
+    """Of the 40 languages those that the corpus has these splits of, sorted."""
     if folder is not None:
-        return [code for code in LANGUAGES if any((folder / code).glob("train*"))]
+        return [
+            code
+            for code in LANGUAGES
+            if all(any((folder / code).glob(f"{split}*")) for split in splits)
+        ]
     if sweep.corpus.kind == "synthetic":
         from workers.data import synthetic
 

@@ -117,6 +117,8 @@ def _difference(pool: DonorPool, asked: RobustnessSpec, stored: TrialSpec) -> st
         return ""
     if not pool.donors and not same[0].donors:
         return None  # not applicable, whatever the seed
+    if known.donor_split != asked.donor_split:
+        return f" from {asked.donor_split}"
     if same[0].donors != pool.donors or _have_changed(pool, asked, known, stored.corpus.kind):
         return " with these donors"
     if known.seed != asked.seed:
@@ -127,7 +129,7 @@ def _difference(pool: DonorPool, asked: RobustnessSpec, stored: TrialSpec) -> st
 def _have_changed(
     pool: DonorPool, asked: RobustnessSpec, stored: RobustnessSpec, kind: str
 ) -> bool:
-    """Whether the donors' train splits may be others than they were.
+    """Whether the donors' sentences may be others than they were.
 
     Only a folder's may: elsewhere the corpus' revision or seed, which is part of the trial's id,
     stands for them. One fingerprint stands for the files of all donors together, so it tells

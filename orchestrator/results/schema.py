@@ -87,7 +87,7 @@ RESOLVED_SETTINGS = {
     ),
     "model_fingerprint": "Hash that identifies a model folder's files; null for other models.",
     "robustness_donor_fingerprint": (
-        "Hash that identifies the donors' train splits; null where there are no donors."
+        "Hash that identifies the donors' sentences; null where there are no donors."
     ),
 }
 

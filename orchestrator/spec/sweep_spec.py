@@ -272,8 +272,8 @@ class Evaluation(Section):
 
 
 class Robustness(Section):
-    """Scores on test sentences whose entities are replaced by others of the same type, from train
-    splits. No part of a trial's identity."""
+    """Scores on test sentences whose entities are replaced by others of the same type. No part of a
+    trial's identity."""
 
     perturbations: list[Perturbation] = Field(default=[])
     """Where the new entities come from: within_language, the language's own; within_script,
@@ -286,6 +286,9 @@ class Robustness(Section):
     """Seed of the replacements; all trials meet the same sentences."""
     donors: list[Code] | None = None
     """Languages that give entities; null: all of the 40 that the corpus has."""
+    donor_split: Literal["train", "validation", "test"] = "train"
+    """Which of their sentences: train, whose entities a model may have been trained on; or those of
+    validation or test that are in no train split of the language itself or of its donors."""
 
     _distinct = field_validator("perturbations")(refuse_duplicates)
 

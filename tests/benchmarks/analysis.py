@@ -218,7 +218,12 @@ def make_robustness(languages: Sequence[str]) -> RobustnessSpec:
         for reason in [reason_of(code, name)]
     ]
     return RobustnessSpec(
-        perturbations=PERTURBATIONS, draws=DRAWS, seed=0, donor_fingerprint=None, pools=tuple(pools)
+        perturbations=PERTURBATIONS,
+        draws=DRAWS,
+        seed=0,
+        donor_fingerprint=None,
+        donor_split="train",
+        pools=tuple(pools),
     )
 
 

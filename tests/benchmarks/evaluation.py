@@ -26,12 +26,12 @@ from workers.data import synthetic
 from workers.data.corpus import Sentences, load_sentences
 from workers.data.entities import (
     TrainText,
-    describe_train,
+    describe_text,
     flatten,
     flatten_labels,
     sentence_facts,
 )
-from workers.data.languages import load_train_text
+from workers.data.languages import load_text
 from workers.scoring.evaluate import count_entities, score, tags_of_sentences
 from workers.scoring.robustness import perturb as perturb_text
 from workers.tags import TAGS
@@ -49,7 +49,7 @@ def scoring() -> Iterator[Measurement]:
     gold, offsets = flatten_labels(test.labels)
     predicted = _with_errors(gold)
     train = _english("train")[1]
-    is_seen = sentence_facts(describe_train(flatten(train)), flatten(test)).is_seen
+    is_seen = sentence_facts(describe_text(flatten(train)), flatten(test)).is_seen
 
     def run() -> None:
         score("en", "test", count_entities(gold, predicted, offsets, "strict"), is_seen)
@@ -60,7 +60,7 @@ def scoring() -> Iterator[Measurement]:
     )
     tags_s = tuple(timed(lambda: tags_of_sentences(predicted, offsets)) for _ in range(REPEATS))
     yield Measurement(what="their tags, as they are stored", values=tags_s, unit="s")
-    known, asked = describe_train(flatten(train)), flatten(test)
+    known, asked = describe_text(flatten(train)), flatten(test)
     facts_s = tuple(timed(lambda: sentence_facts(known, asked)) for _ in range(REPEATS))
     yield Measurement(what="finding out which of them were seen", values=facts_s, unit="s")
 
@@ -111,9 +111,8 @@ def perturbing() -> Iterator[Measurement]:
     if corpus.kind == "synthetic":
         latin = [code for code in latin if code in synthetic.LANGUAGES]
     donors: dict[str, TrainText] = {}
-    reading_s = timed(
-        lambda: donors.update((code, load_train_text(corpus, code)) for code in latin)
-    )
+    reading_s = timed(lambda: donors.update((code, load_text(corpus, code)) for code in latin))
+    entities = {code: text.entities for code, text in donors.items()}
     name, sentences = _english("test")
     test = flatten(sentences)
     pool = DonorPool(language="en", perturbation="within_script", donors=tuple(latin), reason=None)
@@ -125,7 +124,7 @@ def perturbing() -> Iterator[Measurement]:
     )
 
     def perturb() -> None:
-        perturb_text(test, donors, 0, pool, 0)
+        perturb_text(test, entities, 0, pool, 0)
 
     seconds = side_by_side({"perturb": perturb}, REPEATS)["perturb"]
     yield Measurement(

@@ -109,6 +109,7 @@ def trial_on(folder: Path, *codes: str, seed: int = 0) -> TrialSpec:
         donor_fingerprint=combine_fingerprints(
             {code: fingerprint_folder(folder, code, ["train"]) for code in others}
         ),
+        donor_split="train",
         pools=pools,
     )
     spec = make_trial_spec()

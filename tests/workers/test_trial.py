@@ -52,7 +52,12 @@ def perturbed_trial(**changes) -> TrialSpec:
     free choice."""
     pool = DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None)
     robustness = RobustnessSpec(
-        perturbations=("within_script",), draws=1, seed=0, donor_fingerprint="abc", pools=(pool,)
+        perturbations=("within_script",),
+        draws=1,
+        seed=0,
+        donor_fingerprint="abc",
+        donor_split="train",
+        pools=(pool,),
     )
     return make_trial_spec(
         regime="multilingual", languages=("sw", "yo"), robustness=robustness, **changes
@@ -132,7 +137,8 @@ OF_SCORING = {
     ("evaluation", name)
     for name in ("splits", "batch_size", "matching", "predictions", "select_after")
 } | {
-    ("robustness", name) for name in ("perturbations", "draws", "seed", "donor_fingerprint")
+    ("robustness", name)
+    for name in ("perturbations", "draws", "seed", "donor_fingerprint", "donor_split")
 }  # fmt: skip
 
 

@@ -110,7 +110,8 @@ class SentenceFacts:
 
 @dataclass(frozen=True)
 class TrainText:
-    """What a train split says, to compare other sentences with and to take entities from.
+    """What a split says, as a rule that of train: to compare other sentences with and to take
+    entities from.
 
     Attributes:
         text: the split itself.
@@ -124,20 +125,40 @@ class TrainText:
     entities: tuple[pa.Array, ...]
 
 
-def describe_train(train: FlatSentences) -> TrainText:
-    """Find the distinct sentences and entities of a train split.
+def describe_text(text: FlatSentences) -> TrainText:
+    """Find the distinct sentences and entities of a split.
 
     Args:
-        train: the split as it is trained on, so after `max_train_sentences`.
+        text: the split as it is used, so after `max_train_sentences` or `max_eval_sentences`.
     """
-    entities = find_entities(train.labels, train.offsets)
-    keys = entity_keys(train, entities)
+    entities = find_entities(text.labels, text.offsets)
+    keys = entity_keys(text, entities)
     distinct = [keys.filter(entities.kind == kind).unique() for kind in range(len(ENTITY_TYPES))]
     return TrainText(
-        text=train,
-        sentences=_sentence_keys(train).unique(),
+        text=text,
+        sentences=_sentence_keys(text).unique(),
         entities=tuple(forms.take(pc.sort_indices(forms)) for forms in distinct),
     )
+
+
+def entities_without(
+    entities: tuple[pa.Array, ...], others: Iterable[tuple[pa.Array, ...]]
+) -> tuple[pa.Array, ...]:
+    """Entities that are none of others, by words and type.
+
+    Args:
+        entities: of each type, see `TrainText.entities`.
+        others: several such.
+
+    Returns:
+        What is left, in its order.
+    """
+    for known in others:
+        entities = tuple(
+            forms.filter(pc.invert(pc.is_in(forms, value_set=of_kind)))
+            for forms, of_kind in zip(entities, known, strict=True)
+        )
+    return entities
 
 
 def sentence_facts(train: TrainText, evaluated: FlatSentences) -> SentenceFacts:

@@ -25,7 +25,7 @@ from workers.data.entities import (
     FlatSentences,
     SentenceFacts,
     TrainText,
-    describe_train,
+    describe_text,
     flatten_table,
     sentence_facts,
     unflatten,
@@ -137,10 +137,13 @@ class TrialData:
     Attributes:
         languages: in the order of the trial's.
         train_texts: by code, of the trial's languages and of those that give entities to them.
+        donor_texts: by code, of all that give entities, themselves among them; those of train where
+            it is train that gives them.
     """
 
     languages: Sequence[LanguageData]
     train_texts: Mapping[str, TrainText]
+    donor_texts: Mapping[str, TrainText]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +153,12 @@ class CorpusFiles:
     Attributes:
         of_languages: of all files of each of the trial's languages.
         of_train: of the train split of each of them and of each donor.
+        of_donors: of the split of each language that gives entities that gives them.
     """
 
     of_languages: Mapping[str, str | None]
     of_train: Mapping[str, str | None]
+    of_donors: Mapping[str, str | None]
 
 
 def check_files(spec: TrialSpec) -> CorpusFiles:
@@ -168,29 +173,42 @@ def check_files(spec: TrialSpec) -> CorpusFiles:
         TrialError: kind `bad_data`, when a file is missing, or has changed since the sweep was
             planned.
     """
-    donors = [] if spec.robustness is None else spec.robustness.donor_languages
+    robustness = spec.robustness
+    donors = [] if robustness is None else robustness.donor_languages
     with_donors = sorted({*spec.languages, *donors})
+    giving = sorted(
+        {code for pool in robustness.pools for code in pool.donors} if robustness else ()
+    )
     if spec.corpus.kind != "path":
         return CorpusFiles(
             of_languages=dict.fromkeys(spec.languages, spec.corpus.fingerprint),
             of_train=dict.fromkeys(with_donors, None),
+            of_donors=dict.fromkeys(giving, None),
         )
 
     folder = Path(str(spec.corpus.path))
     files = CorpusFiles(
         of_languages={code: fingerprint_language(folder, code) for code in spec.languages},
         of_train={code: fingerprint_folder(folder, code, ["train"]) for code in with_donors},
+        of_donors={
+            code: fingerprint_folder(folder, code, [robustness.donor_split])
+            for code in giving
+            if robustness is not None
+        },
     )
     planned, present = spec.corpus.fingerprint, combine_fingerprints(files.of_languages)
     # Results of an earlier version know the same files by another fingerprint, which then stays.
     if present != planned and planned in fingerprints_before(folder, spec.languages):
         present = planned
     refuse_change(_name_files(folder, spec.languages), planned, present)
-    if spec.robustness is not None:
+    if robustness is not None:
+        splits = robustness.donor_splits
         refuse_change(
             _name_files(folder, donors),
-            spec.robustness.donor_fingerprint,
-            combine_fingerprints({code: files.of_train[code] for code in donors}),
+            robustness.donor_fingerprint,
+            combine_fingerprints(
+                {code: fingerprint_folder(folder, code, splits) for code in donors}
+            ),
         )
     return files
 
@@ -238,8 +256,15 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
     for code, fingerprint in files.of_train.items():
         if train_texts:
             yield
-        corpus = replace(spec.corpus, fingerprint=fingerprint)
-        train_texts[code] = load_train_text(corpus, code)
+        train_texts[code] = load_text(replace(spec.corpus, fingerprint=fingerprint), code)
+
+    donor_split = spec.robustness.donor_split if spec.robustness else "train"
+    donor_texts = {code: train_texts[code] for code in files.of_donors}
+    if donor_split != "train":
+        for code, fingerprint in files.of_donors.items():
+            yield
+            corpus = replace(spec.corpus, fingerprint=fingerprint)
+            donor_texts[code] = load_text(corpus, code, donor_split)
 
     languages: list[LanguageData] = []
     for code in spec.languages:
@@ -252,23 +277,28 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
             max_length=spec.training.max_length,
         )
         languages.append(load_language(source, spec.evaluation.splits, train_texts[code]))
-    return TrialData(languages=languages, train_texts=train_texts)
+    return TrialData(languages=languages, train_texts=train_texts, donor_texts=donor_texts)
 
 
-def load_train_text(corpus: CorpusSpec, language: str) -> TrainText:
-    """What the train split of a language says: 7 MiB for the largest languages of WikiANN.
+def load_text(corpus: CorpusSpec, language: str, split: str = "train") -> TrainText:
+    """What a split of a language says: 7 MiB for the largest train splits of WikiANN.
 
     Args:
-        corpus: with the fingerprint of this language's train split, None where it has none.
+        corpus: with the fingerprint of this split of the language, None where it has none.
         language: its code.
+        split: train, validation or test.
 
     Raises:
         TrialError: kind `bad_data`, see `workers.data.corpus`.
     """
-    corpus = replace(corpus, max_eval_sentences=None)  # it has no say in a train split
+    # The limit that has no say makes no difference.
+    if split == "train":
+        corpus = replace(corpus, max_eval_sentences=None)
+    else:
+        corpus = replace(corpus, max_train_sentences=None)
     return LOADED.get(
-        ("train text", corpus, language),
-        lambda: describe_train(flatten_table(load_table(corpus, language, "train"))),
+        ("text", corpus, language, split),
+        lambda: describe_text(flatten_table(load_table(corpus, language, split))),
     )
 
 

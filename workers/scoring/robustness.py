@@ -1,4 +1,4 @@
-"""Test sentences in which each entity is another one of its type, taken from the train splits of a
+"""Test sentences in which each entity is another one of its type, taken from a split of each of a
 pool of languages.
 
 What is scored on them tells a model that reads the context from one that knows names by heart. The
@@ -32,6 +32,7 @@ from workers.data.entities import (
     Entities,
     FlatSentences,
     TrainText,
+    entities_without,
     entity_keys,
     find_entities,
     flatten,
@@ -40,7 +41,7 @@ from workers.data.entities import (
     unflatten,
     words_of_key,
 )
-from workers.data.languages import LanguageData, ScoredText, load_train_text
+from workers.data.languages import LanguageData, ScoredText, load_text
 from workers.storage import Location
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import CorpusSpec, DonorPool, RobustnessSpec
@@ -92,13 +93,42 @@ def load_perturbed(
             f"draw: {draw} is outside 0 to {robustness.draws - 1}; robustness.draws says how many"
         )
     test = flatten_table(load_table(corpus, pool.language, "test"))
-    donors = {code: load_train_text(corpus, code) for code in pool.donors}
+    known = {pool.language, *pool.donors} if robustness.donor_split != "train" else ()
+    train_texts = {code: load_text(corpus, code) for code in known}
+    donor_texts = {code: load_text(corpus, code, robustness.donor_split) for code in pool.donors}
+    donors = donor_entities(train_texts, donor_texts, robustness, pool)
     return perturb(test, donors, robustness.seed, pool, draw)
+
+
+def donor_entities(
+    train_texts: Mapping[str, TrainText],
+    donor_texts: Mapping[str, TrainText],
+    robustness: RobustnessSpec,
+    pool: DonorPool,
+) -> dict[str, tuple[pa.Array, ...]]:
+    """The entities that each donor of a pool gives.
+
+    Args:
+        train_texts: by code, of the pool's language and its donors; of no say for train.
+        donor_texts: by code, of its donors: the split that gives entities.
+        robustness: which split that is. Where it is not that of train, an entity that is in a train
+            split of the pool's language or of any donor is left out.
+        pool: the language and its donors.
+
+    Returns:
+        By donor, the entities of each type in the order of `ENTITY_TYPES`, as keys, sorted.
+    """
+    given = {code: donor_texts[code].entities for code in pool.donors}
+    if robustness.donor_split == "train":
+        return given
+    trained = [train_texts[code].entities for code in sorted({pool.language, *pool.donors})]
+    return {code: entities_without(entities, trained) for code, entities in given.items()}
 
 
 def perturbed_text(
     data: LanguageData,
     train_texts: Mapping[str, TrainText],
+    donor_texts: Mapping[str, TrainText],
     robustness: RobustnessSpec,
     pool: DonorPool,
     draw: int,
@@ -111,7 +141,8 @@ def perturbed_text(
     Args:
         data: the language, whose test split is scored.
         train_texts: by code, of the language itself and of all donors of the pool.
-        robustness: the seed.
+        donor_texts: by code, of all donors of the pool.
+        robustness: the seed, and which split gives entities.
         pool: the perturbation of this language and its donors, at least one.
         draw: which of the draws, from 0.
     """
@@ -119,7 +150,8 @@ def perturbed_text(
     source = data.source
 
     def make() -> ScoredText:
-        perturbed = perturb(data.scored["test"].text, train_texts, robustness.seed, pool, draw)
+        donors = donor_entities(train_texts, donor_texts, robustness, pool)
+        perturbed = perturb(data.scored["test"].text, donors, robustness.seed, pool, draw)
         text = flatten(perturbed.sentences)
         facts = sentence_facts(train_texts[data.language], text)
         return ScoredText(
@@ -133,7 +165,8 @@ def perturbed_text(
             num_replaced=perturbed.num_replaced,
         )
 
-    drawn = (robustness.seed, robustness.donor_fingerprint, pool, draw)
+    donors = (robustness.donor_fingerprint, robustness.donor_split)
+    drawn = (robustness.seed, *donors, pool, draw)
     return LOADED.get(("perturbed", source, *drawn), make)
 
 
@@ -164,13 +197,17 @@ def write_perturbed(path: str, perturbed: Perturbed) -> None:
 
 
 def perturb(
-    test: FlatSentences, donors: Mapping[str, TrainText], seed: int, pool: DonorPool, draw: int
+    test: FlatSentences,
+    donors: Mapping[str, tuple[pa.Array, ...]],
+    seed: int,
+    pool: DonorPool,
+    draw: int,
 ) -> Perturbed:
     """Replace the entities of a language's test sentences.
 
     Args:
         test: the sentences as published.
-        donors: train splits by code, of each donor of the pool; others have no say.
+        donors: by code, the entities of each donor of the pool, see `donor_entities`.
         seed: of the replacements.
         pool: the language, the perturbation and the donors.
         draw: which of the draws, from 0.
@@ -178,7 +215,7 @@ def perturb(
     original = unflatten(test)
     entities = find_entities(test.labels, test.offsets)
     keys = entity_keys(test, entities)
-    of_donors = [donors[code].entities for code in sorted(pool.donors)]
+    of_donors = [donors[code] for code in sorted(pool.donors)]
 
     # A row an entity, in order: what the first sentences get does not depend on how many follow.
     chances = _generator(seed, pool, draw).random((len(entities), 2))

@@ -107,7 +107,8 @@ def _score_pool(
         scores.robustness.append(not_applicable(pool))
         return
     for draw in range(robustness.draws):
-        text = perturbed_text(language, data.train_texts, robustness, pool, draw)
+        texts = (data.train_texts, data.donor_texts)
+        text = perturbed_text(language, *texts, robustness, pool, draw)
         assert text.num_replaced is not None  # only published sentences have none
         labels, counts = yield from _predict(training, text)
         scores.robustness += score_perturbed(

@@ -192,7 +192,12 @@ def test_how_much_is_scored_beyond_f1_is_no_other_setting(store):
     """What is scored beside F1 on published sentences changes no F1 that is compared."""
     evaluation = make_trial_spec().evaluation
     robustness = RobustnessSpec(
-        perturbations=("within_language",), draws=1, seed=0, donor_fingerprint=None, pools=()
+        perturbations=("within_language",),
+        draws=1,
+        seed=0,
+        donor_fingerprint=None,
+        donor_split="train",
+        pools=(),
     )
     for language, changes in (
         ("sw", {}),

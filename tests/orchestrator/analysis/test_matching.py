@@ -21,7 +21,12 @@ from tests.orchestrator.analysis.committing import rows_of, tables_of
 from workers.trial import RobustnessSpec
 
 ROBUSTNESS = RobustnessSpec(
-    perturbations=("within_language",), draws=1, seed=0, donor_fingerprint=None, pools=()
+    perturbations=("within_language",),
+    draws=1,
+    seed=0,
+    donor_fingerprint=None,
+    donor_split="train",
+    pools=(),
 )
 EVALUATION = make_trial_spec().evaluation
 

@@ -20,6 +20,7 @@ ROBUSTNESS = RobustnessSpec(
     draws=1,
     seed=0,
     donor_fingerprint=None,
+    donor_split="train",
     pools=(),
 )
 

@@ -534,6 +534,27 @@ def test_donors_that_are_not_there_are_refused_by_that_name(tmp_path):
         pools(languages=["sw"], **on_folder)
 
 
+def test_donors_need_the_split_that_gives_entities(tmp_path):
+    for code in ("sw", "yo", "id"):
+        make_corpus(tmp_path / code, num_train=5)
+    (tmp_path / "id" / "validation.parquet").unlink()
+    on_folder = {"corpus": {"path": str(tmp_path)}, "model": {"name": "some/encoder"}}
+    asked = {"perturbations": ["within_script", "within_language"], "donor_split": "validation"}
+
+    def robustness(languages: list[str], **changes):
+        planned = specs(languages=languages, robustness=asked | changes, **on_folder)
+        return planned[0].robustness
+
+    found = robustness(["sw"])
+    assert {pool.donors for pool in found.pools} == {("yo",), ("sw",)}
+    splits = ["train", "validation"]
+    assert found.donor_fingerprint == fingerprint_folder(tmp_path, "yo", splits)
+    with pytest.raises(SpecError, match=r"no train and validation split of 'id'; it has sw, yo"):
+        robustness(["sw"], donors=["id"])
+    with pytest.raises(SpecError, match=r"id.*no split 'validation'"):
+        robustness(["id"])
+
+
 def test_an_empty_pool_of_listed_donors_says_so():
     asked = {"perturbations": ["within_script"], "donors": ["ka"]}
     (spec,) = specs(languages=["en"], sparsities=[0.0], seeds=[0], robustness=asked)

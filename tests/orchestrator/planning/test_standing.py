@@ -96,6 +96,7 @@ def with_pools(spec: TrialSpec, *pools: DonorPool, **changes) -> TrialSpec:
         draws=1,
         seed=0,
         donor_fingerprint=None,
+        donor_split="train",
         pools=pools,
     )
     return replace(spec, robustness=replace(robustness, **changes))

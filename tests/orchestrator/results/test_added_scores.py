@@ -349,6 +349,7 @@ PERTURBED = RobustnessSpec(
     draws=1,
     seed=0,
     donor_fingerprint=None,
+    donor_split="train",
     pools=(DonorPool(language="sw", perturbation="within_language", donors=("sw",), reason=None),),
 )
 

@@ -21,6 +21,7 @@ def trial(*pools: DonorPool, kind: str = "hub", perturbed: dict | None = None, *
         draws=2,
         seed=0,
         donor_fingerprint="abc",
+        donor_split="train",
         pools=pools,
     )
     return replace(
@@ -69,6 +70,15 @@ BOTH = ("validation", "test")
             trial(SCRIPT),
             [],
             ["robustness within_script of 3 draws"],
+        ),
+        (
+            trial(SCRIPT, OWN, perturbed={"donor_split": "validation"}),
+            trial(SCRIPT, OWN),
+            [],
+            [
+                "robustness within_script from validation",
+                "robustness within_language from validation",
+            ],
         ),
         (trial(SCRIPT, perturbed={"draws": 1}), trial(SCRIPT), [], []),
         (

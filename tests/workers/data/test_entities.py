@@ -14,7 +14,7 @@ from tests.workers.data.test_corpus import path_corpus
 from workers.data.corpus import LABEL_OF_TAG, Sentences, load_sentences, load_table
 from workers.data.entities import (
     SentenceFacts,
-    describe_train,
+    describe_text,
     find_entities,
     flatten,
     flatten_labels,
@@ -100,7 +100,7 @@ def test_entities_are_those_of_seqeval_in_real_text(language, matching, wikiann)
 
 
 def facts_of(train: Sentences, evaluated: Sentences) -> SentenceFacts:
-    return sentence_facts(describe_train(flatten(train)), flatten(evaluated))
+    return sentence_facts(describe_text(flatten(train)), flatten(evaluated))
 
 
 TRAIN = Sentences([["Asha", "wa", "Tanga"], ["New", "York", "City"]], [[1, 0, 5], [5, 6, 6]])

@@ -7,9 +7,16 @@ import pytest
 
 from tests.factories import make_trial_spec
 from tests.workers.data.test_corpus import path_corpus, write_parquet
+from tests.workers.trials import finish
 from workers.data.cache import LOADED
 from workers.data.corpus import fingerprint_folder, fingerprint_language
-from workers.data.languages import LanguageSource, check_files, load_language, load_train_text
+from workers.data.languages import (
+    LanguageSource,
+    check_files,
+    load_language,
+    load_text,
+    load_trial_data,
+)
 from workers.trial import SPLITS, DonorPool, RobustnessSpec, TrialError, combine_fingerprints
 
 TOKENS = [["Asha", "wa", "Tanga"], ["New", "York"], ["New", "York"]]
@@ -33,7 +40,7 @@ def folder(tmp_path):
 
 
 def load(source: LanguageSource):
-    return load_language(source, ("test",), load_train_text(source.corpus, "sw"))
+    return load_language(source, ("test",), load_text(source.corpus, "sw"))
 
 
 def test_a_language_is_one_object_for_all_trials_of_a_process(folder):
@@ -53,7 +60,7 @@ def test_other_files_and_other_limits_are_another_language(folder, changes):
 def test_the_limit_of_evaluation_has_no_say_in_a_train_split(folder):
     corpus = path_corpus(folder)
     few = replace(corpus, max_eval_sentences=1)
-    assert load_train_text(few, "sw") is load_train_text(corpus, "sw")
+    assert load_text(few, "sw") is load_text(corpus, "sw")
 
 
 def test_what_is_stored_of_scored_sentences(folder):
@@ -90,6 +97,7 @@ def trial_on(folder, **changes):
         draws=1,
         seed=0,
         donor_fingerprint=fingerprint_folder(folder, "yo", ["train"]),
+        donor_split="train",
         pools=pools,
     )
     corpus = path_corpus(folder, fingerprint=fingerprint_language(folder, "sw"))
@@ -102,6 +110,24 @@ def test_fingerprints_of_a_trial_are_those_of_its_languages_and_donors(folder):
     assert files.of_train == {
         code: fingerprint_folder(folder, code, ["train"]) for code in ("sw", "yo")
     }
+    assert files.of_donors == {"yo": fingerprint_folder(folder, "yo", ["train"])}
+
+
+def test_files_of_another_split_of_donors_are_of_the_plan_too(folder):
+    planned = trial_on(folder)
+    robustness = replace(
+        planned.robustness,
+        donor_split="validation",
+        donor_fingerprint=fingerprint_folder(folder, "yo", ["train", "validation"]),
+    )
+    spec = replace(planned, robustness=robustness)
+    files = check_files(spec)
+    assert files.of_donors == {"yo": fingerprint_folder(folder, "yo", ["validation"])}
+    data = finish(load_trial_data(spec, files))
+    assert data.donor_texts["yo"].text.words.to_pylist() == ["validation"]
+    write_parquet(folder / "yo", "validation", [["another"]], [[1]])
+    with pytest.raises(TrialError, match=r"/yo has changed since the sweep was planned \("):
+        check_files(spec)
 
 
 def test_several_languages_have_fingerprints_of_their_own(folder):

@@ -22,7 +22,12 @@ from workers.trial import PERTURBATIONS, DonorPool, RobustnessSpec, TrialError
 
 ROOT = Path(__file__).parents[3]
 SPEC = RobustnessSpec(
-    perturbations=PERTURBATIONS, draws=3, seed=0, donor_fingerprint=None, pools=()
+    perturbations=PERTURBATIONS,
+    draws=3,
+    seed=0,
+    donor_fingerprint=None,
+    donor_split="train",
+    pools=(),
 )
 LABELS = {"PER": (1, 2), "ORG": (3, 4), "LOC": (5, 6)}
 
@@ -159,6 +164,26 @@ def test_donors_are_of_train_alone_and_within_its_limit(tmp_path):
     assert {words[0] for words in all_of_them.sentences.tokens} == {"Juma", "Musa"}
     first = perturb(tmp_path, tokens, labels, "yo", max_train_sentences=1)
     assert first.sentences.tokens == [["Juma"]] * 100
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_donors_of_another_split_are_those_that_no_model_of_the_pool_was_trained_on(
+    tmp_path, split
+):
+    """Not in a train split of the language, of the donor itself or of another donor; a name that is
+    there as that of a place is another entity."""
+    write_train(tmp_path, "sw", ("PER", "Juma"))
+    write_train(tmp_path, "jv", ("PER", "Adi"), ("LOC", "Musa"))
+    write_train(tmp_path, "yo", ("PER", "Ade"))
+    for language, names in (("yo", ["Juma", "Adi", "Ade", "Musa"]), ("jv", ["Adi", "Ade"])):
+        write_parquet(tmp_path / language, split, [[name] for name in names], [[1]] * len(names))
+    tokens, labels = [["Ann"]] * 20, [[1]] * 20
+    spec = replace(SPEC, donor_split=split)
+    found = perturb(tmp_path, tokens, labels, "jv", "yo", spec=spec)
+    assert found.sentences.tokens == [["Musa"]] * 20
+    assert found.num_donors == 1
+    none = perturb(tmp_path, tokens, labels, "jv", "yo", spec=spec, max_eval_sentences=3)
+    assert (none.num_donors, none.num_replaced.sum()) == (0, 0), "the limit holds for donors too"
 
 
 @pytest.mark.slow

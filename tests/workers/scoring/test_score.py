@@ -19,7 +19,14 @@ def pool(language: str, perturbation: str, *donors: str) -> DonorPool:
 
 def robustness(*pools: DonorPool, **changes) -> RobustnessSpec:
     names = tuple(dict.fromkeys(one.perturbation for one in pools))
-    spec = RobustnessSpec(perturbations=names, draws=1, seed=0, donor_fingerprint=None, pools=pools)
+    spec = RobustnessSpec(
+        perturbations=names,
+        draws=1,
+        seed=0,
+        donor_fingerprint=None,
+        donor_split="train",
+        pools=pools,
+    )
     return replace(spec, **changes)
 
 
