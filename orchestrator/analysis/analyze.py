@@ -7,11 +7,13 @@ import pyarrow as pa
 
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.bootstrap import Bootstrap
+from orchestrator.analysis.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
 from orchestrator.analysis.error_kinds import find_errors
 from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages
+from orchestrator.analysis.losses import find_losses
 from orchestrator.analysis.mixed_model import fit_models
 from orchestrator.analysis.predictions import (
     SetPredictions,
@@ -24,6 +26,8 @@ from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.steps import find_steps
 from orchestrator.analysis.tables import (
     ANALYSES,
+    CORRELATIONS,
+    COVARIATES,
     DISAGREEMENT,
     DISPARITY,
     ERRORS,
@@ -32,6 +36,7 @@ from orchestrator.analysis.tables import (
     PIES_PROFILE,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
+    SLOPES,
     STEPS,
     TESTS,
     AnalysisTable,
@@ -94,6 +99,10 @@ def analyze(
     def verdicts() -> list[AnalysisTable]:
         return judge_changes(results, predicted(), bootstrap or Bootstrap(), margin)
 
+    def losses() -> list[AnalysisTable]:
+        described = describe_languages(results, predicted(), sentences_of)
+        return [tabulate_languages(described), *find_losses(results, described)]
+
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
         QUALITY_TABLES: lambda: analyze_quality(results),
@@ -104,6 +113,7 @@ def analyze(
         (ERRORS,): lambda: [find_errors(results, predicted(), sentences_of)],
         VERDICT_TABLES: verdicts,
         (TESTS,): lambda: [compare_languages(results)],
+        (COVARIATES, CORRELATIONS, SLOPES): losses,
         (MODEL,): lambda: [fit_models(results)],
     }
     made = [

@@ -458,6 +458,37 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             | {"num_families": "families", "num_languages": "lang", "num_trials": "trials"}
         ),
     ),
+    "languages": (
+        Matrix(
+            title="what languages differ in; files have the source of each",
+            index=("language",),
+            text=_plain("value"),
+            count="num_trials",
+            counted="trials",
+            across="covariate",
+        ),
+    ),
+    "correlations": tuple(
+        Matrix(
+            title=title,
+            index=("outcome", "covariate", "embeddings"),
+            text=text,
+            count="num_languages",
+            counted="languages",
+        )
+        for title, text in (
+            ("rank correlation of the change with the covariate", _plain("rho", "+")),
+            ("its p, within language families", lambda row: _p_value(row["p"])),
+        )
+    ),
+    "slopes": (
+        Lines(
+            {"outcome": "outcome", "covariate": "covariate", "embeddings": "embed"}
+            | {"estimate": "estimate", "std_error": "std err", "p": "p", "p_holm": "Holm"}
+            | {"p_least": "least", "p_independent": "indep.", "num_levels": "levels"}
+            | {"num_languages": "lang"}
+        ),
+    ),
     "model": (
         Lines(
             {

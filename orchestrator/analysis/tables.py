@@ -17,6 +17,9 @@ from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED, R
 MARGIN = 0.01
 """The largest change of F1 that does not matter, where `analyze` is not told another."""
 
+COLLAPSED = 0.01
+"""A sparse F1 below this is as good as 0: its change says how good the dense trial was."""
+
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 """What a change of F1 can come to."""
 
@@ -567,6 +570,84 @@ TESTS = _table(
     TRIALS_BEHIND,
 )
 
+COVARIATES = _table(
+    "languages",
+    "What languages differ in that may decide how much they lose. One row a language and "
+    "covariate.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    _text(
+        "covariate",
+        "log10_train: of the train sentences; dense_f1: mean F1 of the dense trials; "
+        "log2_wikipedia_mb: size of the language's Wikipedia, in the way of Wu and Dredze 2020; "
+        "fertility: sub-words a word; unknown_rate: unknown pieces among sub-words; "
+        "log10_embedding_rows: of the rows of word embeddings that the train split uses.",
+    ),
+    Column("value", REAL, "Its value; null where it is not known.", True),
+    _text("source", "Where the value is from, or why there is none."),
+    TRIALS_BEHIND,
+)
+
+LOSS_COLUMNS = (
+    _text("outcome", "change: of F1 to dense; relative change: as a part of the dense F1."),
+    _text("covariate", "What may decide it, see `languages`."),
+)
+LOSS_COUNTS = (
+    _count("num_tests", "Tests of one regime, settings and outcome."),
+    LANGUAGES_BEHIND,
+    _count("num_families", "Language families behind these numbers."),
+    _count(
+        "num_collapsed",
+        f"Languages left out since their F1 is below {COLLAPSED:g}: they lose all they have.",
+    ),
+    _count("num_languages_missing", "Languages left out for want of a change or of a value."),
+    _text("reason", "Why a number is null; null where none is.", True),
+)
+
+CORRELATIONS = _table(
+    "correlations",
+    "Which languages lose more at each sparsity: rank correlation of their change with what they "
+    "differ in. Above 0: the more of it, the less is lost. Source: Spearman 1904; exchanges within "
+    "families after Winkler et al. 2015.",
+    *SERIES_COLUMNS,
+    *LOSS_COLUMNS,
+    *LEVEL_COLUMNS,
+    Column("rho", REAL, "Spearman's rank correlation, in [-1, 1].", True),
+    Column("slope", REAL, "Least-squares change of the outcome for 1 more of the covariate.", True),
+    _fraction("p", "Two-sided p-value of rho, by exchanging languages within families."),
+    _fraction("p_holm", "p, corrected by Holm over the tests that num_tests counts."),
+    _fraction("p_least", "The lowest p that so many languages of each family can give."),
+    _fraction("p_independent", "p, for languages that may all be exchanged; not corrected."),
+    *LOSS_COUNTS,
+)
+
+SLOPES = _table(
+    "slopes",
+    "Which languages lose more as sparsity rises, in two stages: the slope of each language's "
+    "change on sparsity, then how slopes go with what languages differ in. Above 0: the more of "
+    "it, the less is lost. Source: Feldman 1988.",
+    *SERIES_COLUMNS,
+    *LOSS_COLUMNS,
+    EMBEDDINGS_COLUMN,
+    Column(
+        "estimate",
+        REAL,
+        "Change of the slope on sparsity (F1 from 0 to 1) for 1 more of the covariate.",
+        True,
+    ),
+    Column("std_error", REAL, "Its standard error, for languages that are independent.", True),
+    _fraction("p", "Two-sided p-value, by exchanging languages within families."),
+    _fraction("p_holm", "p, corrected by Holm over the tests that num_tests counts."),
+    _fraction("p_least", "The lowest p that so many languages of each family can give."),
+    _fraction(
+        "p_independent",
+        "p of Student's t with num_languages - 2 degrees of freedom; not corrected.",
+    ),
+    _count("num_levels", "Sparsities behind the slopes, the same for all languages."),
+    _count("num_levels_collapsed", "Sparsities left out since a language has collapsed there."),
+    *LOSS_COUNTS,
+)
+
 MODEL = _table(
     "model",
     "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences) "
@@ -605,6 +686,9 @@ ANALYSES = {
         TALLY,
         TOLERANCE,
         TESTS,
+        COVARIATES,
+        CORRELATIONS,
+        SLOPES,
         MODEL,
     )
 }

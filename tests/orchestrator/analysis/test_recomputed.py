@@ -3,11 +3,12 @@
 Once of synthetic results with holes of all sorts, and once of the real ones of `make paper-mini`.
 """
 
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 
 import duckdb
 import numpy as np
 import pytest
+from scipy import stats
 
 from orchestrator.analysis.analyze import analyze
 from orchestrator.analysis.bootstrap import Bootstrap
@@ -687,3 +688,94 @@ def p_of_families(signed, families):
         "p_least": np.mean(sums >= sums.max() - 1e-9),
         "num_families": len(names),
     }
+
+
+@pytest.fixture(scope="module")
+def covariates(tables, sql):
+    """By regime and covariate the value of each language, from the raw files."""
+    text = """
+        select regime, language, log10(coalesce(max(r.num_train_sentences) filter (
+                   regime = 'monolingual'), least(any_value(l.num_train),
+                   coalesce(max(r.corpus_max_train_sentences), 1e9)))) as log10_train
+        from t join languages l using (language) left join (
+            select trial_id, num_train_sentences, corpus_max_train_sentences from trials
+        ) r using (trial_id) where target_sparsity > 0 group by all
+    """
+    found = {}
+    for row in query(sql, text):
+        found.setdefault((row["regime"], "log10_train"), {})[row["language"]] = row["log10_train"]
+    text = """
+        select regime, language, avg(f1) as dense_f1 from (
+            select distinct t.regime, t.language, f.f1, f.trial_id from t
+            join f1 f on (f.trial_id, f.language) = (t.dense_trial_id, t.language)
+            where t.target_sparsity > 0
+        ) group by all
+    """
+    for row in query(sql, text):
+        found.setdefault((row["regime"], "dense_f1"), {})[row["language"]] = row["dense_f1"]
+    text = """
+        select regime, language, sum(num_subwords) / sum(len(tokens)) as fertility
+        from sentences join (select distinct t.regime, t.language, set_id
+            from t join predictions p on (p.trial_id, p.language) = (t.trial_id, t.language)
+            where t.target_sparsity > 0) using (language, set_id) group by all
+    """
+    for row in query(sql, text):
+        found.setdefault((row["regime"], "fertility"), {})[row["language"]] = row["fertility"]
+    return found
+
+
+def test_covariates(tables, covariates):
+    told = {}
+    for row in tables["languages"]:
+        if (
+            row["covariate"] in ("log10_train", "dense_f1", "fertility")
+            and row["value"] is not None
+        ):
+            told.setdefault((row["regime"], row["covariate"]), {})[row["language"]] = row["value"]
+    assert {place: pytest.approx(values) for place, values in covariates.items()} == told
+
+
+def test_rank_correlations(tables, sql, covariates):
+    families = {row["language"]: row["family"] for row in query(sql, "from languages")}
+    columns = {"change": "delta_dense_mean", "relative change": "relative_dense_mean"}
+    losses = query(sql, "from cells where target_sparsity > 0")
+    rows = [
+        row for row in tables["correlations"] if (row["regime"], row["covariate"]) in covariates
+    ]
+    assert sum(row["rho"] is not None for row in rows) > 10
+    for row in rows:
+        values = covariates[row["regime"], row["covariate"]]
+        here = [
+            one
+            for one in losses
+            if all(one[name] == row[name] for name in LEVEL)
+            and one[columns[row["outcome"]]] is not None
+        ]
+        kept = [one for one in here if one["f1_mean"] >= 0.01 and one["language"] in values]
+        assert row["num_languages"] == len(kept)
+        assert row["num_collapsed"] == sum(one["f1_mean"] < 0.01 for one in here)
+        if row["rho"] is None:
+            assert len(kept) < 3 or row["reason"]
+            continue
+        first = np.array([values[one["language"]] for one in kept])
+        second = np.array([one[columns[row["outcome"]]] for one in kept])
+        assert row["rho"] == pytest.approx(stats.spearmanr(first, second).statistic)
+        assert row["slope"] == pytest.approx(stats.linregress(first, second).slope)
+        ranks = [stats.rankdata(one.round(12)) for one in (first, second)]
+        p = p_of_exchanges(*ranks, [families[one["language"]] for one in kept])
+        assert row["p"] == (None if p is None else pytest.approx(p))
+
+
+def p_of_exchanges(first, second, families):
+    """Two-sided p of the sum of products, over all orders that leave languages in their family."""
+    places = range(len(families))
+    sums = np.array(
+        [
+            first[list(way)] @ second
+            for way in permutations(places)
+            if all(families[to] == families[at] for at, to in zip(places, way, strict=True))
+        ]
+    )
+    distances = np.abs(sums - sums.mean())
+    is_constant = np.ptp(distances) < 1e-9
+    return None if is_constant else np.mean(distances >= distances[0] - 1e-9)
