@@ -49,9 +49,10 @@ $(PEERS_READY): pyproject.toml requirements-peers.lock
 demo: $(READY) ## run the built-in smoke sweep on this machine and print its table (about 2 minutes)
 	$(BIN)/sparsweep run smoke --set results=$(DEMO)
 
-paper-mini: $(READY) ## the paper's questions on a small scale, hours on 2 cores (WIKIANN=folder ENCODER=folder; else the hub)
-	$(BIN)/sparsweep run paper-mini-mono $(MINI_SETTINGS) || [ $$? -eq 3 ] # trials that failed are holes in the tables
-	$(BIN)/sparsweep run paper-mini-multi $(MINI_SETTINGS) || [ $$? -eq 3 ]
+paper-mini: $(READY) ## the paper's questions on a small scale, a night on 2 cores (WIKIANN=folder ENCODER=folder; else the hub)
+	for sweep in mono multi layer dense; do \
+	  $(BIN)/sparsweep run paper-mini-$$sweep $(MINI_SETTINGS) || [ $$? -eq 3 ] || exit; \
+	done # trials that failed are holes in the tables
 	$(BIN)/sparsweep analyze $(MINI)
 
 check: $(READY) ## what to run after every change: style, types and the quick tests (about 80 seconds on 2 quiet cores)

@@ -32,10 +32,10 @@ def test_plan_shows_the_grid_and_the_counts(capsys, tmp_path):
 
 def test_plan_warns_of_few_steps_and_goes_on(capsys, tmp_path):
     words = ("plan", "smoke", "--set", f"results={tmp_path}/r", "--set")
-    code, out, _ = run(capsys, *words, "training.num_epochs=12")
+    code, out, _ = run(capsys, *words, "training.num_steps=40")
     assert code == 0
     assert len([line for line in out.splitlines() if "fewer than" in line]) == 3
-    code, out, _ = run(capsys, *words, "training.num_steps=1000")
+    code, out, _ = run(capsys, *words, "training.num_steps=300")
     assert (code, "fewer than" in out) == (0, False)
 
 

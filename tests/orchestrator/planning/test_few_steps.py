@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.planning.few_steps import describe_few_steps
 from orchestrator.planning.plan import PlannedTrial, make_plan
-from orchestrator.spec.sweep_spec import load_sweep_spec
+from orchestrator.spec.sweep_spec import builtin_sweeps, load_sweep_spec
 from tests.factories import PRUNING, make_trial_spec
 
 TWENTY = {"update_every_steps": None, "num_updates": 20}
@@ -19,10 +19,22 @@ def planned(sparsity: float, num_steps: int, language: str = "sw", **pruning) ->
     return PlannedTrial(spec, spec.trial_id(), 1.0, num_steps=num_steps)
 
 
-def test_paper_mono_gets_three_lines_for_1800_trials():
+BY_EPOCHS = ["training.num_steps=null", "pruning={embedding_sparsity: [off, same]}"]
+"""As XTREME trains: ten epochs of every language, whatever its size."""
+
+
+def test_no_built_in_sweep_warns():
+    """But the dense ones, which nothing is compared with."""
+    for name in builtin_sweeps():
+        if not name.startswith("xtreme"):
+            sweep = load_sweep_spec(name, ["corpus.kind=hub"] if name != "smoke" else [])
+            assert describe_few_steps(make_plan(sweep)) == [], name
+
+
+def test_paper_mono_by_epochs_gets_three_lines_for_1800_trials():
     """By hand: 100 sentences are 40 steps, pruned from step 4 to 28 after 10, 20 and 24 of them;
     1,000 are 320, with 96 after the last update. A language has 42 sparse trials and 3 dense."""
-    assert describe_few_steps(make_plan(load_sweep_spec("paper-mono"))) == [
+    assert describe_few_steps(make_plan(load_sweep_spec("paper-mono", BY_EPOCHS))) == [
         "126 of 1,680 sparse trials have fewer than 20 mask updates that prune, the fewest 3 (jv, "
         "my, yo): their sparsity rises in jumps; set pruning.num_updates=20",
         "252 of 1,680 sparse trials have fewer than 100 steps after the last mask update, the "

@@ -63,8 +63,7 @@ def test_nothing_is_left():
 
 
 def test_paper_mono_computes_nine_steps_of_ten():
-    """By hand, of a language with 20,000 sentences: of 1,875 steps 198 come before the first update
-    that prunes. One trial of 15 computes them, and seven with dense embeddings and seven with
-    pruned ones start there."""
+    """By hand: of 3,000 steps 318 come before the first of 100 updates that prunes. A language and
+    seed has 15 trials, of which one computes them, and 14 start there."""
     sharing = find_sharing(make_plan(load_sweep_spec("paper-mono")))
-    assert (sharing.num_steps, sharing.num_shared) == (8_136_900, 776_244)
+    assert (sharing.num_steps, sharing.num_shared) == (1_800 * 3_000, 120 * 14 * 318)
