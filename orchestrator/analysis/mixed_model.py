@@ -1,168 +1,205 @@
-"""A mixed model of what languages' changes of F1 depend on."""
+"""A linear mixed model of languages' changes of F1: what they lose as sparsity rises, and whether
+that goes with the train size, with an intercept and a slope of each language's own."""
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.regression.mixed_linear_model import MixedLM
+from scipy import optimize, stats
 
-from orchestrator.analysis.frames import SERIES, Results, finish
-from orchestrator.analysis.inference import corrected
-from orchestrator.analysis.tables import MODEL, AnalysisTable
+from orchestrator.analysis.frames import SERIES, Results, count_trials, finish, in_order
+from orchestrator.analysis.tables import COLLAPSED, MODEL, AnalysisTable
 from orchestrator.results.rows import Row
 from orchestrator.wording import counted
 
-OPTIMIZERS = ("bfgs", "cg", "powell", "nm")
-"""Tried in turn: where languages hardly differ, the first ones may not converge."""
+TERMS = ("intercept", "sparsity", "log10_train", "sparsity:log10_train")
+"""The fixed effects, in the order of the columns of the design."""
 
-AT_BOUND = 1e-4
-"""A variance of languages below this part of the residual one stopped at its bound, 0."""
+PLACE = [*SERIES, "embeddings"]
+"""Columns that tell models apart."""
 
-MIN_LANGUAGES = 3
-"""With two, an intercept a language and the slope of the train size say the same."""
+MIN_LANGUAGES, MIN_SPARSITIES = 3, 3
+"""With fewer languages the train size explains all; with fewer sparsities a line explains each."""
+
+AT_BOUND = 1e-3
+"""A standard deviation below this part of the residual one is at its bound, 0."""
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """The rows of one model, or none where there is no model; notes say why."""
+class Fit:
+    """A mixed model that was fitted.
 
-    rows: list[Row]
-    notes: list[str]
+    Attributes:
+        estimates: float64 (effects,), the fixed effects.
+        std_errors: float64 (effects,).
+        sds: float64 (2,), standard deviation over languages of intercepts and of slopes.
+        sd_residual: of the rest.
+    """
+
+    estimates: np.ndarray
+    std_errors: np.ndarray
+    sds: np.ndarray
+    sd_residual: float
 
 
 def fit_models(results: Results) -> AnalysisTable:
-    """Make the table `model`: one model a series of sparse trials."""
+    """Make the table `model`: one model a series and kind of embeddings, of sparse trials."""
     rows: list[Row] = []
-    notes: list[str] = []
-    for place, cells in results.sparse_cells.groupby(SERIES):
-        _, regime, settings = place
-        fit = _fit_series(cells, results.trials)
-        rows += [dict(zip(SERIES, place, strict=True)) | row for row in fit.rows]
-        where = f"{regime}, {settings}" if settings else regime
-        notes += [f"{where}: {note}" for note in fit.notes]
+    reasons: list[str] = []
+    for place, cells in results.sparse_cells.groupby(PLACE):
+        _, regime, settings, embeddings = place
+        terms, why = _model(cells)
+        rows += [dict(zip(PLACE, place, strict=True)) | row for row in terms]
+        where = ", ".join(filter(None, (regime, settings, f"embeddings {embeddings}")))
+        reasons += [f"{where}: {reason}" for reason in why]
     if results.sparse_cells.empty:
-        notes.append("No sparse trials: nothing to model.")
-    notes = list(dict.fromkeys(notes))
+        reasons.append("No sparse trials: nothing to model.")
+    if not rows:
+        return finish(MODEL, pd.DataFrame(), reasons)
 
-    if rows:
-        notes += [
-            "The mean over seeds is modelled: seeds of a cell share their language's dense trials.",
-            "It is linear in sparsity, which losses are not: read signs and order, not sizes. p is "
-            "of Wald's test, too small with few languages.",
-        ]
-    if any(row["regime"] == "multilingual" for row in rows):
-        notes.append("Languages of a multilingual trial share its model: p is too small there.")
-    return finish(MODEL, pd.DataFrame(rows), notes)
+    table = pd.DataFrame(rows).set_index(PLACE)
+    trials = results.sparse
+    table["num_trials"] = count_trials(trials, PLACE, trials["delta"].notna())
+    # In the order of the model, not of the alphabet.
+    frame = table.reset_index().assign(order=lambda one: one.groupby(PLACE).cumcount())
+    frame = in_order(frame, ["embeddings", "order"])
+    notes = [
+        *reasons,
+        "The mean over seeds is modelled: seeds of a cell share their language's dense trials.",
+        "It is linear in sparsity, which losses are not: read signs and order, not sizes. "
+        "p_independent takes languages as independent, and is too small where languages of a "
+        "family are alike: slopes has a p within families.",
+    ]
+    if "multilingual" in set(frame["regime"]):
+        notes.append(
+            "Languages of a multilingual trial share its model: p_independent is too small there."
+        )
+    return finish(MODEL, frame, notes)
 
 
-def _fit_series(cells: pd.DataFrame, trials: pd.DataFrame) -> _Fit:
-    """The model of one series, from its sparse cells, a row a cell and language."""
-    is_usable = cells["delta_dense_mean"].notna() & cells["num_train_sentences"].gt(0)
-    data = pd.DataFrame(
-        {
-            "delta_f1": cells["delta_dense_mean"],
-            "sparsity": cells["target_sparsity"],
-            "log10_train": np.log10(cells["num_train_sentences"].where(is_usable)),
-            "embeddings_pruned": (cells["embeddings"] != "dense").astype(float),
-            "language": cells["language"],
-        }
-    )[is_usable]
-    num_languages = data["language"].nunique()
+def _model(cells: pd.DataFrame) -> tuple[list[Row], list[str]]:
+    """The rows of one model, from a row a cell and language; and why there are none, or what is to
+    be known of them."""
+    is_known = cells["delta_dense_mean"].notna() & cells["num_train_sentences"].gt(0)
+    is_collapsed = is_known & cells["f1_mean"].lt(COLLAPSED)
+    data = cells[is_known & ~is_collapsed]
+    num_languages, sparsities = data["language"].nunique(), data["target_sparsity"]
     if num_languages < MIN_LANGUAGES:
         languages = counted(num_languages, "language")
-        return _Fit([], [f"no model of {languages}; it takes {MIN_LANGUAGES} or more."])
+        return [], [f"no model of {languages}; it takes {MIN_LANGUAGES} or more."]
+    if sparsities.nunique() < MIN_SPARSITIES:
+        number = sparsities.nunique()
+        return [], [f"no model of {number} sparsities; it takes {MIN_SPARSITIES} or more."]
+    sizes = np.log10(data["num_train_sentences"].to_numpy(float))
+    if np.ptp(sizes) == 0:
+        return [], ["no model: the train size does not vary."]
+    changes = data["delta_dense_mean"].to_numpy()
+    if np.ptp(changes) == 0:
+        return [], ["no model: all languages change alike."]
 
-    # What does not vary has no effect that could be told from the intercept.
-    effects = ("sparsity", "log10_train", "embeddings_pruned")
-    varied = [name for name in effects if data[name].nunique() > 1]
-    if not varied:
-        return _Fit([], ["no model: neither sparsity, train size nor embeddings vary."])
-    notes = []
-    if constant := sorted(set(effects) - set(varied)):
-        notes.append(f"{', '.join(constant)} does not vary and is left out of the model.")
-
-    # Centred, so that the effect of one is that at the mean of the other.
-    for name in set(varied) - {"embeddings_pruned"}:
-        data[name] -= data[name].mean()
-    terms, why = estimate(data, f"delta_f1 ~ {' * '.join(varied)}")
-
-    is_behind = trials["cell_id"].isin(cells.loc[is_usable, "cell_id"]) & trials["delta"].notna()
+    languages = pd.factorize(data["language"])[0]
+    fit = fit_slopes(changes, sparsities.to_numpy(), sizes, languages)
+    if fit is None:
+        return [], ["no model: a line fits every language, so nothing is left to judge it by."]
     counts = {
         "num_observations": len(data),
         "num_languages": num_languages,
-        "num_trials": trials.loc[is_behind, "trial_id"].nunique(),
-        "num_missing": int((~is_usable).sum()),
+        "num_collapsed": int(is_collapsed.sum()),
+        "num_missing": int((~is_known).sum()),
     }
-    return _Fit([term | counts for term in terms], [*notes, *why])
+    return [row | counts for row in _rows(fit, num_languages)], _limits(fit)
 
 
-def estimate(data: pd.DataFrame, formula: str) -> tuple[list[Row], list[str]]:
-    """Fit a linear mixed model with a random intercept a language.
-
-    Args:
-        data: the columns of the formula, and `language`.
-        formula: fixed effects, as in `delta_f1 ~ sparsity * log10_train`.
-
-    Returns:
-        A row a term with `estimate`, `std_error`, `p` of Wald's test and `p_holm`, then the
-        standard deviations `sd_language` and `sd_residual`; no rows when the model cannot be
-        fitted. And notes.
-
-    Source: Laird and Ware 1982, Random-effects models for longitudinal data.
-    """
-    model = MixedLM.from_formula(formula, data, groups="language")
-    fitted, reasons = _fit_model(model)
-    if fitted is None:
-        return [], [f"the model cannot be fitted ({'; '.join(reasons)}): no numbers."]
-
-    std_errors = fitted.bse_fe.to_numpy()
-    p = pd.Series(fitted.pvalues[: len(std_errors)].to_numpy())
-    # The first term is the intercept, which nobody tests.
-    p_holm = pd.concat([pd.Series([np.nan]), corrected(p[1:], "holm")])
-    columns = (fitted.fe_params.index, fitted.fe_params, std_errors, p, p_holm)
-    names = ("term", "estimate", "std_error", "p", "p_holm")
+def _rows(fit: Fit, num_languages: int) -> list[Row]:
+    p = 2 * stats.t.sf(np.abs(fit.estimates / fit.std_errors), num_languages - 2)
     rows: list[Row] = [
-        dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)
+        {"term": term, "estimate": estimate, "std_error": std_error, "p_independent": one_p}
+        for term, estimate, std_error, one_p in zip(
+            TERMS, fit.estimates, fit.std_errors, p, strict=True
+        )
+    ]
+    for term, sd in zip(
+        ("sd_intercept", "sd_slope", "sd_residual"), (*fit.sds, fit.sd_residual), strict=True
+    ):
+        rows.append({"term": term, "estimate": sd, "std_error": None, "p_independent": None})
+    return rows
+
+
+def _limits(fit: Fit) -> list[str]:
+    at_bound = [
+        name
+        for name, sd in zip(("sd_intercept", "sd_slope"), fit.sds, strict=True)
+        if sd < AT_BOUND * fit.sd_residual
+    ]
+    if not at_bound:
+        return []
+    return [
+        f"{' and '.join(at_bound)} is estimated at its bound, 0. That does not say that languages "
+        "are alike: losses that are not linear in sparsity do it, too."
     ]
 
-    variance_of_languages = float(fitted.cov_re.iloc[0, 0])
-    variance_of_residuals = float(fitted.scale)
-    for term, variance in (
-        ("sd_language", variance_of_languages),
-        ("sd_residual", variance_of_residuals),
-    ):
-        rows.append(dict.fromkeys(names) | {"term": term, "estimate": variance**0.5})
 
-    notes = []
-    if variance_of_languages < AT_BOUND * variance_of_residuals:
-        notes.append(
-            "sd_language is estimated at its bound, 0: languages differ no more than by chance."
+def fit_slopes(
+    changes: np.ndarray, sparsities: np.ndarray, sizes: np.ndarray, languages: np.ndarray
+) -> Fit | None:
+    """Fit changes ~ sparsity x size by restricted maximum likelihood, with an intercept and a slope
+    on sparsity of each language's own, which may go together.
+
+    Args:
+        changes: float64 (observations,).
+        sparsities: float64 (observations,); centred here, as sizes are, so that the effect of one
+            is that at the mean of the other.
+        sizes: float64 (observations,), of each observation's language.
+        languages: int (observations,), 0 and up.
+
+    Returns:
+        The fit; None where no residual is left.
+
+    Source: Laird and Ware 1982, Random-effects models for longitudinal data; the profiled criterion
+        of Bates et al. 2015, Fitting linear mixed-effects models using lme4, section 3.4.
+    """
+    sparsities, sizes = sparsities - sparsities.mean(), sizes - sizes.mean()
+    scale = sparsities.std()
+    own = np.column_stack([np.ones(len(changes)), sparsities / scale])
+    design = np.column_stack([np.ones(len(changes)), sparsities, sizes, sparsities * sizes])
+    total = np.column_stack([design, changes])
+    # Sums of products, over all and by language: the criterion needs nothing else.
+    products = total.T @ total
+    members = np.eye(languages.max() + 1)[languages]
+    own_own = np.einsum("nl,ni,nj->lij", members, own, own)
+    own_total = np.einsum("nl,ni,nj->lij", members, own, total)
+    freedom = len(changes) - design.shape[1]
+
+    def profile(root: np.ndarray) -> tuple[float, np.ndarray, float, np.ndarray]:
+        """Of relative covariances with this root: -2 log likelihood, effects, variance, and the
+        covariance of effects by it."""
+        factor = np.array([[root[0], 0.0], [root[1], root[2]]])
+        inner = np.eye(2) + factor.T @ own_own @ factor
+        weighed = factor.T @ own_total
+        reduced = products - np.einsum("lij,lik->jk", weighed, np.linalg.solve(inner, weighed))
+        inverse = np.linalg.inv(reduced[:-1, :-1])
+        effects = inverse @ reduced[:-1, -1]
+        variance = max(reduced[-1, -1] - reduced[-1, :-1] @ effects, 0.0) / freedom
+        deviance = (
+            freedom * np.log(max(variance, np.finfo(float).tiny))
+            + np.linalg.slogdet(inner)[1].sum()
+            - np.linalg.slogdet(inverse)[1]
         )
-    return rows, notes
+        return float(deviance), effects, variance, inverse
 
-
-def _fit_model(model: MixedLM) -> tuple[Any, Sequence[str]]:
-    """The first fit of `OPTIMIZERS` that converged and has standard errors, or None; and why the
-    others are none."""
-    reasons: dict[str, None] = {}  # each once, in the order in which they came
-    for optimizer in OPTIMIZERS:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                fitted = model.fit(method=optimizer)
-                std_errors = fitted.bse_fe.to_numpy()
-            except (np.linalg.LinAlgError, ValueError) as error:
-                reasons[_in_one_line(error)] = None
-                continue
-        if fitted.converged and np.isfinite(std_errors).all() and (std_errors > 0).all():
-            return fitted, list(reasons)
-        said = [_in_one_line(warning.message) for warning in caught]
-        reasons |= dict.fromkeys(said or ["no standard errors"])
-    return None, list(reasons)
-
-
-def _in_one_line(error: object) -> str:
-    return " ".join(str(error).split())
+    fits = [
+        optimize.minimize(
+            lambda root: profile(root)[0],
+            start,
+            method="Nelder-Mead",
+            options={"xatol": 1e-6, "fatol": 1e-8, "maxiter": 4_000, "maxfev": 4_000},
+        )
+        for start in ([1.0, 0.0, 1.0], [0.1, 0.0, 0.1])
+    ]
+    root = min(fits, key=lambda one: one.fun).x
+    _, effects, variance, inverse = profile(root)
+    if variance < 1e-12 * products[-1, -1] / len(changes):
+        return None
+    sd = float(np.sqrt(variance))
+    sds = np.array([abs(root[0]), np.hypot(root[1], root[2]) / scale]) * sd
+    return Fit(effects, np.sqrt(np.diag(inverse) * variance), sds, sd)

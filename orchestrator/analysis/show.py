@@ -491,13 +491,8 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     ),
     "model": (
         Lines(
-            {
-                "term": "term",
-                "estimate": "estimate",
-                "std_error": "std error",
-                "p": "p",
-                "p_holm": "Holm",
-            }
+            {"embeddings": "embeddings", "term": "term"}
+            | {"estimate": "estimate", "std_error": "std error", "p_independent": "p indep."}
             | {"num_observations": "rows", "num_languages": "languages", "num_trials": "trials"}
         ),
     ),

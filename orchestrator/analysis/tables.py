@@ -650,17 +650,27 @@ SLOPES = _table(
 
 MODEL = _table(
     "model",
-    "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences) "
-    "x embeddings, the first two centred, with a random intercept a language.",
+    "A linear mixed model of each language's mean change of F1: sparsity x log10(train sentences), "
+    "both centred, with an intercept and a slope on sparsity of each language's own. Source: Laird "
+    "and Ware 1982.",
     *SERIES_COLUMNS,
-    _text("term", "Term of the model; sd_language and sd_residual are standard deviations."),
+    EMBEDDINGS_COLUMN,
+    _text(
+        "term",
+        "Term of the model; sd_intercept and sd_slope are standard deviations over languages, "
+        "sd_residual of the rest.",
+    ),
     Column("estimate", REAL, "Its coefficient, or the standard deviation.", True),
     Column("std_error", REAL, "Standard error; null for standard deviations.", True),
-    _fraction("p", "Two-sided p-value of Wald's test; null for standard deviations."),
-    _fraction("p_holm", "p, corrected by Holm over the terms other than the intercept."),
+    _fraction(
+        "p_independent",
+        "Two-sided p of Student's t with num_languages - 2 degrees of freedom, for languages that "
+        "are independent; not corrected; null for standard deviations.",
+    ),
     _count("num_observations", "Cells and languages that the model was fitted to."),
     LANGUAGES_BEHIND,
     TRIALS_BEHIND,
+    _count("num_collapsed", f"Cells and languages left out since F1 is below {COLLAPSED:g}."),
     _count(
         "num_missing",
         "Cells and languages that are left out for want of a change or of a train size.",

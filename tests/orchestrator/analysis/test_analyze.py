@@ -96,9 +96,7 @@ def test_multilingual_results_alone_say_that_their_languages_share_a_model(store
     tables = assert_whole(store)
     assert "share its model and are not independent" in notes_of(tables, "tests")
     assert set(tables["tests"].rows["num_trials"].to_pylist()) == {2}
-    assert "embeddings_pruned does not vary and is left out of the model" in notes_of(
-        tables, "model"
-    )
+    assert "no model of 2 sparsities; it takes 3 or more" in notes_of(tables, "model")
 
 
 def test_what_is_only_planned_is_a_hole(store):

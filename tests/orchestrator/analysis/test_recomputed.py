@@ -766,6 +766,51 @@ def test_rank_correlations(tables, sql, covariates):
         assert row["p"] == (None if p is None else pytest.approx(p))
 
 
+def test_slopes_of_two_stages(tables, sql, covariates):
+    families = {row["language"]: row["family"] for row in query(sql, "from languages")}
+    columns = {"change": "delta_dense_mean", "relative change": "relative_dense_mean"}
+    cells = query(sql, "from cells where target_sparsity > 0 and delta_dense_mean is not null")
+    rows = [row for row in tables["slopes"] if (row["regime"], row["covariate"]) in covariates]
+    assert sum(row["estimate"] is not None for row in rows) > 4
+    for row in rows:
+        is_dense = row["embeddings"] == "dense"
+        here = [
+            one
+            for one in cells
+            if one["regime"] == row["regime"] and (one["embedding_sparsity"] == 0) == is_dense
+        ]
+        sparsities = sorted({one["target_sparsity"] for one in here})
+        losses, f1s = {}, {}
+        for one in here:
+            losses.setdefault(one["language"], {})[one["target_sparsity"]] = one[
+                columns[row["outcome"]]
+            ]
+            f1s[one["language"], one["target_sparsity"]] = one["f1_mean"]
+        whole = [
+            code for code, of_language in losses.items() if len(of_language) == len(sparsities)
+        ]
+        kept = [code for code in whole if f1s[code, sparsities[0]] >= 0.01]
+        levels = [at for at in sparsities if all(f1s[code, at] >= 0.01 for code in kept)]
+        assert row["num_collapsed"] == len(whole) - len(kept)
+        assert row["num_levels"] == len(levels)
+        values = covariates[row["regime"], row["covariate"]]
+        kept = [code for code in kept if code in values]
+        assert row["num_languages"] == len(kept)
+        if row["estimate"] is None:
+            assert len(kept) < 3 or len(levels) < 2 or row["reason"]
+            continue
+        slopes = np.array(
+            [stats.linregress(levels, [losses[code][at] for at in levels]).slope for code in kept]
+        )
+        first = np.array([values[code] for code in kept])
+        line = stats.linregress(first, slopes)
+        assert row["estimate"] == pytest.approx(line.slope)
+        assert row["std_error"] == pytest.approx(line.stderr)
+        assert row["p_independent"] == pytest.approx(line.pvalue)
+        p = p_of_exchanges(first, slopes, [families[code] for code in kept])
+        assert row["p"] == (None if p is None else pytest.approx(p))
+
+
 def p_of_exchanges(first, second, families):
     """Two-sided p of the sum of products, over all orders that leave languages in their family."""
     places = range(len(families))
