@@ -11,6 +11,11 @@ PACKAGES = ("orchestrator", "workers", "cluster")
 # Sources that are tested by another file than one of their name: reason, tests, sources.
 ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
+        "means over seeds are tested by the tables that they make up",
+        "tests/orchestrator/analysis/test_breakdown.py",
+        ("orchestrator/analysis/over_seeds.py",),
+    ),
+    (
         "they are parts of one estimate",
         "tests/orchestrator/planning/test_estimate.py",
         ("orchestrator/planning/assumed_speed.py", "orchestrator/planning/outlook.py"),

@@ -7,10 +7,11 @@ import pyarrow as pa
 
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.bootstrap import Bootstrap
+from orchestrator.analysis.breakdown import find_breakdown
 from orchestrator.analysis.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
-from orchestrator.analysis.error_kinds import find_errors
+from orchestrator.analysis.error_kinds import ErrorCounts, count_errors, find_errors
 from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages
 from orchestrator.analysis.losses import find_losses
@@ -26,6 +27,7 @@ from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.steps import find_steps
 from orchestrator.analysis.tables import (
     ANALYSES,
+    BREAKDOWN,
     CORRELATIONS,
     COVARIATES,
     DISAGREEMENT,
@@ -92,6 +94,13 @@ def analyze(
     def sentences_of(set_id: str) -> pa.Table:
         return read_sentences(store, set_id)
 
+    @cache
+    def counted() -> ErrorCounts:
+        # Most results have no predictions of perturbed sentences, and then nothing is read again.
+        ids = _with_predictions(results, is_perturbed=True) if split == "test" else []
+        perturbed = read_predictions(store, ids, split, is_perturbed=True)
+        return count_errors(results, [*predicted(), *perturbed], sentences_of)
+
     def robustness() -> list[AnalysisTable]:
         on_test = results if split == "test" else make_results(rows, "test", matching)
         return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ))
@@ -107,10 +116,11 @@ def analyze(
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
         QUALITY_TABLES: lambda: analyze_quality(results),
         (STEPS,): lambda: [find_steps(results, rows.trials)],
+        (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, counted())],
         (DISPARITY,): lambda: [find_disparity(results)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
-        (ERRORS,): lambda: [find_errors(results, predicted(), sentences_of)],
+        (ERRORS,): lambda: [find_errors(results, counted())],
         VERDICT_TABLES: verdicts,
         (TESTS,): lambda: [compare_languages(results)],
         (COVARIATES, CORRELATIONS, SLOPES): losses,
@@ -125,9 +135,12 @@ def analyze(
     return [table for table in made if table.name in wanted]
 
 
-def _with_predictions(results: Results) -> list[str]:
-    """The trials that have predictions, each once, in the order of `results.trials`."""
+def _with_predictions(results: Results, is_perturbed: bool = False) -> list[str]:
+    """The trials that have predictions, or those of perturbed sentences, each once, in the order of
+    `results.trials`."""
     rows = results.trials[results.trials["num_predictions"] > 0]
+    if is_perturbed:
+        rows = rows[rows["is_predicted_perturbed"]]
     return list(dict.fromkeys(rows["trial_id"]))
 
 

@@ -11,18 +11,22 @@ Source of the categories: MUC-5 (Chinchor and Sundheim 1993), which counts corre
 partial, missing and spurious; here the type and the words of an entity are told apart.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.analysis.frames import CELL, Results, finish, in_order
+from orchestrator.analysis.frames import Results, finish
+from orchestrator.analysis.over_seeds import KEY, OverSeeds
 from orchestrator.analysis.predictions import SetPredictions, as_bytes
-from orchestrator.analysis.tables import ERRORS, AnalysisTable
+from orchestrator.analysis.tables import ERRORS, SUBSETS, AnalysisTable
 from orchestrator.errors import StoreError
-from orchestrator.results.rows import Row
 from workers.data.entities import Entities, count_by_sentence, find_entities
+from workers.tags import ENTITY_TYPES
+from workers.trial import CLEAN, MICRO
 
 OVERLAPS = ("correct", "type", "boundary", "boundary_and_type")
 """What an entity is that overlaps one of the other side, the first that holds."""
@@ -41,59 +45,174 @@ SHOWN = slice(len(COUNTED) - 1)
 SIDE_SUMS = np.array([[one[0] == other[0] for one in COUNTED] for other in COUNTED], np.int64)
 """Of each count, those that add up to its side: (counts, counts)."""
 
-Counts = Mapping[tuple[str, str], tuple[str, np.ndarray]]
-"""By trial and language: the set that was predicted, and `COUNTED` in it, int64 (counts,)."""
+SHAPE = (len(SUBSETS), len(COUNTED), len(ENTITY_TYPES))
+"""Of the counts of a trial and language, laid flat in `ErrorCounts`."""
+
+ErrorCounts = Mapping[str, pd.DataFrame]
+"""By perturbation, `CLEAN` included: a row a trial, language and rule of matching, with an index of
+`KEY` and the columns `HEAD`, then counts of `SHAPE`, means over draws. Where nothing is stored
+there is no frame."""
+
+HEAD = ["set", "num_distinct"]
+"""Before the counts: a number of the sentences that were predicted, and how many distinct ones."""
 
 
-def find_errors(
+def count_errors(
     results: Results,
     sets: Sequence[SetPredictions],
     sentences_of: Callable[[str], pa.Table],
-) -> AnalysisTable:
-    """Make the table `errors`.
+) -> ErrorCounts:
+    """Count what became of entities, for each trial, part of the sentences and entity type.
 
     Args:
         results: what was run.
-        sets: what was predicted, on the same split.
-        sentences_of: gives a set's rows of `sentences` by its id, in the order of sentences.
+        sets: what was predicted, on the same split; perturbed ones have each draw.
+        sentences_of: gives a set's rows of `sentences` by its id, see `read_sentences`.
 
     Raises:
         StoreError: `sentences_of` has no such set, or it has other words than were predicted.
     """
     # A trial that was only planned has no rule, and no predictions either.
     rules = sorted(set(results.trials["matching"]) - {""})
-    gold = {
-        one.set_id: as_bytes(sentences_of(one.set_id)["gold"], "sentences", one.set_id)
-        for one in sets
+    counts: defaultdict[str, defaultdict[tuple[str, str, str], list[np.ndarray]]]
+    counts = defaultdict(lambda: defaultdict(list))
+    met: defaultdict[str, defaultdict[tuple[str, str, str], list[str]]]
+    met = defaultdict(lambda: defaultdict(list))
+    for one in sets:
+        rows = sentences_of(one.set_id)
+        gold, weights = as_bytes(rows["gold"], "sentences", one.set_id), _weights(rows)
+        num_distinct = weights[SUBSETS.index("distinct")].sum()
+        for rule in rules:
+            for trial_id, of_trial in count_of_trials(one, gold, weights, rule):
+                key = (trial_id, one.language, rule)
+                counts[one.perturbation][key].append(np.append(num_distinct, of_trial))
+                met[one.perturbation][key].append(one.set_id)
+    return {
+        perturbation: _as_frame(of_keys, met[perturbation])
+        for perturbation, of_keys in counts.items()
     }
-    by_rule = {
-        rule: {
-            (trial_id, one.language): (one.set_id, counts)
-            for one in sets
-            for trial_id, counts in count_of_trials(one, gold[one.set_id], rule)
-        }
-        for rule in rules
+
+
+def _weights(rows: pa.Table) -> np.ndarray:
+    """Which sentences are of which of `SUBSETS`, float32 (subsets, sentences) of 0 and 1."""
+    is_seen, is_first = (
+        np.asarray(rows[name].to_numpy(), bool) for name in ("is_seen", "is_first")
+    )
+    of_subsets = {
+        "all": np.ones(len(is_seen), bool),
+        "seen": is_seen,
+        "unseen": ~is_seen,
+        "distinct": is_first,
     }
-    rows: list[Row] = []
-    for place, trials in results.trials.groupby([*CELL, "language", "cell_id"]):
-        row = dict(zip([*CELL, "language"], place[:-1], strict=True))
-        counts = by_rule.get(trials["matching"].iloc[0], {})
-        rows.extend(row | numbers for numbers in _of_cell(trials, row["language"], counts))
-    return finish(ERRORS, in_order(pd.DataFrame(rows)), _notes(rows))
+    return np.stack([of_subsets[name] for name in SUBSETS]).astype(np.float32)
+
+
+def _as_frame(
+    counts: Mapping[tuple[str, str, str], Sequence[np.ndarray]],
+    met: Mapping[tuple[str, str, str], Sequence[str]],
+) -> pd.DataFrame:
+    """Means over draws, with a number of the sets that they are of."""
+    numbers: dict[tuple[str, ...], int] = {}
+    rows = [
+        [
+            numbers.setdefault(tuple(sorted(met[key])), len(numbers)),
+            *np.mean(of_draws, axis=0),
+        ]
+        for key, of_draws in counts.items()
+    ]
+    frame = pd.DataFrame(rows, pd.MultiIndex.from_tuples(counts, names=KEY))
+    return frame.rename(columns=dict(enumerate(HEAD)))
+
+
+def find_errors(results: Results, counts: ErrorCounts) -> AnalysisTable:
+    """Make the table `errors`: all sentences and types together, then each subset, entity type and
+    perturbation by itself.
+
+    Args:
+        results: what was run.
+        counts: what became of entities.
+    """
+    over = OverSeeds(results)
+    nothing = pd.DataFrame(
+        index=pd.MultiIndex.from_arrays([[], [], []], names=KEY),
+        columns=range(len(HEAD) + math.prod(SHAPE)),
+    )
+    parts = []
+    num, dense = [], []
+    for perturbation in (CLEAN, *sorted(set(counts) - {CLEAN})):
+        frame = counts.get(perturbation, nothing)
+        own, others = over.own(frame), over.dense(frame)
+        if perturbation != CLEAN:
+            is_other = results.trials["own_perturbed_as"] != results.trials["perturbed_as"]
+            own[is_other.to_numpy()] = np.nan
+        others[own[:, 0] != others[:, 0]] = np.nan  # shares of other sentences are no pair
+        for subset, entity_type in _margins(perturbation):
+            parts.append((perturbation, subset, entity_type))
+            num.append(part_of(own, subset, entity_type))
+            dense.append(part_of(others, subset, entity_type))
+
+    shares = [_shares(values) for values in num]
+    deltas = [own - _shares(other) for own, other in zip(shares, dense, strict=True)]
+    totals = [values @ SIDE_SUMS.T for values in num]
+    stacked = np.hstack(num), np.hstack(totals), np.hstack(shares), np.hstack(deltas)
+    num_seeds = over.count(stacked[0])
+    names = ("perturbation", "subset", "entity_type", "side", "kind")
+    rows = over.rows(
+        pd.DataFrame(
+            [dict(zip(names, (*part, *name), strict=True)) for part in parts for name in COUNTED]
+        ),
+        {
+            "num_mean": over.mean(stacked[0]),
+            "total_mean": over.mean(stacked[1]),
+            "share_mean": over.mean(stacked[2]),
+            "share_std": over.std(stacked[2]),
+            "delta_dense_mean": over.mean(stacked[3]),
+            "num_seeds": num_seeds,
+            "num_pairs": over.count(stacked[3]),
+            "num_holes": over.cells["num_trials"].to_numpy()[:, None] - num_seeds,
+        },
+        [name in COUNTED[SHOWN] for _ in parts for name in COUNTED],
+    )
+    return finish(ERRORS, rows, _notes(rows, len(over.cells)))
+
+
+def _margins(perturbation: str) -> Iterator[tuple[str, str]]:
+    """The subset and entity type of each part that is told of: one at a time."""
+    yield "all", MICRO
+    if perturbation == CLEAN:
+        yield from ((subset, MICRO) for subset in SUBSETS if subset != "all")
+        yield from (("all", entity_type) for entity_type in ENTITY_TYPES)
+
+
+def part_of(flat: np.ndarray, subset: str, entity_type: str) -> np.ndarray:
+    """`COUNTED` of a subset and entity type, float64 (rows, counts), from rows of `ErrorCounts`."""
+    counts = flat[:, len(HEAD) :].reshape(len(flat), *SHAPE)[:, SUBSETS.index(subset)]
+    if entity_type == MICRO:
+        return counts.sum(axis=-1)  # type: ignore[no-any-return]
+    return counts[..., ENTITY_TYPES.index(entity_type)]
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Each count as a part of its side, float64; NaN where the side is empty or unknown."""
+    total = counts @ SIDE_SUMS.T
+    out = np.full(counts.shape, np.nan)
+    np.divide(counts, total, out=out, where=total > 0)
+    return out
 
 
 def count_of_trials(
-    predictions: SetPredictions, gold: pa.Array, matching: str
+    predictions: SetPredictions, gold: pa.Array, weights: np.ndarray, matching: str
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Count what became of the entities of a set, for each trial.
 
     Args:
         predictions: what trials predicted on the set, of n sentences.
         gold: binary (n,), true tags of its sentences, one byte a tag.
+        weights: float32 (subsets, n), how often each sentence counts in each subset.
         matching: strict or lenient.
 
     Yields:
-        Each trial's id and `COUNTED`, int64 (counts,).
+        Each trial's id and counts of `SHAPE`, float32.
 
     Raises:
         StoreError: the set has other words than were predicted.
@@ -115,8 +234,9 @@ def count_of_trials(
         true_offsets[sentences] - offsets[:-1], np.diff(offsets)
     )
     counts = count_kinds(true_labels[from_true], predicted, offsets, matching)
+    flat = counts.reshape(len(counts), -1).astype(np.float32)
     for trial_id, of_trial in zip(predictions.trial_ids, which.reshape(places.shape), strict=True):
-        yield trial_id, counts[of_trial].sum(axis=0)
+        yield trial_id, (weights @ flat[of_trial]).reshape(SHAPE)
 
 
 def count_kinds(
@@ -131,7 +251,7 @@ def count_kinds(
         matching: strict or lenient.
 
     Returns:
-        `COUNTED`, int64 (num_sentences, counts).
+        `COUNTED` by the type of the entity itself, int64 (num_sentences, counts, entity types).
     """
     true, guessed = (find_entities(labels, offsets, matching) for labels in (gold, predicted))
 
@@ -147,15 +267,20 @@ def count_kinds(
         has_words &= getattr(true, name)[pairs[0]] == getattr(guessed, name)[pairs[1]]
 
     num_sentences = len(offsets) - 1
-    num_kinds = len(OVERLAPS) + 1
-    sides = []
-    for entities, places in zip((true, guessed), pairs, strict=True):
-        kinds = _sort_out(len(entities), places, has_words, has_type)
-        sides.append(count_by_sentence(entities.sentence, kinds, num_sentences, num_kinds))
     begun = find_entities(predicted, offsets, "lenient")
-    is_well_formed = predicted[begun.start] % 2 == 1
-    sides.append(count_by_sentence(begun.sentence, is_well_formed, num_sentences, 2))
-    return np.concatenate(sides, axis=1)
+    sides = [
+        (true, _sort_out(len(true), pairs[0], has_words, has_type), len(OVERLAPS) + 1),
+        (guessed, _sort_out(len(guessed), pairs[1], has_words, has_type), len(OVERLAPS) + 1),
+        (begun, predicted[begun.start] % 2, 2),
+    ]
+    num_types = len(ENTITY_TYPES)
+    counts = [
+        count_by_sentence(
+            entities.sentence, kinds * num_types + entities.kind, num_sentences, num * num_types
+        )
+        for entities, kinds, num in sides
+    ]
+    return np.concatenate(counts, axis=1).reshape(num_sentences, len(COUNTED), num_types)
 
 
 def _owners(entities: Entities, num_words: int) -> np.ndarray:
@@ -192,87 +317,36 @@ def _flat(sequences: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return held[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def _of_cell(trials: pd.DataFrame, language: str, counts: Counts) -> Iterator[Row]:
-    """The numbers of one cell and language, a row a side and kind, from its trials' rows, one a
-    seed."""
-    num, total, share, delta = [], [], [], []
-    for sparse_id, dense_id in zip(trials["trial_id"], trials["dense_trial_id"], strict=True):
-        if (sparse_id, language) not in counts:
-            continue
-        set_id, own = counts[sparse_id, language]
-        num.append(own)
-        total.append(SIDE_SUMS @ own)
-        share.append(_shares(own))
-        # Shares of other sentences are no pair.
-        dense_set, dense = counts.get((dense_id, language), ("", own))
-        delta.append(
-            share[-1] - _shares(dense) if dense_set == set_id else np.full(len(own), np.nan)
-        )
-    means = {
-        "num_mean": _means(num),
-        "total_mean": _means(total),
-        "share_mean": _means(share),
-        "share_std": _deviations(share),
-        "delta_dense_mean": _means(delta),
-    }
-    num_pairs = np.isfinite(_stacked(delta)).sum(axis=0)
-    for place, (side, kind) in enumerate(COUNTED[SHOWN]):
-        yield {
-            "side": side,
-            "kind": kind,
-            **{name: float(values[place]) for name, values in means.items()},
-            "num_seeds": len(num),
-            "num_pairs": int(num_pairs[place]),
-            "num_holes": len(trials) - len(num),
-        }
-
-
-def _shares(counts: np.ndarray) -> np.ndarray:
-    """Each count as a part of its side, float64; NaN where the side is empty."""
-    total = SIDE_SUMS @ counts
-    out = np.full(len(counts), np.nan)
-    np.divide(counts, total, out=out, where=total > 0)
-    return out
-
-
-def _stacked(of_seeds: Sequence[np.ndarray]) -> np.ndarray:
-    """Seeds' numbers, float64 (seeds, counts), also where there is no seed."""
-    return np.array(of_seeds, np.float64).reshape(-1, len(COUNTED))
-
-
-def _means(of_seeds: Sequence[np.ndarray]) -> np.ndarray:
-    """Means over the seeds that have a number; NaN where none has."""
-    values = _stacked(of_seeds)
-    num = np.isfinite(values).sum(axis=0)
-    out = np.full(len(num), np.nan)
-    np.divide(np.nansum(values, axis=0), num, out=out, where=num > 0)
-    return out
-
-
-def _deviations(of_seeds: Sequence[np.ndarray]) -> np.ndarray:
-    """Sample standard deviations over the seeds that have a number; NaN below two."""
-    squares = (_stacked(of_seeds) - _means(of_seeds)) ** 2
-    num = np.isfinite(squares).sum(axis=0)
-    out = np.full(len(num), np.nan)
-    np.divide(np.nansum(squares, axis=0), num - 1, out=out, where=num > 1)
-    deviations: np.ndarray = np.sqrt(out)
-    return deviations
-
-
-def _notes(rows: Sequence[Row]) -> list[str]:
-    cells = rows[:: len(COUNTED[SHOWN])]  # a row of each
+def _notes(rows: pd.DataFrame, num_cells: int) -> list[str]:
+    whole = rows[_is_whole(rows)]
+    without = int((whole["num_seeds"] == 0).sum()) // len(COUNTED[SHOWN])
     notes = []
-    without = sum(row["num_seeds"] == 0 for row in cells)
     if without:
         notes.append(
-            f"{without:,} of {len(cells):,} cells and languages have no predictions: null. "
+            f"{without:,} of {num_cells:,} cells and languages have no predictions: null. "
             "evaluation.predictions in the sweep stores them."
         )
-    if without < len(cells):
+    if without < num_cells:
         notes.append(
             "Shares of true entities add up to 1, and those of predicted ones. A collapsed model "
             "predicts few entities: read total_mean beside shares of what was predicted."
         )
-    if any(row["share_mean"] != row["share_mean"] and row["num_seeds"] for row in rows):
+    if (rows["share_mean"].isna() & (rows["num_seeds"] > 0)).any():
         notes.append("A share is null where no seed has an entity of that side.")
+    if without < num_cells:
+        notes.append(
+            "The terminal shows all sentences and types together; files have seen, unseen and "
+            "distinct sentences, entity types and perturbations, too."
+        )
+    if without < num_cells and rows["perturbation"].nunique() == 1:
+        notes.append(
+            "Nothing is told of perturbed sentences: predictions of them are not stored; "
+            "perturbed in evaluation.predictions stores them."
+        )
     return notes
+
+
+def _is_whole(rows: pd.DataFrame) -> pd.Series:
+    """Rows of all published sentences and entity types together."""
+    is_all = (rows["subset"] == "all") & (rows["entity_type"] == MICRO)
+    return is_all & (rows["perturbation"] == CLEAN)

@@ -126,6 +126,7 @@ def _trial_rows(cell: Cell) -> Iterator[Row]:
             "num_used": trial.get("num_train_sentences") if is_monolingual else None,
             "max_train_sentences": trial.get("corpus_max_train_sentences"),
             "num_predictions": trial.get("num_predictions") or 0,
+            "is_predicted_perturbed": "perturbed" in (trial.get("evaluation_predictions") or ()),
             "matching": cell.series.matching or "",
             "own_matching": trial.get("evaluation_matching") or "",
             "perturbations": tuple(trial.get("robustness_perturbations") or ()),
@@ -254,7 +255,9 @@ def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Anal
     texts = [column.name for column in table.columns if column.type == TEXT and column.is_nullable]
     frame = frame[names].assign(**{name: frame[name].replace("", None) for name in texts})
     rows = pa.Table.from_pandas(frame, schema=table.arrow_schema, preserve_index=False)
-    return AnalysisTable(table=table, rows=table.build(rows.to_pylist()), notes=tuple(notes))
+    rows = rows.replace_schema_metadata()  # that of pandas
+    table.check(rows)
+    return AnalysisTable(table=table, rows=rows, notes=tuple(notes))
 
 
 def hole_notes(results: Results) -> list[str]:

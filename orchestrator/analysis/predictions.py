@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
+from workers.data.entities import sentence_keys
 from workers.tags import TAGS
 from workers.trial import CLEAN
 
@@ -23,7 +24,7 @@ PREDICTIONS_READ = [
 ]
 """Columns of `predictions` that analyses need."""
 
-SENTENCES_READ = ["sentence", "gold", "num_subwords", "num_unseen_entities"]
+SENTENCES_READ = ["sentence", "gold", "num_subwords", "num_unseen_entities", "is_seen"]
 """Columns of `sentences` that analyses need."""
 
 
@@ -34,6 +35,7 @@ class SetPredictions:
     Attributes:
         set_id: the set's id.
         language: WikiANN code.
+        perturbation: `CLEAN`, or where the entities of its sentences come from.
         support: int32 (n,), entities annotated in each sentence.
         num_words: int32 (n,), words of each sentence.
         trial_ids: the trials. The lists that follow have an entry for each of them.
@@ -45,6 +47,7 @@ class SetPredictions:
 
     set_id: str
     language: str
+    perturbation: str
     support: np.ndarray
     num_words: np.ndarray
     trial_ids: list[str] = field(default_factory=list)
@@ -80,14 +83,15 @@ class SetPredictions:
 
 
 def read_predictions(
-    store: ResultStore, trial_ids: Iterable[str], split: str
+    store: ResultStore, trial_ids: Iterable[str], split: str, *, is_perturbed: bool = False
 ) -> list[SetPredictions]:
-    """Read what trials predicted on the sentences of a split as published.
+    """Read what trials predicted on the sentences of a split.
 
     Args:
         store: the results.
         trial_ids: trials that have predictions.
         split: validation or test.
+        is_perturbed: whether on all perturbed sentences, or else on those as published.
 
     Returns:
         The sets, by language.
@@ -95,27 +99,34 @@ def read_predictions(
     Raises:
         StoreError: a file is missing, damaged or of a later version.
     """
-    return collect_predictions(store.read_each("predictions", trial_ids, PREDICTIONS_READ), split)
+    tables = store.read_each("predictions", trial_ids, PREDICTIONS_READ)
+    return collect_predictions(tables, split, is_perturbed=is_perturbed)
 
 
-def collect_predictions(tables: Iterable[tuple[str, pa.Table]], split: str) -> list[SetPredictions]:
+def collect_predictions(
+    tables: Iterable[tuple[str, pa.Table]], split: str, *, is_perturbed: bool = False
+) -> list[SetPredictions]:
     """Collect predictions by the set of sentences that they are of.
 
     Args:
         tables: each trial's id and its rows of `predictions`, with the columns `PREDICTIONS_READ`.
-        split: validation or test. Rows of other splits and of perturbed sentences are left out.
+        split: validation or test. Rows of other splits are left out.
+        is_perturbed: see `read_predictions`.
 
     Raises:
         StoreError: a tag is none of `workers.tags.TAGS`.
     """
     sets: dict[str, SetPredictions] = {}
     for trial_id, rows in tables:
-        is_wanted = pc.and_(pc.equal(rows["split"], split), pc.equal(rows["perturbation"], CLEAN))
+        is_clean = pc.equal(rows["perturbation"], CLEAN)
+        is_wanted = pc.invert(is_clean) if is_perturbed else is_clean
+        is_wanted = pc.and_(pc.equal(rows["split"], split), is_wanted)
         for set_id, of_set in _split_by_set(rows.filter(is_wanted)):
             if set_id not in sets:
                 sets[set_id] = SetPredictions(
                     set_id=set_id,
                     language=of_set["language"][0].as_py(),
+                    perturbation=of_set["perturbation"][0].as_py(),
                     support=_ints(of_set["support"]),
                     num_words=_ints(pc.list_value_length(of_set["predicted"])),
                 )
@@ -124,12 +135,20 @@ def collect_predictions(tables: Iterable[tuple[str, pa.Table]], split: str) -> l
 
 
 def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
-    """Read the columns `SENTENCES_READ` of a set, in the order of sentences.
+    """Read the columns `SENTENCES_READ` of a set, in the order of sentences, and whether a sentence
+    `is_first`: none before it has the same words.
 
     Raises:
         StoreError: the set is missing, or its file is damaged or of a later version.
     """
-    return store.read_sentences(set_id, SENTENCES_READ).sort_by("sentence")
+    rows = store.read_sentences(set_id, [*SENTENCES_READ, "tokens"]).sort_by("sentence")
+    tokens = rows["tokens"].combine_chunks()
+    offsets = tokens.offsets.to_numpy()
+    keys = sentence_keys(tokens.flatten(), offsets - offsets[0]).dictionary_encode().indices
+    # Keys get their numbers in the order in which they occur, so a new one is above all before it.
+    numbers = keys.to_numpy().astype(np.int64)
+    highest = np.concatenate([[-1], np.maximum.accumulate(numbers)])[:-1]
+    return rows.drop_columns("tokens").append_column("is_first", pa.array(numbers > highest))
 
 
 def _split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

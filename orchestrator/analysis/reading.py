@@ -28,12 +28,15 @@ TRIALS_READ = [
     *("regime", "language", "target_sparsity", "embedding_sparsity", "seed", "languages"),
     *("status", "error_kind", "error_message", "started_at"),
     *("num_train_sentences", "num_steps", "selected_step", "num_predictions", "devices"),
-    *("robustness_perturbations", *PERTURBED_SETS),
+    *("evaluation_predictions", "robustness_perturbations", *PERTURBED_SETS),
     *SETTINGS_READ,
 ]
 """Columns of `trials` that comparisons need."""
 
-SCORES_READ = ["trial_id", "language", "split", "subset", "entity_type", "matching", "f1"]
+SCORES_READ = [
+    *("trial_id", "language", "split", "subset", "entity_type", "matching", "f1"),
+    *("support", "num_sentences"),
+]
 """Columns of `scores` that comparisons need."""
 
 

@@ -18,11 +18,12 @@ from rich.text import Text
 
 from orchestrator.analysis.tables import VERDICTS, AnalysisTable
 from orchestrator.results.rows import Row
+from workers.trial import CLEAN, MICRO
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 ABSENT = "–"
 SHORT_VERDICTS = {"equivalent": "equiv.", "undecided": "?"}
-HEADINGS = {"language": "lang", "embeddings": "embed"}
+HEADINGS = {"language": "lang", "embeddings": "embed", "entity_type": "type"}
 """Of a matrix's index, narrow as its values."""
 
 
@@ -261,11 +262,31 @@ def _errors_of_all(rows: Sequence[Row]) -> list[Row]:
     """Of each kind of error the mean share over languages: eleven lines for each of 40 languages
     would be more than anybody reads."""
     names = ("embeddings", "target_sparsity", "side", "kind")
+    whole = [
+        row
+        for row in rows
+        if (row["perturbation"], row["subset"], row["entity_type"]) == (CLEAN, "all", MICRO)
+    ]
     found = []
-    for _, members in _by(rows, names):
+    for _, members in _by(whole, names):
         shares = [row["share_mean"] for row in members if row["share_mean"] is not None]
         mean = {"share_mean": fmean(shares) if shares else None, "num_languages": len(shares)}
         found.append({name: members[0][name] for name in names} | mean)
+    return found
+
+
+def _margins_of_all(rows: Sequence[Row]) -> list[Row]:
+    """Of each subset, and of each entity type, the mean over languages."""
+    names = ("embeddings", "target_sparsity", "subset", "entity_type")
+    wanted = [row for row in rows if row["subset"] == "all" or row["entity_type"] == MICRO]
+    found = []
+    for _, members in _by(wanted, names):
+        row = {name: members[0][name] for name in names}
+        for name in ("f1_mean", "delta_dense_mean"):
+            values = [member[name] for member in members if member[name] is not None]
+            row[name] = fmean(values) if values else None
+            row[f"num_{name}"] = len(values)
+        found.append(row)
     return found
 
 
@@ -336,6 +357,20 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             | {"num_recovery_steps_min": "recovery", "num_recovery_steps_max": "to"}
             | {"num_languages": "languages", "num_trials": "number"}
         ),
+    ),
+    "breakdown": tuple(
+        Matrix(
+            title=f"mean over languages of {title}",
+            index=("embeddings", "subset", "entity_type"),
+            text=_plain(name, sign),
+            count=f"num_{name}",
+            counted="languages",
+            of=_margins_of_all,
+        )
+        for title, name, sign in (
+            ("F1", "f1_mean", ""),
+            ("the change of F1 to dense", "delta_dense_mean", "+"),
+        )
     ),
     "disparity": (
         Lines(

@@ -13,6 +13,7 @@ import pyarrow as pa
 from orchestrator.results import schema
 from orchestrator.results.columns import REAL, TEXT, WHOLE, Column, Table
 from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED, REGIME
+from workers import trial
 
 MARGIN = 0.01
 """The largest change of F1 that does not matter, where `analyze` is not told another."""
@@ -39,6 +40,9 @@ that trials used."""
 
 GROUPINGS = ("all", "tier", "tier_used", "script", "family")
 """What languages are grouped by; `all` is one group."""
+
+SUBSETS = (*trial.SUBSETS, "distinct")
+"""Parts of a split: those that are scored; and distinct: of identical sentences the first."""
 
 TIER_GROUPINGS = ("all", "tier", "tier_used")
 """Those of them that steps are told of."""
@@ -320,6 +324,30 @@ DISPARITY = _table(
     _count("num_trials", "Sparse trials with a change to dense."),
 )
 
+SUBSET_COLUMN = _text(
+    "subset",
+    "all sentences; seen: word for word a sentence of the train split as it was used; unseen: the "
+    "others; distinct: of sentences with the same words the first, from stored predictions.",
+)
+BREAKDOWN = _table(
+    "breakdown",
+    "F1 and its change to dense by part of the sentences and entity type. One row a cell, language "
+    "scored, subset and entity type.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    OF_CELL["split"],
+    SUBSET_COLUMN,
+    schema.ENTITY_TYPE,
+    _fraction("f1_mean", "Mean F1 over seeds; null when no seed has one."),
+    *(OF_CELL[name] for name in ("f1_std", "num_seeds")),
+    *(OF_CELL[name] for name in ("delta_dense_mean", "delta_dense_std", "num_pairs")),
+    _count("num_holes", "Seeds that were planned or tried and have no F1 here."),
+    _count("num_sentences", "Sentences of the subset; null where it is not known.", True),
+    _count("support", "Entities annotated in them; null where it is not known.", True),
+    _text("reason", "Why there is no F1; null where there is one.", True),
+)
+
 PERTURBATION_COLUMN = next(
     column for column in schema.ROBUSTNESS.columns if column.name == "perturbation"
 )
@@ -446,11 +474,23 @@ PIES_PROFILE = _table(
 ERRORS = _table(
     "errors",
     "What becomes of the entities that are there and of those that were predicted, and how many "
-    "predicted tags are ill-formed. Means over seeds, from stored predictions. METHODS.md says how "
-    "ties are decided.",
+    "predicted tags are ill-formed. Means over seeds, from stored predictions: of all, and of each "
+    "subset, entity type and perturbation by itself. METHODS.md says how ties are decided.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
+    Column(
+        PERTURBATION_COLUMN.name,
+        TEXT,
+        f"{trial.CLEAN}: as published; else where the new entities come from, means over draws.",
+    ),
+    SUBSET_COLUMN,
+    Column(
+        schema.ENTITY_TYPE.name,
+        TEXT,
+        f"{schema.ENTITY_TYPE.meaning[:-1]}. The type is that of the entity or tag that is "
+        "counted.",
+    ),
     _text(
         "side",
         "What is counted: true: entities that are there; predicted: entities that were predicted; "
@@ -686,6 +726,7 @@ ANALYSES = {
         EMBEDDINGS,
         EMBEDDINGS_OVERALL,
         STEPS,
+        BREAKDOWN,
         DISPARITY,
         ROBUSTNESS,
         ROBUSTNESS_OVERALL,

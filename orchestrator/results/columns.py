@@ -7,11 +7,11 @@ Which tables and columns there are is said in `orchestrator.results.schema`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.errors import StoreError
 
@@ -87,25 +87,37 @@ class Table:
                 f"{self.name}: {error}; see its columns in results/schema.py"
             ) from error
         for column in self.columns:
-            self._check(column, [row[column.name] for row in rows], table[column.name])
+            if column.type in (WHOLE, SMALL):
+                self._refuse_parts(column, [row[column.name] for row in rows])
+        self.check(table)
         return table
 
-    def _check(self, column: Column, values: Sequence[Any], stored: pa.ChunkedArray) -> None:
-        where = f"{self.name}.{column.name}"
-        if stored.null_count and not column.is_nullable:
-            raise StoreError(f"{where}: null; every row needs a value")
-        if column.type in (WHOLE, SMALL) and (
-            parts := [value for value in values if isinstance(value, float)]
-        ):
+    def check(self, rows: pa.Table) -> None:
+        """Refuse rows that are null, NaN or infinite where they must not be.
+
+        Args:
+            rows: with all columns, of the table's types.
+
+        Raises:
+            StoreError: the column and the value.
+        """
+        for column in self.columns:
+            where, stored = f"{self.name}.{column.name}", rows[column.name]
+            if stored.null_count and not column.is_nullable:
+                raise StoreError(f"{where}: null; every row needs a value")
+            if column.type == REAL:
+                odd = stored.filter(pc.invert(pc.is_finite(stored)))
+                if len(odd):
+                    raise StoreError(
+                        f"{where}: {odd[0].as_py()} is not stored; give a finite number, or null "
+                        "for not measured"
+                    )
+
+    def _refuse_parts(self, column: Column, values: Sequence[Any]) -> None:
+        if parts := [value for value in values if isinstance(value, float)]:
             raise StoreError(
-                f"{where}: {parts[0]} is not a whole number, which pyarrow would cut off; give an "
-                "integer"
-            )
-        if column.type == REAL and (
-            odd := [value for value in values if value is not None and not isfinite(value)]
-        ):
-            raise StoreError(
-                f"{where}: {odd[0]} is not stored; give a finite number, or null for not measured"
+                f"{self.name}.{column.name}: {parts[0]} is not a whole number, which pyarrow would "
+                "cut off; give an integer"
             )
 
 

@@ -136,7 +136,7 @@ def describe_text(text: FlatSentences) -> TrainText:
     distinct = [keys.filter(entities.kind == kind).unique() for kind in range(len(ENTITY_TYPES))]
     return TrainText(
         text=text,
-        sentences=_sentence_keys(text).unique(),
+        sentences=sentence_keys(text.words, text.offsets).unique(),
         entities=tuple(forms.take(pc.sort_indices(forms)) for forms in distinct),
     )
 
@@ -178,7 +178,7 @@ def sentence_facts(train: TrainText, evaluated: FlatSentences) -> SentenceFacts:
         is_new[is_kind] = ~_is_in(keys.filter(is_kind), known)
 
     return SentenceFacts(
-        is_seen=_is_in(_sentence_keys(evaluated), train.sentences),
+        is_seen=_is_in(sentence_keys(evaluated.words, evaluated.offsets), train.sentences),
         num_unseen_entities=entities.count(evaluated.num_sentences, is_new).sum(1),
     )
 
@@ -278,8 +278,17 @@ def words_of_key(key: bytes) -> list[str]:
     return [word.decode() for word in key.split(BETWEEN_WORDS)]
 
 
-def _sentence_keys(flat: FlatSentences) -> pa.Array:
-    return _join(flat.words, flat.offsets)
+def sentence_keys(words: pa.Array, offsets: np.ndarray) -> pa.Array:
+    """The words of each sentence as one value, to be compared.
+
+    Args:
+        words: strings (num_words,), those of the sentences end to end.
+        offsets: integers (num_sentences + 1,), first word of each sentence.
+
+    Returns:
+        binary (num_sentences,).
+    """
+    return _join(words, offsets)
 
 
 def _join(words: pa.Array, offsets: np.ndarray) -> pa.Array:

@@ -33,6 +33,7 @@ def make_set(counts):
     return SetPredictions(
         set_id="s",
         language="sw",
+        perturbation="none",
         support=np.full(num_sentences, 2, np.int32),
         num_words=np.full(num_sentences, 5, np.int32),
         trial_ids=list(counts),

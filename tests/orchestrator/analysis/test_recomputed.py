@@ -380,6 +380,147 @@ def test_embeddings(tables, sql):
     assert_same(tables["embeddings_overall"], query(sql, overall), LEVEL)
 
 
+ENTITIES = """
+    with words as (
+        select trial_id, set_id, sentence, unnest(['true', 'predicted']) as side,
+               unnest([s.gold, p.predicted]) as tags, s.is_seen, s.copy = 1 as is_first
+        from predictions p join (
+            select *, row_number() over (partition by set_id, tokens order by sentence) as copy
+            from sentences
+        ) s using (set_id, sentence)
+        where p.perturbation = 'none' and p.split = 'test'
+    ), tagged as (
+        select * exclude (tags), unnest(range(1, len(tags) + 1)) as word, unnest(tags) as tag
+        from words
+    ), begun as (
+        select *, tag <> 'O' and (tag[1] = 'B' or coalesce(lag(tag) over w, 'O') = 'O'
+                  or (lag(tag) over w)[3:] <> tag[3:]) as is_begin
+        from tagged window w as (partition by trial_id, set_id, sentence, side order by word)
+    ), numbered as (
+        select *, sum(is_begin::int) over (
+            partition by trial_id, set_id, sentence, side order by word) as number
+        from begun
+    )
+    select trial_id, set_id, sentence, is_seen, is_first, side, tag[3:] as entity_type,
+           min(word) as begins, max(word) as ends, arg_min(tag, word)[1] as prefix
+    from numbered where tag <> 'O'
+    group by trial_id, set_id, sentence, is_seen, is_first, side, number, tag[3:]
+"""
+"""Entities by the lenient rule, and the prefix of their first tag."""
+
+KINDS = """
+    select e.trial_id, e.set_id, e.side, e.is_seen, e.is_first, e.entity_type, case
+        when bool_or((o.begins, o.ends, o.entity_type) = (e.begins, e.ends, e.entity_type))
+        then 'correct' when bool_or((o.begins, o.ends) = (e.begins, e.ends)) then 'type'
+        when bool_or(o.entity_type = e.entity_type) then 'boundary'
+        when count(o.begins) > 0 then 'boundary_and_type'
+        when e.side = 'true' then 'missed' else 'spurious' end as kind
+    from strict e left join strict o
+         on (o.trial_id, o.set_id, o.sentence) = (e.trial_id, e.set_id, e.sentence)
+         and o.side <> e.side and o.begins <= e.ends and e.begins <= o.ends
+    group by e.trial_id, e.set_id, e.sentence, e.side, e.is_seen, e.is_first, e.entity_type,
+             e.begins, e.ends
+    union all
+    select trial_id, set_id, 'tags', is_seen, is_first, entity_type,
+           if(prefix = 'I', 'ill_formed', 'well_formed')
+    from entities where side = 'predicted'
+"""
+
+
+@pytest.fixture(scope="module")
+def counted(sql):
+    """A table `counted`: how many entities of each kind a trial and language has in each part."""
+    sql.execute(f"create table entities as {ENTITIES}")
+    sql.execute("create view strict as select * from entities where prefix = 'B'")
+    sql.execute("""
+        create table places as
+        select distinct trial_id, set_id, language from predictions
+        where perturbation = 'none' and split = 'test'
+    """)
+    sql.execute(f"create table kinds as {KINDS}")
+    sql.execute(
+        """
+        create table counted as
+        with parts as (
+            select * from (values ('all'), ('seen'), ('unseen'), ('distinct')) s(subset),
+                          (values ('micro'), ('PER'), ('ORG'), ('LOC')) e(part_type)
+        ), sides as (
+            select * from (values ('true', 'correct'), ('true', 'type'), ('true', 'boundary'),
+                ('true', 'boundary_and_type'), ('true', 'missed'), ('predicted', 'correct'),
+                ('predicted', 'type'), ('predicted', 'boundary'),
+                ('predicted', 'boundary_and_type'), ('predicted', 'spurious'),
+                ('tags', 'ill_formed'), ('tags', 'well_formed')) k(side, kind)
+        )
+        select places.trial_id, language, subset, part_type as entity_type, sides.side, sides.kind,
+               count(k.trial_id) as num,
+               sum(num) over (
+                   partition by places.trial_id, language, subset, part_type, sides.side
+               ) as total
+        from places cross join parts cross join sides left join kinds k
+             on (k.trial_id, k.set_id, k.side, k.kind)
+                = (places.trial_id, places.set_id, sides.side, sides.kind)
+             and (part_type = 'micro' or k.entity_type = part_type)
+             and (subset = 'all' or (subset = 'seen' and k.is_seen)
+                  or (subset = 'unseen' and not k.is_seen) or (subset = 'distinct' and k.is_first))
+        group by places.trial_id, language, subset, part_type, sides.side, sides.kind
+    """
+    )
+    return sql
+
+
+def test_errors(tables, counted):
+    """Entities again, by windows over tags in place of arrays."""
+    text = """
+        with v as (
+            select t.regime, t.language, t.target_sparsity, t.embedding_sparsity, c.subset,
+                   c.entity_type, c.side, c.kind, c.num, c.total,
+                   c.num / nullif(c.total, 0) as share, share - d.num / nullif(d.total, 0) as delta
+            from t join counted c using (trial_id, language)
+            left join counted d on (d.trial_id, d.language) = (t.dense_trial_id, t.language)
+                 and (d.subset, d.entity_type, d.side, d.kind)
+                     = (c.subset, c.entity_type, c.side, c.kind)
+            where c.kind <> 'well_formed' and (c.subset = 'all' or c.entity_type = 'micro')
+        )
+        select regime, language, target_sparsity, embedding_sparsity, subset, entity_type, side,
+               kind, avg(num) as num_mean, avg(total) as total_mean, avg(share) as share_mean,
+               stddev_samp(share) as share_std, avg(delta) as delta_dense_mean,
+               count(*) as num_seeds, count(delta) as num_pairs
+        from v group by all
+    """
+    rows = [row for row in tables["errors"] if row["num_seeds"]]
+    place = (*LEVEL, "language", "subset", "entity_type", "side", "kind")
+    assert_same(rows, query(counted, text), place)
+
+
+def test_breakdown(tables, counted):
+    text = """
+        with parts as (
+            select trial_id, language, subset, entity_type, f1, support, num_sentences
+            from scores where split = 'test'
+            union all
+            select trial_id, language, subset, entity_type,
+                   2 * max(num) filter (side = 'true' and kind = 'correct')
+                   / nullif(sum(num) filter (side in ('true', 'predicted')), 0),
+                   sum(num) filter (side = 'true')::int, any_value(num_sentences)
+            from counted join places using (trial_id, language) join (
+                select set_id, count(distinct tokens) as num_sentences from sentences group by all
+            ) n using (set_id)
+            where subset = 'distinct' group by all
+        )
+        select t.regime, t.language, t.target_sparsity, t.embedding_sparsity, p.subset,
+               p.entity_type, avg(p.f1) as f1_mean, stddev_samp(p.f1) as f1_std,
+               count(p.f1) as num_seeds, avg(p.f1 - d.f1) as delta_dense_mean,
+               stddev_samp(p.f1 - d.f1) as delta_dense_std, count(p.f1 - d.f1) as num_pairs,
+               max(p.support) as support, max(p.num_sentences) as num_sentences
+        from t join parts p using (trial_id, language)
+        left join parts d on (d.trial_id, d.language) = (t.dense_trial_id, t.language)
+             and (d.subset, d.entity_type) = (p.subset, p.entity_type)
+        group by all
+    """
+    rows = [row for row in tables["breakdown"] if row["support"] is not None]
+    assert_same(rows, query(counted, text), (*LEVEL, "language", "subset", "entity_type"))
+
+
 ROBUSTNESS = """
     with perturbed as (
         select trial_id, language, perturbation, avg(f1) as perturbed, count(f1) as draws,
@@ -414,7 +555,8 @@ def test_robustness(tables, sql, is_real):
         (*LEVEL, "language", "perturbation"),
     )
     # What no trial has a score of is there, too, without numbers.
-    assert len(tables["robustness"]) == 3 * len(tables["quality"])
+    num_perturbations = len({row["perturbation"] for row in tables["robustness"]})
+    assert len(tables["robustness"]) == num_perturbations * len(tables["quality"])
     missing = [row for row in tables["robustness"] if row["status"] == "missing"]
     excused = [row for row in tables["robustness"] if row["status"] == "not_applicable"]
     assert {row["f1_perturbed_mean"] for row in (*missing, *excused)} == {None}

@@ -24,6 +24,7 @@ def make_set(support, predicted, correct):
     return SetPredictions(
         set_id="s",
         language="sw",
+        perturbation="none",
         support=np.array(support, np.int32),
         num_words=np.full(len(support), 5, np.int32),
         trial_ids=[f"t{at}" for at in range(len(predicted))],
