@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.analysis.aggregate import Aggregates, aggregate
     from orchestrator.analysis.analyze import analyze, write_tables
-    from orchestrator.analysis.bootstrap import Bootstrap
+    from orchestrator.analysis.intervals import IntervalOptions
     from orchestrator.analysis.tables import AnalysisTable
     from orchestrator.errors import StoreError
     from orchestrator.results.store import ResultStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aggregates",
     "AnalysisTable",
-    "Bootstrap",
+    "IntervalOptions",
     "ResultStore",
     "StoreError",
     "aggregate",
@@ -37,7 +37,7 @@ __all__ = [
 _MODULES = {
     "Aggregates": "orchestrator.analysis.aggregate",
     "AnalysisTable": "orchestrator.analysis.tables",
-    "Bootstrap": "orchestrator.analysis.bootstrap",
+    "IntervalOptions": "orchestrator.analysis.intervals",
     "ResultStore": "orchestrator.results.store",
     "StoreError": "orchestrator.errors",
     "aggregate": "orchestrator.analysis.aggregate",

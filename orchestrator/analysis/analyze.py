@@ -6,7 +6,6 @@ from functools import cache
 import pyarrow as pa
 
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
-from orchestrator.analysis.bootstrap import Bootstrap
 from orchestrator.analysis.breakdown import find_breakdown
 from orchestrator.analysis.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.disagreement import find_disagreement
@@ -14,6 +13,12 @@ from orchestrator.analysis.disparity import find_disparity
 from orchestrator.analysis.error_kinds import ErrorCounts, count_errors, find_errors
 from orchestrator.analysis.frames import Results, make_results
 from orchestrator.analysis.inference import compare_languages
+from orchestrator.analysis.intervals import (
+    Changes,
+    IntervalOptions,
+    Sentences,
+    changes_to_dense,
+)
 from orchestrator.analysis.losses import find_losses
 from orchestrator.analysis.mixed_model import fit_models
 from orchestrator.analysis.predictions import (
@@ -21,7 +26,7 @@ from orchestrator.analysis.predictions import (
     read_predictions,
     read_sentences,
 )
-from orchestrator.analysis.quality import QUALITY_TABLES, analyze_quality
+from orchestrator.analysis.quality import CHANGE_TABLES, analyze_changes, analyze_quality
 from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.steps import find_steps
@@ -36,6 +41,7 @@ from orchestrator.analysis.tables import (
     MARGIN,
     MODEL,
     PIES_PROFILE,
+    QUALITY,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
     SLOPES,
@@ -54,7 +60,7 @@ from workers.storage import Location
 def analyze(
     store: ResultStore,
     split: str = "test",
-    bootstrap: Bootstrap | None = None,
+    intervals: IntervalOptions | None = None,
     only: Collection[str] | None = None,
     matching: str | None = None,
     same_device: bool = False,
@@ -66,7 +72,7 @@ def analyze(
     Args:
         store: the results.
         split: validation or test; robustness is of test, always.
-        bootstrap: how intervals are made.
+        intervals: how intervals are made.
         only: names of the tables wanted; all when None. What only others need is not read.
         matching: the rule by which predicted entities count, strict or lenient; None: of each
             series that by which its trials were scored when they were run.
@@ -79,6 +85,7 @@ def analyze(
             no score is by that rule, or a file cannot be read.
     """
     check_margin(margin)
+    options = intervals or IntervalOptions()
     wanted = set(ANALYSES if only is None else only)
     if unknown := sorted(wanted - set(ANALYSES)):
         raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(ANALYSES)}")
@@ -103,10 +110,18 @@ def analyze(
 
     def robustness() -> list[AnalysisTable]:
         on_test = results if split == "test" else make_results(rows, "test", matching)
-        return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ))
+        return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ), options)
+
+    @cache
+    def sentences() -> Sentences:
+        return Sentences(results, predicted())
+
+    @cache
+    def changes() -> Changes:
+        return changes_to_dense(results, sentences())
 
     def verdicts() -> list[AnalysisTable]:
-        return judge_changes(results, predicted(), bootstrap or Bootstrap(), margin)
+        return judge_changes(results, changes(), options, margin)
 
     def losses() -> list[AnalysisTable]:
         described = describe_languages(results, predicted(), sentences_of)
@@ -114,7 +129,8 @@ def analyze(
 
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
-        QUALITY_TABLES: lambda: analyze_quality(results),
+        (QUALITY,): lambda: [analyze_quality(results)],
+        CHANGE_TABLES: lambda: analyze_changes(results, changes(), sentences(), options),
         (STEPS,): lambda: [find_steps(results, rows.trials)],
         (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, counted())],
         (DISPARITY,): lambda: [find_disparity(results)],

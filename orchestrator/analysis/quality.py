@@ -13,6 +13,14 @@ from orchestrator.analysis.frames import (
     hole_notes,
     in_order,
 )
+from orchestrator.analysis.intervals import (
+    NOT_KNOWN,
+    Changes,
+    IntervalOptions,
+    Sentences,
+    find_changes,
+    with_ends,
+)
 from orchestrator.analysis.tables import (
     EMBEDDINGS,
     EMBEDDINGS_OVERALL,
@@ -24,21 +32,34 @@ from orchestrator.analysis.tables import (
 )
 from orchestrator.wording import counted
 
-QUALITY_TABLES = (QUALITY, GROUPS, WORST, EMBEDDINGS, EMBEDDINGS_OVERALL)
-"""The tables that are made here."""
+CHANGE_TABLES = (GROUPS, WORST, EMBEDDINGS, EMBEDDINGS_OVERALL)
+"""The tables that are made here of changes with intervals, beside quality."""
 
 GROUP = [*SERIES, "grouping", "group", *LEVEL]
 """Columns that place a group of languages."""
 
 
-def analyze_quality(results: Results) -> list[AnalysisTable]:
-    """Make the tables quality, groups, worst, embeddings and embeddings_overall."""
-    groups = group_changes(results)
-    pruned, overall = compare_embeddings(results)
+def analyze_quality(results: Results) -> AnalysisTable:
+    """Make the table quality."""
+    return finish(QUALITY, results.cells, _quality_notes(results))
+
+
+def analyze_changes(
+    results: Results, changes: Changes, sentences: Sentences, options: IntervalOptions
+) -> list[AnalysisTable]:
+    """Make the tables groups, worst, embeddings and embeddings_overall.
+
+    Args:
+        results: F1 of trials.
+        changes: from dense to sparse.
+        sentences: what sentences do to F1.
+        options: how intervals are made.
+    """
+    groups = group_changes(results, changes, options)
+    pruned, overall = compare_embeddings(results, sentences, options)
     nothing = ["No sparse trials: nothing to compare with dense."]
     has_sparse = len(results.sparse_cells) > 0
     return [
-        finish(QUALITY, results.cells, _quality_notes(results)),
         finish(GROUPS, groups, _group_notes(results)),
         finish(WORST, find_worst(results, groups), _worst_notes(groups) if has_sparse else nothing),
         pruned,
@@ -74,8 +95,9 @@ def by_group(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def group_changes(results: Results) -> pd.DataFrame:
-    """The rows of the table `groups`."""
+def group_changes(results: Results, changes: Changes, options: IntervalOptions) -> pd.DataFrame:
+    """The rows of the table `groups`, and the variance of each change with its degrees of
+    freedom."""
     trials = by_group(results.trials)
 
     # A row of cells is one language, so that means are over languages, each of which counts once.
@@ -97,6 +119,15 @@ def group_changes(results: Results) -> pd.DataFrame:
     groups["num_trials"] = count_trials(trials, GROUP, trials["f1"].notna())
     groups["num_trials_compared"] = count_trials(trials, GROUP, trials["delta"].notna())
     groups["num_holes"] = count_trials(trials, GROUP, trials["f1"].isna())
+    members = by_group(results.cells).groupby(GROUP)["language"].agg(list)
+    ends = []
+    for key, languages in members.items():
+        place = dict(zip(GROUP, key, strict=True))
+        level = changes.get(tuple(place[name] for name in CELL))
+        mean = level.of_mean(languages) if level else NOT_KNOWN
+        row = {"variance": mean.variance, "df": mean.df} | mean.ends("delta_dense", options)
+        ends.append(place | row)
+    groups = groups.join(pd.DataFrame(ends).set_index(GROUP))
     return in_order(groups.reset_index(), ["grouping", "group"])
 
 
@@ -171,8 +202,8 @@ def pair_embeddings(results: Results) -> pd.DataFrame:
 
     Returns:
         A row a language, sparsity and seed of which both were planned, with the place and id of the
-        trial with pruned embeddings, its F1 as `f1` and that of the other trial as `f1_dense`; NaN
-        where a trial has none.
+        trial with pruned embeddings, its F1 as `f1`; the id of the other trial as `other_id`, its
+        F1 as `f1_dense`; NaN where a trial has none.
     """
     sparse = results.sparse
     is_dense = sparse["embeddings"] == "dense"
@@ -184,18 +215,20 @@ def pair_embeddings(results: Results) -> pd.DataFrame:
     cells = pruned_cells.merge(dense_cells, on=shared, suffixes=("", "_dense"))
 
     # A row a pair of cells and seed, first from either side alone, then from both together.
-    values = results.trials[["cell_id", "language", "seed", "trial_id", "f1"]]
+    values = results.trials[["cell_id", "language", "seed", "trial_id", "f1", "matching"]]
     pruned = cells.merge(values, on=["cell_id", "language"])
     dense = cells.merge(
-        values.drop(columns="trial_id").rename(
-            columns={"cell_id": "cell_id_dense", "f1": "f1_dense"}
+        values.drop(columns="matching").rename(
+            columns={"cell_id": "cell_id_dense", "f1": "f1_dense", "trial_id": "other_id"}
         ),
         on=["cell_id_dense", "language"],
     )
     return pruned.merge(dense, on=[*cells.columns, "seed"], how="outer")
 
 
-def compare_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
+def compare_embeddings(
+    results: Results, sentences: Sentences, options: IntervalOptions
+) -> tuple[AnalysisTable, AnalysisTable]:
     """Make the tables `embeddings` and `embeddings_overall`."""
     pairs = pair_embeddings(results)
     if pairs.empty:
@@ -222,6 +255,8 @@ def compare_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
         .reset_index()
     )
     by_language["num_holes"] = by_language["num_rows"] - by_language["num_pairs"]
+    changes = find_changes(pairs.rename(columns={"delta": "change"}), sentences)
+    by_language = with_ends(by_language, changes, options, "delta_embeddings")
 
     # A row a cell: means over the languages' means.
     means = by_language.groupby(CELL)["delta_embeddings_mean"]
@@ -230,6 +265,12 @@ def compare_embeddings(results: Results) -> tuple[AnalysisTable, AnalysisTable]:
     )
     overall["num_languages_missing"] = overall["size"] - overall["num_languages"]
     overall["num_trials"] = count_trials(pairs, CELL, has_both)
+    ends = [
+        dict(zip(CELL, place, strict=True))
+        | level.of_mean(level.languages).ends("delta_embeddings", options)
+        for place, level in changes.items()
+    ]
+    overall = overall.join(pd.DataFrame(ends).set_index(CELL))
 
     return (
         finish(EMBEDDINGS, in_order(by_language), _embeddings_notes(by_language)),

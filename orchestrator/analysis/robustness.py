@@ -12,6 +12,12 @@ from orchestrator.analysis.frames import (
     finish,
     in_order,
 )
+from orchestrator.analysis.intervals import (
+    Changes,
+    IntervalOptions,
+    find_changes,
+    with_ends,
+)
 from orchestrator.analysis.tables import ROBUSTNESS, ROBUSTNESS_OVERALL, AnalysisTable
 from orchestrator.wording import counted
 from workers.trial import MICRO
@@ -22,16 +28,22 @@ ROBUSTNESS_READ = [
 ]
 """Columns of the stored table `robustness` that are needed."""
 
+PLACE = [*CELL, "perturbation"]
+"""Columns that place a row, but for language and seed."""
+
 VALUES = ["clean", "perturbed", "drop", "relative_drop", "delta_dense", "delta_drop"]
 """What is measured of a trial, language and perturbation, and averaged over seeds."""
 
 
-def analyze_robustness(results: Results, robustness: pa.Table) -> list[AnalysisTable]:
+def analyze_robustness(
+    results: Results, robustness: pa.Table, options: IntervalOptions
+) -> list[AnalysisTable]:
     """Make the tables `robustness` and `robustness_overall`.
 
     Args:
         results: of split test, which is what is perturbed.
         robustness: rows of the stored table `robustness`, with the columns `ROBUSTNESS_READ`.
+        options: how intervals are made.
     """
     scores = robustness.filter(pc.equal(robustness["entity_type"], MICRO)).to_pandas()
     trials = _measure(results, scores)
@@ -42,11 +54,14 @@ def analyze_robustness(results: Results, robustness: pa.Table) -> list[AnalysisT
         ]
         return [finish(ROBUSTNESS, trials, notes), finish(ROBUSTNESS_OVERALL, trials, notes)]
 
-    by_cell = _average_seeds(trials)
+    # Predictions of perturbed sentences are not stored as a rule, so intervals are over seeds.
+    pairs = trials.rename(columns={"delta_drop": "change", "dense_trial_id": "other_id"})
+    changes = find_changes(pairs, None, PLACE)
+    by_cell = with_ends(_average_seeds(trials), changes, options, "delta_drop", PLACE)
     notes = ["Perturbed sets differ in difficulty between languages."]
     return [
         finish(ROBUSTNESS, by_cell, _notes(by_cell)),
-        finish(ROBUSTNESS_OVERALL, _average_languages(by_cell, trials), notes),
+        finish(ROBUSTNESS_OVERALL, _average_languages(by_cell, trials, changes, options), notes),
     ]
 
 
@@ -128,7 +143,9 @@ def _average_seeds(trials: pd.DataFrame) -> pd.DataFrame:
     return in_order(by_cell, ["language", "perturbation"])
 
 
-def _average_languages(by_cell: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+def _average_languages(
+    by_cell: pd.DataFrame, trials: pd.DataFrame, changes: Changes, options: IntervalOptions
+) -> pd.DataFrame:
     """The rows of the table `robustness_overall`."""
     names = ["f1_clean", "f1_perturbed", "drop", "relative_drop", "delta_dense", "delta_drop"]
     by_cell = by_cell.assign(
@@ -136,16 +153,21 @@ def _average_languages(by_cell: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFr
         num_languages_missing=by_cell["status"] == "missing",
     )
     # A row of `by_cell` is one language, so that counts are of languages.
-    keys = [*CELL, "perturbation"]
-    overall = by_cell.groupby(keys).agg(
+    overall = by_cell.groupby(PLACE).agg(
         **{f"{name}_mean": (f"{name}_mean", "mean") for name in names},
         num_languages=("drop_mean", "count"),
         num_languages_compared=("delta_drop_mean", "count"),
         num_not_applicable=("num_not_applicable", "sum"),
         num_languages_missing=("num_languages_missing", "sum"),
     )
-    overall["num_trials"] = count_trials(trials, keys, trials["drop"].notna())
-    overall["num_trials_compared"] = count_trials(trials, keys, trials["delta_drop"].notna())
+    overall["num_trials"] = count_trials(trials, PLACE, trials["drop"].notna())
+    overall["num_trials_compared"] = count_trials(trials, PLACE, trials["delta_drop"].notna())
+    ends = [
+        dict(zip(PLACE, place, strict=True))
+        | level.of_mean(level.languages).ends("delta_drop", options)
+        for place, level in changes.items()
+    ]
+    overall = overall.join(pd.DataFrame(ends).set_index(PLACE))
     return in_order(overall.reset_index(), ["perturbation"])
 
 

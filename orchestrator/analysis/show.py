@@ -205,10 +205,10 @@ def _perturbed(row: Row) -> str:
     return "n/a" if row["status"] == "not_applicable" else _number(row["f1_perturbed_mean"])
 
 
-def _interval(row: Row) -> str:
-    if row["low"] is None:
-        return ABSENT
-    return f"{_number(row['low'], '+')} {_number(row['high'], '+')}"
+def _interval(low: str, high: str) -> Callable[[Row], str]:
+    return lambda row: (
+        ABSENT if row[low] is None else f"{_number(row[low], '+')} {_number(row[high], '+')}"
+    )
 
 
 def _tolerated(row: Row) -> str:
@@ -239,6 +239,8 @@ SIGNED = (
     "delta_dense_mean",
     "relative_dense_mean",
     "delta_embeddings_mean",
+    "delta_embeddings_low",
+    "delta_embeddings_high",
     "median_change",
     "estimate",
     "worst_f1_change",
@@ -311,6 +313,14 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             trials="num_trials",
         ),
         _change(BY_GROUP, "languages", "num_languages_compared", "num_trials_compared"),
+        Matrix(
+            title="interval of the mean change of all n languages",
+            index=("embeddings",),
+            text=_interval("delta_dense_low", "delta_dense_high"),
+            count="num_languages_compared",
+            counted="n",
+            of=lambda rows: [row for row in rows if row["grouping"] == "all"],
+        ),
     ),
     "worst": (
         Lines(
@@ -343,6 +353,8 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             LEVEL_HEADINGS
             | {
                 "delta_embeddings_mean": "change",
+                "delta_embeddings_low": "from",
+                "delta_embeddings_high": "to",
                 "delta_embeddings_std": "std",
                 "num_languages": "languages",
             }
@@ -447,7 +459,7 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
         Matrix(
             title="interval of the change of F1, from n seeds",
             index=BY_LANGUAGE,
-            text=_interval,
+            text=_interval("low", "high"),
             count="num_pairs",
             counted="n",
         ),

@@ -100,6 +100,14 @@ def _least_mean_most(name: str, what: str) -> tuple[Column, ...]:
     )
 
 
+def _ends(name: str, of: str) -> tuple[Column, Column]:
+    """The columns of an interval."""
+    return (
+        _fraction(f"{name}_low", f"Lower end of the interval of {of}; null where there is none."),
+        _fraction(f"{name}_high", "Its upper end."),
+    )
+
+
 AGGREGATES = Table(
     "aggregates",
     "One row a cell (the trials that differ by seed only) and language scored. Computed by "
@@ -204,6 +212,7 @@ GROUPS = _table(
     _count("num_languages", "Languages with an F1."),
     _count("num_trials", "Trials with an F1."),
     _fraction("delta_dense_mean", "Mean over the group's languages of their mean change to dense."),
+    *_ends("delta_dense", "that mean, of these languages"),
     _fraction(
         "delta_dense_std",
         "Sample standard deviation of the languages' changes; null below two languages.",
@@ -268,6 +277,7 @@ EMBEDDINGS = _table(
     _fraction("f1_pruned_mean", "Mean F1 with pruned embeddings, over the pairs."),
     _fraction("f1_dense_mean", "Mean F1 with dense embeddings, over the pairs."),
     _fraction("delta_embeddings_mean", "Mean of F1 with pruned minus F1 with dense embeddings."),
+    *_ends("delta_embeddings", "that mean"),
     _fraction(
         "delta_embeddings_std", "Its sample standard deviation over seeds; null below two pairs."
     ),
@@ -281,6 +291,7 @@ EMBEDDINGS_OVERALL = _table(
     *SERIES_COLUMNS,
     *LEVEL_COLUMNS,
     _fraction("delta_embeddings_mean", "Mean over languages."),
+    *_ends("delta_embeddings", "that mean, of these languages"),
     _fraction("delta_embeddings_std", "Sample standard deviation over languages; null below two."),
     LANGUAGES_BEHIND,
     _count("num_languages_missing", "Languages without a pair."),
@@ -373,6 +384,7 @@ ROBUSTNESS = _table(
         "delta_drop_mean",
         "Mean of the drop minus that of the same seed's dense trial; above 0: less robust.",
     ),
+    *_ends("delta_drop", "that mean, on these perturbed sentences"),
     _count("num_draws", "Draws averaged, over all seeds together."),
     _count("num_seeds", "Seeds with a perturbed and a clean F1."),
     _count("num_pairs", "Of these, seeds whose dense trial has both, too."),
@@ -393,6 +405,7 @@ ROBUSTNESS_OVERALL = _table(
     _fraction("relative_drop_mean", "Mean over languages of the relative drop."),
     _fraction("delta_dense_mean", "Mean over languages of the perturbed F1's change to dense."),
     _fraction("delta_drop_mean", "Mean over languages of the drop's change to dense."),
+    *_ends("delta_drop", "that mean, of these languages and on these perturbed sentences"),
     LANGUAGES_BEHIND,
     _count("num_languages_compared", "Languages with a change to dense."),
     _count("num_trials_compared", "Sparse trials with a change to dense."),
@@ -524,14 +537,16 @@ VERDICT_MEANING = (
 
 SIGNIFICANCE = _table(
     "significance",
-    "Intervals of the change of F1, from a hierarchical paired bootstrap. A replicate draws the "
-    "seeds again, and the sentences once for all its seeds and for both sides, as all were scored "
-    "on the same ones. Source: Owen 2007, The pigeonhole bootstrap.",
+    "Intervals of the mean change of F1, which allow for other seeds and other sentences. The "
+    "spread over seeds is moderated by that of the other languages of the level. METHODS.md says "
+    "how. Source: Smyth 2004, Linear models and empirical Bayes methods.",
     *SERIES_COLUMNS,
     LANGUAGE_SCORED,
     *LEVEL_COLUMNS,
-    _fraction("delta_mean", "Mean over seeds of the change that was resampled."),
-    _fraction("low", "Lower end of the interval; null where nothing could be resampled."),
+    _fraction("delta_mean", "Mean over seeds of the change to dense."),
+    _fraction("std_error", "Its standard error; null where there is no interval."),
+    Column("df", REAL, "Degrees of freedom of the standard error.", True),
+    _fraction("low", "Lower end of the interval; null where there is none."),
     _fraction("high", "Upper end of the interval."),
     _fraction(
         "equivalence_low",
@@ -542,10 +557,11 @@ SIGNIFICANCE = _table(
     _text("verdict", f"{VERDICT_MEANING} Null without a change to dense.", True),
     _fraction("confidence", "Nominal coverage of the interval."),
     _text(
-        "resampled",
-        "seeds and sentences; seeds: no predictions; sentences: one seed; nothing.",
+        "allows_for",
+        "seeds and sentences; seeds: no predictions; sentences: one seed in all languages; "
+        "nothing: no interval.",
     ),
-    _count("num_replicates", "Replicates; 0 where nothing could be resampled."),
+    _text("reason", "Why there is no interval; null where there is one.", True),
     _count("num_pairs", "Seeds behind it."),
     _count("num_sentences", "Sentences behind it; null without predictions.", True),
     _count("num_holes", "Seeds that were planned or tried and are not behind it."),

@@ -126,19 +126,21 @@ def find_influences(predictions: SetPredictions) -> Influences:
     return influences
 
 
-def sentence_variances(influences: np.ndarray) -> tuple[float, float]:
+def sentence_variances(influences: np.ndarray, num_seeds: int) -> tuple[float, float]:
     """The sentences' part of the variance of a mean over seeds.
 
     Args:
-        influences: float (seeds, n), of each seed's value.
+        influences: float (seeds whose sentences are known, n), of each seed's value.
+        num_seeds: that the mean is over, as many or more.
 
     Returns:
-        Variance of the mean, and the part of each seed by itself; 0 with one seed.
+        Variance of the mean, and the part of each seed by itself; 0 where that is known of one.
     """
     mean = influences.mean(axis=0, dtype=np.float64)
-    num_seeds = len(influences)
-    own = ((influences - mean) ** 2).sum() / (num_seeds - 1) if num_seeds > 1 else 0.0
-    return float((mean**2).sum()), float(own)
+    num_known = len(influences)
+    own = ((influences - mean) ** 2).sum() / (num_known - 1) if num_known > 1 else 0.0
+    of_mean = (mean**2).sum() - own * (1 / num_known - 1 / num_seeds)
+    return max(float(of_mean), 0.0), float(own)
 
 
 def estimate(spreads: Spreads, is_shared: bool = False) -> Estimates:

@@ -9,13 +9,9 @@ by being shown not to be 0.
 Source: Schuirmann 1987, two one-sided tests.
 """
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.bootstrap import Bootstrap, find_intervals, interval_notes
 from orchestrator.analysis.frames import (
     CELL,
     SERIES,
@@ -24,7 +20,7 @@ from orchestrator.analysis.frames import (
     finish,
     in_order,
 )
-from orchestrator.analysis.predictions import SetPredictions
+from orchestrator.analysis.intervals import Changes, IntervalOptions, tabulate
 from orchestrator.analysis.tables import (
     MARGIN,
     ROUNDING,
@@ -56,31 +52,52 @@ def check_margin(margin: float) -> None:
 
 
 def judge_changes(
-    results: Results, sets: Sequence[SetPredictions], options: Bootstrap, margin: float
+    results: Results, changes: Changes, options: IntervalOptions, margin: float
 ) -> list[AnalysisTable]:
     """Make the tables significance, tally and tolerance.
 
     Args:
         results: F1 of trials.
-        sets: what trials predicted, on the same split.
+        changes: from dense to sparse.
         options: how intervals are made.
         margin: the largest change of F1 that does not matter, as a fraction in (0, 1).
     """
-    intervals = find_intervals(results, sets, options)
+    intervals = in_order(tabulate(changes, options))
     if intervals.empty:
         nothing = ["No sparse trials: nothing to compare with dense."]
         return [finish(table, intervals, nothing) for table in VERDICT_TABLES]
 
     intervals["margin"] = margin
-    is_short = _is_short_of_seeds(intervals, options)
+    is_short = ~intervals["allows_for"].str.contains("seeds") & (intervals["num_pairs"] > 0)
     intervals["verdict"] = judge(intervals, margin, is_short)
-    few = _few_seeds_notes(int(is_short.sum()), options)
+    few = _few_seeds_notes(int(is_short.sum()))
     passed_over = "A sparsity without a change to dense is passed over."
     return [
-        finish(SIGNIFICANCE, intervals, interval_notes(intervals, options)),
+        finish(SIGNIFICANCE, intervals, _interval_notes(intervals)),
         finish(TALLY, tally(results, intervals), few),
         finish(TOLERANCE, find_tolerated(intervals), [passed_over, *few]),
     ]
+
+
+def _interval_notes(table: pd.DataFrame) -> list[str]:
+    """What must be said of intervals, from a row each."""
+    kinds = table["allows_for"].value_counts()
+    notes = ["Each interval is of one cell and language; they are not corrected for their number."]
+    if "seeds" in kinds:
+        intervals = counted(kinds["seeds"], "interval")
+        notes.append(
+            f"No predictions are stored for {intervals}: other seeds are allowed for, other "
+            "sentences are not."
+        )
+    if "sentences" in kinds:
+        intervals = counted(kinds["sentences"], "interval")
+        notes.append(f"One seed is behind {intervals}: nothing is said of other seeds.")
+    for reason, number in table.loc[table["reason"] != "", "reason"].value_counts().items():
+        notes.append(f"No interval of {counted(number, 'change')}: {reason}.")
+    if num_odd := int(table["is_odd"].sum()):
+        changes = counted(num_odd, "change")
+        notes.append(f"Scores and predictions do not agree on {changes}: see quality.")
+    return notes
 
 
 def judge(intervals: pd.DataFrame, margin: float, is_short: pd.Series) -> np.ndarray:
@@ -90,7 +107,7 @@ def judge(intervals: pd.DataFrame, margin: float, is_short: pd.Series) -> np.nda
         intervals: with the columns delta_mean, low, high, equivalence_low and equivalence_high;
             NaN or None where there is none.
         margin: the largest change of F1 that does not matter.
-        is_short: bool, by the rows of `intervals`: too few seeds for a verdict.
+        is_short: bool, by the rows of `intervals`: the spread over seeds is not known.
     """
     names = ["delta_mean", "low", "high", "equivalence_low", "equivalence_high"]
     delta, low, high, inner_low, inner_high = intervals[names].astype(float).to_numpy().T
@@ -106,26 +123,12 @@ def judge(intervals: pd.DataFrame, margin: float, is_short: pd.Series) -> np.nda
     return np.select(list(cases.values()), list(cases), undecided)
 
 
-def _is_short_of_seeds(intervals: pd.DataFrame, options: Bootstrap) -> pd.Series:
-    """Where seeds that lie on one side by chance could give any verdict: one seed; or a few without
-    sentences to draw, so that the interval stays within what they gave."""
-    has_seeds_only = intervals["resampled"] == "seeds"
-    is_few = has_seeds_only & (intervals["num_pairs"] < _fewest_seeds(options))
-    return is_few | (intervals["num_pairs"] == 1)
-
-
-def _fewest_seeds(options: Bootstrap) -> int:
-    """Fewest seeds that lie on one side of the truth by chance no more often than intervals may
-    miss it."""
-    return 1 + math.ceil(math.log2(1 / (1 - options.confidence)) - ROUNDING)
-
-
-def _few_seeds_notes(num_short: int, options: Bootstrap) -> list[str]:
+def _few_seeds_notes(num_short: int) -> list[str]:
     if not num_short:
         return []
     return [
-        f"Undecided for want of seeds: {counted(num_short, 'change')}. One seed says nothing of "
-        f"others, and without predictions it takes {_fewest_seeds(options)}."
+        f"Undecided, as no spread over seeds is known: {counted(num_short, 'change')}. One seed "
+        "says nothing of others."
     ]
 
 

@@ -71,7 +71,7 @@ def main() -> int:
 def analysis(
     num_sentences: int | None = None, num_languages: int | None = None, keep: str | None = None
 ) -> Iterator[Measurement]:
-    """Seconds and peak memory of the whole analysis, bootstrap included, of 1,845 trials."""
+    """Seconds and peak memory of the whole analysis, intervals included, of 1,845 trials."""
     num_sentences = num_sentences or NUM_SENTENCES
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or temporary
@@ -80,10 +80,7 @@ def analysis(
             make_results(folder, languages, num_sentences=num_sentences)
             ResultStore(folder).compact()
         told = in_own_process("tests.benchmarks.analysis", "--measure", folder)
-    what = (
-        f"analyze, {told['num_trials']:,} trials, {num_sentences:,} sentences a language, "
-        "1,000 replicates"
-    )
+    what = f"analyze, {told['num_trials']:,} trials, {num_sentences:,} sentences a language"
     yield Measurement(what=what, values=(told["seconds"],), unit="s", at_most=20)
     yield Measurement(
         what="its peak memory, imports included",

@@ -143,7 +143,7 @@ Ends = tuple[np.ndarray, np.ndarray]
 def ours(scored: Sequence[Scored], is_shared: bool) -> Ends:
     """What `analyze` does: parts of sentences and seeds, the latter moderated over the level."""
     values = np.stack([one.f1()[:, 1] - one.f1()[:, 0] for one in scored])
-    parts = np.array([sentence_variances(one.influences()) for one in scored])
+    parts = np.array([sentence_variances(one.influences(), len(one.num_correct)) for one in scored])
     sizes = np.array([len(one.support) for one in scored], float)
     found = estimate(Spreads(values, parts[:, 0], parts[:, 1], sizes), is_shared)
     return find_ends(found.mean, found.variance, found.df, CONFIDENCE)

@@ -16,13 +16,14 @@ def test_every_name_that_is_offered_is_there_and_documented(name):
 
 
 def test_results_are_read_and_compared_with_one_import(tmp_path):
-    from orchestrator import Bootstrap, ResultStore, aggregate, analyze
+    from orchestrator import IntervalOptions, ResultStore, aggregate, analyze
 
     store = ResultStore(str(tmp_path))
     commit(store, "sw", 0.5, 0, 0.75)
     assert store.read("trials").num_rows == 1
     assert aggregate(store).table["f1_mean"].to_pylist() == [0.75]
-    tables = {table.name: table for table in analyze(store, bootstrap=Bootstrap(num_replicates=2))}
+    found = analyze(store, intervals=IntervalOptions(confidence=0.9))
+    tables = {table.name: table for table in found}
     assert tables["quality"].rows["f1_mean"].to_pylist() == [0.75]
 
 

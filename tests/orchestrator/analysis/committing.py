@@ -7,7 +7,6 @@ from dataclasses import replace
 from rich.console import Console
 
 from orchestrator.analysis.analyze import analyze
-from orchestrator.analysis.bootstrap import Bootstrap
 from orchestrator.analysis.show import show
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
 from workers.result import DeviceStretch
@@ -65,8 +64,8 @@ def fail(store, spec, kind, message):
 
 
 def tables_of(store, split="test", only=None, **options):
-    """Tables of an analysis by name, all of them or those named, with few replicates."""
-    tables = analyze(store, split, Bootstrap(num_replicates=20), only, **options)
+    """Tables of an analysis by name, all of them or those named."""
+    tables = analyze(store, split, only=only, **options)
     return {table.name: table for table in tables}
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from orchestrator.analysis.analyze import analyze
-from orchestrator.analysis.bootstrap import Bootstrap
 from orchestrator.results.store import ResultStore
 from tests.benchmarks.analysis import make_results
 
@@ -19,4 +18,4 @@ def whole(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("results"))
     sparsities = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
     make_results(folder, ("de", "my"), sparsities=sparsities, seeds=(0, 1), num_sentences=20)
-    return analyze(ResultStore(folder), bootstrap=Bootstrap(num_replicates=20))
+    return analyze(ResultStore(folder))

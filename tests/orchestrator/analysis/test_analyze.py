@@ -45,7 +45,7 @@ def test_without_dense_trials_there_is_no_change(store):
     )
     assert tables["worst"].rows["name"].to_pylist() == [None] * 5
     assert tables["tally"].rows["num_missing"].to_pylist() == [1]
-    assert tables["significance"].rows["resampled"].to_pylist() == ["nothing"]
+    assert tables["significance"].rows["allows_for"].to_pylist() == ["nothing"]
     assert tables["tests"].rows["p"].to_pylist() == [None]
     assert "no model of 0 languages; it takes 3 or more" in notes_of(tables, "model")
 
@@ -63,7 +63,7 @@ def test_one_seed_and_no_predictions_have_no_spread_and_no_interval(store):
     commit(store, "sw", 0.5, 0, 0.25)
     tables = assert_whole(store)
     assert "No cell has two seeds" in notes_of(tables, "quality")
-    assert "No interval of 1 change" in notes_of(tables, "significance")
+    assert "No interval of 1 change: one seed, no predictions." in tables["significance"].notes
     assert "1 of 1 cells and languages have no predictions" in notes_of(tables, "disagreement")
     assert "No perturbed sentences were scored" in notes_of(tables, "robustness")
     assert "Out of reach of p = 0.05 with the language families there are: 1 test" in notes_of(
@@ -78,8 +78,10 @@ def test_three_seeds_cannot_tell_within_a_language(store):
         commit(store, "sw", 0.5, seed, 0.25)
     tables = assert_whole(store)
     assert "cannot go below p = 0.25 with 3 seeds" in notes_of(tables, "tests")
-    assert "With 3 seeds" in notes_of(tables, "significance")
-    assert "at most 75%" in notes_of(tables, "significance")
+    assert tables["significance"].rows["verdict"].to_pylist() == ["undecided"]
+    assert (
+        "No interval of 1 change: no seed or sentence changes it." in tables["significance"].notes
+    )
 
 
 def test_multilingual_results_alone_say_that_their_languages_share_a_model(store):

@@ -208,11 +208,11 @@ def test_seeds_run_with_two_rules_are_compared_by_that_of_the_newest(store):
     ]
 
 
-def test_predictions_counted_by_another_rule_are_not_resampled(store):
+def test_predictions_counted_by_another_rule_are_not_used(store):
     """The dense trials' predictions are counted strictly; only their scores are lenient, too."""
     for seed in range(2):
         commit_by(store, "strict", 0.0, seed, DENSE)
         commit_by(store, "lenient", 0.5, seed, BOTH)
     row = tables_of(store)["significance"].rows.to_pylist()[0]
-    assert (row["resampled"], row["num_sentences"]) == ("seeds", None)
-    assert row["delta_mean"] == row["low"] == row["high"] == 0.875 - 1.0
+    assert (row["allows_for"], row["num_sentences"]) == ("nothing", None)
+    assert (row["delta_mean"], row["reason"]) == (0.875 - 1.0, "no seed or sentence changes it")

@@ -11,7 +11,6 @@ import pytest
 from scipy import stats
 
 from orchestrator.analysis.analyze import analyze
-from orchestrator.analysis.bootstrap import Bootstrap
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.languages import LANGUAGES
 from tests.benchmarks.analysis import make_results
@@ -55,7 +54,7 @@ def folder(tmp_path_factory, is_real):
 
 @pytest.fixture(scope="module")
 def tables(folder):
-    found = analyze(ResultStore(str(folder)), bootstrap=Bootstrap(num_replicates=50))
+    found = analyze(ResultStore(str(folder)))
     return {table.name: table.rows.to_pylist() for table in found}
 
 
@@ -243,19 +242,19 @@ def judged(tables, sql):
     """A view `judged`: cells with the verdict that their intervals give."""
     names = ("low", "high", "equivalence_low", "equivalence_high")
     rows = [
-        [row[name] for name in (*LEVEL, "language", "resampled", *names)]
+        [row[name] for name in (*LEVEL, "language", "allows_for", *names)]
         for row in tables["significance"]
     ]
     sql.execute(f"""
         create table intervals (regime text, target_sparsity double, embedding_sparsity double,
-            language text, resampled text, {" double, ".join(names)} double)
+            language text, allows_for text, {" double, ".join(names)} double)
     """)
     sql.executemany(f"insert into intervals values ({', '.join('?' * 9)})", rows)
     sql.execute("""
         create view judged as
         select *, case
             when delta_dense_mean is null then null
-            when resampled <> 'seeds and sentences' then 'undecided'
+            when allows_for in ('sentences', 'nothing') then 'undecided'
             when greatest(abs(equivalence_low), abs(equivalence_high)) <= 0.01 then 'equivalent'
             when low > 0 then 'better' when high < 0 then 'worse' else 'undecided' end as verdict
         from cells join intervals using (regime, target_sparsity, embedding_sparsity, language)

@@ -57,7 +57,7 @@ def test_what_a_sentence_does_equals_a_loop_that_leaves_it_out():
         variance = 7 / 8 * sum((value - mean) ** 2 for value in without[trial])
         assert (found[f"t{trial}"] ** 2).sum() == pytest.approx(variance, rel=1e-5)
 
-    of_mean, own = sentence_variances(np.stack([found["t0"], found["t1"]]))
+    of_mean, own = sentence_variances(np.stack([found["t0"], found["t1"]]), 2)
     of_both = without.mean(axis=0)
     assert of_mean == pytest.approx(7 / 8 * ((of_both - of_both.mean()) ** 2).sum(), rel=1e-5)
     half = (without[0] - without[1]) / 2
