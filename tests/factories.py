@@ -90,6 +90,8 @@ def make_trial_spec(**changes: Any) -> TrialSpec:
         ),
         evaluation=EvaluationSpec(
             splits=("validation", "test"),
+            languages=(),
+            language_fingerprints=(),
             batch_size=128,
             matching="strict",
             selection="last",

@@ -390,7 +390,8 @@ def _refuse_unreadable(training: Training, data: TrialData) -> None:
             f"give at most {limit}",
         )
     rows = num_embeddings(training.model)
-    highest = max(int(split.input_ids.max()) for split in _splits(data.languages))
+    splits = [*_splits(data.languages), *(text.encoded for text in data.zero_shot)]
+    highest = max(int(split.input_ids.max()) for split in splits)
     if rows is not None and highest >= rows:
         tokenizer = load_tokenizer(training.spec.model, training.spec.corpus)
         raise TrialError(

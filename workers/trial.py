@@ -25,6 +25,8 @@ AS_BEFORE: dict[str, Any] = {
     "evaluation.select_after": None,
     "corpus.subset_seed": None,
     "robustness.donor_split": "train",
+    "evaluation.languages": (),
+    "evaluation.language_fingerprints": (),
 }
 """Settings that are younger than the stored results, by dotted name, as in
 `"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
@@ -194,14 +196,26 @@ class EvaluationSpec:
 
     `select_after` is resolved: a fraction, None where the last model is scored. Trials that were
     stored before it existed have None with best_epoch, too: a dense one chose among all epochs.
+    `languages` are those that the trial is not trained on, sorted. In a folder each of them has an
+    entry in `language_fingerprints`, which identifies its validation and test splits; elsewhere
+    that is empty.
     """
 
     splits: tuple[str, ...]
+    languages: tuple[str, ...]
+    language_fingerprints: tuple[str, ...]
     batch_size: int
     matching: Literal["strict", "lenient"]
     selection: Literal["last", "best_epoch"]
     select_after: float | None
     predictions: tuple[str, ...]
+
+    @property
+    def zero_shot(self) -> dict[str, str | None]:
+        """By language that is scored and not trained on, what identifies its files; None where they
+        are in no folder."""
+        prints: tuple[str | None, ...] = self.language_fingerprints
+        return dict(zip(self.languages, prints or (None,) * len(self.languages), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ averaged. `report` shows and writes the outcome.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import pyarrow as pa
@@ -25,6 +25,10 @@ from orchestrator.wording import counted
 from workers.trial import MICRO
 
 SCORED_SPLITS = ("validation", "test")
+
+ZERO_SHOT = "zero-shot from"
+"""How the regime of scores begins that are of a language which the trial was not trained on; the
+language that it was trained on follows, or multilingual."""
 
 F1s = Mapping[tuple[str, str], float | None]
 """Micro F1 on the split asked for, in [0, 1], by trial id and language; None where it is 0 / 0. All
@@ -77,7 +81,8 @@ class Cell:
         series: what the cell may be compared with.
         trials: rows of `trials`, or of `plans` where the trial has not run.
         languages: those that its trials score, sorted; `multilingual` in place of them where no
-            trial of the cell's sweep has run and named them.
+            trial of the cell's sweep has run and named them. Languages that the trials are not
+            trained on make another cell of the same id and of another regime, see `ZERO_SHOT`.
         f1s: of its trials, of the dense ones beside them and of others, by the rule of its series.
     """
 
@@ -224,16 +229,50 @@ def find_cells(rows: StoredRows, split: str, matching: str | None = None) -> lis
         of_series = series[cell_id]
         is_multilingual = of_cell[0]["regime"] == "multilingual"
         trained = of_series.languages if is_multilingual else ()
-        languages = scored[cell_id] or trained or (of_cell[0]["language"],)
+        trained = trained or (of_cell[0]["language"],)
+        transferred = scored[cell_id] - _trained_on(of_cell)
         cell = Cell(
             cell_id=cell_id,
             series=of_series,
             trials=of_cell,
-            languages=sorted(languages),
+            languages=sorted(scored[cell_id] - transferred or trained),
             f1s=f1s.get(of_series.matching or "", {}),
         )
-        cells.append(cell)
-    return cells
+        cells += [cell, *([_as_zero_shot(cell, transferred)] if transferred else [])]
+    return _with_own_series(cells)
+
+
+def _trained_on(trials: Iterable[Row]) -> set[str]:
+    """The languages that the trials of a cell are trained on; none where none of them has run."""
+    return {code for trial in trials for code in trial.get("languages") or ()}
+
+
+def _as_zero_shot(cell: Cell, languages: Iterable[str]) -> Cell:
+    """The part of a cell that its trials are scored on without being trained on it: a regime of its
+    own, so that no table puts it together with what is trained on. Of its trials those that have
+    such scores are members: what others lack is told in the cell itself."""
+    languages = sorted(languages)
+    trials = [
+        trial | {"regime": f"{ZERO_SHOT} {trial['language']}", "robustness_perturbations": None}
+        for trial in cell.trials
+        if any((trial["trial_id"], language) in cell.f1s for language in languages)
+    ]
+    return replace(cell, trials=trials, languages=languages)
+
+
+def _with_own_series(cells: list[Cell]) -> list[Cell]:
+    """The cells, where those of each zero-shot regime make series of their own."""
+    numbers: dict[tuple[str, int], int] = {}
+    first = 1 + max((cell.series.number for cell in cells), default=0)
+    own = []
+    for cell in cells:
+        regime = cell.trials[0]["regime"]
+        if regime.startswith(ZERO_SHOT):
+            key = (regime, cell.series.number)
+            number = numbers.setdefault(key, first + len(numbers))
+            cell = replace(cell, series=replace(cell.series, number=number))
+        own.append(cell)
+    return own
 
 
 def _summarize(cell: Cell, language: str) -> Row:

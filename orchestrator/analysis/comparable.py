@@ -23,6 +23,8 @@ DATA = "corpus_fingerprint"
 VARIED = (
     DATA,
     "corpus_path",
+    "evaluation_language_fingerprints",
+    "evaluation_languages",
     "evaluation_predictions",
     "evaluation_splits",
     "pruning_embedding_sparsity",

@@ -7,6 +7,7 @@ from math import log2, log10
 import pandas as pd
 import pyarrow as pa
 
+from orchestrator.analysis.aggregate import ZERO_SHOT
 from orchestrator.analysis.frames import SERIES, Results, finish, in_order
 from orchestrator.analysis.predictions import SetPredictions
 from orchestrator.analysis.tables import COVARIATES, AnalysisTable
@@ -94,6 +95,8 @@ def _of_training(members: pd.DataFrame) -> Iterator[tuple[str, float | None, str
         source = "sentences that trials used"
     else:
         source = "WikiANN's published split, up to the limit" if is_known else "not in the list"
+    if members["regime"].iloc[0].startswith(ZERO_SHOT):
+        source = "not trained on"
     yield "log10_train", log10(number) if is_known else None, source
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.analysis.aggregate import Cell, Hole, aggregate_cells, find_cells
+from orchestrator.analysis.aggregate import ZERO_SHOT, Cell, Hole, aggregate_cells, find_cells
 from orchestrator.analysis.comparable import embeddings_name
 from orchestrator.analysis.reading import PERTURBED_SETS, StoredRows
 from orchestrator.analysis.tables import TIERS, AnalysisTable
@@ -95,8 +95,9 @@ def make_results(rows: StoredRows, split: str, matching: str | None = None) -> R
     by_trial = by_trial.merge(facts, on=["series", "language"])
 
     # A row a cell and language. All trials of a cell are of one series and prune alike.
-    of_cells = by_trial[["cell_id", "series", "settings", "embeddings"]].drop_duplicates()
-    by_cell = aggregates.table.drop_columns("settings").to_pandas().merge(of_cells, on="cell_id")
+    key = ["cell_id", "regime"]
+    of_cells = by_trial[[*key, "series", "settings", "embeddings"]].drop_duplicates()
+    by_cell = aggregates.table.drop_columns("settings").to_pandas().merge(of_cells, on=key)
     by_cell = by_cell.merge(facts, on=["series", "language"])
     return Results(
         split=split,
@@ -181,7 +182,10 @@ def _find_facts(trials: pd.DataFrame) -> pd.DataFrame:
     )
     limit = facts["max_train_sentences"]
     limited = published.where(limit.isna(), published.clip(upper=limit))
-    facts["num_train_sentences"] = facts["num_used"].fillna(limited)
+    # Of a language that is scored zero-shot none was used, and no logarithm is taken of that.
+    is_zero_shot = trials["regime"].str.startswith(ZERO_SHOT)
+    is_used = ~facts["series"].isin(trials.loc[is_zero_shot, "series"])
+    facts["num_train_sentences"] = facts["num_used"].fillna(limited).where(is_used)
 
     facts["tier"] = [tier(language.num_train) if language else "" for language in known]
     facts["tier_used"] = [

@@ -146,10 +146,10 @@ def _test_notes(table: pd.DataFrame, results: Results) -> list[str]:
             "Out of reach of p = 0.05 with the language families there are: "
             f"{counted(out_of_reach, 'test')}, see p_least. It takes 6 families."
         )
-    if (table["regime"] == "multilingual").any():
+    if (table["regime"] != "monolingual").any():
         notes.append(
-            "Languages of a multilingual trial share its model and are not independent: p is too "
-            "small there."
+            "Languages of a multilingual trial, and those scored zero-shot, share its model and "
+            "are not independent: p is too small there."
         )
     return [*notes, *_reasons(table, results)]
 

@@ -249,10 +249,10 @@ def _notes(rows: list[Row], table: Table) -> list[str]:
             "Out of reach of p = 0.05 with so few languages of one family: "
             f"{counted(out_of_reach, 'test')}, see p_least."
         )
-    if any(row["regime"] == "multilingual" for row in rows):
+    if any(row["regime"] != "monolingual" for row in rows):
         notes.append(
-            "Languages of a multilingual trial share its model: what goes with a covariate may be "
-            "so in these few models only."
+            "Languages of a multilingual trial, and those scored zero-shot, share its model: what "
+            "goes with a covariate may be so in these few models only."
         )
     reasons = pd.Series([row["reason"] for row in rows if row["reason"]], dtype=object)
     for reason, number in reasons.value_counts(sort=False).items():

@@ -70,9 +70,10 @@ def fit_models(results: Results) -> AnalysisTable:
         "p_independent takes languages as independent, and is too small where languages of a "
         "family are alike: slopes has a p within families.",
     ]
-    if "multilingual" in set(frame["regime"]):
+    if set(frame["regime"]) - {"monolingual"}:
         notes.append(
-            "Languages of a multilingual trial share its model: p_independent is too small there."
+            "Languages of a multilingual trial, and those scored zero-shot, share its model: "
+            "p_independent is too small there."
         )
     return finish(MODEL, frame, notes)
 

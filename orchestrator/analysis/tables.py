@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from orchestrator.results import schema
 from orchestrator.results.columns import REAL, TEXT, WHOLE, Column, Table
-from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED, REGIME
+from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED
 from workers import trial
 
 MARGIN = 0.01
@@ -108,6 +108,13 @@ def _ends(name: str, of: str) -> tuple[Column, Column]:
     )
 
 
+REGIME = _text(
+    "regime",
+    "monolingual; multilingual: one model trained on several languages together; or, as in "
+    "zero-shot from en: scores in languages that the trials, trained on that one, were not trained "
+    "on.",
+)
+
 AGGREGATES = Table(
     "aggregates",
     "One row a cell (the trials that differ by seed only) and language scored. Computed by "
@@ -115,7 +122,8 @@ AGGREGATES = Table(
     key="cell_id",
     sort_by=("regime", "language", "target_sparsity", "embedding_sparsity", "cell_id"),
     columns=(
-        *GRID_SCORED[:-1],
+        REGIME,
+        *GRID_SCORED[1:-1],
         CELL_ID,
         _text(
             "settings",

@@ -150,14 +150,25 @@ def plan_digest(planned: Sequence[PlannedTrial]) -> str:
 
 @dataclass(frozen=True)
 class _Data:
-    """What trials on the same languages share; sentences that are used, of all languages, by
-    split."""
+    """What trials on the same languages share; sentences that are used, of all languages that they
+    are trained on, by split."""
 
     languages: tuple[str, ...]
     corpus: CorpusSpec
     robustness: RobustnessSpec | None
     num_sentences: dict[str, int]
     without_begin: tuple[str, ...]
+    zero_shot: "_ZeroShot"
+
+
+@dataclass(frozen=True)
+class _ZeroShot:
+    """What trials are scored on beside their languages; see `EvaluationSpec.languages`."""
+
+    languages: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
+    num_sentences: int = 0
+    without_begin: tuple[str, ...] = ()
 
 
 def _language_groups(sweep: SweepSpec) -> list[tuple[str, ...]]:
@@ -184,6 +195,8 @@ def _make_trial(
         training["sampling"] = None
     if evaluation["selection"] == "best_epoch" and evaluation["select_after"] is None:
         evaluation["select_after"] = sweep.pruning_ends_at
+    evaluation["languages"] = data.zero_shot.languages
+    evaluation["language_fingerprints"] = data.zero_shot.fingerprints
     scored = {*evaluation["splits"], *(["perturbed"] if data.robustness else [])}
     evaluation["splits"] = tuple(split for split in SPLITS if split in scored)
     stored = scored & set(evaluation["predictions"])
@@ -251,14 +264,14 @@ def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
         num_epochs, num_train = training.num_epochs or 0, num_sentences["train"]
         num_steps = num_epochs * -(-num_train // training.batch_size)
         trained = num_epochs * num_train
-    scored = sum(num_sentences[split] for split in spec.evaluation.splits) + _num_perturbed(
-        spec, num_sentences["test"]
-    )
+    of_splits = sum(num_sentences[split] for split in spec.evaluation.splits)
+    of_others = data.zero_shot.num_sentences
+    scored = of_splits + of_others + _num_perturbed(spec, num_sentences["test"])
     return PlannedTrial(
         spec,
         spec.trial_id(),
         trained + FORWARD_COST * scored,
-        data.without_begin,
+        (*data.without_begin, *data.zero_shot.without_begin),
         num_steps,
         trained,
     )
@@ -356,7 +369,38 @@ def _resolve_data(
         for split in of_code.without_begin
         if split in sweep.evaluation.splits
     )
-    return _Data(codes, spec, pools.resolve(codes), sizes, without_begin)
+    zero_shot = _resolve_zero_shot(sweep, codes, folder)
+    return _Data(codes, spec, pools.resolve(codes), sizes, without_begin, zero_shot)
+
+
+def _resolve_zero_shot(sweep: SweepSpec, codes: tuple[str, ...], folder: Path | None) -> _ZeroShot:
+    """The languages that trials on these are scored on and not trained on.
+
+    Raises:
+        SpecError: one is unknown, or the corpus does not have all of its scored splits.
+    """
+    others = tuple(sorted(set(sweep.evaluation.languages) - set(codes)))
+    splits = sweep.evaluation.splits
+    facts = {}
+    for code in others:
+        try:
+            facts[code] = _examine_corpus(sweep, code, folder, is_trained=False)
+        except (SpecError, TrialError) as error:
+            message = str(error).removeprefix("languages: ")
+            raise SpecError(
+                f"evaluation.languages: {message}; remove {code} from evaluation.languages or give "
+                f"it the splits {' and '.join(splits)}"
+            ) from error
+    return _ZeroShot(
+        others,
+        tuple(of_code.fingerprint for of_code in facts.values() if folder and of_code.fingerprint),
+        sum(
+            _limited(of_code.num_sentences[split], split, sweep.corpus)
+            for of_code in facts.values()
+            for split in splits
+        ),
+        tuple(f"{code} {split}" for code in others for split in facts[code].without_begin),
+    )
 
 
 def _known_before(
@@ -375,9 +419,17 @@ def _known_before(
     )
 
 
-def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "CorpusFacts":
-    """Fingerprint and sizes of one language's splits."""
-    from workers.data.corpus import CorpusFacts, examine_folder, fingerprint_language
+def _examine_corpus(
+    sweep: SweepSpec, code: str, folder: Path | None, is_trained: bool = True
+) -> "CorpusFacts":
+    """Fingerprint and sizes of one language's splits; of one that is only scored, its train split
+    may be missing and is of no say."""
+    from workers.data.corpus import (
+        CorpusFacts,
+        examine_folder,
+        fingerprint_language,
+        fingerprint_scored,
+    )
 
     corpus = sweep.corpus
     if corpus.kind == "hub":
@@ -386,10 +438,11 @@ def _examine_corpus(sweep: SweepSpec, code: str, folder: Path | None) -> "Corpus
             None,
             {"train": known.num_train, "validation": known.num_validation, "test": known.num_test},
         )
-    splits = ("train", *sweep.evaluation.splits)
+    splits = [*(["train"] if is_trained else []), *sweep.evaluation.splits]
     if folder is not None:
         facts = examine_folder(folder, code, splits)
-        fingerprint = fingerprint_language(folder, code)
+        fingerprint_files = fingerprint_language if is_trained else fingerprint_scored
+        fingerprint = fingerprint_files(folder, code)
         sizes = dict.fromkeys(SPLITS, 0) | facts.num_sentences
         return CorpusFacts(fingerprint, sizes, facts.without_begin)
     from workers.data import synthetic

@@ -181,11 +181,16 @@ def with_scoring_of(asked: TrialSpec, stored: TrialSpec) -> TrialSpec:
     evaluation = asked.evaluation
     splits = {*evaluation.splits, *stored.evaluation.splits}
     predictions = {*evaluation.predictions, *stored.evaluation.predictions}
+    zero_shot = stored.evaluation.zero_shot | evaluation.zero_shot
+    languages = tuple(sorted(zero_shot))
+    prints = tuple(files for code in languages if (files := zero_shot[code]) is not None)
     return replace(
         asked,
         evaluation=replace(
             evaluation,
             splits=tuple(split for split in SPLITS if split in splits),
+            languages=languages,
+            language_fingerprints=prints,
             predictions=tuple(kind for kind in (*SPLITS, "perturbed") if kind in predictions),
         ),
         robustness=merge_robustness(asked, stored),

@@ -96,12 +96,28 @@ def _scored(asked: TrialSpec, stored: TrialSpec) -> Iterator[tuple[str, str, str
     for split in asked.evaluation.splits:
         is_stored = split in stored.evaluation.splits
         yield split, f"scores of {split}", None if is_stored else ""
+        if asked.evaluation.languages:
+            yield split, f"zero-shot scores of {split}", _missing_languages(asked, stored, split)
     for pool in asked.robustness.pools if asked.robustness else ():
         assert asked.robustness is not None
         difference = _difference(pool, asked.robustness, stored)
         if difference is None and not pool.donors:
             continue  # it does not apply: stored as such, and no rule of matching changes that
         yield PERTURBED, f"robustness {pool.perturbation}", difference
+
+
+def _missing_languages(asked: TrialSpec, stored: TrialSpec, split: str) -> str | None:
+    """Which of the languages that a trial is to be scored on without being trained on them have no
+    scores of a split, or of files that have changed; None where all have."""
+    there = stored.evaluation.zero_shot if split in stored.evaluation.splits else {}
+    missing = [
+        code
+        for code, files in asked.evaluation.zero_shot.items()
+        if code not in there or there[code] != files
+    ]
+    if not missing:
+        return None
+    return f" in {', '.join(missing) if len(missing) <= 3 else f'{len(missing)} languages'}"
 
 
 def _difference(pool: DonorPool, asked: RobustnessSpec, stored: TrialSpec) -> str | None:

@@ -117,7 +117,9 @@ def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
     return {
         **score_rows(spec, result.scores, result.robustness),
         "predictions": [
-            key | row for predicted in result.predictions for row in _prediction_rows(predicted)
+            key | row | _zero_shot(spec, row["language"])
+            for predicted in result.predictions
+            for row in _prediction_rows(predicted)
         ],
         "curves": [key | asdict(point) for point in result.curve],
         "layers": [
@@ -146,9 +148,13 @@ def score_rows(
     trial asks for."""
     key = {"trial_id": spec.trial_id(), **_grid(spec), "matching": spec.evaluation.matching}
     return {
-        "scores": [key | asdict(score) for score in scores],
+        "scores": [key | asdict(score) | _zero_shot(spec, score.language) for score in scores],
         "robustness": [key | asdict(score) for score in robustness],
     }
+
+
+def _zero_shot(spec: TrialSpec, language: str) -> Row:
+    return {"is_zero_shot": language not in spec.languages}
 
 
 def sentence_rows(sentences: SentenceSet) -> list[Row]:

@@ -85,6 +85,10 @@ RESOLVED_SETTINGS = {
     "corpus_fingerprint": (
         "Hash that identifies the data of this language; null for the hub, where revision does."
     ),
+    "evaluation_language_fingerprints": (
+        "Hashes that identify the data of evaluation_languages, in their order; empty for corpora "
+        "in no folder."
+    ),
     "model_fingerprint": "Hash that identifies a model folder's files; null for other models.",
     "robustness_donor_fingerprint": (
         "Hash that identifies the donors' sentences; null where there are no donors."
@@ -187,6 +191,12 @@ REGIME = Column(
     "regime", TEXT, "monolingual, or multilingual: one model trained on several languages together."
 )
 LANGUAGE_SCORED = Column("language", TEXT, "WikiANN code of the language scored.")
+ZERO_SHOT = Column(
+    "is_zero_shot",
+    FLAG,
+    "Whether the trial was not trained on the language scored (evaluation.languages). Such rows "
+    "answer another question than others of the same regime and language: keep them apart.",
+)
 TARGETS = (
     Column("target_sparsity", REAL, "Sparsity asked for, in [0, 1); 0 is dense.", unit="fraction"),
     Column(
@@ -314,12 +324,13 @@ SCORES = Table(
     columns=(
         TRIAL_ID,
         *GRID_SCORED,
+        ZERO_SHOT,
         Column("split", TEXT, "validation or test."),
         Column(
             "subset",
             TEXT,
             "all sentences; or those that are seen, word for word a sentence of the language's "
-            "train split as it was used; or the unseen others.",
+            "train split as it was used (zero-shot: of the trial's); or the unseen others.",
         ),
         ENTITY_TYPE,
         MATCHING,
@@ -389,6 +400,7 @@ PREDICTIONS = Table(
     columns=(
         TRIAL_ID,
         *GRID_SCORED,
+        ZERO_SHOT,
         *(column for column in SENTENCE_PLACE if column.name != "language"),
         Column("predicted", pa.list_(TEXT), "The tag predicted for each word."),
         *_entity_counts(SMALL),
@@ -416,7 +428,8 @@ SENTENCES = Table(
         Column(
             "is_seen",
             FLAG,
-            "Whether it is word for word a sentence of the train split as it was used.",
+            "Whether it is word for word a sentence of the train split as it was used; for scores "
+            "that are zero-shot, of the trial's.",
         ),
     ),
 )

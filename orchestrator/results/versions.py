@@ -16,7 +16,8 @@ Version 4, of 2026-11-26: ids are of training only, so that a trial of an earlie
     `devices`.
 Version 5, of 2026-11-26: `shared_steps`.
 Version 6, of 2026-11-26: `pruning_num_updates`, which later files of version 5 have in `spec_json`
-    alone; `evaluation_select_after`, `corpus_subset_seed`, `robustness_donor_split`.
+    alone; `evaluation_select_after`, `corpus_subset_seed`, `robustness_donor_split`,
+    `evaluation_languages`; `is_zero_shot` in scores and predictions.
 """
 
 import json
@@ -347,7 +348,10 @@ def _from_4(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
 
 
 def _from_5(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
-    """`pruning.num_updates` was in the spec only, and nowhere where masks change by steps."""
+    """`pruning.num_updates` was in the spec only, and nowhere where masks change by steps. Trials
+    were scored on the languages that they were trained on."""
+    if table in ("scores", "predictions"):
+        return _with(rows, is_zero_shot=pa.repeat(pa.scalar(False), rows.num_rows))
     if table == "trials":
         by_steps = pc.fill_null(pc.is_valid(rows["pruning_update_every_steps"]), False).to_pylist()
         specs = zip(by_steps, rows["spec_json"].to_pylist(), strict=True)

@@ -15,7 +15,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -232,7 +232,7 @@ class TrialTrainable(tune.Trainable):
         self.store.commit_completed(self.spec, result, **self._circumstances())
         self.checkpoint.delete()
         completed = Completed(
-            f1=_overall_f1(result),
+            f1=_overall_f1(result, self.spec.languages),
             device=result.device,
             device_name=result.device_name,
             num_threads=result.num_threads,
@@ -318,11 +318,18 @@ def refuse_other_code(planned_with: str) -> None:
         )
 
 
-def _overall_f1(result: TrialResult) -> float | None:
-    """Micro F1 on test, or else on validation; of several languages their mean."""
+def _overall_f1(result: TrialResult, languages: Collection[str]) -> float | None:
+    """Micro F1 on test, or else on validation; of several languages their mean.
+
+    Args:
+        result: of the trial.
+        languages: those that it was trained on, the others do not count.
+    """
     f1: dict[str, list[float]] = {}
     for score in result.scores:
-        if (score.subset, score.entity_type) == ("all", MICRO) and score.f1 is not None:
+        if score.language not in languages or score.f1 is None:
+            continue
+        if (score.subset, score.entity_type) == ("all", MICRO):
             f1.setdefault(score.split, []).append(score.f1)
     shown = f1.get("test", f1.get("validation", []))
     return fmean(shown) if shown else None

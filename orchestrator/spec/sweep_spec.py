@@ -240,6 +240,9 @@ class Evaluation(Section):
     splits: list[Literal["validation", "test"]] = Field(default=["test"], min_length=1)
     """Splits that are scored; where it is not given, validation too if `selection` or `predictions`
     ask for it."""
+    languages: list[Code] = Field(default=[])
+    """Languages that every trial is scored on beside those that it is trained on (zero-shot
+    transfer); those that it is trained on may be listed, too."""
     batch_size: PositiveInt = 128
     """A forward pass takes as much room as so many sequences of `training.max_length`; of shorter
     ones there are more. On a CPU it is smaller, since it is faster so."""
@@ -257,7 +260,7 @@ class Evaluation(Section):
     """Splits whose predicted tags are stored by sentence; perturbed: the perturbed test sets as
     well."""
 
-    _distinct = field_validator("splits", "predictions")(refuse_duplicates)
+    _distinct = field_validator("splits", "languages", "predictions")(refuse_duplicates)
 
     @model_validator(mode="before")
     @classmethod

@@ -310,9 +310,10 @@ def miss_rate(spec: TrialSpec, language: str) -> float:
 
 def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> None:
     key = {name: value for name, value in spec_columns(spec).items() if name in KEY}
+    own = key | {"is_zero_shot": False}
     scored = key | {"matching": spec.evaluation.matching}
-    predicted = [predict(spec, key, one) for one in sets]
-    scores = [row for _, counts, one in predicted for row in score_rows(scored, one, counts)]
+    predicted = [predict(spec, own, one) for one in sets]
+    scores = [row for _, counts, one in predicted for row in score_rows(scored | own, one, counts)]
     robustness = [
         row for _, counts, one in predicted for row in robustness_rows(scored, spec, one, counts)
     ]

@@ -135,7 +135,10 @@ def changed(spec: TrialSpec, path: tuple[str, ...]) -> TrialSpec:
 
 OF_SCORING = {
     ("evaluation", name)
-    for name in ("splits", "batch_size", "matching", "predictions", "select_after")
+    for name in (
+        *("splits", "batch_size", "matching", "predictions", "select_after"),
+        *("languages", "language_fingerprints"),
+    )
 } | {
     ("robustness", name)
     for name in ("perturbations", "draws", "seed", "donor_fingerprint", "donor_split")
@@ -218,9 +221,9 @@ def test_scoring_with_the_defaults_is_what_the_identity_has_in_its_place():
     assert id_before(spec) == spec.trial_id(recipe=2)
     asked = json.loads(spec.to_json())["evaluation"]
     younger = {path.partition(".")[2]: value for path, value in AS_BEFORE.items()}
-    assert asked == {name: younger[name] for name in asked.keys() & younger.keys()} | (
-        SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
-    )
+    as_before = {name: younger[name] for name in asked.keys() & younger.keys()}
+    expected = as_before | SCORED_AS_BEFORE["evaluation"] | {"selection": "last"}
+    assert canonical_json(asked) == canonical_json(expected)
 
 
 def id_before(spec: TrialSpec, recipe: int = 2) -> str:

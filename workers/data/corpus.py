@@ -167,6 +167,21 @@ def fingerprint_language(path: Path, language: str) -> str:
     return fingerprint_folder(path, language, ("train", *others))
 
 
+def fingerprint_scored(path: Path, language: str) -> str:
+    """Hash of the files of a language that is scored and not trained on: those of validation and
+    test, as far as they are there.
+
+    Args:
+        path: the corpus folder.
+        language: the language's code, which is the name of its folder.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    present = [split for split in SPLITS[1:] if list_files(path / language, split)]
+    return fingerprint_folder(path, language, present)
+
+
 def fingerprints_before(path: Path, languages: Sequence[str]) -> list[str | None]:
     """What stood for the files of these languages until schema version 4, where one split was
     scored: the hash of those of train and that split.

@@ -7,7 +7,7 @@ this rule wherever entities are compared or replaced, whatever rule a trial is s
 Words are compared without the white space around them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
@@ -138,6 +138,24 @@ def describe_text(text: FlatSentences) -> TrainText:
         text=text,
         sentences=sentence_keys(text.words, text.offsets).unique(),
         entities=tuple(forms.take(pc.sort_indices(forms)) for forms in distinct),
+    )
+
+
+def join_texts(texts: Sequence[TrainText]) -> TrainText:
+    """What several splits say together, but for the sentences themselves, which are the first's.
+
+    Args:
+        texts: one or more.
+    """
+    if len(texts) == 1:
+        return texts[0]
+    together = [
+        pa.concat_arrays(forms).unique() for forms in zip(*(t.entities for t in texts), strict=True)
+    ]
+    return TrainText(
+        text=texts[0].text,
+        sentences=pa.concat_arrays([text.sentences for text in texts]).unique(),
+        entities=tuple(forms.take(pc.sort_indices(forms)) for forms in together),
     )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from workers.data.align import EncodedSplit, load_encoded
+from workers.data.align import EncodedSplit, encode_text, load_encoded
 from workers.data.cache import LOADED
 from workers.data.corpus import (
     fingerprint_folder,
     fingerprint_language,
+    fingerprint_scored,
     fingerprints_before,
     load_table,
 )
@@ -27,6 +28,7 @@ from workers.data.entities import (
     TrainText,
     describe_text,
     flatten_table,
+    join_texts,
     sentence_facts,
     unflatten,
 )
@@ -137,11 +139,13 @@ class TrialData:
     Attributes:
         languages: in the order of the trial's.
         train_texts: by code, of the trial's languages and of those that give entities to them.
+        zero_shot: the splits of the languages that it is scored on and not trained on.
         donor_texts: by code, of all that give entities, themselves among them; those of train where
             it is train that gives them.
     """
 
     languages: Sequence[LanguageData]
+    zero_shot: Sequence[ScoredText]
     train_texts: Mapping[str, TrainText]
     donor_texts: Mapping[str, TrainText]
 
@@ -210,6 +214,8 @@ def check_files(spec: TrialSpec) -> CorpusFiles:
                 {code: fingerprint_folder(folder, code, splits) for code in donors}
             ),
         )
+    for code, fingerprint in spec.evaluation.zero_shot.items():
+        refuse_change(_name_files(folder, [code]), fingerprint, fingerprint_scored(folder, code))
     return files
 
 
@@ -277,7 +283,51 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
             max_length=spec.training.max_length,
         )
         languages.append(load_language(source, spec.evaluation.splits, train_texts[code]))
-    return TrialData(languages=languages, train_texts=train_texts, donor_texts=donor_texts)
+
+    zero_shot: list[ScoredText] = []
+    trained = {language.source: train_texts[language.language] for language in languages}
+    for code, fingerprint in spec.evaluation.zero_shot.items():
+        yield
+        source = LanguageSource(
+            corpus=replace(spec.corpus, fingerprint=fingerprint),
+            language=code,
+            model=spec.model,
+            max_length=spec.training.max_length,
+        )
+        zero_shot += [load_zero_shot(source, split, trained) for split in spec.evaluation.splits]
+    return TrialData(
+        languages=languages, zero_shot=zero_shot, train_texts=train_texts, donor_texts=donor_texts
+    )
+
+
+def load_zero_shot(
+    source: LanguageSource, split: str, trained: Mapping[LanguageSource, TrainText]
+) -> ScoredText:
+    """A split of a language that a trial is not trained on, made once a process.
+
+    Args:
+        source: the language, with the fingerprint of the splits that may be scored.
+        split: which of them.
+        trained: the train splits of the trial's languages. A sentence is seen, and an entity is
+            not unseen, where any of them has it.
+
+    Raises:
+        TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
+    """
+
+    def load() -> ScoredText:
+        text = flatten_table(load_table(source.corpus, source.language, split))
+        return ScoredText(
+            language=source.language,
+            split=split,
+            perturbation=CLEAN,
+            draw=0,
+            text=text,
+            encoded=encode_text(source.corpus, source.model, text, source.max_length),
+            facts=sentence_facts(join_texts(list(trained.values())), text),
+        )
+
+    return LOADED.get(("zero-shot", source, split, tuple(trained)), load)
 
 
 def load_text(corpus: CorpusSpec, language: str, split: str = "train") -> TrainText:

@@ -85,6 +85,8 @@ def score_trial(training: Training, data: TrialData) -> Generator[None, None, Sc
         pools = robustness.pools if robustness is not None else ()
         for pool in (pool for pool in pools if pool.language == language.language):
             yield from _score_pool(training, data, language, pool, scores)
+    for text in data.zero_shot:
+        yield from _score_published(training, text, scores)
     return scores
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from orchestrator.planning.plan import (
     plan_digest,
     trials_left,
 )
+from orchestrator.spec.languages import LANGUAGES
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprints_before
 from workers.trial import PERTURBATIONS, TrialSpec
@@ -336,6 +338,17 @@ def test_sweeps_of_the_paper_have_its_trials(name, num_trials, num_languages):
     assert cells == {(0.0, 0.0)} | {
         (level, embedding) for level in levels for embedding in (0.0, level)
     }
+
+
+def test_zero_shot_sweep_trains_on_english_and_scores_the_others():
+    planned = make_plan(load_sweep_spec("xtreme-zero-shot"))
+    assert {(spec.languages, spec.seed) for spec in (trial.spec for trial in planned)} == {
+        (("en",), seed) for seed in (0, 1, 2)
+    }
+    assert {spec.evaluation.languages for spec in (trial.spec for trial in planned)} == {
+        tuple(code for code in LANGUAGES if code != "en")
+    }
+    assert {trial.spec.evaluation.select_after for trial in planned} == {0.0}
 
 
 @pytest.mark.parametrize(
@@ -670,6 +683,62 @@ def test_the_dense_trial_of_a_best_epoch_is_the_one_that_is_planned():
     planned = specs(sparsities=[0, 0.5], evaluation={"selection": "best_epoch"})
     dense = {spec.trial_id() for spec in planned if not spec.target_sparsity}
     assert {spec.dense_counterpart().trial_id() for spec in planned} == dense
+
+
+def test_other_languages_to_score_are_no_part_of_a_trial_and_cost_their_sentences():
+    hub = {"corpus": {"kind": "hub"}, "model": {"name": "some/encoder"}}
+    hub |= {"languages": ["en"], "sparsities": [0], "seeds": [0]}
+    (plain,) = make_plan(sweep(**hub))
+    (asked,) = make_plan(sweep(**hub, evaluation={"languages": ["yo", "en", "sw"]}))
+    assert asked.spec.evaluation.languages == ("sw", "yo"), "it is trained on the other one"
+    assert asked.spec.evaluation.zero_shot == {"sw": None, "yo": None}
+    assert asked.trial_id == plain.trial_id
+    assert asked.cost - plain.cost == pytest.approx((1000 + 100) / 3)
+    both = {"splits": ["validation", "test"]}
+    (plain,) = make_plan(sweep(**hub, evaluation=both))
+    (asked,) = make_plan(sweep(**hub, evaluation=both | {"languages": ["sw"]}))
+    assert asked.cost - plain.cost == pytest.approx(2000 / 3)
+
+
+def test_each_trial_is_scored_on_the_languages_of_the_others():
+    planned = specs(languages=["en", "ka"], evaluation={"languages": ["en", "ka"]})
+    others = {(spec.language, spec.evaluation.languages) for spec in planned}
+    assert others == {("en", ("ka",)), ("ka", ("en",))}
+
+
+def test_a_language_to_score_needs_no_train_split_but_what_is_scored(tmp_path):
+    for code in ("sw", "yo"):
+        make_corpus(tmp_path / code, num_train=5)
+    (tmp_path / "yo" / "train.parquet").unlink()
+
+    def planned(*codes: str, splits: Sequence[str] = ("test",)) -> TrialSpec:
+        evaluation = {"languages": list(codes), "splits": list(splits)}
+        changes = {"corpus": {"path": str(tmp_path)}, "model": {"name": "some/encoder"}}
+        return specs(languages=["sw"], evaluation=evaluation, **changes)[0]
+
+    files = fingerprint_folder(tmp_path, "yo", ["validation", "test"])
+    assert planned("yo").evaluation.zero_shot == {"yo": files}
+    both = planned("yo", splits=["validation", "test"])
+    assert both.evaluation.zero_shot == {"yo": files}, "whatever is scored"
+    with pytest.raises(
+        SpecError, match=r"^evaluation.languages: 'xx' has no folder in .*; remove xx from eval"
+    ):
+        planned("xx")
+    (tmp_path / "yo" / "validation.parquet").unlink()
+    with pytest.raises(
+        SpecError,
+        match=r"^evaluation.languages: .*yo: no split 'validation'.*; remove yo from "
+        "evaluation.languages or give it the splits validation and test$",
+    ):
+        planned("yo", splits=["validation", "test"])
+
+
+def test_an_unknown_language_to_score_is_refused_by_that_name():
+    with pytest.raises(SpecError, match=r"^evaluation.languages: .*'xx'.*; remove xx from"):
+        specs(evaluation={"languages": ["xx"]})
+    hub = {"corpus": {"kind": "hub"}, "model": {"name": "some/encoder"}}
+    with pytest.raises(SpecError, match=r"^evaluation.languages: 'swa' is no language .*mean sw"):
+        specs(evaluation={"languages": ["swa"]}, **hub)
 
 
 def test_a_folder_that_results_know_by_the_fingerprint_of_an_earlier_version_keeps_it(tmp_path):

@@ -114,6 +114,11 @@ SPEC = SPECS[0]
     [
         (scored(SPEC, splits=("test",)), scored(SPEC, splits=("validation",))),
         (scored(SPEC, predictions=("test",)), scored(SPEC, predictions=("validation",))),
+        (scored(SPEC, languages=("en", "yo")), scored(SPEC, languages=("ka", "yo"))),
+        (
+            scored(SPEC, languages=("yo",), language_fingerprints=("a",)),
+            scored(SPEC, languages=("en", "yo"), language_fingerprints=("b", "a")),
+        ),
         (with_pools(SPEC, OWN), SPEC),
         (SPEC, with_pools(SPEC, OWN)),
         (with_pools(SPEC, OWN, draws=2), with_pools(SPEC, SCRIPT, draws=1)),

@@ -137,9 +137,8 @@ def test_null_stands_where_a_score_is_not_defined():
         for name in ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")
     }
     score = make_score(precision=None, f1=0.0, num_predicted=0, num_correct=0)
-    assert SCORES.build([row | {"matching": "strict"} | vars(score)])["precision"].to_pylist() == [
-        None
-    ]
+    row |= {"matching": "strict", "is_zero_shot": False}
+    assert SCORES.build([row | vars(score)])["precision"].to_pylist() == [None]
 
 
 def _with_footer(version: str, table: str) -> bytes:

@@ -9,7 +9,8 @@ from tests.factories import make_trial_spec
 from tests.workers.data.test_corpus import path_corpus, write_parquet
 from tests.workers.trials import finish
 from workers.data.cache import LOADED
-from workers.data.corpus import fingerprint_folder, fingerprint_language
+from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprint_scored
+from workers.data.entities import join_texts
 from workers.data.languages import (
     LanguageSource,
     check_files,
@@ -137,6 +138,36 @@ def test_several_languages_have_fingerprints_of_their_own(folder):
         folder, regime="multilingual", languages=("sw", "yo"), corpus=corpus, robustness=None
     )
     assert check_files(spec).of_languages == both
+
+
+def test_a_language_that_is_scored_alone_needs_no_train_split(folder):
+    """What is seen is what the trial was trained on."""
+    planned = trial_on(folder, robustness=None)
+    (folder / "yo" / "train-00000-of-00001.parquet").unlink()
+    write_parquet(folder / "yo", "test", [["New", "York"], ["Asha"], ["Ade"]], [[5, 6], [1], [1]])
+    evaluation = replace(
+        planned.evaluation,
+        splits=("test",),
+        languages=("yo",),
+        language_fingerprints=(fingerprint_scored(folder, "yo"),),
+    )
+    spec = replace(planned, evaluation=evaluation)
+    (text,) = finish(load_trial_data(spec, check_files(spec))).zero_shot
+    assert (text.language, text.split, text.text.num_sentences) == ("yo", "test", 3)
+    assert text.facts.is_seen.tolist() == [True, False, False]
+    assert text.facts.num_unseen_entities.tolist() == [0, 0, 1]
+    write_parquet(folder / "yo", "test", [["another"]], [[1]])
+    with pytest.raises(TrialError, match=r"/yo has changed since the sweep was planned \("):
+        check_files(spec)
+
+
+def test_what_several_languages_train_on_is_seen_together(folder):
+    write_parquet(folder / "yo", "train", [["Ade"], ["Asha"]], [[1], [3]])
+    texts = [load_text(path_corpus(folder), code) for code in ("sw", "yo")]
+    both = join_texts(texts)
+    assert [len(forms) for forms in both.entities] == [2, 1, 2]
+    assert all(forms.to_pylist() == sorted(forms.to_pylist()) for forms in both.entities)
+    assert len(both.sentences) == 4
 
 
 def test_a_donor_that_changed_since_planning_is_refused(folder):

@@ -40,6 +40,24 @@ def test_multilingual_trial_trains_on_all_and_is_scored_on_each(device):
     assert result.achieved_sparsity == 0.5
 
 
+def test_other_languages_are_scored_and_change_nothing_else(device):
+    """Seen is what the trial's own train sentences have."""
+    spec = small_trial()
+    plain = undisturbed(spec, device)
+    result = undisturbed(evaluation_of(spec, languages=("bn", "hi"), splits=("test",)), device)
+    own = [score for score in result.scores if score.language == "ka"]
+    assert own == [score for score in plain.scores if score.split == "test"]
+    assert result.curve == plain.curve
+    assert result.layers == plain.layers
+    others = [score for score in result.scores if score.language != "ka"]
+    assert {(score.language, score.split) for score in others} == {("bn", "test"), ("hi", "test")}
+    seen = {score.num_sentences for score in others if score.subset == "seen"}
+    assert seen == {0}, "no sentence in Bengali or Hindi is one in Georgian"
+    for one in result.predictions:
+        assert one.sentences.is_seen.count(True) == 0 or one.sentences.language == "ka"
+    assert [one.sentences.language for one in result.predictions] == ["ka", "bn", "hi"]
+
+
 def test_predictions_add_up_to_the_scores(device):
     result = undisturbed(small_trial(), device)
     (one,) = result.predictions
