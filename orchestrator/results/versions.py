@@ -361,8 +361,12 @@ def _from_5(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
 
 
 def _num_updates(spec_json: str) -> int | None:
-    """What a spec of schema version 5 says; None in dense trials."""
-    number: int | None = (json.loads(spec_json)["pruning"] or {}).get("num_updates")
+    """What a spec of schema version 5 says; None in dense trials, and where it cannot be read:
+    whoever reads it as a spec names its file."""
+    try:
+        number: int | None = (json.loads(spec_json)["pruning"] or {}).get("num_updates")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
     return number
 
 

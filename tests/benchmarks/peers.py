@@ -138,6 +138,7 @@ def make_work(size: Size) -> Work:
     ]
     settings += [
         "pruning.end=0.7",
+        "pruning.num_updates=null",
         "pruning.update_every_steps=4",
         f"training.num_steps={size.num_steps}",
     ]
