@@ -21,6 +21,7 @@ from orchestrator.analysis.intervals import (
 )
 from orchestrator.analysis.losses import find_losses
 from orchestrator.analysis.mixed_model import fit_models
+from orchestrator.analysis.power import find_power
 from orchestrator.analysis.predictions import (
     SetPredictions,
     read_predictions,
@@ -149,6 +150,28 @@ def analyze(
         for table in make()
     ]
     return [table for table in made if table.name in wanted]
+
+
+def plan_power(store: ResultStore, change: float, split: str = "test") -> AnalysisTable:
+    """Make the table `tables.POWER`.
+
+    Args:
+        store: the results whose variances are taken.
+        change: the change of F1 that is to be seen, as a fraction.
+        split: validation or test.
+
+    Raises:
+        StoreError: the change is not above 0 and below 1, nothing was planned or run, or a file
+            cannot be read.
+    """
+    if not 0 < change < 1:
+        raise StoreError(
+            f"power: {change:g} is no change of F1; give a number above 0 and below 1, such as "
+            f"{MARGIN:g}"
+        )
+    results = make_results(read_rows(store), split)
+    predicted = read_predictions(store, _with_predictions(results), split)
+    return find_power(changes_to_dense(results, Sentences(results, predicted)), change)
 
 
 def _with_predictions(results: Results, is_perturbed: bool = False) -> list[str]:

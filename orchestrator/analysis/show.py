@@ -361,6 +361,31 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             | {"num_languages_missing": "missing", "num_trials": "trials"}
         ),
     ),
+    "power": (
+        Matrix(
+            title="seeds needed (–: no number is enough)",
+            index=BY_LANGUAGE,
+            text=lambda row: ABSENT if row["seeds_needed"] is None else f"{row['seeds_needed']:,}",
+            count="num_seeds",
+            counted="now",
+        ),
+        Matrix(
+            title="sentences below which no number of seeds is enough",
+            index=BY_LANGUAGE,
+            text=lambda row: (
+                ABSENT if row["sentences_at_least"] is None else f"{row['sentences_at_least']:,}"
+            ),
+            count="num_sentences",
+            counted="now",
+        ),
+        Matrix(
+            title="smallest change that is seen now",
+            index=BY_LANGUAGE,
+            text=_plain("detectable"),
+            count="num_seeds",
+            counted="seeds",
+        ),
+    ),
     "steps": (
         Lines(
             {"trials": "trials", "grouping": "grouping", "group": "group"}

@@ -610,6 +610,29 @@ TOLERANCE = _table(
     _count("num_trials", "Sparse trials behind it."),
 )
 
+POWER = _table(
+    "power",
+    "How many seeds and sentences it takes to see a change of F1 to dense, from the variances of "
+    "these results. Computed by `sparsweep plan --power`. Source: Satterthwaite 1946.",
+    *SERIES_COLUMNS,
+    _text("language", "WikiANN code of the language scored; mean: over those of the level."),
+    *LEVEL_COLUMNS,
+    _fraction("change", "The change that is to be seen."),
+    _count("num_languages", "Languages behind it: 1, or those of the mean."),
+    _count("num_seeds", "Seeds with a change to dense; of the mean, the fewest of a language."),
+    _count("num_sentences", "Sentences that were scored; null without stored predictions.", True),
+    _fraction("detectable", "The smallest change that these seeds and sentences see."),
+    _count("seeds_needed", "Seeds that see the change on these sentences; null: none do.", True),
+    _count(
+        "sentences_needed",
+        "Sentences on which these seeds see it; null: seeds differ too much.",
+        True,
+    ),
+    _count("sentences_at_least", "Below so many sentences no number of seeds sees it.", True),
+    _text("reason", "Why there are no numbers; null where there are.", True),
+)
+"""The table of `sparsweep plan --power`."""
+
 TESTS = _table(
     "tests",
     "Signed-rank tests across languages: whether their mean changes are centred on 0. Languages of "

@@ -206,6 +206,12 @@ def _add_runs(line: CommandLine) -> None:
     )
     plan.add_argument("--json", action="store_true", help="print JSON")
     plan.add_argument(
+        "--power",
+        metavar="CHANGE",
+        help="also say how many seeds and sentences it takes to see this change of F1, such as "
+        "0.01, from the results that are there",
+    )
+    plan.add_argument(
         "--weights", action="store_true", help="name the weights that are pruned (needs torch)"
     )
 

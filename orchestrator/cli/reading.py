@@ -11,8 +11,8 @@ from cluster import profile_type
 from cluster.contract import DONE
 from orchestrator.analysis.aggregate import aggregate as aggregate_results
 from orchestrator.analysis.report import render
-from orchestrator.analysis.tables import AGGREGATES, ANALYSES, MARGIN
-from orchestrator.cli.shared import open_console, open_store
+from orchestrator.analysis.tables import AGGREGATES, ANALYSES, MARGIN, POWER
+from orchestrator.cli.shared import open_console, open_store, read_number
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import make_plan
 from orchestrator.results.export import write_csv, write_parquet
@@ -48,7 +48,7 @@ def analyze(args: argparse.Namespace) -> int:
     from orchestrator.analysis.analyze import write_tables
     from orchestrator.analysis.show import show
 
-    margin = MARGIN if args.margin is None else _read_number("--margin", args.margin)
+    margin = MARGIN if args.margin is None else read_number("--margin", args.margin)
     store = open_store(args.results)
     tables = analyze_results(
         store, args.split, matching=args.matching, same_device=args.same_device, margin=margin
@@ -61,13 +61,6 @@ def analyze(args: argparse.Namespace) -> int:
         f"All columns, with what they mean: {folder}/<table>.parquet, and .csv", soft_wrap=True
     )
     return DONE
-
-
-def _read_number(option: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise SweepError(f"{option}: {text!r} is no number; give one such as 0.01") from None
 
 
 def compact(args: argparse.Namespace) -> int:
@@ -120,7 +113,7 @@ def schema(args: argparse.Namespace) -> int:
     """Print the JSON schema of sweep files or cluster profiles, or with --results the tables and
     columns of results."""
     if args.results:
-        print(describe([*TABLES.values(), AGGREGATES, *ANALYSES.values()]), end="")
+        print(describe([*TABLES.values(), AGGREGATES, *ANALYSES.values(), POWER]), end="")
         return DONE
     model = profile_type(args.cluster) if args.cluster else SweepSpec
     print(json.dumps(model.model_json_schema(), indent=2))
@@ -131,8 +124,9 @@ def sweeps(args: argparse.Namespace) -> int:
     """List the built-in sweeps, or print one to copy."""
     known = builtin_sweeps()
     if args.name is None:
+        width = max(map(len, known))
         for name, file in known.items():
-            print(f"{name:<16} {file.read_text().splitlines()[0].removeprefix('# ')}")
+            print(f"{name:<{width}} {file.read_text().splitlines()[0].removeprefix('# ')}")
     elif args.name in known:
         print(known[args.name].read_text(), end="")
     else:

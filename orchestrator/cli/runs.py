@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -37,6 +37,7 @@ from orchestrator.cli.shared import (
     open_console,
     open_store,
     print_failures,
+    read_number,
 )
 from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
@@ -78,6 +79,9 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted
 from workers.trial import MULTILINGUAL, TrialError
 
+if TYPE_CHECKING:
+    from orchestrator.analysis.tables import AnalysisTable
+
 
 def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that
@@ -97,6 +101,7 @@ def plan(args: argparse.Namespace) -> int:
         refuse_useless_mps(profile, sweep.resources)
         place = profile.hardware(here)
         outlook = on_hardware(asked, place, sweep.resources, memory)
+    power = None if args.power is None else _find_power(store, args.power)
     if args.json:
         trials = [
             {
@@ -116,6 +121,8 @@ def plan(args: argparse.Namespace) -> int:
             "memory": memory_as_json(memory),
             "steps_left": {"all": sharing.num_steps, "shared": sharing.num_shared},
         }
+        if power is not None:
+            values["power"] = power.rows.to_pylist()
         print(json.dumps(values | {"trials": trials}))
         return DONE
     console = open_console()
@@ -130,7 +137,19 @@ def plan(args: argparse.Namespace) -> int:
     _print_lines(standing.lines(), console)
     _print_lines(_notes(planned), console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
+    if power is not None:
+        from orchestrator.analysis.show import show
+
+        console.print(show([power]))
     return DONE
+
+
+def _find_power(store: ResultStore, text: str) -> "AnalysisTable":
+    """What `--power` asks for."""
+    # It loads pandas and scipy, which a plan does not need.
+    from orchestrator.analysis.analyze import plan_power
+
+    return plan_power(store, read_number("--power", text))
 
 
 def run(args: argparse.Namespace, signals: StopSignals) -> int:

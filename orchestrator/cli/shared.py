@@ -137,3 +137,15 @@ class PlainConsole(Console):
     def on_broken_pipe(self) -> None:
         """Rich itself would end the process with an error."""
         raise BrokenPipeError
+
+
+def read_number(option: str, text: str) -> float:
+    """The number that an option was given.
+
+    Raises:
+        SweepError: it is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise SweepError(f"{option}: {text!r} is no number; give one such as 0.01") from None

@@ -17,6 +17,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
 from orchestrator.running.stopping import StopSignals
 from orchestrator.spec.sweep_spec import load_sweep_spec
+from tests.benchmarks.analysis import make_results
 from tests.factories import make_circumstances, make_predicted_set, make_trial_result
 from tests.orchestrator.cli.command import run
 from workers.result import DeviceStretch
@@ -296,3 +297,22 @@ def test_what_completed_trials_lack_is_named_and_not_run(capsys, words, monkeypa
         ["scores of validation", "predictions of validation"]
     ] * 2
     assert [trial["to_score_from_predictions"] for trial in trials] == [[], []]
+
+
+def test_plan_says_how_many_seeds_and_sentences_see_a_change(capsys, tmp_path):
+    make_results(str(tmp_path), ("de", "my"), sparsities=(0.5, 0.9), seeds=(0, 1), num_sentences=20)
+    words = ["plan", "smoke", "--set", f"results={tmp_path}", "--power"]
+    code, out, _ = run(capsys, *words, "0.01")
+    assert code == 0
+    for words_of_it in ("seeds needed", "smallest change that is seen now", "mean dense"):
+        assert words_of_it in out
+    code, out, _ = run(capsys, *words, "0.01", "--json")
+    assert {row["language"] for row in json.loads(out)["power"]} == {"de", "my", "mean"}
+    for given, message in (
+        ("much", "--power: 'much' is no number; give one such as 0.01"),
+        ("2", "power: 2 is no change of F1; give a number above 0 and below 1, such as 0.01"),
+    ):
+        assert run(capsys, *words, given)[::2] == (2, f"sparsweep: {message}\n")
+    words[3] = f"results={tmp_path}/none"
+    code, _, err = run(capsys, *words, "0.01")
+    assert (code, "no trials, run or planned" in err) == (2, True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.analysis.tables import AGGREGATES, ANALYSES
+from orchestrator.analysis.tables import AGGREGATES, ANALYSES, POWER
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import TIME, Table
 from orchestrator.results.parquet import decode, encode_compact, encode_small
@@ -43,7 +43,7 @@ POINT = {
 
 
 def test_description_is_the_golden_file():
-    described = describe([*TABLES.values(), AGGREGATES, *ANALYSES.values()])
+    described = describe([*TABLES.values(), AGGREGATES, *ANALYSES.values(), POWER])
     remedy = f"if the change is meant: sparsweep schema --results > {GOLDEN}"
     assert described == GOLDEN.read_text(), remedy
 
