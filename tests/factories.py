@@ -254,6 +254,7 @@ def make_predicted_set(**changes: Any) -> PredictedSet:
     predicted = PredictedSet(
         sentences=sentences,
         predicted=[["O", "B-LOC"], ["B-PER", "O", "O"]],
+        confidence=[[255, 204], [128, 250, 60]],
         support=[1, 2],
         num_predicted=[1, 1],
         num_correct=[1, 1],

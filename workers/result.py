@@ -92,11 +92,12 @@ class SentenceSet:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedSet:
-    """Tags predicted for the sentences of a set, and entities counted in each sentence: gold,
-    predicted and correct."""
+    """Tags predicted for the sentences of a set, each with its probability in 255ths, and entities
+    counted in each sentence: gold, predicted and correct."""
 
     sentences: SentenceSet
     predicted: list[list[str]]
+    confidence: list[list[int]]
     support: list[int]
     num_predicted: list[int]
     num_correct: list[int]

@@ -168,7 +168,7 @@ def _num_predictions(result: TrialResult) -> int:
 
 
 def _prediction_rows(predicted: PredictedSet) -> Iterator[Row]:
-    names = ("predicted", "support", "num_predicted", "num_correct")
+    names = ("predicted", "confidence", "support", "num_predicted", "num_correct")
     return _rows_of_set(predicted.sentences, names, predicted)
 
 

@@ -403,6 +403,14 @@ PREDICTIONS = Table(
         ZERO_SHOT,
         *(column for column in SENTENCE_PLACE if column.name != "language"),
         Column("predicted", pa.list_(TEXT), "The tag predicted for each word."),
+        Column(
+            "confidence",
+            pa.list_(pa.uint8()),
+            "The probability that the model gives each of these tags, which is its largest: 255 "
+            "times, rounded to the nearest whole number. Null in results of schema versions up to "
+            "5.",
+            True,
+        ),
         *_entity_counts(SMALL),
     ),
 )

@@ -17,7 +17,8 @@ Version 4, of 2026-11-26: ids are of training only, so that a trial of an earlie
 Version 5, of 2026-11-26: `shared_steps`.
 Version 6, of 2026-11-26: `pruning_num_updates`, which later files of version 5 have in `spec_json`
     alone; `evaluation_select_after`, `corpus_subset_seed`, `robustness_donor_split`,
-    `evaluation_languages`; `is_zero_shot` in scores and predictions.
+    `evaluation_languages`; `is_zero_shot` in scores and predictions, `confidence` in
+    predictions.
 """
 
 import json

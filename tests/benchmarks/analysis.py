@@ -368,6 +368,7 @@ def predict(
     columns |= {
         "language": same(one.language, one.num_sentences),
         "predicted": lists(one.offsets, pa.array(TAGS).take(pa.array(tags))),
+        "confidence": lists(one.offsets, pa.repeat(pa.scalar(250, pa.uint8()), one.offsets[-1])),
         "support": pa.array(support),
         "num_predicted": pa.array(found),
         "num_correct": pa.array(correct),

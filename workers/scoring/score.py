@@ -19,6 +19,7 @@ from workers.scoring.evaluate import (
     predict,
     score,
     score_perturbed,
+    split_by_sentence,
     subwords_a_pass,
     tags_of_sentences,
 )
@@ -56,7 +57,7 @@ def score_validation(
     f1: list[float | None] = []
     for data in languages:
         text = data.scored["validation"]
-        _, counts = yield from _predict(training, text)
+        _, _, counts = yield from _predict(training, text)
         every = np.ones(text.text.num_sentences, bool)
         rows = score(data.language, "validation", counts, every)
         f1 += [row.f1 for row in rows if (row.subset, row.entity_type) == ("all", MICRO)]
@@ -93,10 +94,10 @@ def score_trial(training: Training, data: TrialData) -> Generator[None, None, Sc
 def _score_published(
     training: Training, text: ScoredText, scores: Scores
 ) -> Generator[None, None, None]:
-    labels, counts = yield from _predict(training, text)
+    labels, confidences, counts = yield from _predict(training, text)
     scores.scores += score(text.language, text.split, counts, text.facts.is_seen)
     if text.split in training.spec.evaluation.predictions:
-        scores.predictions.append(_predicted_set(text, labels, counts))
+        scores.predictions.append(_predicted_set(text, labels, confidences, counts))
 
 
 def _score_pool(
@@ -112,30 +113,36 @@ def _score_pool(
         texts = (data.train_texts, data.donor_texts)
         text = perturbed_text(language, *texts, robustness, pool, draw)
         assert text.num_replaced is not None  # only published sentences have none
-        labels, counts = yield from _predict(training, text)
+        labels, confidences, counts = yield from _predict(training, text)
         scores.robustness += score_perturbed(
             pool.language, pool.perturbation, draw, counts, text.num_replaced
         )
         if "perturbed" in training.spec.evaluation.predictions:
-            scores.predictions.append(_predicted_set(text, labels, counts))
+            scores.predictions.append(_predicted_set(text, labels, confidences, counts))
 
 
 def _predict(
     training: Training, text: ScoredText
-) -> Generator[None, None, tuple[np.ndarray, EntityCounts]]:
-    """The predicted label of every word, and the entities in gold and predicted ones."""
+) -> Generator[None, None, tuple[np.ndarray, np.ndarray, EntityCounts]]:
+    """What `predict` gives of every word, and the entities in gold and predicted labels."""
     spec, device = training.spec, training.device
     max_subwords = subwords_a_pass(spec, device)
     dtype = autocast_dtype(spec.training)
-    labels = yield from predict(training.model, text.encoded, max_subwords, device, dtype)
+    labels, confidences = yield from predict(
+        training.model, text.encoded, max_subwords, device, dtype
+    )
     words = text.text
-    return labels, count_entities(words.labels, labels, words.offsets, spec.evaluation.matching)
+    counts = count_entities(words.labels, labels, words.offsets, spec.evaluation.matching)
+    return labels, confidences, counts
 
 
-def _predicted_set(text: ScoredText, labels: np.ndarray, counts: EntityCounts) -> PredictedSet:
+def _predicted_set(
+    text: ScoredText, labels: np.ndarray, confidences: np.ndarray, counts: EntityCounts
+) -> PredictedSet:
     return PredictedSet(
         sentences=SentenceSet(set_id=text.set_id, **text.describe()),
         predicted=tags_of_sentences(labels, text.text.offsets),
+        confidence=split_by_sentence(confidences, text.text.offsets),
         support=counts.support.sum(1).tolist(),
         num_predicted=counts.num_predicted.sum(1).tolist(),
         num_correct=counts.num_correct.sum(1).tolist(),

@@ -166,6 +166,12 @@ def test_the_number_of_mask_updates_was_in_the_spec_before_it_had_a_column(unpac
     assert sorted(alone["pruning_num_updates"].to_pylist(), key=str) == [3, *[None] * 7]
 
 
+def test_predictions_had_no_probabilities_and_were_of_languages_trained_on(unpack_all):
+    rows = unpack_all("results/v5").read("predictions", ["confidence", "is_zero_shot"])
+    assert rows.num_rows == rows["confidence"].null_count == 56
+    assert set(rows["is_zero_shot"].to_pylist()) == {False}
+
+
 def test_what_ranked_embeddings_with_the_encoder_is_no_trial_that_can_be_asked_for(unpack_all):
     store = unpack_all("results/v2")
     columns = ["sweep", "pruning_scope", "embedding_sparsity", "pruning_embedding_sparsity"]

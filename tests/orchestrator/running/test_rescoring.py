@@ -79,6 +79,7 @@ def make_result(matching: str, seed: int) -> TrialResult:
             PredictedSet(
                 sentences=sentences,
                 predicted=predicted,
+                confidence=[[200] * len(tags) for tags in predicted],
                 support=counts.support.sum(1).tolist(),
                 num_predicted=counts.num_predicted.sum(1).tolist(),
                 num_correct=counts.num_correct.sum(1).tolist(),

@@ -20,6 +20,7 @@ from workers.scoring.evaluate import (
     predict,
     score,
     score_perturbed,
+    split_by_sentence,
     subwords_a_pass,
     tags_of_sentences,
 )
@@ -187,6 +188,9 @@ def test_a_perturbation_that_does_not_apply_has_one_row_without_numbers():
 def test_tags_come_back_by_sentence():
     tags = [*GOLD, [], ["I-LOC"]]
     assert tags_of_sentences(*laid_flat(tags)) == tags
+    labels, offsets = laid_flat(tags)
+    by_sentence = split_by_sentence(labels, offsets)
+    assert [[TAGS[label] for label in sentence] for sentence in by_sentence] == tags
 
 
 def test_predictions_of_another_length_are_refused():
@@ -211,10 +215,12 @@ def test_a_pass_takes_the_room_of_a_batch_and_less_on_a_cpu(
 
 
 class Echo(torch.nn.Module):
-    """Predicts the label that a sub-word's id says; what fills up is predicted as a person."""
+    """Predicts the label that a sub-word's id says, the more surely the higher it is; what fills up
+    is predicted as a person."""
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(logits=torch.nn.functional.one_hot(input_ids, len(TAGS)).float())
+        logits = torch.nn.functional.one_hot(input_ids, len(TAGS)).float()
+        return SimpleNamespace(logits=logits * (1 + input_ids[..., None]))
 
 
 @pytest.mark.parametrize("max_subwords", [1, 5, 9, 1000])
@@ -240,8 +246,11 @@ def test_each_word_gets_the_label_of_its_first_subword_whatever_a_pass_holds(max
             next(steps)
             num_passes += 1
         except StopIteration as end:
-            labels = end.value
+            labels, confidences = end.value
             break
+    chances = np.exp(1 + ids[is_word]) / (np.exp(1 + ids[is_word]) + len(TAGS) - 1)
+    assert confidences.dtype == np.uint8
+    np.testing.assert_array_less(np.abs(confidences / 255 - chances), 0.5 / 255 + 1e-6)
     assert labels.dtype == np.int8
     assert labels.tolist() == ids[is_word].tolist()
     assert num_passes == len(evaluation_order(lengths, max_subwords))

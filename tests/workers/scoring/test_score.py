@@ -5,6 +5,7 @@ from dataclasses import replace
 from tests.workers.trials import evaluation_of, finish, small_trial, two_languages, undisturbed
 from workers.data.corpus import load_sentences
 from workers.run import run_trial
+from workers.tags import TAGS
 from workers.trial import DonorPool, RobustnessSpec
 
 
@@ -68,7 +69,11 @@ def test_predictions_add_up_to_the_scores(device):
     assert sums == (overall.support, overall.num_predicted, overall.num_correct)
     sentences = load_sentences(small_trial().corpus, "ka", "test")
     assert one.sentences.tokens == sentences.tokens
-    assert [len(tags) for tags in one.predicted] == [len(tokens) for tokens in sentences.tokens]
+    sizes = [len(tokens) for tokens in sentences.tokens]
+    assert [len(tags) for tags in one.predicted] == sizes
+    assert [len(chances) for chances in one.confidence] == sizes
+    least = round(255 / len(TAGS))
+    assert all(least <= chance <= 255 for chances in one.confidence for chance in chances)
     assert all(
         count >= len(tokens)
         for count, tokens in zip(one.sentences.num_subwords, sentences.tokens, strict=True)
