@@ -5,8 +5,10 @@ from functools import cache
 
 import pyarrow as pa
 
+from orchestrator.analysis.across_languages import describe_across
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.breakdown import find_breakdown
+from orchestrator.analysis.budget import find_budget
 from orchestrator.analysis.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
@@ -19,6 +21,7 @@ from orchestrator.analysis.intervals import (
     Sentences,
     changes_to_dense,
 )
+from orchestrator.analysis.layers import LAYERS_READ, find_layers
 from orchestrator.analysis.losses import find_losses
 from orchestrator.analysis.mixed_model import fit_models
 from orchestrator.analysis.power import find_power
@@ -32,16 +35,20 @@ from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
 from orchestrator.analysis.steps import find_steps
 from orchestrator.analysis.tables import (
+    ACROSS_LANGUAGES,
     ANALYSES,
     BREAKDOWN,
+    BUDGET,
     CORRELATIONS,
     COVARIATES,
     DISAGREEMENT,
     DISPARITY,
     ERRORS,
+    LAYER_SPARSITY,
     MARGIN,
     MODEL,
     PIES_PROFILE,
+    PROFILES,
     QUALITY,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
@@ -109,6 +116,10 @@ def analyze(
         perturbed = read_predictions(store, ids, split, is_perturbed=True)
         return count_errors(results, [*predicted(), *perturbed], sentences_of)
 
+    @cache
+    def layers() -> pa.Table:
+        return store.read("layers", LAYERS_READ)
+
     def robustness() -> list[AnalysisTable]:
         on_test = results if split == "test" else make_results(rows, "test", matching)
         return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ), options)
@@ -134,6 +145,9 @@ def analyze(
         CHANGE_TABLES: lambda: analyze_changes(results, changes(), sentences(), options),
         (STEPS,): lambda: [find_steps(results, rows.trials)],
         (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, counted())],
+        (LAYER_SPARSITY,): lambda: [find_layers(results, layers())],
+        (BUDGET,): lambda: [find_budget(results, rows.trials, layers())],
+        (ACROSS_LANGUAGES, PROFILES): lambda: describe_across(results, options),
         (DISPARITY,): lambda: [find_disparity(results)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),

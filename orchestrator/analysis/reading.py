@@ -27,7 +27,16 @@ TRIALS_READ = [
     *("trial_id", "cell_id", "dense_trial_id", "recipe_version", "sweep"),
     *("regime", "language", "target_sparsity", "embedding_sparsity", "seed", "languages"),
     *("status", "error_kind", "error_message", "started_at"),
-    *("num_train_sentences", "num_steps", "selected_step", "num_predictions", "devices"),
+    *(
+        "num_train_sentences",
+        "num_steps",
+        "selected_step",
+        "overall_sparsity",
+        "num_parameters",
+        "num_prunable",
+        "num_predictions",
+        "devices",
+    ),
     *("evaluation_predictions", "robustness_perturbations", *PERTURBED_SETS),
     *SETTINGS_READ,
 ]

@@ -61,9 +61,11 @@ class Lines:
 
     Attributes:
         headings: of the columns shown, by the columns' names.
+        of: as of `Matrix`.
     """
 
     headings: Mapping[str, str]
+    of: Callable[[Sequence[Row]], list[Row]] = list
 
 
 def show(tables: Sequence[AnalysisTable]) -> RenderableType:
@@ -90,7 +92,7 @@ def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
                 yield _matrix(view, view.of(of_series))
             else:
                 yield Text(place, overflow="fold")
-                yield _lines(view, of_series)
+                yield _lines(view, view.of(of_series))
 
     if table.name == "robustness":
         yield from _reasons(rows)
@@ -241,6 +243,7 @@ SIGNED = (
     "delta_embeddings_mean",
     "delta_embeddings_low",
     "delta_embeddings_high",
+    "delta_equal_size",
     "median_change",
     "estimate",
     "worst_f1_change",
@@ -251,6 +254,7 @@ SIGNED = (
 UNSIGNED = (
     *("delta_embeddings_std", "std_error"),
     *("worst_f1", "f1_std", "f1_range", "tier_gap"),
+    *("overall_sparsity", "num_bytes", "num_multiplications", "f1_mean", "value", "low", "high"),
 )
 ROUNDED = {
     **dict.fromkeys(SIGNED, lambda value: _number(value, "+")),
@@ -290,6 +294,41 @@ def _margins_of_all(rows: Sequence[Row]) -> list[Row]:
             row[f"num_{name}"] = len(values)
         found.append(row)
     return found
+
+
+def _kinds_of_all(rows: Sequence[Row]) -> list[Row]:
+    """Of each kind of matrix the mean over layers and languages."""
+    names = ("embeddings", "target_sparsity", "kind")
+    return [
+        {name: members[0][name] for name in names}
+        | {
+            "sparsity_mean": fmean(row["sparsity_mean"] for row in members),
+            "density_min": min(row["density_min"] for row in members),
+            "num_rows": len(members),
+        }
+        for _, members in _by([row for row in rows if row["target_sparsity"] > 0], names)
+    ]
+
+
+def _sizes_of_all(rows: Sequence[Row]) -> list[Row]:
+    """Of each level the means over languages."""
+    found = []
+    for _, members in _by(rows, ("embeddings", "target_sparsity")):
+        row = {name: members[0][name] for name in ("embeddings", "target_sparsity")}
+        for name in ("overall_sparsity", "f1_mean", "delta_equal_size"):
+            values = [member[name] for member in members if member[name] is not None]
+            row[name] = fmean(values) if values else None
+        for name in ("num_bytes", "num_multiplications"):
+            values = [member[name] / 1e6 for member in members if member[name] is not None]
+            row[name] = fmean(values) if values else None
+        row["num_languages"] = sum(member["f1_mean"] is not None for member in members)
+        found.append(row)
+    return found
+
+
+def _tenths(rows: Sequence[Row]) -> list[Row]:
+    """The thresholds of whole tenths."""
+    return [row for row in rows if round(20 * row["threshold"]) % 2 == 0]
 
 
 VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
@@ -408,6 +447,47 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             ("F1", "f1_mean", ""),
             ("the change of F1 to dense", "delta_dense_mean", "+"),
         )
+    ),
+    "layer_sparsity": tuple(
+        Matrix(
+            title=title,
+            index=("embeddings", "kind"),
+            text=_plain(name),
+            count="num_rows",
+            counted="matrices",
+            of=_kinds_of_all,
+        )
+        for title, name in (
+            ("mean sparsity over layers and languages", "sparsity_mean"),
+            ("smallest density of a layer and language", "density_min"),
+        )
+    ),
+    "budget": (
+        Lines(
+            LEVEL_HEADINGS
+            | {"overall_sparsity": "overall", "num_bytes": "MB"}
+            | {"num_multiplications": "million mult.", "f1_mean": "F1"}
+            | {"delta_equal_size": "at equal size", "num_languages": "languages"},
+            of=_sizes_of_all,
+        ),
+    ),
+    "across_languages": (
+        Lines(
+            {"statistic": "statistic"}
+            | LEVEL_HEADINGS
+            | {"value": "value", "low": "low", "high": "high"}
+            | {"num_languages": "languages", "num_trials": "trials"}
+        ),
+    ),
+    "profiles": (
+        Matrix(
+            title="share of runs with an F1 above the threshold",
+            index=("embeddings", "threshold"),
+            text=_plain("value"),
+            count="num_languages",
+            counted="languages",
+            of=_tenths,
+        ),
     ),
     "disparity": (
         Lines(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from orchestrator.results import schema
-from orchestrator.results.columns import REAL, TEXT, WHOLE, Column, Table
+from orchestrator.results.columns import FLAG, REAL, TEXT, WHOLE, Column, Table
 from orchestrator.results.schema import CELL_ID, GRID_SCORED, LANGUAGE_SCORED
 from workers import trial
 
@@ -43,6 +43,9 @@ GROUPINGS = ("all", "tier", "tier_used", "script", "family")
 
 SUBSETS = (*trial.SUBSETS, "distinct")
 """Parts of a split: those that are scored; and distinct: of identical sentences the first."""
+
+THRESHOLDS = tuple(step / 20 for step in range(20))
+"""Values of F1 that performance profiles go through."""
 
 TIER_GROUPINGS = ("all", "tier", "tier_used")
 """Those of them that steps are told of."""
@@ -365,6 +368,103 @@ BREAKDOWN = _table(
     _count("num_sentences", "Sentences of the subset; null where it is not known.", True),
     _count("support", "Entities annotated in them; null where it is not known.", True),
     _text("reason", "Why there is no F1; null where there is one.", True),
+)
+
+LAYER_SPARSITY = _table(
+    "layer_sparsity",
+    "Sparsity of each prunable matrix, over the seeds of a cell. One row a cell and tensor.",
+    REGIME,
+    SERIES_COLUMNS[1],
+    schema.GRID[1],
+    *LEVEL_COLUMNS,
+    CELL_ID,
+    _text("name", "The tensor's name in the model."),
+    _count("layer", "The first number in the name; null where there is none.", True),
+    _text("kind", "What follows that number, such as attention.self.query; or else the name."),
+    _count("num_weights", "All its weights."),
+    _fraction("sparsity_mean", "Mean over seeds of the zeros as a part of its weights."),
+    _fraction("sparsity_min", "The lowest of a seed."),
+    _fraction("sparsity_max", "The highest of a seed."),
+    _fraction("density_min", "1 - sparsity_max: the part of its weights that is left at least."),
+    Column("is_sparsest", FLAG, "Whether no tensor of the cell has a smaller density_min."),
+    _count("num_collapsed", "Seeds in which it has no weight left."),
+    TRIALS_BEHIND,
+)
+
+BUDGET = _table(
+    "budget",
+    "F1 beside what a model takes: overall sparsity, bytes and multiplications; and with pruned "
+    "embeddings against dense ones at equal size. One row a cell and language scored.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    _fraction("f1_mean", "Mean micro F1 over seeds; null when no seed has one."),
+    _fraction("delta_dense_mean", "Mean of F1 minus that of the same seed's dense trial."),
+    _fraction("overall_sparsity", "Zeros in prunable weights as a part of all parameters."),
+    Column(
+        "num_bytes",
+        REAL,
+        "Bytes of the model: 4 a weight that is not pruned away (float32), and if sparse a bit a "
+        "prunable weight that says which those are. Mean over seeds.",
+        True,
+        "bytes",
+    ),
+    Column(
+        "num_multiplications",
+        REAL,
+        "Multiplications of a sub-word with prunable matrices: their weights that are left, "
+        "without embeddings, which are looked up. Times fertility in `languages`, those of a word. "
+        "Without attention's products. Mean over seeds; null where no layers are stored.",
+        True,
+        "count",
+    ),
+    _fraction(
+        "f1_equal_size",
+        "F1 with dense embeddings at as many bytes, linear between the nearest sizes; null where "
+        "embeddings are dense, and see reason.",
+    ),
+    _fraction("delta_equal_size", "f1_mean - f1_equal_size."),
+    _text(
+        "reason",
+        "Why there is nothing of equal size; null where there is, or none is sought.",
+        True,
+    ),
+    OF_CELL["num_seeds"],
+)
+
+_INTERVAL_COLUMNS = (
+    _fraction("low", "Lower end of its interval; null with one seed a language."),
+    _fraction("high", "Upper end of its interval."),
+    _fraction("confidence", "Nominal coverage of the interval; null where there is none."),
+    _text("reason", "Why a number is null; null where none is.", True),
+    LANGUAGES_BEHIND,
+    TRIALS_BEHIND,
+)
+ACROSS_LANGUAGES = _table(
+    "across_languages",
+    "Few seeds, many languages: the interquartile mean over all runs, a run being a language and "
+    "seed, and the probability that a sparse run is better than a dense one. Intervals from a "
+    "bootstrap stratified by language. Source: Agarwal et al. 2021.",
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
+    _text(
+        "statistic",
+        "iqm: mean F1 of the runs between the lowest and the highest quarter; improvement: share "
+        "of pairs of a sparse and a dense seed of a language where sparse has the higher F1, equal "
+        "ones half, mean over languages; 0.5: neither is better.",
+    ),
+    _fraction("value", "The number."),
+    *_INTERVAL_COLUMNS,
+)
+PROFILES = _table(
+    "profiles",
+    "Performance profiles: the share of runs, a run being a language and seed, with an F1 above "
+    "each threshold. Source: Agarwal et al. 2021.",
+    *SERIES_COLUMNS,
+    *LEVEL_COLUMNS,
+    Column("threshold", REAL, "An F1.", unit="fraction"),
+    _fraction("value", "Share of runs with an F1 above it."),
+    *_INTERVAL_COLUMNS,
 )
 
 PERTURBATION_COLUMN = next(
@@ -774,6 +874,10 @@ ANALYSES = {
         EMBEDDINGS_OVERALL,
         STEPS,
         BREAKDOWN,
+        LAYER_SPARSITY,
+        BUDGET,
+        ACROSS_LANGUAGES,
+        PROFILES,
         DISPARITY,
         ROBUSTNESS,
         ROBUSTNESS_OVERALL,

@@ -56,6 +56,7 @@ def with_sentences(one, **changes):
 REPEATED = with_sentences(
     make_predicted_set(
         predicted=[["O", "B-LOC"], ["O", "B-LOC"], ["B-PER", "O", "B-ORG"]],
+        confidence=[[255, 204], [255, 204], [128, 250, 60]],
         support=[1, 1, 2], num_predicted=[1, 1, 2], num_correct=[1, 1, 1],
     ),
     tokens=[["habari", "Nairobi"], ["habari", "Nairobi"], ["Asha", "wa", "Tanga"]],

@@ -63,7 +63,9 @@ def sql(folder, is_real):
     """A connection with the raw tables, and `t`: a row a planned trial and language, with F1, delta
     and relative."""
     connection = duckdb.connect()
-    for name in ("trials", "scores", "robustness", "predictions", "sentences", "plans"):
+    for name in (
+        *("trials", "scores", "robustness", "predictions", "sentences", "plans", "layers"),
+    ):
         connection.execute(f"create view {name} as from read_parquet('{folder}/{name}/*.parquet')")
     codes = REAL_CODES if is_real else CODES
     facts = [
@@ -377,6 +379,82 @@ def test_embeddings(tables, sql):
                count(delta_embeddings_mean) as num_languages from ({EMBEDDINGS}) group by all
     """
     assert_same(tables["embeddings_overall"], query(sql, overall), LEVEL)
+
+
+def test_layers(tables, sql, is_real):
+    if not is_real:
+        assert not tables["layer_sparsity"]  # made-up results have none
+        return
+    text = """
+        select regime, language, target_sparsity, embedding_sparsity, name,
+               any_value(num_weights) as num_weights, avg(num_zeros / num_weights) as sparsity_mean,
+               min(num_zeros / num_weights) as sparsity_min,
+               max(num_zeros / num_weights) as sparsity_max,
+               1 - max(num_zeros / num_weights) as density_min,
+               sum((num_zeros = num_weights)::int)::int as num_collapsed, count(*) as num_trials,
+               try_cast(nullif(regexp_extract(name, '^[^0-9]*[.]([0-9]+)[.]', 1), '') as int)
+               as layer
+        from layers group by all
+    """
+    assert_same(tables["layer_sparsity"], query(sql, text), (*LEVEL, "language", "name"))
+
+
+def test_budget(tables, sql):
+    text = """
+        with sizes as (
+            select trial_id, overall_sparsity, ceil(4 * num_parameters * (1 - overall_sparsity)
+                   + if(target_sparsity > 0, num_prunable / 8, 0)) as num_bytes,
+                   (select sum(num_weights - num_zeros) from layers l
+                    where l.trial_id = trials.trial_id and not contains(name, 'embed'))
+                   as num_multiplications
+            from trials
+        )
+        select regime, language, target_sparsity, embedding_sparsity, avg(f1) as f1_mean,
+               avg(delta) as delta_dense_mean, avg(overall_sparsity) as overall_sparsity,
+               avg(num_bytes) as num_bytes, avg(num_multiplications) as num_multiplications,
+               count(f1) as num_seeds
+        from t left join sizes using (trial_id) group by all
+    """
+    assert_same(tables["budget"], query(sql, text), (*LEVEL, "language"))
+
+
+def test_numbers_across_languages(tables, sql):
+    text = """
+        with ranked as (
+            select *, row_number() over (place order by f1) as rank,
+                   count(*) over place as num
+            from t where f1 is not null
+            window place as (partition by regime, target_sparsity, embedding_sparsity)
+        ), beside as (
+            select distinct t.regime, t.target_sparsity, t.embedding_sparsity, t.language,
+                   d.trial_id, d.f1 as dense
+            from t join f1 d on (d.trial_id, d.language) = (t.dense_trial_id, t.language)
+        ), chances as (
+            select regime, target_sparsity, embedding_sparsity, language,
+                   avg(if(f1 > dense, 1, if(f1 = dense, 0.5, 0))) as chance
+            from t join beside using (regime, target_sparsity, embedding_sparsity, language)
+            where f1 is not null group by all
+        )
+        select regime, target_sparsity, embedding_sparsity, 'iqm' as statistic, avg(f1) as value
+        from ranked where rank > num // 4 and rank <= num - num // 4 group by all
+        union all
+        select regime, target_sparsity, embedding_sparsity, 'improvement', avg(chance)
+        from chances group by all
+    """
+    rows = [row for row in tables["across_languages"] if row["value"] is not None]
+    assert_same(rows, query(sql, text), (*LEVEL, "statistic"))
+    for row in rows:
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_profiles(tables, sql):
+    text = """
+        select regime, target_sparsity, embedding_sparsity, step / 20 as threshold,
+               avg((f1 > step / 20)::int) as value
+        from t cross join range(20) steps(step) where f1 is not null group by all
+    """
+    rows = [row for row in tables["profiles"] if row["value"] is not None]
+    assert_same(rows, query(sql, text), (*LEVEL, "threshold"))
 
 
 ENTITIES = """
