@@ -9,6 +9,7 @@ from orchestrator.analysis.across_languages import describe_across
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.breakdown import find_breakdown
 from orchestrator.analysis.budget import find_budget
+from orchestrator.analysis.calibration import CALIBRATION_READ, find_calibration
 from orchestrator.analysis.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
@@ -39,6 +40,7 @@ from orchestrator.analysis.tables import (
     ANALYSES,
     BREAKDOWN,
     BUDGET,
+    CALIBRATION,
     CORRELATIONS,
     COVARIATES,
     DISAGREEMENT,
@@ -132,6 +134,10 @@ def analyze(
     def changes() -> Changes:
         return changes_to_dense(results, sentences())
 
+    def calibration() -> AnalysisTable:
+        tables = store.read_each("predictions", _with_predictions(results), CALIBRATION_READ)
+        return find_calibration(results, tables, sentences_of)
+
     def verdicts() -> list[AnalysisTable]:
         return judge_changes(results, changes(), options, margin)
 
@@ -152,6 +158,7 @@ def analyze(
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
         (ERRORS,): lambda: [find_errors(results, counted())],
+        (CALIBRATION,): lambda: [calibration()],
         VERDICT_TABLES: verdicts,
         (TESTS,): lambda: [compare_languages(results)],
         (COVARIATES, CORRELATIONS, SLOPES): losses,

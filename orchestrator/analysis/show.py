@@ -560,6 +560,15 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             of=_errors_of_all,
         ),
     ),
+    "calibration": (
+        Matrix(
+            title="calibration error of words predicted as entities, and of all",
+            index=("language", "embeddings", "words"),
+            text=_plain("ece_mean"),
+            count="num_seeds",
+            counted="seeds",
+        ),
+    ),
     "significance": (
         Matrix(
             title="interval of the change of F1, from n seeds",

@@ -467,6 +467,38 @@ PROFILES = _table(
     *_INTERVAL_COLUMNS,
 )
 
+CALIBRATION = _table(
+    "calibration",
+    "How far the probabilities of predicted tags can be believed. One row a cell, language scored "
+    "and kind of words.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    OF_CELL["split"],
+    _text("words", "all; or entity: those that were predicted as a part of an entity."),
+    Column("num_words", REAL, "Mean number of these words over seeds.", True, "count"),
+    _fraction(
+        "accuracy_mean", "Part of them whose tag is right; mean over seeds, as what follows."
+    ),
+    _fraction("confidence_mean", "Mean probability of the predicted tag."),
+    _fraction(
+        "ece_mean",
+        "Expected calibration error: mean over words of the distance of accuracy and confidence, "
+        "in 10 bins of equal width (Guo et al. 2017).",
+    ),
+    _fraction("ece_std", "Its sample standard deviation over seeds; null below two."),
+    _fraction(
+        "brier_mean",
+        "Mean square of the probability minus 1 where the tag is right, or 0 where it is not.",
+    ),
+    _fraction("brier_std", "Its sample standard deviation over seeds; null below two."),
+    _fraction("delta_ece_mean", "Mean of ece minus that of the same seed's dense trial."),
+    _fraction("delta_brier_mean", "Mean of brier minus that of the same seed's dense trial."),
+    _count("num_seeds", "Seeds with stored probabilities."),
+    _count("num_pairs", "Seeds where both have such words."),
+    _count("num_holes", "Seeds that were planned or tried and have none."),
+)
+
 PERTURBATION_COLUMN = next(
     column for column in schema.ROBUSTNESS.columns if column.name == "perturbation"
 )
@@ -884,6 +916,7 @@ ANALYSES = {
         DISAGREEMENT,
         PIES_PROFILE,
         ERRORS,
+        CALIBRATION,
         SIGNIFICANCE,
         TALLY,
         TOLERANCE,
