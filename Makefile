@@ -98,7 +98,7 @@ bench-peers: $(PEERS_READY) ## compare pruning with what others offer (about 6 m
 bench-sweep: $(PEERS_READY) ## compare a whole sweep with Ray Tune and the Trainer (BENCH_ARGS='--encoder FOLDER --against FOLDER')
 	$(PEERS)/bin/python -m tests.benchmarks.sweep $(BENCH_ARGS)
 
-bench-statistics: $(READY) ## simulate how often intervals hold the truth: the tables of METHODS.md (about 10 minutes on a core)
+bench-statistics: $(READY) ## simulate how often intervals hold the truth and tests err: the tables of METHODS.md (about 20 minutes on a core)
 	$(BIN)/python -m tests.benchmarks.statistics $(BENCH_ARGS)
 
 lock: $(READY) ## write the newest allowed versions into requirements.lock and requirements-peers.lock

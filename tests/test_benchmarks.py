@@ -202,6 +202,19 @@ def test_the_smallest_work_of_a_part_of_the_statistics_is_done(part, monkeypatch
     assert "nan" not in " ".join(lines)
 
 
+@pytest.mark.parametrize("part", ["false_positives", "exchanged_seeds"])
+def test_the_smallest_work_of_a_part_about_tests_is_done(part, monkeypatch):
+    from tests.benchmarks import false_positives, statistics
+
+    monkeypatch.setattr(false_positives, "DRAWS_PER_SET", 1)
+    monkeypatch.setattr(false_positives, "MODELS_PER_SET", 1)
+    monkeypatch.setattr(false_positives, "SHARES", (0.5,))
+    lines = list(statistics.PARTS[part](1))
+    assert len({line.count("|") for line in lines[:-1]}) == 1, "a table of Markdown"
+    assert "simulation error" in lines[-1]
+    assert "nan" not in " ".join(lines)
+
+
 @pytest.mark.slow
 def test_the_command_drives_a_few_trials_and_writes_its_figures(tmp_path):
     changed = f"""

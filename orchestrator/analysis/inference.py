@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from orchestrator.analysis.frames import CELL, Results, family_of, finish, in_order
-from orchestrator.analysis.permutations import p_value, sign_flips
+from orchestrator.analysis.permutations import numbered, p_value, sign_flips
 from orchestrator.analysis.quality import pair_embeddings
 from orchestrator.analysis.tables import TESTS, AnalysisTable
 from orchestrator.results.rows import Row
@@ -89,7 +89,7 @@ def signed_rank(changes: np.ndarray, families: Sequence[Hashable]) -> Row:
         return dict.fromkeys(SIGNED_RANKS) | {"num_families": 0}
     signed = np.sign(changes[is_changed]) * stats.rankdata(np.abs(changes[is_changed]))
     families = [family for family, kept in zip(families, is_changed, strict=True) if kept]
-    sums = pd.Series(signed).groupby(families, sort=False).sum().to_numpy()
+    sums = np.bincount(numbered(families), signed)
     p, p_least = p_value(np.abs(sign_flips(len(sums)) @ sums))
     ranks = np.abs(signed)
     statistic = float(min(ranks[signed > 0].sum(), ranks[signed < 0].sum()))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from orchestrator.analysis.frames import CELL, SERIES, Results, family_of, finish, in_order
 from orchestrator.analysis.inference import DIGITS, corrected
-from orchestrator.analysis.permutations import exchanges, p_value
+from orchestrator.analysis.permutations import exchanges, numbered, p_value
 from orchestrator.analysis.tables import COLLAPSED, CORRELATIONS, SLOPES, AnalysisTable
 from orchestrator.results.columns import Table
 from orchestrator.results.rows import Row
@@ -214,7 +214,8 @@ def permuted(
     What families have in common stays as it is in all exchanges, and so decides nothing.
     """
     # Without the means of families, whose part of the sum no exchange changes.
-    within = second - pd.Series(second).groupby(list(families)).transform("mean").to_numpy()
+    numbers = numbered(families)
+    within = second - (np.bincount(numbers, second) / np.bincount(numbers))[numbers]
     sums = np.abs(first[exchanges(families)] @ within)
     p, p_least = p_value(sums)
     return (None, None) if p_least == 1 else (p, p_least)

@@ -112,7 +112,7 @@ def _model(cells: pd.DataFrame) -> tuple[list[Row], list[str]]:
 
 
 def _rows(fit: Fit, num_languages: int) -> list[Row]:
-    p = 2 * stats.t.sf(np.abs(fit.estimates / fit.std_errors), num_languages - 2)
+    p = p_values(fit, num_languages)
     rows: list[Row] = [
         {"term": term, "estimate": estimate, "std_error": std_error, "p_independent": one_p}
         for term, estimate, std_error, one_p in zip(
@@ -124,6 +124,15 @@ def _rows(fit: Fit, num_languages: int) -> list[Row]:
     ):
         rows.append({"term": term, "estimate": sd, "std_error": None, "p_independent": None})
     return rows
+
+
+def p_values(fit: Fit, num_languages: int) -> np.ndarray:
+    """The two-sided p of each of `TERMS`, of Student's t; float64 (effects,).
+
+    Slopes and train sizes are of languages, so languages less 2 are the degrees of freedom.
+    """
+    t = np.abs(fit.estimates / fit.std_errors)
+    return 2 * stats.t.sf(t, num_languages - 2)  # type: ignore[no-any-return]
 
 
 def _limits(fit: Fit) -> list[str]:

@@ -37,6 +37,12 @@ def sign_flips(number: int) -> np.ndarray:
     return 1.0 - 2.0 * bits
 
 
+def numbered(families: Sequence[Hashable]) -> np.ndarray:
+    """Families as numbers from 0, in the order in which they first come; int64 (members,)."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(family, len(numbers)) for family in families], np.int64)
+
+
 def exchanges(families: Sequence[Hashable]) -> np.ndarray:
     """Ways to exchange the places of members within their families.
 
@@ -47,8 +53,7 @@ def exchanges(families: Sequence[Hashable]) -> np.ndarray:
         int64 (ways, members), the place from which each member takes its value: all of them, or a
         sample of `MOST`.
     """
-    numbers: dict[Hashable, int] = {}
-    return _exchanges(tuple(numbers.setdefault(family, len(numbers)) for family in families))
+    return _exchanges(tuple(numbered(families).tolist()))
 
 
 @lru_cache(maxsize=256)

@@ -1,5 +1,5 @@
-"""How often intervals hold the truth, and how wide they are, in simulated sweeps whose truth is
-known.
+"""How often intervals hold the truth, how wide they are, and how often tests find what is not
+there, in simulated sweeps whose truth is known.
 
     python -m tests.benchmarks.statistics [PART ...] [--sets N]
 
@@ -24,6 +24,7 @@ from orchestrator.analysis.uncertainty import (
     find_ends,
     sentence_variances,
 )
+from tests.benchmarks.false_positives import exchanged_seeds, false_positives
 
 DENSE_F1 = 0.8
 CHANGE = -0.03
@@ -276,7 +277,7 @@ def _error_of(number: int) -> str:
 
 
 PARTS: dict[str, Callable[[int], Iterator[str]]] = {
-    part.__name__: part for part in (coverage, mixed, few)
+    part.__name__: part for part in (coverage, mixed, few, false_positives, exchanged_seeds)
 }
 
 

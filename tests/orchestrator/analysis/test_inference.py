@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from orchestrator.analysis.inference import corrected, signed_rank
+from tests.benchmarks import false_positives
 from tests.orchestrator.analysis.committing import commit, tables_of
 
 
@@ -64,6 +65,15 @@ def test_ranks_of_independent_languages_have_the_p_of_wilcoxon():
         assert (statistic, p) == pytest.approx((expected.statistic, expected.pvalue))
     # with ties, counted by hand: |1| four times, of which three have a rank of 2, and |3|
     assert values_of([1, 1, 2, -1, 3])[3] == 8 / 32
+
+
+@pytest.mark.slow
+def test_languages_that_are_alike_within_families_are_no_evidence():
+    """A nominal 5 % where half of the variance is common to a family of the real 40 languages."""
+    for table, test in (("tests", false_positives.tests), ("slopes", false_positives.slopes)):
+        p, p_independent = false_positives.find_rate(test, 40, 0.5, 400)
+        assert p <= 0.07, table
+        assert table != "tests" or p_independent > 0.25
 
 
 def test_reasons_tell_missing_dense_trials_from_changes_of_zero(store):
