@@ -188,7 +188,7 @@ def test_the_smallest_work_of_a_benchmark_is_done(name):
     assert all(one.median >= 0 for one in measured)
 
 
-@pytest.mark.parametrize("part", ["coverage", "mixed", "few"])
+@pytest.mark.parametrize("part", ["coverage", "mixed", "few", "worst"])
 def test_the_smallest_work_of_a_part_of_the_statistics_is_done(part, monkeypatch):
     from tests.benchmarks import statistics
 

@@ -267,6 +267,17 @@ def tabulate(changes: Changes, options: IntervalOptions, by: Sequence[str] = CEL
     return pd.DataFrame(rows)
 
 
+def variances_of(changes: Changes) -> pd.DataFrame:
+    """A row a level and language: the columns of `CELL`, `language`, `variance` and `df`."""
+    names = [*CELL, "language", "variance", "df"]
+    rows = [
+        (*place, *row)
+        for place, level in changes.items()
+        for row in zip(level.languages, level.estimates.variance, level.estimates.df, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
 def with_ends(
     frame: pd.DataFrame,
     changes: Changes,

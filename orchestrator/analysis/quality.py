@@ -19,6 +19,7 @@ from orchestrator.analysis.intervals import (
     IntervalOptions,
     Sentences,
     find_changes,
+    variances_of,
     with_ends,
 )
 from orchestrator.analysis.tables import (
@@ -30,6 +31,7 @@ from orchestrator.analysis.tables import (
     WORST,
     AnalysisTable,
 )
+from orchestrator.analysis.uncertainty import find_ends, shrink
 from orchestrator.wording import counted
 
 CHANGE_TABLES = (GROUPS, WORST, EMBEDDINGS, EMBEDDINGS_OVERALL)
@@ -57,11 +59,12 @@ def analyze_changes(
     """
     groups = group_changes(results, changes, options)
     pruned, overall = compare_embeddings(results, sentences, options)
-    nothing = ["No sparse trials: nothing to compare with dense."]
-    has_sparse = len(results.sparse_cells) > 0
+    worst, notes = pd.DataFrame(), ["No sparse trials: nothing to compare with dense."]
+    if len(results.sparse_cells):
+        worst, notes = find_worst(results, groups, changes, options), _worst_notes(groups)
     return [
         finish(GROUPS, groups, _group_notes(results)),
-        finish(WORST, find_worst(results, groups), _worst_notes(groups) if has_sparse else nothing),
+        finish(WORST, worst, notes),
         pruned,
         overall,
     ]
@@ -146,12 +149,16 @@ def _group_notes(results: Results) -> list[str]:
     return notes
 
 
-def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
+def find_worst(
+    results: Results, groups: pd.DataFrame, changes: Changes, options: IntervalOptions
+) -> pd.DataFrame:
     """The rows of the table `worst`.
 
     Args:
         results: what was run.
-        groups: the rows of the table `groups`.
+        groups: the rows of the table `groups`, and variances.
+        changes: from dense to sparse.
+        options: how intervals are made.
     """
     # A row a candidate: a language, or a group of languages, at one sparsity.
     of_languages = results.sparse_cells.assign(
@@ -159,7 +166,7 @@ def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
         name=results.sparse_cells["language"],
         num_languages=1,
         num_trials=results.sparse_cells["num_pairs"],
-    )
+    ).merge(variances_of(changes), "left", [*CELL, "language"])
     is_candidate = (groups["target_sparsity"] > 0) & (groups["grouping"] != "all")
     of_groups = groups[is_candidate & (groups["group"] != "")]
     of_groups = of_groups.drop(columns=["num_languages", "num_trials"]).rename(
@@ -171,19 +178,35 @@ def find_worst(results: Results, groups: pd.DataFrame) -> pd.DataFrame:
         }
     )
     values = ["delta_dense_mean", "relative_dense_mean", "num_languages", "num_trials"]
-    names = [*CELL, "kind", "name", *values]
+    names = [*CELL, "kind", "name", *values, "variance", "df"]
     candidates = pd.concat([of_languages[names], of_groups[names]], ignore_index=True)
 
+    of_kinds = (of_kind for _, of_kind in candidates.groupby([*CELL, "kind"]))
+    candidates = pd.concat(_pool(of_kind) for of_kind in of_kinds)
+    means, variances, df = candidates[["delta_pooled", "variance", "df"]].to_numpy(float).T
+    low, high = find_ends(means, variances, df, options.confidence)
+    candidates = candidates.assign(delta_pooled_low=low, delta_pooled_high=high)
+
     # The first of each kind loses most; of equals, it is the first in the alphabet.
-    candidates = candidates.sort_values(
-        ["delta_dense_mean", "name"], na_position="last", kind="stable"
-    )
+    candidates = candidates.sort_values(["delta_pooled", "name"], na_position="last", kind="stable")
     of_kind = candidates.groupby([*CELL, "kind"])
     worst = of_kind.head(1).set_index([*CELL, "kind"])
     worst["num_compared"] = of_kind["delta_dense_mean"].count()
     worst["num_missing"] = of_kind.size() - worst["num_compared"]
     worst.loc[worst["num_compared"] == 0, "name"] = ""
     return in_order(worst.reset_index(), ["embeddings", "target_sparsity", "kind"])
+
+
+def _pool(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Candidates of one kind with `delta_pooled`, their changes drawn towards the mean of all, and
+    the variance of that; those whose variance is not known as they are."""
+    pooled = candidates.assign(delta_pooled=candidates["delta_dense_mean"])
+    is_known = candidates["delta_dense_mean"].notna() & candidates["variance"].notna()
+    known = candidates.loc[is_known, ["delta_dense_mean", "variance"]].to_numpy(float)
+    means, variances = shrink(*known.T)
+    pooled.loc[is_known, "delta_pooled"] = means
+    pooled.loc[is_known, "variance"] = variances
+    return pooled
 
 
 def _worst_notes(groups: pd.DataFrame) -> list[str]:

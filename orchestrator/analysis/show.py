@@ -239,6 +239,9 @@ BY_PERTURBATION = ("perturbation", "embeddings")
 LEVEL_HEADINGS = {"embeddings": "embeddings", "target_sparsity": "sparsity"}
 SIGNED = (
     "delta_dense_mean",
+    "delta_pooled",
+    "delta_pooled_low",
+    "delta_pooled_high",
     "relative_dense_mean",
     "delta_embeddings_mean",
     "delta_embeddings_low",
@@ -368,7 +371,9 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
                 "kind": "kind",
                 "name": "loses most",
                 "delta_dense_mean": "change",
-                "relative_dense_mean": "relative",
+                "delta_pooled": "pooled",
+                "delta_pooled_low": "from",
+                "delta_pooled_high": "to",
             }
             | {
                 "num_languages": "languages",

@@ -260,8 +260,9 @@ STEPS = _table(
 
 WORST = _table(
     "worst",
-    "The language, and the group of each kind, that loses most at each sparsity. Of equals the "
-    "first in the alphabet.",
+    "The language, and the group of each kind, that loses most at each sparsity, by changes that "
+    "are pooled in part. Of equals the first in the alphabet. Source: Morris 1983, Parametric "
+    "empirical Bayes inference.",
     *SERIES_COLUMNS,
     *LEVEL_COLUMNS,
     _text("kind", "language, tier, tier_used, script or family."),
@@ -271,6 +272,12 @@ WORST = _table(
         True,
     ),
     _fraction("delta_dense_mean", "Its change to dense; above 0 where even the worst gains."),
+    _fraction(
+        "delta_pooled",
+        "Its change drawn towards the mean of those with an interval, by which it is the worst; of "
+        "fewer than four, or without an interval, the change itself.",
+    ),
+    *_ends("delta_pooled", "delta_pooled"),
     _fraction("relative_dense_mean", "That change as a part of the dense F1."),
     _count("num_languages", "Languages behind it."),
     _count("num_trials", "Sparse trials behind it."),

@@ -23,6 +23,7 @@ from orchestrator.analysis.uncertainty import (
     estimate,
     find_ends,
     sentence_variances,
+    shrink,
 )
 from tests.benchmarks.false_positives import exchanged_seeds, false_positives
 
@@ -271,13 +272,42 @@ def few(num_sets: int) -> Iterator[str]:
     yield _error_of(min(10, NUM_LANGUAGES) * num_sets)
 
 
+def worst(num_sets: int) -> Iterator[str]:
+    """The largest loss of several languages, whose standard errors are 0.02: coverage of its own
+    interval, and of the one in table `worst`, which pools in part; by the standard deviation of the
+    true changes between languages."""
+    between = (0.0, 0.01, 0.03, 0.1)
+    number = 100 * num_sets
+    yield f"| languages | {' | '.join(f'sd {sd:g}: own, pooled' for sd in between)} |"
+    yield "|---" * (1 + len(between)) + "|"
+    for count in (4, 10, 40):
+        cells = []
+        for sd in between:
+            generator = np.random.default_rng([count, int(1_000 * sd)])
+            own, pooled = 0, 0
+            for _ in range(number):
+                truth = generator.normal(CHANGE, sd, count)
+                seen, variances = generator.normal(truth, 0.02), np.full(count, 0.02**2)
+                own += _holds(seen, variances, truth)
+                pooled += _holds(*shrink(seen, variances), truth)
+            cells.append(f"{own / number:.2f}, {pooled / number:.2f}")
+        yield f"| {count} | {' | '.join(cells)} |"
+    yield _error_of(number)
+
+
+def _holds(means: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> bool:
+    """Whether the interval of the smallest mean holds its truth."""
+    at = means.argmin()
+    return bool(abs(means[at] - truth[at]) <= -ndtri((1 - CONFIDENCE) / 2) * variances[at] ** 0.5)
+
+
 def _error_of(number: int) -> str:
     error = 2 * np.sqrt(CONFIDENCE * (1 - CONFIDENCE) / number)
     return f"{number:,} intervals a figure or more: simulation error of coverage ±{error:.3f}."
 
 
 PARTS: dict[str, Callable[[int], Iterator[str]]] = {
-    part.__name__: part for part in (coverage, mixed, few, false_positives, exchanged_seeds)
+    part.__name__: part for part in (coverage, mixed, few, worst, false_positives, exchanged_seeds)
 }
 
 

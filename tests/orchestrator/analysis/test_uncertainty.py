@@ -17,6 +17,7 @@ from orchestrator.analysis.uncertainty import (
     find_ends,
     find_influences,
     sentence_variances,
+    shrink,
 )
 
 
@@ -146,3 +147,30 @@ def test_languages_that_do_not_vary_leave_the_others_as_they_are():
     with_it = estimate(spreads(values, of_mean=own, own=own))
     without = estimate(spreads(values[1:], of_mean=own[1:], own=own[1:]))
     assert with_it.variance[1:] == pytest.approx(without.variance)
+
+
+def test_means_that_differ_by_chance_only_are_drawn_together_and_others_stay():
+    random = np.random.default_rng(6)
+    variances = np.full(20, 0.02**2)
+    alike, _ = shrink(random.normal(-0.05, 0.02, 20), variances)
+    assert np.ptp(alike) < 0.04
+    apart = random.normal(-0.05, 0.5, 20)
+    drawn, after = shrink(apart, variances)
+    assert drawn == pytest.approx(apart, abs=0.005)
+    assert after == pytest.approx(variances, rel=0.02)
+    few = np.array([0.1, 0.2, 0.3])
+    assert shrink(few, few)[0] is few
+
+
+def test_the_worst_of_many_is_held_by_its_interval():
+    """Of 20 languages the largest loss is mostly luck: its own interval misses the truth often."""
+    random, held, missed = np.random.default_rng(7), 0, 0
+    for _ in range(400):
+        truth = random.normal(-0.05, 0.01, 20)
+        seen = random.normal(truth, 0.02)
+        drawn, variances = shrink(seen, np.full(20, 0.02**2))
+        at = drawn.argmin()
+        held += abs(drawn[at] - truth[at]) <= 1.96 * math.sqrt(variances[at])
+        missed += abs(seen.min() - truth[seen.argmin()]) > 1.96 * 0.02
+    assert held / 400 > 0.94
+    assert missed / 400 > 0.2
