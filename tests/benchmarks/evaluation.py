@@ -6,7 +6,7 @@ else the embedded corpus, repeated to as many.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +65,14 @@ def scoring() -> Iterator[Measurement]:
     yield Measurement(what="finding out which of them were seen", values=facts_s, unit="s")
 
 
+def _confidences(lengths: Sequence[int]) -> list[list[int]]:
+    """Made-up confidences for each word, in 255ths: most are near 1, as those of a trained model
+    are."""
+    drawn = np.random.default_rng(0).beta(8, 0.4, sum(lengths))
+    words = np.rint(255 * drawn).astype(int)
+    return [one.tolist() for one in np.split(words, np.cumsum(lengths)[:-1])]
+
+
 def storing() -> Iterator[Measurement]:
     """What stored predictions take: those of a trial on 10,000 sentences, and the sentences
     once."""
@@ -80,6 +88,7 @@ def storing() -> Iterator[Measurement]:
         one,
         sentences=replace(one.sentences, **sizes | rest),
         predicted=predicted,
+        confidence=_confidences([len(tags) for tags in predicted]),
         support=counts.support.sum(1).tolist(),
         num_predicted=counts.num_predicted.sum(1).tolist(),
         num_correct=counts.num_correct.sum(1).tolist(),
