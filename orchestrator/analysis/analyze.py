@@ -34,6 +34,7 @@ from orchestrator.analysis.predictions import (
 from orchestrator.analysis.quality import CHANGE_TABLES, analyze_changes, analyze_quality
 from orchestrator.analysis.reading import read_rows
 from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
+from orchestrator.analysis.robustness_types import find_robustness_types
 from orchestrator.analysis.steps import find_steps
 from orchestrator.analysis.tables import (
     ACROSS_LANGUAGES,
@@ -54,6 +55,7 @@ from orchestrator.analysis.tables import (
     QUALITY,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
+    ROBUSTNESS_TYPES,
     SLOPES,
     STEPS,
     TESTS,
@@ -126,6 +128,11 @@ def analyze(
         on_test = results if split == "test" else make_results(rows, "test", matching)
         return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ), options)
 
+    def robustness_types() -> list[AnalysisTable]:
+        on_test = results if split == "test" else make_results(rows, "test", matching)
+        stored = store.read("robustness", ROBUSTNESS_READ)
+        return [find_robustness_types(on_test, rows.scores, stored)]
+
     @cache
     def sentences() -> Sentences:
         return Sentences(results, predicted())
@@ -156,6 +163,7 @@ def analyze(
         (ACROSS_LANGUAGES, PROFILES): lambda: describe_across(results, options),
         (DISPARITY,): lambda: [find_disparity(results)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
+        (ROBUSTNESS_TYPES,): robustness_types,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
         (ERRORS,): lambda: [find_errors(results, counted())],
         (CALIBRATION,): lambda: [calibration()],

@@ -334,6 +334,17 @@ def _tenths(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if round(20 * row["threshold"]) % 2 == 0]
 
 
+def _types_of_all(rows: Sequence[Row]) -> list[Row]:
+    """Of each perturbation and entity type the mean over languages."""
+    names = ("perturbation", "entity_type", "embeddings", "target_sparsity")
+    found = []
+    for _, members in _by(rows, names):
+        drops = [row["drop_mean"] for row in members if row["drop_mean"] is not None]
+        mean = {"drop_mean": fmean(drops) if drops else None, "num_languages": len(drops)}
+        found.append({name: members[0][name] for name in names} | mean)
+    return found
+
+
 VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
     "quality": (
         Matrix(
@@ -526,6 +537,16 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             ("mean F1 on perturbed sentences", "f1_perturbed_mean"),
             ("mean drop of F1 from clean to perturbed", "drop_mean"),
         )
+    ),
+    "robustness_types": (
+        Matrix(
+            title="mean over languages of the drop of F1 from clean to perturbed",
+            index=("perturbation", "entity_type", "embeddings"),
+            text=_plain("drop_mean"),
+            count="num_languages",
+            counted="languages",
+            of=_types_of_all,
+        ),
     ),
     "disagreement": (
         Matrix(

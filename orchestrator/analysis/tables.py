@@ -561,6 +561,30 @@ ROBUSTNESS_OVERALL = _table(
     TRIALS_BEHIND,
 )
 
+ROBUSTNESS_TYPES = _table(
+    "robustness_types",
+    "Robustness by entity type. One row a cell, language, perturbation that it was scored on, and "
+    "entity type.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    PERTURBATION_COLUMN,
+    schema.ENTITY_TYPE,
+    _fraction("f1_clean_mean", "Mean F1 on test as published, over the same seeds."),
+    _fraction("f1_perturbed_mean", "Mean over seeds of the mean F1 over draws."),
+    _fraction("drop_mean", "Mean of clean minus perturbed F1."),
+    _fraction(
+        "delta_dense_mean", "Mean of perturbed F1 minus that of the same seed's dense trial."
+    ),
+    _fraction(
+        "delta_drop_mean",
+        "Mean of the drop minus that of the same seed's dense trial; above 0: less robust.",
+    ),
+    _count("num_seeds", "Seeds with a perturbed and a clean F1."),
+    _count("num_pairs", "Of these, seeds whose dense trial has both, too."),
+    _count("num_holes", "Seeds that were planned or tried and lack one."),
+)
+
 DISAGREEMENT = _table(
     "disagreement",
     "What pruning changes in predictions, beside what another seed changes. PIEs are sentences "
@@ -920,6 +944,7 @@ ANALYSES = {
         DISPARITY,
         ROBUSTNESS,
         ROBUSTNESS_OVERALL,
+        ROBUSTNESS_TYPES,
         DISAGREEMENT,
         PIES_PROFILE,
         ERRORS,

@@ -426,6 +426,31 @@ def test_embeddings(tables, sql):
     assert_same(tables["embeddings_overall"], query(sql, overall), LEVEL)
 
 
+def test_robustness_by_type(tables, sql):
+    text = """
+        with clean as (
+            select trial_id, language, entity_type, f1 from scores
+            where split = 'test' and subset = 'all' and entity_type <> 'micro'
+        ), drops as (
+            select r.trial_id, r.language, perturbation, entity_type, any_value(c.f1) as clean,
+                   avg(r.f1) as perturbed, any_value(c.f1) - avg(r.f1) as lost
+            from robustness r join clean c using (trial_id, language, entity_type)
+            where status = 'scored' and r.f1 is not null and c.f1 is not null group by all
+        )
+        select t.regime, t.language, t.target_sparsity, t.embedding_sparsity, o.perturbation,
+               o.entity_type, avg(o.clean) as f1_clean_mean, avg(o.perturbed) as f1_perturbed_mean,
+               avg(o.lost) as drop_mean, avg(o.perturbed - d.perturbed) as delta_dense_mean,
+               avg(o.lost - d.lost) as delta_drop_mean, count(*) as num_seeds,
+               count(d.lost) as num_pairs
+        from t join drops o using (trial_id, language)
+        left join drops d on (d.trial_id, d.language) = (t.dense_trial_id, t.language)
+             and (d.perturbation, d.entity_type) = (o.perturbation, o.entity_type)
+        group by all
+    """
+    rows = [row for row in tables["robustness_types"] if row["num_seeds"]]
+    assert_same(rows, query(sql, text), (*LEVEL, "language", "perturbation", "entity_type"))
+
+
 def test_layers(tables, sql, is_real):
     if not is_real:
         assert not tables["layer_sparsity"]  # made-up results have none
