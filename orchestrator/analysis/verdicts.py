@@ -151,6 +151,15 @@ def tally(results: Results, intervals: pd.DataFrame) -> pd.DataFrame:
 
 def find_tolerated(intervals: pd.DataFrame) -> pd.DataFrame:
     """The rows of the table `tolerance`, from a row a cell and language with its verdict."""
+    # Where everything is pruned to one value, that is a point of two curves: of the one on which
+    # embeddings stay there, and of the one on which they follow the rest, if there is such a one.
+    is_both = intervals["embedding_sparsity"] == intervals["target_sparsity"]
+    curve = [*SERIES, "language"]
+    following = intervals.loc[intervals["embeddings"] == "pruned", curve].drop_duplicates()
+    is_fixed = intervals["embeddings"].str.startswith("pruned to")
+    shared = intervals[is_both & is_fixed].merge(following, on=curve)
+    intervals = pd.concat([intervals, shared.assign(embeddings="pruned")], ignore_index=True)
+
     keys = [*SERIES, "language", "embeddings", "margin"]
     rows = [
         dict(zip(keys, place, strict=True)) | _find_tolerated(of_language)

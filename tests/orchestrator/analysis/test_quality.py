@@ -80,3 +80,12 @@ def test_a_fixed_target_of_the_embeddings_is_one_row(store):
         store.commit_completed(spec, result, **make_circumstances())
     names = ("embeddings", "num_sparsities", "undecided_at")
     assert rows_of(store, "tolerance", *names) == [("pruned to 0.5", 2, 0.5)]
+
+
+def test_a_sparsity_that_is_on_two_curves_of_embeddings_is_a_point_of_both(store):
+    commit(store, "sw", 0.0, 0, 0.8)
+    for sparsity, embeddings in ((0.5, 0.5), (0.9, 0.5), (0.9, 0.9)):
+        pruning = replace(PRUNING, embedding_sparsity=embeddings)
+        commit(store, "sw", sparsity, 0, 0.4, pruning=pruning)
+    names = ("embeddings", "num_sparsities", "undecided_at")
+    assert rows_of(store, "tolerance", *names) == [("pruned", 2, 0.5), ("pruned to 0.5", 2, 0.5)]
