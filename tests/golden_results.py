@@ -10,9 +10,9 @@ Before the schema version rises, run `results/tiny.yaml` or a variant of it with
 there is, pack it as `results/v<version>`, and name it in test_old_results.py and the README.
 
 Names of folders and machines are taken out, on which no identity depends, and so are the words of
-sentences of a corpus in a folder: it is not ours to hand on, and no analysis reads words. Tests lay
-the files out as a results location again, since readers trust only trials that have files of their
-own.
+sentences of a corpus in a folder: it is not ours to hand on, and words decide nothing but which
+sentences are the same (there all of one length). Tests lay the files out as a results location
+again, since readers trust only trials that have files of their own.
 """
 
 import sys

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from orchestrator.analysis.frames import Results, finish
 from orchestrator.analysis.over_seeds import KEY, OverSeeds
+from orchestrator.analysis.predictions import split_by_set
 from orchestrator.analysis.tables import CALIBRATION, AnalysisTable
 from orchestrator.errors import StoreError
 from orchestrator.wording import counted
@@ -56,13 +57,7 @@ def find_calibration(
     rules = sorted(set(results.trials["matching"]) - {""})
     found: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
     for trial_id, rows in predictions:
-        is_wanted = pc.and_(
-            pc.equal(rows["split"], results.split), pc.equal(rows["perturbation"], CLEAN)
-        )
-        is_wanted = pc.and_(is_wanted, pc.is_valid(rows["confidence"]))
-        rows = rows.filter(is_wanted)
-        for set_id in rows["set_id"].unique().to_pylist():
-            of_set = rows.filter(pc.equal(rows["set_id"], set_id)).sort_by("sentence")
+        for set_id, of_set in split_by_set(_wanted(rows, results.split)):
             values = _measure(of_set, sentences_of(set_id)["gold"], set_id)
             for rule in rules:
                 found[trial_id, of_set["language"][0].as_py(), rule] = values
@@ -92,6 +87,14 @@ def find_calibration(
     )
     rows["split"] = results.split
     return finish(CALIBRATION, rows, _notes(rows))
+
+
+def _wanted(rows: pa.Table, split: str) -> pa.Table:
+    """The rows of the split's sentences as published that have probabilities."""
+    is_wanted = pc.and_(pc.equal(rows["split"], split), pc.equal(rows["perturbation"], CLEAN))
+    is_wanted = pc.and_(is_wanted, pc.is_valid(rows["confidence"]))
+    # To copy all of them takes longer than all else.
+    return rows if pc.all(is_wanted).as_py() else rows.filter(is_wanted)
 
 
 def _no_keys() -> pd.MultiIndex:

@@ -121,7 +121,9 @@ def collect_predictions(
         is_clean = pc.equal(rows["perturbation"], CLEAN)
         is_wanted = pc.invert(is_clean) if is_perturbed else is_clean
         is_wanted = pc.and_(pc.equal(rows["split"], split), is_wanted)
-        for set_id, of_set in _split_by_set(rows.filter(is_wanted)):
+        if not pc.all(is_wanted).as_py():  # a copy of all takes its time
+            rows = rows.filter(is_wanted)
+        for set_id, of_set in split_by_set(rows):
             if set_id not in sets:
                 sets[set_id] = SetPredictions(
                     set_id=set_id,
@@ -151,7 +153,7 @@ def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
     return rows.drop_columns("tokens").append_column("is_first", pa.array(numbers > highest))
 
 
-def _split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """Each set's id and rows, in the order of sentences."""
     encoded = rows["set_id"].combine_chunks().dictionary_encode()
     numbers = encoded.indices.to_numpy()
