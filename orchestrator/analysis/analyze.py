@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
+import numpy as np
 import pyarrow as pa
 
 from orchestrator.analysis.across_languages import describe_across
@@ -133,9 +134,13 @@ def analyze(
         stored = store.read("robustness", ROBUSTNESS_READ)
         return [find_robustness_types(on_test, rows.scores, stored)]
 
+    def words_of(set_id: str) -> np.ndarray:
+        numbers: np.ndarray = sentences_of(set_id)["words"].to_numpy()
+        return numbers
+
     @cache
     def sentences() -> Sentences:
-        return Sentences(results, predicted())
+        return Sentences(results, predicted(), words_of if options.is_identical_one else None)
 
     @cache
     def changes() -> Changes:
@@ -146,7 +151,10 @@ def analyze(
         return find_calibration(results, tables, sentences_of)
 
     def verdicts() -> list[AnalysisTable]:
-        return judge_changes(results, changes(), options, margin)
+        each_is_one = None
+        if options.is_identical_one:
+            each_is_one = changes_to_dense(results, Sentences(results, predicted()))
+        return judge_changes(results, changes(), options, margin, each_is_one)
 
     def losses() -> list[AnalysisTable]:
         described = describe_languages(results, predicted(), sentences_of)

@@ -7,7 +7,7 @@ counted once, not of others that were not run. Languages of different trials are
 languages of one trial share its seeds, so their mean has the spread over seeds of that mean itself.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,9 +35,12 @@ class IntervalOptions:
 
     Attributes:
         confidence: nominal coverage of the intervals, in (0.5, 1).
+        is_identical_one: whether sentences with the same words count as one, as they do where the
+            question is about text in general and not about this collection.
     """
 
     confidence: float = 0.95
+    is_identical_one: bool = False
 
 
 class Mean(NamedTuple):
@@ -70,14 +73,26 @@ class _Known:
 
 
 class Sentences:
-    """What sentences do to the F1 of trials, from stored predictions."""
+    """What sentences do to the F1 of trials, from stored predictions.
 
-    def __init__(self, results: Results, sets: Sequence[SetPredictions]):
+    Args:
+        results: F1 of trials.
+        sets: what they predicted.
+        words_of: gives, by a set's id, a number for each sentence that is the same of those that
+            count as one; None: each is one.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        sets: Sequence[SetPredictions],
+        words_of: Callable[[str], np.ndarray] | None = None,
+    ):
         trials = results.trials
         rules = dict(zip(trials["trial_id"], trials["own_matching"], strict=True))
         self._known: dict[tuple[str, str], _Known] = {}
         for one in sets:
-            influences = find_influences(one)
+            influences = find_influences(one, None if words_of is None else words_of(one.set_id))
             for at, trial_id in enumerate(one.trial_ids):
                 if trial_id in influences:
                     entities = one.support.sum() + one.num_predicted[at].sum()

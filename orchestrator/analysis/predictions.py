@@ -137,8 +137,9 @@ def collect_predictions(
 
 
 def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
-    """Read the columns `SENTENCES_READ` of a set, in the order of sentences, and whether a sentence
-    `is_first`: none before it has the same words.
+    """Read the columns `SENTENCES_READ` of a set, in the order of sentences; `words`, a number that
+    is the same of sentences with the same words; and whether a sentence `is_first`: none before it
+    has the same words.
 
     Raises:
         StoreError: the set is missing, or its file is damaged or of a later version.
@@ -150,7 +151,8 @@ def read_sentences(store: ResultStore, set_id: str) -> pa.Table:
     # Keys get their numbers in the order in which they occur, so a new one is above all before it.
     numbers = keys.to_numpy().astype(np.int64)
     highest = np.concatenate([[-1], np.maximum.accumulate(numbers)])[:-1]
-    return rows.drop_columns("tokens").append_column("is_first", pa.array(numbers > highest))
+    rows = rows.drop_columns("tokens").append_column("words", pa.array(numbers))
+    return rows.append_column("is_first", pa.array(numbers > highest))
 
 
 def split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

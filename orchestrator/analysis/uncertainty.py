@@ -104,21 +104,35 @@ def degrees(variance: np.ndarray, of_variance: np.ndarray) -> np.ndarray:
     return df
 
 
-def find_influences(predictions: SetPredictions) -> Influences:
+def find_influences(predictions: SetPredictions, words: np.ndarray | None = None) -> Influences:
     """What each sentence of a set does to the F1 of each trial.
 
+    Args:
+        predictions: of a set of n sentences.
+        words: int (n,), from 0, the same of sentences that count as one: all of them are left out
+            together. None: each is one.
+
     Returns:
-        By trial; without those whose F1 is 0 / 0, or would be without one sentence.
+        By trial, an entry a sentence, or a number of `words`; without trials whose F1 is 0 / 0, or
+        would be without one sentence.
     """
-    num_sentences = len(predictions.support)
+
+    def together(counts: np.ndarray) -> np.ndarray:
+        return counts if words is None else np.bincount(words, counts).astype(np.int64)
+
+    support = together(predictions.support)
+    num_sentences = len(support)
     if num_sentences < 2:
         return {}
     counts = zip(
-        predictions.trial_ids, predictions.num_predicted, predictions.num_correct, strict=True
+        predictions.trial_ids,
+        map(together, predictions.num_predicted),
+        map(together, predictions.num_correct),
+        strict=True,
     )
     influences = {}
     for trial_id, num_predicted, num_correct in counts:
-        entities = predictions.support + num_predicted
+        entities = support + num_predicted
         rest = entities.sum() - entities
         if not rest.all():
             continue

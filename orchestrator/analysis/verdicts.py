@@ -52,7 +52,11 @@ def check_margin(margin: float) -> None:
 
 
 def judge_changes(
-    results: Results, changes: Changes, options: IntervalOptions, margin: float
+    results: Results,
+    changes: Changes,
+    options: IntervalOptions,
+    margin: float,
+    each_is_one: Changes | None = None,
 ) -> list[AnalysisTable]:
     """Make the tables significance, tally and tolerance.
 
@@ -61,6 +65,8 @@ def judge_changes(
         changes: from dense to sparse.
         options: how intervals are made.
         margin: the largest change of F1 that does not matter, as a fraction in (0, 1).
+        each_is_one: the changes as they are where identical sentences count as several, if they
+            count as one in `changes`: what this does is noted.
     """
     intervals = in_order(tabulate(changes, options))
     if intervals.empty:
@@ -71,9 +77,12 @@ def judge_changes(
     is_short = ~intervals["allows_for"].str.contains("seeds") & (intervals["num_pairs"] > 0)
     intervals["verdict"] = judge(intervals, margin, is_short)
     few = _few_seeds_notes(int(is_short.sum()))
+    notes = []
+    if each_is_one is not None:
+        notes = [_identical_note(intervals, in_order(tabulate(each_is_one, options)))]
     passed_over = "A sparsity without a change to dense is passed over."
     return [
-        finish(SIGNIFICANCE, intervals, _interval_notes(intervals)),
+        finish(SIGNIFICANCE, intervals, [*_interval_notes(intervals), *notes]),
         finish(TALLY, tally(results, intervals), few),
         finish(TOLERANCE, find_tolerated(intervals), [passed_over, *few]),
     ]
@@ -98,6 +107,20 @@ def _interval_notes(table: pd.DataFrame) -> list[str]:
         changes = counted(num_odd, "change")
         notes.append(f"Scores and predictions do not agree on {changes}: see quality.")
     return notes
+
+
+def _identical_note(together: pd.DataFrame, apart: pd.DataFrame) -> str:
+    """What it does that identical sentences count as one, from the same rows with and without."""
+    widths = [table["high"] - table["low"] for table in (together, apart)]
+    is_known = together["num_sentences"].notna() & widths[1].gt(0) & widths[0].notna()
+    if not is_known.any():
+        return "Identical sentences would count as one; no interval allows for sentences."
+    ratios = (widths[0] / widths[1])[is_known]
+    return (
+        f"Identical sentences count as one: {counted(int(is_known.sum()), 'interval')} "
+        f"{ratios.median():.2f} times as wide in the median, {ratios.min():.2f} to "
+        f"{ratios.max():.2f} times."
+    )
 
 
 def judge(intervals: pd.DataFrame, margin: float, is_short: pd.Series) -> np.ndarray:

@@ -366,6 +366,12 @@ def _add_results(line: CommandLine) -> None:
         help="largest change of F1 that does not matter: what counts as equivalent; default: 0.01",
     )
     analyze.add_argument(
+        "--identical-as-one",
+        action="store_true",
+        help="let test sentences with the same words count as one in intervals, as for text in "
+        "general; else they are those of this corpus, which repeats itself",
+    )
+    analyze.add_argument(
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
     )
 

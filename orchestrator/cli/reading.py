@@ -46,12 +46,18 @@ def analyze(args: argparse.Namespace) -> int:
     # It loads pandas and scipy, which no other command needs.
     from orchestrator.analysis.analyze import analyze as analyze_results
     from orchestrator.analysis.analyze import write_tables
+    from orchestrator.analysis.intervals import IntervalOptions
     from orchestrator.analysis.show import show
 
     margin = MARGIN if args.margin is None else read_number("--margin", args.margin)
     store = open_store(args.results)
     tables = analyze_results(
-        store, args.split, matching=args.matching, same_device=args.same_device, margin=margin
+        store,
+        args.split,
+        IntervalOptions(is_identical_one=args.identical_as_one),
+        matching=args.matching,
+        same_device=args.same_device,
+        margin=margin,
     )
     folder = args.out or str(store.location / "analysis")
     write_tables(tables, folder)

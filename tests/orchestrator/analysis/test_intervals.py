@@ -15,6 +15,7 @@ from orchestrator.analysis.intervals import (
     tabulate,
 )
 from orchestrator.analysis.predictions import SetPredictions
+from orchestrator.analysis.verdicts import judge_changes
 
 PLACE = {
     "series": 0,
@@ -157,6 +158,30 @@ def test_one_seed_with_predictions_has_an_interval_over_sentences():
         pytest.approx(wanted.low, rel=1e-5),
         pytest.approx(wanted.high, rel=1e-5),
     )
+
+
+def test_identical_sentences_that_count_as_one_are_fewer_sentences():
+    """Four sentences twice each: by hand the interval of four, of which each counts double."""
+    counts = {"s0": ([2] * 8, [2, 0, 1, 1] * 2), "d0": ([2] * 8, [2, 2, 1, 1] * 2)}
+    results, sets = make_results(trial_rows([("s0", "d0", -0.25)])), [make_set(counts)]
+    words = np.array([0, 1, 2, 3] * 2)
+    apart = changes_to_dense(results, Sentences(results, sets))
+    together = changes_to_dense(results, Sentences(results, sets, lambda set_id: words))
+    (one,) = tabulate(together, IntervalOptions()).to_dict("records")
+    (each,) = tabulate(apart, IntervalOptions()).to_dict("records")
+    wanted = stats.ttest_1samp([0, -1, 0, 0], 0).confidence_interval(0.95)
+    assert (one["low"], one["high"]) == (
+        pytest.approx(wanted.low, rel=1e-5),
+        pytest.approx(wanted.high, rel=1e-5),
+    )
+    assert (one["num_sentences"], each["num_sentences"]) == (4, 8)
+
+    ratio = (one["high"] - one["low"]) / (each["high"] - each["low"])
+    assert ratio > 1.5
+    options = IntervalOptions(is_identical_one=True)
+    (significance, *_) = judge_changes(results, together, options, 0.01, apart)
+    note = f"Identical sentences count as one: 1 interval {ratio:.2f} times as wide in the median"
+    assert note in significance.notes[-1]
 
 
 def test_a_seed_without_predictions_counts_with_what_sentences_do_to_the_others():

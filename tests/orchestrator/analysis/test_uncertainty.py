@@ -65,6 +65,26 @@ def test_what_a_sentence_does_equals_a_loop_that_leaves_it_out():
     assert own == pytest.approx(7 / 8 * 2 * ((half - half.mean()) ** 2).sum(), rel=1e-5)
 
 
+def test_identical_sentences_that_count_as_one_are_left_out_together():
+    random = np.random.default_rng(2)
+    support, predicted = random.integers(1, 4, 8), random.integers(1, 4, (1, 8))
+    correct = np.minimum(support, predicted)
+    words = np.array([0, 1, 0, 2, 3, 1, 0, 4])
+    found = find_influences(make_set(support, predicted, correct), words)["t0"]
+
+    without = []
+    for left_out in range(5):
+        rest = [at for at in range(8) if words[at] != left_out]
+        entities = sum(support[at] + predicted[0][at] for at in rest)
+        without.append(2 * sum(correct[0][at] for at in rest) / entities)
+    mean = sum(without) / 5
+    variance = 4 / 5 * sum((value - mean) ** 2 for value in without)
+    assert len(found) == 5
+    assert (found**2).sum() == pytest.approx(variance, rel=1e-5)
+    apart = make_set(support, predicted, correct)
+    assert np.array_equal(find_influences(apart, np.arange(8))["t0"], find_influences(apart)["t0"])
+
+
 def test_a_trial_has_no_influences_where_one_sentence_decides_whether_there_is_an_f1():
     assert find_influences(make_set([2, 0, 0], [[1, 0, 0]], [[1, 0, 0]])) == {}
     assert find_influences(make_set([2], [[1]], [[1]])) == {}

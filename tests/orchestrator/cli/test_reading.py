@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.analysis.tables import MARGIN
 from orchestrator.results.store import ResultStore
+from tests.benchmarks.analysis import make_results
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
 from tests.orchestrator.cli.command import run
 from workers.result import DeviceStretch
@@ -160,3 +161,11 @@ def test_cache_shows_what_it_holds_and_clears_it(capsys, tmp_path, monkeypatch):
 def test_cache_of_a_user_without_a_home(capsys, homeless):
     code, _, err = run(capsys, "cache")
     assert (code, err) == (2, "sparsweep: no home folder is known; set HOME or SPARSWEEP_CACHE\n")
+
+
+def test_identical_sentences_count_as_one_when_asked(capsys, tmp_path):
+    make_results(str(tmp_path), ("de",), sparsities=(0.5,), seeds=(0, 1), num_sentences=20)
+    told = "Identical sentences count as one: 4 intervals"
+    for words, is_told in (([], False), (["--identical-as-one"], True)):
+        code, out, _ = run(capsys, "analyze", str(tmp_path), *words)
+        assert (code, told in " ".join(out.split())) == (0, is_told)
