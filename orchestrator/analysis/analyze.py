@@ -10,7 +10,7 @@ from orchestrator.analysis.across_languages import describe_across
 from orchestrator.analysis.aggregate import refuse_rule_without_scores
 from orchestrator.analysis.breakdown import find_breakdown
 from orchestrator.analysis.budget import find_budget
-from orchestrator.analysis.calibration import CALIBRATION_READ, find_calibration
+from orchestrator.analysis.calibration import Calibrations, find_calibration
 from orchestrator.analysis.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.disagreement import find_disagreement
 from orchestrator.analysis.disparity import find_disparity
@@ -22,13 +22,16 @@ from orchestrator.analysis.intervals import (
     IntervalOptions,
     Sentences,
     changes_to_dense,
+    f1s_of,
 )
 from orchestrator.analysis.layers import LAYERS_READ, find_layers
 from orchestrator.analysis.losses import find_losses
 from orchestrator.analysis.mixed_model import fit_models
 from orchestrator.analysis.power import find_power
 from orchestrator.analysis.predictions import (
+    PREDICTIONS_READ,
     SetPredictions,
+    collect_predictions,
     read_predictions,
     read_sentences,
 )
@@ -107,12 +110,18 @@ def analyze(
     results = make_results(rows, split, matching)
 
     @cache
-    def predicted() -> list[SetPredictions]:
-        return read_predictions(store, _with_predictions(results), split)
-
-    @cache
     def sentences_of(set_id: str) -> pa.Table:
         return read_sentences(store, set_id)
+
+    calibrations = Calibrations(split, sentences_of)
+
+    @cache
+    def predicted() -> list[SetPredictions]:
+        if CALIBRATION.name not in wanted:
+            return read_predictions(store, _with_predictions(results), split)
+        columns = [*PREDICTIONS_READ, "confidence"]
+        tables = store.read_each("predictions", _with_predictions(results), columns)
+        return collect_predictions(calibrations.taking(tables), split)
 
     @cache
     def counted() -> ErrorCounts:
@@ -143,12 +152,16 @@ def analyze(
         return Sentences(results, predicted(), words_of if options.is_identical_one else None)
 
     @cache
+    def f1s() -> Changes:
+        return f1s_of(results, sentences())
+
+    @cache
     def changes() -> Changes:
         return changes_to_dense(results, sentences())
 
     def calibration() -> AnalysisTable:
-        tables = store.read_each("predictions", _with_predictions(results), CALIBRATION_READ)
-        return find_calibration(results, tables, sentences_of)
+        predicted()  # what is read once is measured then
+        return find_calibration(results, calibrations)
 
     def verdicts() -> list[AnalysisTable]:
         each_is_one = None
@@ -162,8 +175,8 @@ def analyze(
 
     # Each step with the tables that it makes, in the order of `ANALYSES`.
     steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
-        (QUALITY,): lambda: [analyze_quality(results)],
-        CHANGE_TABLES: lambda: analyze_changes(results, changes(), sentences(), options),
+        (QUALITY,): lambda: [analyze_quality(results, f1s(), options)],
+        CHANGE_TABLES: lambda: analyze_changes(results, f1s(), changes(), sentences(), options),
         (STEPS,): lambda: [find_steps(results, rows.trials)],
         (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, counted())],
         (LAYER_SPARSITY,): lambda: [find_layers(results, layers())],

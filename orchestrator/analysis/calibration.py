@@ -9,8 +9,7 @@ Sources: expected calibration error with bins of equal width, Guo et al. 2017, "
 Modern Neural Networks" (equation 3); Brier 1950, here of the predicted tag alone.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -25,11 +24,6 @@ from orchestrator.errors import StoreError
 from orchestrator.wording import counted
 from workers.trial import CLEAN
 
-CALIBRATION_READ = [
-    *("set_id", "language", "split", "perturbation", "sentence", "predicted", "confidence"),
-]
-"""Columns of `predictions` that are needed."""
-
 NUM_BINS = 10
 """Of equal width; the last one has probability 1, too."""
 STEPS = 255
@@ -38,30 +32,41 @@ WORDS = ("all", "entity")
 VALUES = ("num_words", "accuracy", "confidence", "ece", "brier")
 
 
-def find_calibration(
-    results: Results,
-    predictions: Iterable[tuple[str, pa.Table]],
-    sentences_of: Callable[[str], pa.Table],
-) -> AnalysisTable:
+class Calibrations:
+    """Numbers of trials on sets of sentences, taken while their predictions are read.
+
+    Args:
+        split: validation or test.
+        sentences_of: gives a set's rows of `sentences` by its id, in the order of sentences.
+    """
+
+    def __init__(self, split: str, sentences_of: Callable[[str], pa.Table]):
+        self._split, self._sentences_of = split, sentences_of
+        self.found: dict[tuple[str, str], list[float]] = {}
+        """By trial and language: the `VALUES` of each of `WORDS` in turn."""
+
+    def taking(self, tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        """Each trial's id and its rows of `predictions`, as they are given, with `confidence`.
+
+        Raises:
+            StoreError: a set has other words than were predicted.
+        """
+        for trial_id, rows in tables:
+            for set_id, of_set in split_by_set(_wanted(rows, self._split)):
+                gold = self._sentences_of(set_id)["gold"]
+                self.found[trial_id, of_set["language"][0].as_py()] = _measure(of_set, gold, set_id)
+            yield trial_id, rows
+
+
+def find_calibration(results: Results, measured: Calibrations) -> AnalysisTable:
     """Make the table `calibration`.
 
     Args:
         results: what was run.
-        predictions: each trial's id and its rows of `predictions`, with the columns
-            `CALIBRATION_READ`.
-        sentences_of: gives a set's rows of `sentences` by its id, in the order of sentences.
-
-    Raises:
-        StoreError: a set has other words than were predicted.
+        measured: of all its trials that have predictions.
     """
     rules = sorted(set(results.trials["matching"]) - {""})
-    found: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for trial_id, rows in predictions:
-        for set_id, of_set in split_by_set(_wanted(rows, results.split)):
-            values = _measure(of_set, sentences_of(set_id)["gold"], set_id)
-            for rule in rules:
-                found[trial_id, of_set["language"][0].as_py(), rule] = values
-
+    found = {(*key, rule): values for key, values in measured.found.items() for rule in rules}
     index = pd.MultiIndex.from_tuples(list(found), names=KEY) if found else _no_keys()
     numbers = pd.DataFrame(list(found.values()), index, range(len(WORDS) * len(VALUES)))
     over = OverSeeds(results)

@@ -60,6 +60,10 @@ class Mean(NamedTuple):
 NOT_KNOWN = Mean(np.nan, np.nan, np.nan)
 
 
+NOTHING = ""
+"""In place of the other trial of a pair: the change is F1 itself."""
+
+
 @dataclass(frozen=True)
 class _Known:
     """What is known of a trial's sentences in one language: the set that they are of, the rule of
@@ -104,9 +108,9 @@ class Sentences:
         """What sentences do to changes of F1.
 
         Args:
-            pairs: rows with the columns `trial_id`, `other_id`, `change`, the former's F1 minus the
-                latter's, and `matching`, the rule that these are by. Predictions that were counted
-                by another rule are not used.
+            pairs: rows with the columns `trial_id`, `other_id` (or `NOTHING`), `change`, the
+                former's F1 minus the latter's, and `matching`, the rule that these are by.
+                Predictions that were counted by another rule are not used.
             language: WikiANN code.
 
         Returns:
@@ -119,10 +123,15 @@ class Sentences:
         columns = pairs[["trial_id", "other_id", "change", "matching"]]
         for trial_id, other_id, change, matching in columns.itertuples(index=False):
             one = self._known.get((trial_id, language))
-            other = self._known.get((other_id, language))
-            if one is None or other is None or {one.matching, other.matching} != {matching}:
+            if one is None or one.matching != matching or set_id not in (None, one.set_id):
                 continue
-            if one.set_id == other.set_id and set_id in (None, one.set_id):
+            if other_id == NOTHING:
+                set_id = one.set_id
+                rows.append(one.influences)
+                odds.append(abs(change - one.f1))
+                continue
+            other = self._known.get((other_id, language))
+            if other is not None and (other.matching, other.set_id) == (matching, one.set_id):
                 set_id = one.set_id
                 rows.append(one.influences - other.influences)
                 odds.append(abs(change - (one.f1 - other.f1)))
@@ -236,6 +245,13 @@ def changes_to_dense(results: Results, sentences: Sentences | None) -> Changes:
     )
 
 
+def f1s_of(results: Results, sentences: Sentences | None) -> Changes:
+    """F1 itself, by level, as changes from `NOTHING`."""
+    return find_changes(
+        results.trials.rename(columns={"f1": "change"}).assign(other_id=NOTHING), sentences
+    )
+
+
 def _estimate_level(
     place: tuple[object, ...], pairs: pd.DataFrame, sentences: Sentences | None
 ) -> LevelChanges:
@@ -291,6 +307,13 @@ def variances_of(changes: Changes) -> pd.DataFrame:
         for row in zip(level.languages, level.estimates.variance, level.estimates.df, strict=True)
     ]
     return pd.DataFrame(rows, columns=names)
+
+
+def with_f1_ends(frame: pd.DataFrame, f1s: Changes, options: IntervalOptions) -> pd.DataFrame:
+    """The rows of a level and language with the ends of the interval of F1, as `f1_low` and
+    `f1_high`, which lie in [0, 1] as F1 does."""
+    frame = with_ends(frame, f1s, options, "f1")
+    return frame.assign(**{name: frame[name].clip(0, 1) for name in ("f1_low", "f1_high")})
 
 
 def with_ends(

@@ -21,6 +21,7 @@ from orchestrator.analysis.intervals import (
     find_changes,
     variances_of,
     with_ends,
+    with_f1_ends,
 )
 from orchestrator.analysis.tables import (
     EMBEDDINGS,
@@ -41,23 +42,35 @@ GROUP = [*SERIES, "grouping", "group", *LEVEL]
 """Columns that place a group of languages."""
 
 
-def analyze_quality(results: Results) -> AnalysisTable:
-    """Make the table quality."""
-    return finish(QUALITY, results.cells, _quality_notes(results))
+def analyze_quality(results: Results, f1s: Changes, options: IntervalOptions) -> AnalysisTable:
+    """Make the table quality.
+
+    Args:
+        results: F1 of trials.
+        f1s: the same by level, see `intervals.f1s_of`.
+        options: how intervals are made.
+    """
+    cells = with_f1_ends(results.cells, f1s, options)
+    return finish(QUALITY, cells, _quality_notes(results))
 
 
 def analyze_changes(
-    results: Results, changes: Changes, sentences: Sentences, options: IntervalOptions
+    results: Results,
+    f1s: Changes,
+    changes: Changes,
+    sentences: Sentences,
+    options: IntervalOptions,
 ) -> list[AnalysisTable]:
     """Make the tables groups, worst, embeddings and embeddings_overall.
 
     Args:
         results: F1 of trials.
+        f1s: the same by level, see `intervals.f1s_of`.
         changes: from dense to sparse.
         sentences: what sentences do to F1.
         options: how intervals are made.
     """
-    groups = group_changes(results, changes, options)
+    groups = group_changes(results, f1s, changes, options)
     pruned, overall = compare_embeddings(results, sentences, options)
     worst, notes = pd.DataFrame(), ["No sparse trials: nothing to compare with dense."]
     if len(results.sparse_cells):
@@ -98,7 +111,9 @@ def by_group(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def group_changes(results: Results, changes: Changes, options: IntervalOptions) -> pd.DataFrame:
+def group_changes(
+    results: Results, f1s: Changes, changes: Changes, options: IntervalOptions
+) -> pd.DataFrame:
     """The rows of the table `groups`, and the variance of each change with its degrees of
     freedom."""
     trials = by_group(results.trials)
@@ -126,10 +141,13 @@ def group_changes(results: Results, changes: Changes, options: IntervalOptions) 
     ends = []
     for key, languages in members.items():
         place = dict(zip(GROUP, key, strict=True))
-        level = changes.get(tuple(place[name] for name in CELL))
-        mean = level.of_mean(languages) if level else NOT_KNOWN
-        row = {"variance": mean.variance, "df": mean.df} | mean.ends("delta_dense", options)
-        ends.append(place | row)
+        f1, change = (
+            level.of_mean(languages) if level else NOT_KNOWN
+            for level in (of.get(tuple(place[name] for name in CELL)) for of in (f1s, changes))
+        )
+        of_f1 = {name: min(max(end, 0.0), 1.0) for name, end in f1.ends("f1", options).items()}
+        row = {"variance": change.variance, "df": change.df} | change.ends("delta_dense", options)
+        ends.append(place | of_f1 | row)
     groups = groups.join(pd.DataFrame(ends).set_index(GROUP))
     return in_order(groups.reset_index(), ["grouping", "group"])
 

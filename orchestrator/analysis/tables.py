@@ -195,7 +195,9 @@ QUALITY = _table(
     OF_CELL["cell_id"],
     OF_CELL["split"],
     *FACT_COLUMNS,
-    *(OF_CELL[name] for name in ("f1_mean", "f1_std", "num_seeds")),
+    OF_CELL["f1_mean"],
+    *_ends("f1", "that mean"),
+    *(OF_CELL[name] for name in ("f1_std", "num_seeds")),
     *(
         OF_CELL[name]
         for name in ("delta_dense_mean", "delta_dense_std", "relative_dense_mean", "num_pairs")
@@ -217,6 +219,7 @@ GROUPS = _table(
     ),
     *LEVEL_COLUMNS,
     _fraction("f1_mean", "Mean over the group's languages of their mean F1."),
+    *_ends("f1", "that mean, of these languages"),
     _fraction(
         "f1_std", "Sample standard deviation of the languages' mean F1; null below two languages."
     ),

@@ -194,7 +194,7 @@ def test_tables_that_are_asked_for_are_those_of_the_whole_analysis(store, tmp_pa
         assert (table.name, table.notes) == (name, whole[name].notes)
         assert table.rows.equals(whole[name].rows)
     (tmp_path / "results" / "predictions" / f"{spec.trial_id()}.parquet").unlink()
-    assert list(tables_of(store, only=["tests", "quality"])) == ["quality", "tests"]
+    assert list(tables_of(store, only=["tests", "steps"])) == ["steps", "tests"]
 
 
 def test_a_table_that_is_none_is_refused(store):

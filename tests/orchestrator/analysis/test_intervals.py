@@ -12,7 +12,9 @@ from orchestrator.analysis.intervals import (
     IntervalOptions,
     Sentences,
     changes_to_dense,
+    f1s_of,
     tabulate,
+    with_f1_ends,
 )
 from orchestrator.analysis.predictions import SetPredictions
 from orchestrator.analysis.verdicts import judge_changes
@@ -182,6 +184,42 @@ def test_identical_sentences_that_count_as_one_are_fewer_sentences():
     (significance, *_) = judge_changes(results, together, options, 0.01, apart)
     note = f"Identical sentences count as one: 1 interval {ratio:.2f} times as wide in the median"
     assert note in significance.notes[-1]
+
+
+def f1_rows(f1s):
+    for seed, f1 in enumerate(f1s):
+        row = PLACE | {"seed": seed, "trial_id": f"s{seed}", "dense_trial_id": "", "f1": f1}
+        yield row
+
+
+def test_f1_itself_has_an_interval_over_its_seeds():
+    results = make_results(f1_rows([0.5, 0.75, 0.625]))
+    (row,) = tabulate(f1s_of(results, None), IntervalOptions()).to_dict("records")
+    wanted = stats.ttest_1samp([0.5, 0.75, 0.625], 0).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
+    assert (row["delta_mean"], row["allows_for"]) == (pytest.approx(0.625), "seeds")
+
+
+def test_f1_itself_has_an_interval_over_its_sentences():
+    """All is predicted, two of two, so F1 is a mean over sentences: of 1, 0, 0.5, 0.5."""
+    counts = {"s0": ([2, 2, 2, 2], [2, 0, 1, 1])}
+    results = make_results(f1_rows([0.5]))
+    f1s = f1s_of(results, Sentences(results, [make_set(counts)]))
+    (row,) = tabulate(f1s, IntervalOptions()).to_dict("records")
+    wanted = stats.ttest_1samp([1, 0, 0.5, 0.5], 0).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == (
+        pytest.approx(wanted.low, rel=1e-5),
+        pytest.approx(wanted.high, rel=1e-5),
+    )
+    assert (row["allows_for"], row["is_odd"]) == ("sentences", False)
+
+
+def test_an_interval_of_f1_ends_where_f1_does():
+    results = make_results(f1_rows([0.0, 0.5]))
+    f1s = f1s_of(results, None)
+    frame = pd.DataFrame([PLACE])
+    (row,) = with_f1_ends(frame, f1s, IntervalOptions()).to_dict("records")
+    assert (row["f1_low"], row["f1_high"]) == (0.0, 1.0)
 
 
 def test_a_seed_without_predictions_counts_with_what_sentences_do_to_the_others():
