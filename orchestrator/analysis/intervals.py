@@ -60,6 +60,9 @@ class Mean(NamedTuple):
 NOT_KNOWN = Mean(np.nan, np.nan, np.nan)
 
 
+PAIR = ("language", "seed", "trial_id", "other_id", "change", "matching")
+"""Columns of pairs that intervals are made of."""
+
 NOTHING = ""
 """In place of the other trial of a pair: the change is F1 itself."""
 
@@ -226,6 +229,11 @@ def find_changes(
         sentences: what sentences do; None where that is not known of this change.
         by: columns that make a level.
     """
+    # Wide frames of Arrow's texts take most of the time to cut up.
+    names = [*by, *(name for name in PAIR if name in pairs)]
+    pairs = pairs[list(dict.fromkeys(names))]
+    texts = {name: object for name, kind in pairs.dtypes.items() if kind == "str"}
+    pairs = pairs.astype(texts)
     return {
         place: _estimate_level(place, of_level, sentences) for place, of_level in _split(pairs, by)
     }
