@@ -102,9 +102,10 @@ def predict(
         ):
             logits = model(**batch.inputs).logits
         logits = logits.float()
-        labels[batch.place] = logits.argmax(-1).to(torch.int8).cpu().numpy()
         in_bytes = (CONFIDENCE_STEPS * logits.softmax(-1).amax(-1)).round().to(torch.uint8)
-        confidences[batch.place] = in_bytes.cpu().numpy()
+        # Both at once: each copy waits for a GPU.
+        both = torch.stack([logits.argmax(-1).to(torch.uint8), in_bytes]).cpu().numpy()
+        labels[batch.place], confidences[batch.place] = both
         yield
     is_word = split.labels != NO_LABEL
     return labels[:-1][is_word], confidences[:-1][is_word]
