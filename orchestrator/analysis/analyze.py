@@ -182,7 +182,7 @@ def analyze(
         (LAYER_SPARSITY,): lambda: [find_layers(results, layers())],
         (BUDGET,): lambda: [find_budget(results, rows.trials, layers())],
         (ACROSS_LANGUAGES, PROFILES): lambda: describe_across(results, options),
-        (DISPARITY,): lambda: [find_disparity(results)],
+        (DISPARITY,): lambda: [find_disparity(results, changes(), sentences(), options)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (ROBUSTNESS_TYPES,): robustness_types,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from orchestrator.analysis.disparity import spread_ends
 from orchestrator.analysis.uncertainty import (
     Spreads,
     estimate,
@@ -295,6 +296,35 @@ def worst(num_sets: int) -> Iterator[str]:
     yield _error_of(number)
 
 
+def spread(num_sets: int) -> Iterator[str]:
+    """How unequal languages are: coverage of the intervals of table `disparity` for the worst
+    F1, the standard deviation over languages and best minus worst, by the standard deviation of the
+    true F1 between languages and their standard errors, which are known with 10 degrees of
+    freedom and differ by half their size."""
+    cases = ((0.1, 0.02), (0.05, 0.05), (0.02, 0.05))
+    number = 10 * num_sets
+    heads = (f"sd {sd:g}, error {error:g}: worst, std, range" for sd, error in cases)
+    yield f"| languages | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(cases)) + "|"
+    for count in (4, 6, 20, 40):
+        cells = []
+        for sd, error in cases:
+            generator = np.random.default_rng([count, int(1_000 * sd)])
+            held = np.zeros(3)
+            for _ in range(number):
+                truth = generator.normal(0.5, sd, count)
+                errors = error * np.exp(generator.normal(0, 0.5, count))
+                seen, df = generator.normal(truth, errors), np.full(count, 10.0)
+                variances = np.tile(errors**2 * generator.chisquare(10, count) / 10, (3, 1))
+                both = np.stack([seen, seen])
+                low, high = spread_ends(both, variances, df, None, CONFIDENCE, generator)
+                true = np.array([truth.min(), truth.std(ddof=1), np.ptp(truth)])
+                held += (low[:3] <= true) & (true <= high[:3])
+            cells.append(", ".join(f"{share:.2f}" for share in held / number))
+        yield f"| {count} | {' | '.join(cells)} |"
+    yield _error_of(number)
+
+
 def _holds(means: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> bool:
     """Whether the interval of the smallest mean holds its truth."""
     at = means.argmin()
@@ -307,7 +337,16 @@ def _error_of(number: int) -> str:
 
 
 PARTS: dict[str, Callable[[int], Iterator[str]]] = {
-    part.__name__: part for part in (coverage, mixed, few, worst, false_positives, exchanged_seeds)
+    part.__name__: part
+    for part in (
+        coverage,
+        mixed,
+        few,
+        worst,
+        spread,
+        false_positives,
+        exchanged_seeds,
+    )
 }
 
 

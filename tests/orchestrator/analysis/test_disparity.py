@@ -2,9 +2,17 @@
 
 import warnings
 
+import numpy as np
 import pytest
 
-from tests.orchestrator.analysis.committing import commit, rows_of, shown_tables, tables_of
+from orchestrator.analysis.disparity import ENDS, MEASURED, spread_ends
+from tests.orchestrator.analysis.committing import (
+    commit,
+    commit_together,
+    rows_of,
+    shown_tables,
+    tables_of,
+)
 
 
 def commit_pairs(store, f1s):
@@ -100,3 +108,61 @@ def test_without_sparse_trials_there_is_nothing_to_compare(store):
         0,
         ("No sparse trials: nothing to compare with dense.",),
     )
+
+
+def ends_of(f1s, variances, df=1e6, tiers=None):
+    f1s, variances = np.array(f1s, float), np.array(variances, float)
+    df = np.full(f1s.shape[1], float(df))
+    low, high = spread_ends(f1s, variances, df, tiers, 0.95, np.random.default_rng(0))
+    names = [*MEASURED, *(f"{name}_change" for name in MEASURED)]
+    return dict(zip(names, zip(low, high, strict=True), strict=True))
+
+
+def test_of_one_language_the_interval_is_that_of_its_mean():
+    """And that of the change has the variance of the change, not of both sides."""
+    found = ends_of([[0.5], [0.7]], [[0.02**2], [0.03**2], [0.01**2]])
+    assert found["worst_f1"] == pytest.approx((0.5 - 1.96 * 0.02, 0.5 + 1.96 * 0.02), abs=0.003)
+    assert found["worst_f1_change"] == pytest.approx((-0.2196, -0.1804), abs=0.002)
+    assert np.isnan(found["f1_std"]).all()
+
+
+def test_the_gap_has_the_variance_of_its_means():
+    top, bottom = np.array([True, True, False, False]), np.array([False, False, True, True])
+    found = ends_of([[0.9, 0.7, 0.5, 0.3]] * 2, [[0.01**2] * 4] * 3, tiers=(top, bottom))
+    # By hand: 0.8 - 0.4, of two means of two each.
+    assert found["tier_gap"] == pytest.approx((0.4 - 1.96 * 0.01, 0.4 + 1.96 * 0.01), abs=0.002)
+
+
+def test_a_spread_that_noise_enlarges_is_less_than_it_seems():
+    """Twenty languages that are all alike, seen with a standard error of 0.05."""
+    seen = np.random.default_rng(3).normal(0.5, 0.05, 20)
+    found = ends_of([seen, seen], [[0.05**2] * 20] * 3)
+    assert found["f1_std"][0] < 0.03 < sum(found["f1_std"]) / 2 < seen.std(ddof=1)
+    assert found["f1_std_change"][0] < 0 < found["f1_std_change"][1]
+
+
+def test_what_does_not_vary_has_intervals_of_no_width():
+    found = ends_of([[0.5, 0.25], [0.75, 0.5]], [[0.0, 0.0]] * 3)
+    assert found["f1_range"] == (0.25, 0.25)
+    assert found["worst_f1_change"] == (-0.25, -0.25)
+
+
+def test_intervals_of_stored_results_hold_their_numbers(store):
+    random = np.random.default_rng(0)
+    pairs = {
+        (code, seed): (0.7 + 0.02 * random.normal(), f1 + 0.02 * random.normal())
+        for code, f1 in (("de", 0.6), ("sw", 0.4), ("yo", 0.3))
+        for seed in range(3)
+    }
+    commit_pairs(store, pairs)
+    row = only_row(store)
+    for name in ENDS:
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"], name
+
+
+def test_languages_of_one_model_have_no_intervals(store):
+    for seed in range(3):
+        for sparsity in (0.0, 0.5):
+            commit_together(store, sparsity, seed, {"sw": 0.5 - seed / 10, "yo": 0.25 + seed / 10})
+    row = only_row(store)
+    assert {row[f"{name}_low"] for name in ENDS} == {None}
