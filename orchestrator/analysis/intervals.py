@@ -7,7 +7,9 @@ counted once, not of others that were not run. Languages of different trials are
 languages of one trial share its seeds, so their mean has the spread over seeds of that mean itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,6 +69,16 @@ NOTHING = ""
 """In place of the other trial of a pair: the change is F1 itself."""
 
 
+class Pair(NamedTuple):
+    """A trial and the one that it is compared with, or `NOTHING`; the former's F1 minus the
+    latter's, and the rule of matching that these are by."""
+
+    trial_id: str
+    other_id: str
+    change: float
+    matching: str
+
+
 @dataclass(frozen=True)
 class _Known:
     """What is known of a trial's sentences in one language: the set that they are of, the rule of
@@ -107,13 +119,12 @@ class Sentences:
                     known = _Known(one.set_id, rules[trial_id], f1, influences[trial_id])
                     self._known[trial_id, one.language] = known
 
-    def of_changes(self, pairs: pd.DataFrame, language: str) -> tuple[np.ndarray, float]:
+    def of_changes(self, pairs: Iterable[Pair], language: str) -> tuple[np.ndarray, float]:
         """What sentences do to changes of F1.
 
         Args:
-            pairs: rows with the columns `trial_id`, `other_id` (or `NOTHING`), `change`, the
-                former's F1 minus the latter's, and `matching`, the rule that these are by.
-                Predictions that were counted by another rule are not used.
+            pairs: those with a change. Predictions that were counted by another rule than theirs
+                are not used.
             language: WikiANN code.
 
         Returns:
@@ -123,8 +134,7 @@ class Sentences:
         rows: list[np.ndarray] = []
         odds = [0.0]
         set_id = None
-        columns = pairs[["trial_id", "other_id", "change", "matching"]]
-        for trial_id, other_id, change, matching in columns.itertuples(index=False):
+        for trial_id, other_id, change, matching in pairs:
             one = self._known.get((trial_id, language))
             if one is None or one.matching != matching or set_id not in (None, one.set_id):
                 continue
@@ -263,20 +273,31 @@ def f1s_of(results: Results, sentences: Sentences | None) -> Changes:
 def _estimate_level(
     place: tuple[object, ...], pairs: pd.DataFrame, sentences: Sentences | None
 ) -> LevelChanges:
-    languages = sorted(set(pairs["language"]))
-    seeds = sorted(set(pairs["seed"]))
-    values = np.full((len(languages), len(seeds)), np.nan)
+    # Lists, since pandas takes most of the time where groups are of a few rows.
+    columns = {name: pairs[name].tolist() for name in PAIR if name in pairs}
+    matching = columns.get("matching", [""] * len(pairs))
+    rows_of = defaultdict(list)
+    for row, language in enumerate(columns["language"]):
+        rows_of[language].append(row)
+    languages = sorted(rows_of)
+    place_of = {seed: at for at, seed in enumerate(sorted(set(columns["seed"])))}
+    values = np.full((len(languages), len(place_of)), np.nan)
     of_mean, own = np.zeros(len(languages)), np.zeros(len(languages))
     num_sentences = np.full(len(languages), np.inf)
     num_rows, is_odd = np.zeros(len(languages), int), np.zeros(len(languages), bool)
-    for at, (language, of_language) in enumerate(pairs.groupby("language")):
-        columns = [seeds.index(seed) for seed in of_language["seed"]]
-        values[at, columns] = of_language["change"]
-        num_rows[at] = len(of_language)
-        there = of_language[of_language["change"].notna()]
-        if sentences is None or there.empty:
+    for at, language in enumerate(languages):
+        rows = rows_of[language]
+        num_rows[at] = len(rows)
+        for row in rows:
+            values[at, place_of[columns["seed"][row]]] = columns["change"][row]
+        there = [
+            Pair(columns["trial_id"][row], columns["other_id"][row], change, matching[row])
+            for row in rows
+            if not math.isnan(change := columns["change"][row])
+        ]
+        if sentences is None or not there:
             continue
-        influences, odd = sentences.of_changes(there, str(language))
+        influences, odd = sentences.of_changes(there, language)
         is_odd[at] = odd > ROUNDING
         if len(influences):
             of_mean[at], own[at] = sentence_variances(influences, len(there))
@@ -284,8 +305,8 @@ def _estimate_level(
     spreads = Spreads(values, of_mean, own, num_sentences)
 
     # Rows of one trial in several languages were trained together.
-    per_trial = pairs.groupby("trial_id")["language"].nunique()
-    is_shared = bool((per_trial > 1).any())
+    parts = set(zip(columns["trial_id"], columns["language"], strict=True))
+    is_shared = len(set(columns["trial_id"])) < len(parts)
     estimates = estimate(spreads, is_shared)
     return LevelChanges(place, languages, spreads, estimates, is_shared, num_rows, is_odd)
 
