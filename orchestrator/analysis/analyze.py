@@ -134,14 +134,19 @@ def analyze(
     def layers() -> pa.Table:
         return store.read("layers", LAYERS_READ)
 
+    @cache
+    def on_test() -> Results:
+        return results if split == "test" else make_results(rows, "test", matching)
+
+    @cache
+    def perturbed_scores() -> pa.Table:
+        return store.read("robustness", ROBUSTNESS_READ)
+
     def robustness() -> list[AnalysisTable]:
-        on_test = results if split == "test" else make_results(rows, "test", matching)
-        return analyze_robustness(on_test, store.read("robustness", ROBUSTNESS_READ), options)
+        return analyze_robustness(on_test(), perturbed_scores(), options)
 
     def robustness_types() -> list[AnalysisTable]:
-        on_test = results if split == "test" else make_results(rows, "test", matching)
-        stored = store.read("robustness", ROBUSTNESS_READ)
-        return [find_robustness_types(on_test, rows.scores, stored)]
+        return [find_robustness_types(on_test(), rows.scores, perturbed_scores())]
 
     def words_of(set_id: str) -> np.ndarray:
         numbers: np.ndarray = sentences_of(set_id)["words"].to_numpy()

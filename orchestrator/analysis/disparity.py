@@ -27,7 +27,7 @@ MEASURED = ("worst_f1", "f1_std", "f1_range", "tier_gap")
 NUM_DRAWS = 2_000
 """For intervals: of all languages, each from what is known of its mean."""
 
-ENDS = tuple(f"{name}{of}" for name in MEASURED for of in ("", "_change"))
+ENDS = (*MEASURED, *(f"{name}_change" for name in MEASURED))
 """What has an interval."""
 
 
@@ -131,9 +131,11 @@ def _find_ends(
         options.confidence,
         generator,
     )
-    names = [*MEASURED, *(f"{name}_change" for name in MEASURED)]
-    ends = {f"{name}_low": low[at] for at, name in enumerate(names)}
-    return nothing | ends | {f"{name}_high": high[at] for at, name in enumerate(names)}
+    return {
+        f"{name}_{end}": values[at]
+        for end, values in (("low", low), ("high", high))
+        for at, name in enumerate(ENDS)
+    }
 
 
 def _known(level: LevelChanges, languages: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -169,8 +171,7 @@ def spread_ends(
         generator: of the draws.
 
     Returns:
-        Lower and upper ends of `MEASURED` of the sparse side, then of their changes, float64 (8,)
-        each; NaN where a number is not defined.
+        Lower and upper ends of `ENDS`, float64 (8,) each; NaN where a number is not defined.
 
     Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, section 5.2.
     """

@@ -5,9 +5,9 @@ Each is loaded, encoded and described once a process (see `workers.data.cache`) 
 `workers.run` to training and scoring, which look nothing up.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -316,16 +316,10 @@ def load_zero_shot(
     """
 
     def load() -> ScoredText:
-        text = flatten_table(load_table(source.corpus, source.language, split))
-        return ScoredText(
-            language=source.language,
-            split=split,
-            perturbation=CLEAN,
-            draw=0,
-            text=text,
-            encoded=encode_text(source.corpus, source.model, text, source.max_length),
-            facts=sentence_facts(join_texts(list(trained.values())), text),
-        )
+        def encode(text: FlatSentences) -> EncodedSplit:
+            return encode_text(source.corpus, source.model, text, source.max_length)
+
+        return _load_scored(source, split, join_texts(list(trained.values())), encode)
 
     return LOADED.get(("zero-shot", source, split, tuple(trained)), load)
 
@@ -368,13 +362,21 @@ def load_language(
 
     def load() -> LanguageData:
         train = _encode(source, "train", train_text.text)
-        scored = {split: _load_scored(source, split, train_text) for split in splits}
+        scored = {
+            split: _load_scored(source, split, train_text, partial(_encode, source, split))
+            for split in splits
+        }
         return LanguageData(source=source, train=train, scored=scored)
 
     return LOADED.get(("language", source, tuple(splits)), load)
 
 
-def _load_scored(source: LanguageSource, split: str, train_text: TrainText) -> ScoredText:
+def _load_scored(
+    source: LanguageSource,
+    split: str,
+    train_text: TrainText,
+    encode: Callable[[FlatSentences], EncodedSplit],
+) -> ScoredText:
     text = flatten_table(load_table(source.corpus, source.language, split))
     return ScoredText(
         language=source.language,
@@ -382,7 +384,7 @@ def _load_scored(source: LanguageSource, split: str, train_text: TrainText) -> S
         perturbation=CLEAN,
         draw=0,
         text=text,
-        encoded=_encode(source, split, text),
+        encoded=encode(text),
         facts=sentence_facts(train_text, text),
     )
 

@@ -22,8 +22,9 @@ BLOCK = 8 * LANES
 ROUNDS = 7
 STEPS_OF_PROBABILITY = 1 << 16
 
-_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_WEYL = 0x9E3779B9, 0xBB67AE85
+MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+"""Philox's constants: of its two products, and by which its key changes from round to round."""
+
 _LOW, _BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -72,9 +73,9 @@ def philox(counter: np.ndarray, key: tuple[int, int], rounds: int = ROUNDS) -> n
     for number in range(rounds):
         mixed = [
             np.uint64(word + number * weyl & 0xFFFFFFFF)
-            for word, weyl in zip(key, _WEYL, strict=True)
+            for word, weyl in zip(key, WEYL, strict=True)
         ]
-        of_first, of_third = first * _MULTIPLIERS[0], third * _MULTIPLIERS[1]
+        of_first, of_third = first * np.uint64(MULTIPLIERS[0]), third * np.uint64(MULTIPLIERS[1])
         first, second, third, fourth = (
             (of_third >> _BITS) ^ second ^ mixed[0],
             of_third & _LOW,

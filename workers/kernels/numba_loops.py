@@ -123,9 +123,26 @@ def as_bfloat16(typingctx: Any, value: Any) -> Any:
     """The nearest bfloat16 of a float32, ties to even, as uint16."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _rounded(builder, args[0], lambda number: ir.IntType(32)(number), ir.IntType(16))
+        return _one_rounded(builder, args[0])
 
     return types.uint16(types.float32), codegen
+
+
+@intrinsic
+def as_stored(typingctx: Any, value: Any, like: Any) -> Any:
+    """A float32 in the type of `like`: as it is, or as `as_bfloat16` makes it where that is
+    uint16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if like == types.float32:
+            return args[0]
+        return _one_rounded(builder, args[0])
+
+    return like(types.float32, like), codegen
+
+
+def _one_rounded(builder: Any, value: Any) -> Any:
+    return _rounded(builder, value, lambda number: ir.IntType(32)(number), ir.IntType(16))
 
 
 def _rounded(builder: Any, value: Any, constant: Any, result: Any) -> Any:

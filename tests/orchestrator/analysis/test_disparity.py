@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from orchestrator.analysis.disparity import ENDS, MEASURED, spread_ends
+from orchestrator.analysis.disparity import ENDS, spread_ends
 from tests.orchestrator.analysis.committing import (
     commit,
     commit_together,
@@ -114,8 +114,7 @@ def ends_of(f1s, variances, df=1e6, tiers=None):
     f1s, variances = np.array(f1s, float), np.array(variances, float)
     df = np.full(f1s.shape[1], float(df))
     low, high = spread_ends(f1s, variances, df, tiers, 0.95, np.random.default_rng(0))
-    names = [*MEASURED, *(f"{name}_change" for name in MEASURED)]
-    return dict(zip(names, zip(low, high, strict=True), strict=True))
+    return dict(zip(ENDS, zip(low, high, strict=True), strict=True))
 
 
 def test_of_one_language_the_interval_is_that_of_its_mean():
