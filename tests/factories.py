@@ -23,7 +23,9 @@ from workers.trial import (
     CorpusSpec,
     EvaluationSpec,
     ModelSpec,
+    Perturbation,
     PruningSpec,
+    RobustnessSpec,
     TrainingSpec,
     TrialSpec,
 )
@@ -49,6 +51,19 @@ PRUNING = PruningSpec(
     update_every_steps=10,
     num_updates=None,
 )
+
+
+def make_robustness(*perturbations: Perturbation, **changes: Any) -> RobustnessSpec:
+    """One draw of these perturbations, donors from train splits of no folder, no pools."""
+    spec = RobustnessSpec(
+        perturbations=perturbations,
+        draws=1,
+        seed=0,
+        donor_fingerprint=None,
+        donor_split="train",
+        pools=(),
+    )
+    return replace(spec, **changes)
 
 
 def make_trial_spec(**changes: Any) -> TrialSpec:

@@ -28,7 +28,13 @@ from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.languages import LANGUAGES
 from tests.benchmarks.measurement import Measurement, in_own_process
-from tests.factories import PRUNING, make_circumstances, make_trial_result, make_trial_spec
+from tests.factories import (
+    PRUNING,
+    make_circumstances,
+    make_robustness,
+    make_trial_result,
+    make_trial_spec,
+)
 from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import MICRO, PERTURBATIONS, SUBSETS, DonorPool, RobustnessSpec, TrialSpec
 
@@ -201,27 +207,20 @@ def make_specs(
             target_sparsity=sparsity,
             seed=seed,
             pruning=replace(PRUNING, embedding_sparsity=embedding) if sparsity else None,
-            robustness=make_robustness(codes),
+            robustness=perturbed_as(codes),
         )
         for (regime, codes), (sparsity, embedding), seed in product(trained, levels, seeds)
     ]
 
 
-def make_robustness(languages: Sequence[str]) -> RobustnessSpec:
+def perturbed_as(languages: Sequence[str]) -> RobustnessSpec:
     pools = [
         DonorPool(language=code, perturbation=name, donors=() if reason else ("xx",), reason=reason)
         for code in languages
         for name in PERTURBATIONS
         for reason in [reason_of(code, name)]
     ]
-    return RobustnessSpec(
-        perturbations=PERTURBATIONS,
-        draws=DRAWS,
-        seed=0,
-        donor_fingerprint=None,
-        donor_split="train",
-        pools=tuple(pools),
-    )
+    return make_robustness(*PERTURBATIONS, draws=DRAWS, pools=tuple(pools))
 
 
 def reason_of(language: str, perturbation: str) -> str | None:

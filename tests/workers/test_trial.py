@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 import pyarrow.parquet as pq
 import pytest
 
-from tests.factories import PRUNING, make_trial_spec
+from tests.factories import PRUNING, make_robustness, make_trial_spec
 from tests.golden_results import GOLDEN
 from workers.trial import (
     AS_BEFORE,
     RECIPE_VERSION,
     SCORED_AS_BEFORE,
     DonorPool,
-    RobustnessSpec,
     TrainingSpec,
     TrialError,
     TrialSpec,
@@ -51,14 +50,7 @@ def perturbed_trial(**changes) -> TrialSpec:
     """With every part that a trial may have; of several languages, since of one the regime is no
     free choice."""
     pool = DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None)
-    robustness = RobustnessSpec(
-        perturbations=("within_script",),
-        draws=1,
-        seed=0,
-        donor_fingerprint="abc",
-        donor_split="train",
-        pools=(pool,),
-    )
+    robustness = make_robustness("within_script", donor_fingerprint="abc", pools=(pool,))
     return make_trial_spec(
         regime="multilingual", languages=("sw", "yo"), robustness=robustness, **changes
     )

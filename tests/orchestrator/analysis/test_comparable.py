@@ -12,6 +12,7 @@ from tests.factories import (
     PRUNING,
     STARTED_AT,
     make_circumstances,
+    make_robustness,
     make_score,
     make_trial_result,
     make_trial_spec,
@@ -23,7 +24,6 @@ from tests.orchestrator.analysis.committing import (
     rows_of,
     shown,
 )
-from workers.trial import RobustnessSpec
 
 
 def test_cells_that_differ_in_settings_are_told_apart_and_share_their_dense_trials(store):
@@ -191,14 +191,7 @@ def test_embeddings_are_named_by_what_was_done_to_them():
 def test_how_much_is_scored_beyond_f1_is_no_other_setting(store):
     """What is scored beside F1 on published sentences changes no F1 that is compared."""
     evaluation = make_trial_spec().evaluation
-    robustness = RobustnessSpec(
-        perturbations=("within_language",),
-        draws=1,
-        seed=0,
-        donor_fingerprint=None,
-        donor_split="train",
-        pools=(),
-    )
+    robustness = make_robustness("within_language")
     for language, changes in (
         ("sw", {}),
         ("yo", {"evaluation": replace(evaluation, predictions=())}),

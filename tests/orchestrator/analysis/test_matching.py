@@ -12,22 +12,15 @@ from tests.factories import (
     STARTED_AT,
     make_circumstances,
     make_predicted_set,
+    make_robustness,
     make_robustness_score,
     make_score,
     make_trial_result,
     make_trial_spec,
 )
 from tests.orchestrator.analysis.committing import rows_of, tables_of
-from workers.trial import RobustnessSpec
 
-ROBUSTNESS = RobustnessSpec(
-    perturbations=("within_language",),
-    draws=1,
-    seed=0,
-    donor_fingerprint=None,
-    donor_split="train",
-    pools=(),
-)
+ROBUSTNESS = make_robustness("within_language")
 EVALUATION = make_trial_spec().evaluation
 
 

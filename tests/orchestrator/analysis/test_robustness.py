@@ -7,22 +7,15 @@ from tests.factories import (
     STARTED_AT,
     make_circumstances,
     make_not_applicable,
+    make_robustness,
     make_robustness_score,
     make_score,
     make_trial_result,
     make_trial_spec,
 )
 from tests.orchestrator.analysis.committing import commit, rows_of, shown_tables, tables_of
-from workers.trial import RobustnessSpec
 
-ROBUSTNESS = RobustnessSpec(
-    perturbations=("within_language", "within_family"),
-    draws=1,
-    seed=0,
-    donor_fingerprint=None,
-    donor_split="train",
-    pools=(),
-)
+ROBUSTNESS = make_robustness("within_language", "within_family")
 
 
 def test_robustness_is_dense_against_sparse_and_names_what_does_not_apply(store):

@@ -14,9 +14,15 @@ from orchestrator.planning.standing import (
 from orchestrator.results.lacking import Lack, find_lack
 from orchestrator.results.store import ResultStore
 from orchestrator.results.table_files import TableFiles
-from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from tests.factories import (
+    make_circumstances,
+    make_robustness,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+)
 from workers.storage import Location
-from workers.trial import DonorPool, RobustnessSpec, TrialSpec
+from workers.trial import DonorPool, TrialSpec
 
 SPECS = [make_trial_spec(seed=seed) for seed in (0, 1)]
 
@@ -91,14 +97,7 @@ def test_failed_trials_lack_nothing(tmp_path):
 
 
 def with_pools(spec: TrialSpec, *pools: DonorPool, **changes) -> TrialSpec:
-    robustness = RobustnessSpec(
-        perturbations=tuple(pool.perturbation for pool in pools),
-        draws=1,
-        seed=0,
-        donor_fingerprint=None,
-        donor_split="train",
-        pools=pools,
-    )
+    robustness = make_robustness(*(pool.perturbation for pool in pools), pools=pools)
     return replace(spec, robustness=replace(robustness, **changes))
 
 

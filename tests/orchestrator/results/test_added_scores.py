@@ -19,6 +19,7 @@ from tests.factories import (
     make_circumstances,
     make_not_applicable,
     make_predicted_set,
+    make_robustness,
     make_robustness_score,
     make_score,
     make_trial_result,
@@ -26,7 +27,7 @@ from tests.factories import (
 )
 from workers.result import PredictedSet
 from workers.storage import Location
-from workers.trial import DonorPool, RobustnessSpec, TrialSpec
+from workers.trial import DonorPool, TrialSpec
 
 SPEC = make_trial_spec()
 LENIENT = replace(SPEC, evaluation=replace(SPEC.evaluation, matching="lenient"))
@@ -344,12 +345,8 @@ def test_a_later_run_stays_when_the_file_of_the_run_before_is_deleted(store, tmp
 # One more run, by another rule
 
 
-PERTURBED = RobustnessSpec(
-    perturbations=("within_language",),
-    draws=1,
-    seed=0,
-    donor_fingerprint=None,
-    donor_split="train",
+PERTURBED = make_robustness(
+    "within_language",
     pools=(DonorPool(language="sw", perturbation="within_language", donors=("sw",), reason=None),),
 )
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.results.lacking import Lack, describe_lacks, find_lack, shown_beside
-from tests.factories import make_trial_spec
-from workers.trial import DonorPool, RobustnessSpec, TrialSpec
+from tests.factories import make_robustness, make_trial_spec
+from workers.trial import DonorPool, TrialSpec
 
 SCRIPT = DonorPool(language="sw", perturbation="within_script", donors=("en", "yo"), reason=None)
 OWN = DonorPool(language="sw", perturbation="within_language", donors=("sw",), reason=None)
@@ -16,13 +16,8 @@ NONE = DonorPool(language="sw", perturbation="within_family", donors=(), reason=
 def trial(*pools: DonorPool, kind: str = "hub", perturbed: dict | None = None, **scored):
     """A trial scored as told, with the perturbed sets of these pools."""
     spec = make_trial_spec()
-    robustness = RobustnessSpec(
-        perturbations=tuple(pool.perturbation for pool in pools),
-        draws=2,
-        seed=0,
-        donor_fingerprint="abc",
-        donor_split="train",
-        pools=pools,
+    robustness = make_robustness(
+        *(pool.perturbation for pool in pools), draws=2, donor_fingerprint="abc", pools=pools
     )
     return replace(
         spec,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.factories import make_trial_spec
+from tests.factories import make_robustness, make_trial_spec
 from tests.workers.data.test_corpus import path_corpus, write_parquet
 from tests.workers.trials import finish
 from workers.data.cache import LOADED
@@ -18,7 +18,7 @@ from workers.data.languages import (
     load_text,
     load_trial_data,
 )
-from workers.trial import SPLITS, DonorPool, RobustnessSpec, TrialError, combine_fingerprints
+from workers.trial import SPLITS, DonorPool, TrialError, combine_fingerprints
 
 TOKENS = [["Asha", "wa", "Tanga"], ["New", "York"], ["New", "York"]]
 TAGS = [[1, 0, 5], [5, 6], [5, 6]]
@@ -93,13 +93,8 @@ def test_labels_are_small_in_memory_and_the_same(folder):
 def trial_on(folder, **changes):
     """A trial on Swahili, with Yoruba as a donor, as it would be planned."""
     pools = (DonorPool(language="sw", perturbation="within_script", donors=("yo",), reason=None),)
-    robustness = RobustnessSpec(
-        perturbations=("within_script",),
-        draws=1,
-        seed=0,
-        donor_fingerprint=fingerprint_folder(folder, "yo", ["train"]),
-        donor_split="train",
-        pools=pools,
+    robustness = make_robustness(
+        "within_script", donor_fingerprint=fingerprint_folder(folder, "yo", ["train"]), pools=pools
     )
     corpus = path_corpus(folder, fingerprint=fingerprint_language(folder, "sw"))
     return make_trial_spec(**{"corpus": corpus, "robustness": robustness} | changes)
