@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-NUM_WORKERS = 4
+from tests.integration.short_trials import NUM_WORKERS
 
 
 def test_as_many_workers_start_as_there_is_room_for(cluster, tmp_path):
