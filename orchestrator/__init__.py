@@ -16,9 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.analysis.aggregate import Aggregates, aggregate
     from orchestrator.analysis.analyze import analyze, write_tables
-    from orchestrator.analysis.intervals import IntervalOptions
+    from orchestrator.analysis.inputs.aggregate import Aggregates, aggregate
+    from orchestrator.analysis.statistics.intervals import IntervalOptions
     from orchestrator.analysis.tables import AnalysisTable
     from orchestrator.errors import StoreError
     from orchestrator.results.store import ResultStore
@@ -35,12 +35,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Aggregates": "orchestrator.analysis.aggregate",
+    "Aggregates": "orchestrator.analysis.inputs.aggregate",
     "AnalysisTable": "orchestrator.analysis.tables",
-    "IntervalOptions": "orchestrator.analysis.intervals",
+    "IntervalOptions": "orchestrator.analysis.statistics.intervals",
     "ResultStore": "orchestrator.results.store",
     "StoreError": "orchestrator.errors",
-    "aggregate": "orchestrator.analysis.aggregate",
+    "aggregate": "orchestrator.analysis.inputs.aggregate",
     "analyze": "orchestrator.analysis.analyze",
     "write_tables": "orchestrator.analysis.analyze",
 }

@@ -14,7 +14,7 @@ import pytest
 
 from tests.real_data import real_data
 
-TOGETHER = {"tests/orchestrator/analysis", "tests/workers/pruning"}
+TOGETHER = ("tests/orchestrator/analysis", "tests/workers/pruning")
 """Folders whose tests are run by one process: what they share is made once."""
 ON_ONE_RAY = {f"tests/integration/test_{name}.py" for name in ("cluster", "questions", "sweep")}
 """Files of tests whose sweeps share a Ray that runs; one process starts it."""
@@ -89,7 +89,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return "on one Ray"
             if folder == "tests/integration/slurm" or file in ON_GPUS:
                 return nodeid
-            return folder if folder in TOGETHER else file
+            return next((one for one in TOGETHER if folder.startswith(one)), file)
 
     config.option.loadscopereorder = False  # not the files with the most tests first
     return Scheduling(config, log)

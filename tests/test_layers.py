@@ -51,6 +51,15 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
 }
 
+# The rooms of the largest room, from the top floor down.
+ANALYSIS: tuple[set[str], ...] = (
+    {"analyze", "show", "show_aggregate"},
+    {"topics"},
+    {"statistics"},
+    {"inputs"},
+    {"tables"},
+)
+
 # What each room of `orchestrator` imports of the packages beside it, which import nothing of it.
 KNOWN_OUTSIDE: dict[str, set[str]] = {
     "cli": {
@@ -195,6 +204,24 @@ def test_no_import_runs_upward_or_to_a_room_that_it_may_not_know(package):
         if importer.split(".")[0] == package and not is_allowed(importer, imported)
     ]
     assert wrong == [], "move what is imported down, or hand it in as an argument"
+
+
+def test_no_import_runs_upward_inside_the_analysis():
+    floors = {room: level for level, rooms in enumerate(ANALYSIS) for room in rooms}
+    inside = {
+        module: module.split(".")[2]
+        for module in modules()
+        if module.startswith("orchestrator.analysis.")
+    }
+    assert set(inside.values()) == set(floors)
+    wrong = [
+        f"{importer} -> {imported}"
+        for importer, name in inside.items()
+        for imported in sorted(arrows()[importer])
+        if imported in inside and inside[imported] != name
+        if floors[inside[imported]] <= floors[name]
+    ]
+    assert wrong == []
 
 
 def test_no_files_import_each_other():

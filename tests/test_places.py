@@ -12,8 +12,8 @@ PACKAGES = ("orchestrator", "workers", "cluster")
 ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "means over seeds are tested by the tables that they make up",
-        "tests/orchestrator/analysis/test_breakdown.py",
-        ("orchestrator/analysis/over_seeds.py",),
+        "tests/orchestrator/analysis/topics/test_breakdown.py",
+        ("orchestrator/analysis/statistics/over_seeds.py",),
     ),
     (
         "they are parts of one estimate",

@@ -1,8 +1,7 @@
 """Answers from results: how sparsity changes quality and robustness across languages (Ogueji et al.
 2022).
 
-`analyze` has the entry, `tables` every table and column, `show` their look on a terminal. Other
-modules compute, one topic each: `quality`, `robustness`, `disagreement`, `error_kinds`, `intervals`
-and `inference`, from `frames` and `predictions`. All but `tables` and `show` import pandas, so
-import them where they are used.
+`analyze` has the entry, `tables` every table and column, `show` their look on a terminal. `topics`
+compute, one topic each, from `inputs`, with `statistics`. All but `tables` and `show` import
+pandas, so import them where they are used.
 """

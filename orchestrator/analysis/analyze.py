@@ -6,40 +6,23 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.analysis.across_languages import describe_across
-from orchestrator.analysis.aggregate import refuse_rule_without_scores
-from orchestrator.analysis.breakdown import find_breakdown
-from orchestrator.analysis.budget import find_budget
-from orchestrator.analysis.calibration import Calibrations, find_calibration
-from orchestrator.analysis.covariates import describe_languages, tabulate_languages
-from orchestrator.analysis.disagreement import find_disagreement
-from orchestrator.analysis.disparity import find_disparity
-from orchestrator.analysis.error_kinds import ErrorCounts, count_errors, find_errors
-from orchestrator.analysis.frames import Results, make_results
-from orchestrator.analysis.inference import compare_languages
-from orchestrator.analysis.intervals import (
-    Changes,
-    IntervalOptions,
-    Sentences,
-    changes_to_dense,
-    f1s_of,
-)
-from orchestrator.analysis.layers import LAYERS_READ, find_layers
-from orchestrator.analysis.losses import find_losses
-from orchestrator.analysis.mixed_model import fit_models
-from orchestrator.analysis.power import find_power
-from orchestrator.analysis.predictions import (
+from orchestrator.analysis.inputs.aggregate import refuse_rule_without_scores
+from orchestrator.analysis.inputs.frames import Results, make_results
+from orchestrator.analysis.inputs.predictions import (
     PREDICTIONS_READ,
     SetPredictions,
     collect_predictions,
     read_predictions,
     read_sentences,
 )
-from orchestrator.analysis.quality import CHANGE_TABLES, analyze_changes, analyze_quality
-from orchestrator.analysis.reading import read_rows
-from orchestrator.analysis.robustness import ROBUSTNESS_READ, analyze_robustness
-from orchestrator.analysis.robustness_types import find_robustness_types
-from orchestrator.analysis.steps import find_steps
+from orchestrator.analysis.inputs.reading import read_rows
+from orchestrator.analysis.statistics.intervals import (
+    Changes,
+    IntervalOptions,
+    Sentences,
+    changes_to_dense,
+    f1s_of,
+)
 from orchestrator.analysis.tables import (
     ACROSS_LANGUAGES,
     ANALYSES,
@@ -65,7 +48,24 @@ from orchestrator.analysis.tables import (
     TESTS,
     AnalysisTable,
 )
-from orchestrator.analysis.verdicts import VERDICT_TABLES, check_margin, judge_changes
+from orchestrator.analysis.topics.across_languages import describe_across
+from orchestrator.analysis.topics.breakdown import find_breakdown
+from orchestrator.analysis.topics.budget import find_budget
+from orchestrator.analysis.topics.calibration import Calibrations, find_calibration
+from orchestrator.analysis.topics.covariates import describe_languages, tabulate_languages
+from orchestrator.analysis.topics.disagreement import find_disagreement
+from orchestrator.analysis.topics.disparity import find_disparity
+from orchestrator.analysis.topics.error_kinds import ErrorCounts, count_errors, find_errors
+from orchestrator.analysis.topics.inference import compare_languages
+from orchestrator.analysis.topics.layers import LAYERS_READ, find_layers
+from orchestrator.analysis.topics.losses import find_losses
+from orchestrator.analysis.topics.mixed_model import fit_models
+from orchestrator.analysis.topics.power import find_power
+from orchestrator.analysis.topics.quality import CHANGE_TABLES, analyze_changes, analyze_quality
+from orchestrator.analysis.topics.robustness import ROBUSTNESS_READ, analyze_robustness
+from orchestrator.analysis.topics.robustness_types import find_robustness_types
+from orchestrator.analysis.topics.steps import find_steps
+from orchestrator.analysis.topics.verdicts import VERDICT_TABLES, check_margin, judge_changes
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import Table
 from orchestrator.results.export import write_csv, write_parquet

@@ -9,8 +9,8 @@ from rich import filesize
 
 from cluster import profile_type
 from cluster.contract import DONE
-from orchestrator.analysis.aggregate import aggregate as aggregate_results
-from orchestrator.analysis.report import render
+from orchestrator.analysis.inputs.aggregate import aggregate as aggregate_results
+from orchestrator.analysis.show_aggregate import render
 from orchestrator.analysis.tables import AGGREGATES, ANALYSES, MARGIN, POWER
 from orchestrator.cli.shared import open_console, open_store, read_number
 from orchestrator.errors import SweepError
@@ -46,8 +46,8 @@ def analyze(args: argparse.Namespace) -> int:
     # It loads pandas and scipy, which no other command needs.
     from orchestrator.analysis.analyze import analyze as analyze_results
     from orchestrator.analysis.analyze import write_tables
-    from orchestrator.analysis.intervals import IntervalOptions
     from orchestrator.analysis.show import show
+    from orchestrator.analysis.statistics.intervals import IntervalOptions
 
     margin = MARGIN if args.margin is None else read_number("--margin", args.margin)
     store = open_store(args.results)

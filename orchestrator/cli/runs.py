@@ -23,10 +23,10 @@ from cluster.node.machine import (
 from cluster.node.own_folder import remove_leftovers
 from cluster.node.raylet import usable_offer
 from cluster.profile_fields import Hardware
-from orchestrator.analysis.aggregate import aggregate_cells, find_cells
-from orchestrator.analysis.comparable import embeddings_name
-from orchestrator.analysis.reading import read_rows
-from orchestrator.analysis.report import f1_table
+from orchestrator.analysis.inputs.aggregate import aggregate_cells, find_cells
+from orchestrator.analysis.inputs.comparable import embeddings_name
+from orchestrator.analysis.inputs.reading import read_rows
+from orchestrator.analysis.show_aggregate import f1_table
 from orchestrator.cli.shared import (
     FAILURES_READ,
     count,

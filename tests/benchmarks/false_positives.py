@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from orchestrator.analysis.covariates import WIKIPEDIA_MB
-from orchestrator.analysis.disagreement import compare_seeds
-from orchestrator.analysis.frames import family_of
-from orchestrator.analysis.inference import signed_rank
-from orchestrator.analysis.losses import correlate, regress
-from orchestrator.analysis.mixed_model import TERMS, fit_slopes, p_values
+from orchestrator.analysis.inputs.frames import family_of
+from orchestrator.analysis.topics.covariates import WIKIPEDIA_MB
+from orchestrator.analysis.topics.disagreement import compare_seeds
+from orchestrator.analysis.topics.inference import signed_rank
+from orchestrator.analysis.topics.losses import correlate, regress
+from orchestrator.analysis.topics.mixed_model import TERMS, fit_slopes, p_values
 from orchestrator.results.rows import Row
 from orchestrator.spec.languages import LANGUAGES
 

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from orchestrator.analysis.disparity import spread_ends
-from orchestrator.analysis.uncertainty import (
+from orchestrator.analysis.statistics.uncertainty import (
     Spreads,
     estimate,
     find_ends,
     sentence_variances,
     shrink,
 )
+from orchestrator.analysis.topics.disparity import spread_ends
 from tests.benchmarks.false_positives import exchanged_seeds, false_positives
 
 DENSE_F1 = 0.8

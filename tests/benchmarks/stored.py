@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from orchestrator.analysis.aggregate import aggregate
+from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec

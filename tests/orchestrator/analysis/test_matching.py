@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.analysis.aggregate import aggregate
 from orchestrator.analysis.analyze import analyze
+from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.errors import StoreError
 from tests.factories import (
     STARTED_AT,

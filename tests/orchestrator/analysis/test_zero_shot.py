@@ -2,7 +2,7 @@
 
 import polars
 
-from orchestrator.analysis.aggregate import aggregate
+from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.results.schema import ZERO_SHOT
 from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
 from tests.orchestrator.analysis.committing import commit, rows_of, shown_tables, tables_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.analysis.aggregate import aggregate
+from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec

@@ -1,0 +1,194 @@
+"""The stored rows that are compared, read once for all tables: those of one recipe.
+
+A recipe is a version of how the code makes a trial's numbers (`workers.trial.RECIPE_VERSION`). Rows
+of two recipes never meet in a comparison. Those that are left out stay in the results as they are,
+and the notes of what is computed count them, as they count pairs of sparse and dense trial that
+were computed on different devices.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from orchestrator.analysis.inputs.comparable import SETTINGS_READ
+from orchestrator.results.columns import TEXT
+from orchestrator.results.store import ResultStore
+from orchestrator.wording import counted
+from workers.trial import RECIPE_VERSION
+
+PERTURBED_SETS = tuple(
+    f"robustness_{name}" for name in ("seed", "draws", "donor_fingerprint", "donor_split")
+)
+"""Settings that decide which sentences a perturbation makes of a language's test split."""
+
+TRIALS_READ = [
+    *("trial_id", "cell_id", "dense_trial_id", "recipe_version", "sweep"),
+    *("regime", "language", "target_sparsity", "embedding_sparsity", "seed", "languages"),
+    *("status", "error_kind", "error_message", "started_at"),
+    *(
+        "num_train_sentences",
+        "num_steps",
+        "selected_step",
+        "overall_sparsity",
+        "num_parameters",
+        "num_prunable",
+        "num_predictions",
+        "devices",
+    ),
+    *("evaluation_predictions", "robustness_perturbations", *PERTURBED_SETS),
+    *SETTINGS_READ,
+]
+"""Columns of `trials` that comparisons need."""
+
+SCORES_READ = [
+    *("trial_id", "language", "split", "subset", "entity_type", "matching", "f1"),
+    *("support", "num_sentences"),
+]
+"""Columns of `scores` that comparisons need."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRows:
+    """Rows of one recipe.
+
+    Attributes:
+        trials: rows of `trials` with the columns `TRIALS_READ`.
+        scores: the rows of `scores` of these trials, with the columns `SCORES_READ`.
+        plans: rows of `plans`, without the plans of sweeps that were run with another recipe.
+        num_left_out: trials of the other recipes, by the recipe's version.
+        num_pairs: sparse trials whose dense trial has run, too.
+        num_across: those of them that other models of device computed than their dense trial.
+        is_same_device: these are not compared with it; their `dense_trial_id` is null.
+    """
+
+    trials: pa.Table
+    scores: pa.Table
+    plans: pa.Table
+    num_left_out: Mapping[int, int]
+    num_pairs: int = 0
+    num_across: int = 0
+    is_same_device: bool = False
+
+    @property
+    def notes(self) -> list[str]:
+        """One line on the trials that are not compared, and one on pairs of different devices; none
+        where there are none."""
+        return [*self._recipe_notes, *self._device_notes]
+
+    @property
+    def _device_notes(self) -> list[str]:
+        if not self.num_across:
+            return []
+        across = counted(self.num_across, "pair")
+        found = (
+            f"{across} of sparse and dense trial (of {self.num_pairs:,}): computed on different "
+        )
+        if self.is_same_device:
+            return [f"{found}models of device, left out."]
+        return [
+            f"{found}models of device, which may change F1 as another seed does; --same-device "
+            "leaves them out."
+        ]
+
+    @property
+    def _recipe_notes(self) -> list[str]:
+        if not self.num_left_out:
+            return []
+        parts = [
+            f"{counted(number, 'trial')} of recipe {version}"
+            for version, number in sorted(self.num_left_out.items())
+        ]
+        verb = "is" if sum(self.num_left_out.values()) == 1 else "are"
+        return [f"{' and '.join(parts)} {verb} kept and not compared."]
+
+
+def read_rows(store: ResultStore, same_device: bool = False) -> StoredRows:
+    """Read what is compared in a results location.
+
+    Args:
+        store: the results.
+        same_device: compare a sparse trial with its dense one only where the same models of device
+            computed both.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    rows = of_one_recipe(
+        trials=store.read("trials", TRIALS_READ),
+        scores=store.read("scores", SCORES_READ),
+        plans=store.read("plans"),
+    )
+    return _with_pairs(rows, same_device)
+
+
+def _with_pairs(rows: StoredRows, same_device: bool) -> StoredRows:
+    """The rows with what is known of the devices of pairs."""
+    names = ("trial_id", "dense_trial_id", "devices")
+    columns = [rows.trials[name].to_pylist() for name in names]
+    devices = {
+        trial_id: {stretch["name"] for stretch in stretches}
+        for trial_id, _, stretches in zip(*columns, strict=True)
+        if stretches is not None
+    }
+    pairs = [
+        (trial_id, dense_id)
+        for trial_id, dense_id, _ in zip(*columns, strict=True)
+        if trial_id in devices and dense_id in devices
+    ]
+    across = {trial_id for trial_id, dense_id in pairs if devices[trial_id] != devices[dense_id]}
+    trials = rows.trials
+    if same_device:
+        dense_ids = [
+            None if one in across else other for one, other, _ in zip(*columns, strict=True)
+        ]
+        place = trials.schema.get_field_index("dense_trial_id")
+        trials = trials.set_column(place, trials.schema.field(place), pa.array(dense_ids, TEXT))
+    return replace(
+        rows,
+        trials=trials,
+        num_pairs=len(pairs),
+        num_across=len(across),
+        is_same_device=same_device,
+    )
+
+
+def of_one_recipe(*, trials: pa.Table, scores: pa.Table, plans: pa.Table) -> StoredRows:
+    """Leave out all rows but those of one recipe: the running code's, or else the newest there is.
+
+    Args:
+        trials: rows of `trials` with the columns `TRIALS_READ`.
+        scores: rows of `scores` with the columns `SCORES_READ`.
+        plans: all rows of `plans`.
+    """
+    versions = dict(
+        zip(trials["trial_id"].to_pylist(), trials["recipe_version"].to_pylist(), strict=True)
+    )
+    compared = choose_recipe(versions.values())
+    num_left_out = Counter(version for version in versions.values() if version != compared)
+    if not num_left_out:
+        return StoredRows(trials=trials, scores=scores, plans=plans, num_left_out={})
+
+    # A plan is written at once by one version of the code. So one trial that ran with another
+    # recipe dates its whole plan, also the trials that never ran and whose recipe no row tells.
+    left_out = {trial_id for trial_id, version in versions.items() if version != compared}
+    planned = zip(plans["sweep"].to_pylist(), plans["trial_id"].to_pylist(), strict=True)
+    sweeps = {sweep for sweep, trial_id in planned if trial_id in left_out}
+    return StoredRows(
+        trials=_without(trials, "trial_id", left_out),
+        scores=_without(scores, "trial_id", left_out),
+        plans=_without(plans, "sweep", sweeps),
+        num_left_out=num_left_out,
+    )
+
+
+def choose_recipe(versions: Iterable[int]) -> int:
+    """The recipe whose rows are compared: the running code's if it has any, else the newest."""
+    there = set(versions)
+    return RECIPE_VERSION if RECIPE_VERSION in there else max(there, default=RECIPE_VERSION)
+
+
+def _without(rows: pa.Table, name: str, values: set[str]) -> pa.Table:
+    is_kept = [value not in values for value in rows[name].to_pylist()]
+    return rows.filter(pa.array(is_kept, pa.bool_()))

@@ -1,0 +1,1 @@
+"""The answers, one topic each: from the inputs to one or a few of the tables."""
