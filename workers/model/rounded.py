@@ -4,13 +4,16 @@ Under autocast each forward pass casts every weight to bfloat16, and each backwa
 gradient back: two fifths of all that a training step of BERT launches on a GPU. Here a copy lies
 beside each weight. The optimizer's step writes it with the weight, and takes the gradient as the
 backward pass left it. Numbers are those of autocast, to the bit, where a step has one backward
-pass: gradients of several are added up in float32 by autocast, and here would be in bfloat16.
+pass: gradients of several are added up in float32 by autocast, and here would be in bfloat16. Only
+query, key and value of an attention layer differ, which are one product (`projections`).
 """
 
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from workers.model.projections import Projections, find_projections
 
 Copies = dict[Tensor, Tensor]
 """The copy of each weight or bias: a leaf in bfloat16, to which gradients come."""
@@ -42,6 +45,13 @@ def read_rounded(model: nn.Module) -> Copies:
         bias = None if linear.bias is None else copies[linear.bias]
         forward = partial(nn.functional.linear, weight=copies[linear.weight], bias=bias)
         linear.forward = forward  # type: ignore[method-assign]
+    for layers in find_projections(model):
+        weights = [copies[layer.weight] for layer in layers if layer.weight in copies]
+        biases = [copies[layer.bias] for layer in layers if layer.bias in copies]
+        if len(weights) == len(layers):
+            together = Projections(weights, biases)
+            for place, layer in enumerate(layers):
+                layer.forward = partial(together, place=place)  # type: ignore[method-assign]
     return copies
 
 
