@@ -15,7 +15,7 @@ from orchestrator.planning.pools import Pools
 from orchestrator.spec.languages import language
 from orchestrator.spec.sweep_spec import Corpus, Pruning, SweepSpec
 from workers.pruning.compatibility import refusals
-from workers.pruning.schedule import SCHEDULES
+from workers.pruning.schedule import SCHEDULES, num_candidates
 from workers.trial import (
     BUILTIN_MODEL,
     SPLITS,
@@ -258,15 +258,19 @@ def _resolve_pruning(asked: Pruning, embedding_sparsity: float | None) -> Prunin
 
 def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
     training, num_sentences = spec.training, data.num_sentences
+    steps_per_epoch = -(-num_sentences["train"] // training.batch_size)
     if training.num_steps is not None:
         num_steps, trained = training.num_steps, training.num_steps * training.batch_size
     else:
         num_epochs, num_train = training.num_epochs or 0, num_sentences["train"]
-        num_steps = num_epochs * -(-num_train // training.batch_size)
+        num_steps = num_epochs * steps_per_epoch
         trained = num_epochs * num_train
     of_splits = sum(num_sentences[split] for split in spec.evaluation.splits)
     of_others = data.zero_shot.num_sentences
-    scored = of_splits + of_others + _num_perturbed(spec, num_sentences["test"])
+    num_passes = num_candidates(spec, num_steps, steps_per_epoch)
+    of_candidates = num_passes * num_sentences["validation"]
+    of_perturbed = _num_perturbed(spec, num_sentences["test"])
+    scored = of_splits + of_others + of_candidates + of_perturbed
     return PlannedTrial(
         spec,
         spec.trial_id(),

@@ -150,3 +150,36 @@ class Schedule:
             return self.target
         done = (step - self.begin_step) / (self.end_step - self.begin_step)
         return self.target + (self.initial - self.target) * SCHEDULES[self.curve].remaining(done)
+
+
+def last_step_without_candidates(spec: TrialSpec, num_steps: int) -> int:
+    """The step up to which no epoch's model may become a trial's best one, but for the last step's.
+
+    The fraction is rounded as those of a schedule are, so that a dense trial chooses among the
+    epochs of the pruned ones.
+
+    Args:
+        spec: the trial.
+        num_steps: of the whole training.
+    """
+    asked = round((spec.evaluation.select_after or 0.0) * num_steps)
+    schedule = Schedule.from_spec(spec, num_steps)
+    return asked if schedule is None else max(asked, schedule.end_step)
+
+
+def num_candidates(spec: TrialSpec, num_steps: int, steps_per_epoch: int) -> int:
+    """How often a trial scores its model on validation to find the best one.
+
+    Args:
+        spec: the trial.
+        num_steps: of the whole training, at least 1.
+        steps_per_epoch: at least 1.
+
+    Returns:
+        0 where the last model is scored.
+    """
+    if spec.evaluation.selection == "last":
+        return 0
+    without = last_step_without_candidates(spec, num_steps)
+    num_before_the_last = (num_steps - 1) // steps_per_epoch - without // steps_per_epoch
+    return 1 + max(0, num_before_the_last)

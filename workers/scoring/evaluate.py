@@ -71,7 +71,8 @@ def predict(
     max_subwords: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
+    with_confidences: bool = True,
+) -> Generator[None, None, tuple[np.ndarray, np.ndarray | None]]:
     """Predicted label of every word and its probability, in the order of the split.
 
     Args:
@@ -80,16 +81,18 @@ def predict(
         max_subwords: a forward pass, see `subwords_a_pass`.
         device: where the model is.
         dtype: float32, or bfloat16 for autocast.
+        with_confidences: False where nobody stores the probabilities.
 
     Yields:
         After every forward pass.
 
     Returns:
         The labels, int8 (num_words,), indices into `TAGS`; and the probabilities that the model
-        gives them, the largest of each word, uint8 (num_words,): in 255ths, to the nearest.
+        gives them, the largest of each word, uint8 (num_words,): in 255ths, to the nearest; None
+        where they are not wanted.
     """
     model.eval()
-    confidences = np.zeros(len(split.input_ids) + 1, np.uint8)
+    confidences = np.zeros(len(split.input_ids) + 1, np.uint8) if with_confidences else None
     labels = np.full(len(split.input_ids) + 1, NO_LABEL, np.int8)  # the last: of what fills a row
     make: Callable[[np.ndarray], Batch] = partial(make_batch, split, device=device)
     if reads_packed_rows(model):
@@ -102,13 +105,17 @@ def predict(
         ):
             logits = model(**batch.inputs).logits
         logits = logits.float()
-        in_bytes = (CONFIDENCE_STEPS * logits.softmax(-1).amax(-1)).round().to(torch.uint8)
-        # Both at once: each copy waits for a GPU.
-        both = torch.stack([logits.argmax(-1).to(torch.uint8), in_bytes]).cpu().numpy()
-        labels[batch.place], confidences[batch.place] = both
+        found = logits.argmax(-1).to(torch.uint8)
+        if confidences is None:
+            labels[batch.place] = found.cpu().numpy()
+        else:
+            in_bytes = (CONFIDENCE_STEPS * logits.softmax(-1).amax(-1)).round().to(torch.uint8)
+            # Both at once: each copy waits for a GPU.
+            both = torch.stack([found, in_bytes]).cpu().numpy()
+            labels[batch.place], confidences[batch.place] = both
         yield
     is_word = split.labels != NO_LABEL
-    return labels[:-1][is_word], confidences[:-1][is_word]
+    return labels[:-1][is_word], None if confidences is None else confidences[:-1][is_word]
 
 
 def split_by_sentence(values: np.ndarray, offsets: np.ndarray) -> list[list[int]]:

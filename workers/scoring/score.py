@@ -57,7 +57,7 @@ def score_validation(
     f1: list[float | None] = []
     for data in languages:
         text = data.scored["validation"]
-        _, _, counts = yield from _predict(training, text)
+        _, _, counts = yield from _predict(training, text, with_confidences=False)
         every = np.ones(text.text.num_sentences, bool)
         rows = score(data.language, "validation", counts, every)
         f1 += [row.f1 for row in rows if (row.subset, row.entity_type) == ("all", MICRO)]
@@ -94,9 +94,10 @@ def score_trial(training: Training, data: TrialData) -> Generator[None, None, Sc
 def _score_published(
     training: Training, text: ScoredText, scores: Scores
 ) -> Generator[None, None, None]:
-    labels, confidences, counts = yield from _predict(training, text)
+    is_stored = text.split in training.spec.evaluation.predictions
+    labels, confidences, counts = yield from _predict(training, text, is_stored)
     scores.scores += score(text.language, text.split, counts, text.facts.is_seen)
-    if text.split in training.spec.evaluation.predictions:
+    if confidences is not None:
         scores.predictions.append(_predicted_set(text, labels, confidences, counts))
 
 
@@ -106,6 +107,7 @@ def _score_pool(
     """Score the draws of one perturbation of one language."""
     robustness = training.spec.robustness
     assert robustness is not None  # it is what the pool is of
+    is_stored = "perturbed" in training.spec.evaluation.predictions
     if not pool.donors:
         scores.robustness.append(not_applicable(pool))
         return
@@ -113,23 +115,23 @@ def _score_pool(
         texts = (data.train_texts, data.donor_texts)
         text = perturbed_text(language, *texts, robustness, pool, draw)
         assert text.num_replaced is not None  # only published sentences have none
-        labels, confidences, counts = yield from _predict(training, text)
+        labels, confidences, counts = yield from _predict(training, text, is_stored)
         scores.robustness += score_perturbed(
             pool.language, pool.perturbation, draw, counts, text.num_replaced
         )
-        if "perturbed" in training.spec.evaluation.predictions:
+        if confidences is not None:
             scores.predictions.append(_predicted_set(text, labels, confidences, counts))
 
 
 def _predict(
-    training: Training, text: ScoredText
-) -> Generator[None, None, tuple[np.ndarray, np.ndarray, EntityCounts]]:
+    training: Training, text: ScoredText, with_confidences: bool
+) -> Generator[None, None, tuple[np.ndarray, np.ndarray | None, EntityCounts]]:
     """What `predict` gives of every word, and the entities in gold and predicted labels."""
     spec, device = training.spec, training.device
     max_subwords = subwords_a_pass(spec, device)
     dtype = autocast_dtype(spec.training)
     labels, confidences = yield from predict(
-        training.model, text.encoded, max_subwords, device, dtype
+        training.model, text.encoded, max_subwords, device, dtype, with_confidences
     )
     words = text.text
     counts = count_entities(words.labels, labels, words.offsets, spec.evaluation.matching)

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from workers.pruning.schedule import last_step_without_candidates
 from workers.train import Training
 
 BEST = "best."
@@ -44,18 +45,9 @@ class Selection:
             return False
         if step == training.num_steps:
             return training.is_finished
-        return step % training.steps_per_epoch == 0 and step > self._after_step
-
-    @property
-    def _after_step(self) -> int:
-        """The step up to which no epoch is a candidate, but for that of the last step.
-
-        Fractions are rounded as those of a schedule are, so that a dense trial has the epochs of
-        the pruned ones.
-        """
-        training, schedule = self.training, self.training.pruner.schedule
-        asked = round((training.spec.evaluation.select_after or 0.0) * training.num_steps)
-        return asked if schedule is None else max(asked, schedule.end_step)
+        if step % training.steps_per_epoch:
+            return False
+        return step > last_step_without_candidates(training.spec, training.num_steps)
 
     def take(self, score: float) -> None:
         """Keep the model as it is now, if it is better than all before.

@@ -78,6 +78,19 @@ def test_cost_counts_each_perturbed_set_that_there_is():
     assert trial.cost == pytest.approx(20 + (100 + 2 * 100) / 3)
 
 
+def test_cost_counts_the_passes_over_validation_that_choose_the_best_epoch():
+    """Georgian has 100 sentences to train on, 4 steps of 32, and 100 in each other split. Of 28
+    steps pruning ends with the 17th: the epochs that end with steps 20, 24 and 28 are candidates.
+    """
+    settings = {
+        "training": {"num_epochs": 7},
+        "pruning": {"end": 0.6},
+        "evaluation": {"splits": ["test", "validation"], "selection": "best_epoch"},
+    }
+    planned = make_plan(sweep(languages=["ka"], seeds=[0], **settings))
+    assert {trial.cost for trial in planned} == {7 * 100 + (200 + 3 * 100) / 3}
+
+
 def test_adding_a_language_a_seed_or_a_sparsity_leaves_the_other_trials_as_they_are():
     before = {trial.trial_id for trial in make_plan(sweep())}
     more = make_plan(

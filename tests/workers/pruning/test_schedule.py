@@ -6,7 +6,7 @@ import pytest
 
 from tests.factories import PRUNING, make_trial_spec
 from tests.workers.pruning.pruners import settings
-from workers.pruning.schedule import SCHEDULES, Schedule
+from workers.pruning.schedule import SCHEDULES, Schedule, num_candidates
 from workers.trial import PruningSpec
 
 
@@ -163,3 +163,30 @@ def test_schedules_say_what_they_do_not_use():
 
 def test_a_dense_trial_has_no_schedule():
     assert Schedule.from_spec(make_trial_spec(target_sparsity=0.0), num_steps=40) is None
+
+
+@pytest.mark.parametrize(
+    ("select_after", "num_steps", "steps_per_epoch", "expected"),
+    [
+        (None, 28, 4, 7),  # 4, 8, ..., 28
+        (0.6, 28, 4, 3),  # after step 17: 20, 24, 28
+        (20 / 28, 28, 4, 2),  # after step 20: 24, 28
+        (1.0, 28, 4, 1),
+        (None, 30, 4, 8),  # the last step ends no epoch
+        (0.6, 30, 4, 4),  # after step 18: 20, 24, 28, 30
+        (0.6, 3, 4, 1),
+    ],
+)
+def test_candidates_are_the_epochs_after_pruning_and_the_last_step(
+    select_after, num_steps, steps_per_epoch, expected
+):
+    dense = make_trial_spec(target_sparsity=0.0)
+    evaluation = replace(dense.evaluation, selection="best_epoch", select_after=select_after)
+    dense = replace(dense, evaluation=evaluation)
+    assert num_candidates(dense, num_steps, steps_per_epoch) == expected
+    if select_after is not None:
+        pruning = replace(PRUNING, begin=0.1, end=select_after)
+        sparse = replace(dense, target_sparsity=0.5, pruning=pruning)
+        assert num_candidates(sparse, num_steps, steps_per_epoch) == expected
+    last = replace(dense, evaluation=replace(evaluation, selection="last", select_after=None))
+    assert num_candidates(last, num_steps, steps_per_epoch) == 0

@@ -11,6 +11,7 @@ from seqeval.scheme import IOB2
 
 from tests.factories import make_trial_spec
 from tests.workers.data.test_entities import MATCHINGS, laid_flat, with_errors
+from tests.workers.trials import finish
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import evaluation_order
 from workers.scoring.evaluate import (
@@ -254,3 +255,9 @@ def test_each_word_gets_the_label_of_its_first_subword_whatever_a_pass_holds(max
     assert labels.dtype == np.int8
     assert labels.tolist() == ids[is_word].tolist()
     assert num_passes == len(evaluation_order(lengths, max_subwords))
+    without = predict(
+        Echo(), split, max_subwords, torch.device("cpu"), torch.float32, with_confidences=False
+    )
+    same, none = finish(without)
+    assert none is None
+    np.testing.assert_array_equal(same, labels)
