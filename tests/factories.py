@@ -18,6 +18,7 @@ from workers.result import (
     RobustnessScore,
     SentenceSet,
     TrialResult,
+    Vocabulary,
 )
 from workers.trial import (
     CorpusSpec,
@@ -131,6 +132,7 @@ def make_split(
         sentence_of_sequence=np.arange(len(lengths)),
         num_unstarted_entities=0,
         pad_id=0,
+        unknown_id=None,
         num_specials=0,
         parts=(len(lengths),),
     )
@@ -189,6 +191,7 @@ def make_trial_result(**changes: Any) -> TrialResult:
             ),
             LayerSparsity(name="encoder.layer.2.weight", shape=(8, 2), num_zeros=5, num_weights=16),
         ),
+        vocabulary=(make_vocabulary(),),
         devices=(DeviceStretch(name="a processor", from_step=0),),
     )
     return replace(result, **changes)
@@ -250,6 +253,20 @@ def make_not_applicable(**changes: Any) -> RobustnessScore:
         "reason": "sw is alone in its family",
     }
     return make_robustness_score(**nothing | fields | changes)
+
+
+def make_vocabulary(**changes: Any) -> Vocabulary:
+    """Of 60 words, two of whose sub-words are unknown; 4 of 40 pieces' 320 weights are zero."""
+    vocabulary = Vocabulary(
+        language="sw",
+        num_words=60,
+        num_subwords=90,
+        num_unknown=2,
+        num_pieces=40,
+        num_weights=320,
+        num_zeros=4,
+    )
+    return replace(vocabulary, **changes)
 
 
 def make_predicted_set(**changes: Any) -> PredictedSet:

@@ -126,6 +126,24 @@ class LayerSparsity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Sub-words of the words of one language's train split as it was used, special ones not
+    counted: those that are the tokenizer's unknown piece, and how many different ones there are.
+
+    Of the rows that these have in the trained word embeddings: all weights, and how many are
+    exactly zero; None where the model has no such matrix.
+    """
+
+    language: str
+    num_words: int
+    num_subwords: int
+    num_unknown: int
+    num_pieces: int
+    num_weights: int | None
+    num_zeros: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceStretch:
     """Part of a trial that one model of device computed, from that number of optimizer steps
     on."""
@@ -169,4 +187,5 @@ class TrialResult:
     predictions: tuple[PredictedSet, ...]
     curve: tuple[CurvePoint, ...]
     layers: tuple[LayerSparsity, ...]
+    vocabulary: tuple[Vocabulary, ...]
     devices: tuple[DeviceStretch, ...]

@@ -20,7 +20,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
+from torch import nn
 
 from workers.checkpoint import Checkpoint, State
 from workers.data.align import EncodedSplit, join
@@ -46,8 +48,15 @@ from workers.model.encoder import make_model, num_embeddings
 from workers.model.folder import fingerprint_model_folder
 from workers.model.positions import num_positions
 from workers.prefix_file import PrefixFile
-from workers.pruning.used_rows import num_parameters
-from workers.result import DeviceStretch, LayerSparsity, Phase, Progress, TrialResult
+from workers.pruning.used_rows import embedding_rows, num_parameters
+from workers.result import (
+    DeviceStretch,
+    LayerSparsity,
+    Phase,
+    Progress,
+    TrialResult,
+    Vocabulary,
+)
 from workers.scoring.score import Scores, score_trial, score_validation
 from workers.scoring.selection import Selection
 from workers.train import Training, row_use
@@ -351,6 +360,9 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
         predictions=tuple(scores.predictions),
         curve=tuple(training.curve),
         layers=layers,
+        vocabulary=tuple(
+            describe_vocabulary(training.model, data) for data in trial.data.languages
+        ),
         devices=tuple(trial.devices),
     )
 
@@ -358,6 +370,27 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
 def _sparsity(layers: Sequence[LayerSparsity]) -> float:
     """Fraction of zeros in all of them together."""
     return sum(layer.num_zeros for layer in layers) / sum(layer.num_weights for layer in layers)
+
+
+def describe_vocabulary(model: nn.Module, data: LanguageData) -> Vocabulary:
+    """Count a language's sub-words and the zeros in the rows that they have in the embeddings.
+
+    Args:
+        model: the trained one, as it is scored.
+        data: a language that it was trained on.
+    """
+    ids, unknown_id = data.train.word_input_ids, data.train.unknown_id
+    pieces = np.unique(ids)
+    rows = embedding_rows(model, pieces)
+    return Vocabulary(
+        language=data.language,
+        num_words=len(data.train.word_labels),
+        num_subwords=len(ids),
+        num_unknown=0 if unknown_id is None else int((ids == unknown_id).sum()),
+        num_pieces=len(pieces),
+        num_weights=None if rows is None else rows.numel(),
+        num_zeros=None if rows is None else rows.numel() - int(torch.count_nonzero(rows)),
+    )
 
 
 def _splits(languages: Sequence[LanguageData]) -> list[EncodedSplit]:

@@ -106,6 +106,7 @@ def trial_row(
         "num_predictions": _num_predictions(result) if result else 0,
         "num_curve_points": len(result.curve) if result else 0,
         "num_layers": len(result.layers) if result else 0,
+        "num_vocabularies": len(result.vocabulary) if result else 0,
         "spec_json": spec.to_json(),
         "asked_json": circumstances["asked_json"],
     }
@@ -126,6 +127,7 @@ def child_rows(spec: TrialSpec, result: TrialResult) -> dict[str, list[Row]]:
             key | asdict(layer) | {"sparsity": layer.num_zeros / layer.num_weights}
             for layer in result.layers
         ],
+        "vocabulary": [key | asdict(vocabulary) for vocabulary in result.vocabulary],
     }
 
 

@@ -272,6 +272,7 @@ TRIALS = Table(
         Column("num_predictions", WHOLE, "Rows of the trial in predictions.", unit="count"),
         Column("num_curve_points", WHOLE, "Rows of the trial in curves.", unit="count"),
         Column("num_layers", WHOLE, "Rows of the trial in layers.", unit="count"),
+        Column("num_vocabularies", WHOLE, "Rows of the trial in vocabulary.", unit="count"),
         *SETTINGS,
         *PROVENANCE,
         Column("spec_json", TEXT, "The whole trial, as the code reads it."),
@@ -483,6 +484,50 @@ LAYERS = Table(
     ),
 )
 
+VOCABULARY = Table(
+    "vocabulary",
+    "One row a completed trial and language that it was trained on: the sub-words of the words in "
+    "the language's train split as it was used, special ones such as [CLS] not counted, and the "
+    "word embeddings of these. Trials of schema versions up to 5 have no rows.",
+    key="trial_id",
+    sort_by=SORT_BY,
+    columns=(
+        TRIAL_ID,
+        REGIME,
+        Column("language", TEXT, "WikiANN code of one language trained on."),
+        *TARGETS,
+        Column("num_words", WHOLE, "Words.", unit="count"),
+        Column("num_subwords", WHOLE, "Sub-words of these words.", unit="count"),
+        Column(
+            "num_unknown",
+            WHOLE,
+            "Those that are the tokenizer's unknown piece; 0 where it has none.",
+            unit="count",
+        ),
+        Column(
+            "num_pieces",
+            WHOLE,
+            "Different ones among the sub-words: the rows of word embeddings that the language "
+            "uses.",
+            unit="count",
+        ),
+        Column(
+            "num_weights",
+            WHOLE,
+            "Weights of these rows; null where the model has no matrix of word embeddings.",
+            True,
+            "count",
+        ),
+        Column(
+            "num_zeros",
+            WHOLE,
+            "Those that are exactly zero in the model that was scored.",
+            True,
+            "count",
+        ),
+    ),
+)
+
 ATTEMPTS = Table(
     "attempts",
     "One row a try at a trial that came to an end (one that died with its driver did not). Rows "
@@ -535,6 +580,7 @@ TABLES = {
         SENTENCES,
         CURVES,
         LAYERS,
+        VOCABULARY,
         ATTEMPTS,
         PLANS,
     )
@@ -545,6 +591,7 @@ CHILD_TABLES = {
     "predictions": "num_predictions",
     "curves": "num_curve_points",
     "layers": "num_layers",
+    "vocabulary": "num_vocabularies",
 }
 """Tables with the numbers of completed trials, and the column of trials that says how many rows a
 trial has there."""

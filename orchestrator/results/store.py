@@ -3,7 +3,7 @@
     <results>/trials/<key>.parquet            one row; written last, and only then does the trial
                                               exist
     <results>/<table>/<key>.parquet           its numbers in scores, robustness, predictions,
-                                              curves and layers
+                                              curves, layers and vocabulary
     <results>/sentences/<set_id>.parquet      sentences that predictions are of, once for all
                                               trials
     <results>/attempts/<key>-<8 hex>.parquet  one row a try; never replaced

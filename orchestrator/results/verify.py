@@ -26,6 +26,14 @@ PLACES = {
 }
 """Columns of the tables in `ADDED_TO` that tell apart the rows of one trial and rule."""
 
+PARTS_OF_VOCABULARY = (
+    ("num_words", "num_subwords"),
+    ("num_unknown", "num_subwords"),
+    ("num_pieces", "num_subwords"),
+    ("num_zeros", "num_weights"),
+)
+"""Columns of `vocabulary`, each with the one that it cannot exceed."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -91,6 +99,8 @@ def _check_trial(
         tables[name] = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
             _check_predictions(reader.files, key, tables[name], row["evaluation_matching"])
+        if name == "vocabulary":
+            _check_vocabulary(key, tables[name])
     names = dict.fromkeys(stretch["name"] for stretch in row["devices"] or ())
     return key, " and ".join(names) if len(names) > 1 else "", tables
 
@@ -220,6 +230,19 @@ def _check_predictions(files: TableFiles, key: str, predictions: pa.Table, match
             )
         if difference := _find_difference(known.sort_by("sentence")["gold"], of_set, matching):
             raise StoreError(f"{where}: trial {key}, {difference}; {remedy}")
+
+
+def _check_vocabulary(key: str, rows: pa.Table) -> None:
+    """Compare the numbers of a trial's rows of `vocabulary` with those that they are parts of."""
+    for row in rows.to_pylist():
+        for part, whole in PARTS_OF_VOCABULARY:
+            numbers = row[part], row[whole]
+            if numbers == (None, None) or (None not in numbers and 0 <= numbers[0] <= numbers[1]):
+                continue
+            raise StoreError(
+                f"vocabulary/{key}.parquet: {row['language']} has {part} {numbers[0]} and {whole} "
+                f"{numbers[1]}; delete trials/{key}.parquet, then run the sweep again"
+            )
 
 
 def _find_difference(gold: pa.ChunkedArray, predictions: pa.Table, matching: str) -> str:

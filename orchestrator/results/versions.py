@@ -18,7 +18,7 @@ Version 5, of 2026-11-26: `shared_steps`.
 Version 6, of 2026-11-26: `pruning_num_updates`, which later files of version 5 have in `spec_json`
     alone; `evaluation_select_after`, `corpus_subset_seed`, `robustness_donor_split`,
     `evaluation_languages`; `is_zero_shot` in scores and predictions, `confidence` in
-    predictions.
+    predictions; table vocabulary.
 """
 
 import json
@@ -36,7 +36,7 @@ GLOBAL_WITH_EMBEDDINGS = "global_with_embeddings"
 """Scope of pruning of some trials of versions 1 and 2: word embeddings were ranked together with
 the encoder's weights, which no sweep can ask for any more."""
 
-FIRST_VERSION_OF = {"robustness": 3, "predictions": 3, "sentences": 3}
+FIRST_VERSION_OF = {"robustness": 3, "predictions": 3, "sentences": 3, "vocabulary": 6}
 """Schema versions that brought tables with them; all others are of version 1."""
 
 ALWAYS_READ = {
@@ -350,14 +350,19 @@ def _from_4(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
 
 def _from_5(table: str, rows: pa.Table, facts: Facts) -> pa.Table:
     """`pruning.num_updates` was in the spec only, and nowhere where masks change by steps. Trials
-    were scored on the languages that they were trained on."""
+    were scored on the languages that they were trained on. What of the vocabulary languages use
+    was not counted."""
     if table in ("scores", "predictions"):
         return _with(rows, is_zero_shot=pa.repeat(pa.scalar(False), rows.num_rows))
     if table == "trials":
         by_steps = pc.fill_null(pc.is_valid(rows["pruning_update_every_steps"]), False).to_pylist()
         specs = zip(by_steps, rows["spec_json"].to_pylist(), strict=True)
         numbers = [None if by_steps else _num_updates(spec) for by_steps, spec in specs]
-        return _with(rows, pruning_num_updates=pa.array(numbers, WHOLE))
+        return _with(
+            rows,
+            pruning_num_updates=pa.array(numbers, WHOLE),
+            num_vocabularies=_repeat(0, WHOLE, rows),
+        )
     return rows
 
 

@@ -323,12 +323,12 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     }
     for name, rows in tables.items():
         files.write(name, spec.trial_id(), rows)
-    for name in ("curves", "layers"):
+    for name in ("curves", "layers", "vocabulary"):
         files.write(name, spec.trial_id(), TABLES[name].build([]))
     counts = {"num_scores": len(scores), "num_robustness_scores": len(robustness)}
     counts |= {"num_predictions": tables["predictions"].num_rows}
     result = make_trial_result(
-        scores=(), robustness=(), predictions=(), curve=(), layers=(),
+        scores=(), robustness=(), predictions=(), curve=(), layers=(), vocabulary=(),
         num_train_sentences=sum(LANGUAGES[one.language].num_train for one in sets),
     )  # fmt: skip
     files.write(

@@ -5,14 +5,30 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tests.factories import PRUNING
-from tests.workers.trials import finish, numbers, real_trial, small_trial
-from workers.data.corpus import fingerprints_before
+from tests.factories import PRUNING, make_split
+from tests.workers.trials import (
+    finish,
+    numbers,
+    real_trial,
+    small_trial,
+    stop_and_resume,
+    training_of,
+    two_languages,
+)
+from workers.data.align import NO_LABEL
+from workers.data.corpus import fingerprints_before, load_sentences
+from workers.data.languages import LanguageData, LanguageSource
+from workers.data.wordpiece import small_tokenizer
+from workers.model.encoder import make_model
 from workers.model.folder import fingerprint_model_folder
-from workers.run import prepare_process, run_trial
+from workers.pruning.used_rows import used_rows
+from workers.result import Vocabulary
+from workers.run import describe_vocabulary, prepare_process, run_trial
 from workers.trial import ModelSpec, TrialError
 
 
@@ -87,10 +103,64 @@ def test_embeddings_are_pruned_when_asked(device):
     assert embeddings.num_zeros == round(0.5 * embeddings.num_weights)
 
 
+def test_what_each_language_uses_of_the_vocabulary_is_counted(device, tmp_path, monkeypatch):
+    made = []
+
+    def keep(*arguments):
+        made.append(make_model(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("workers.run.make_model", keep)
+    spec = two_languages(pruning=replace(PRUNING, embedding_sparsity=0.5, update_every_steps=4))
+    result = stop_and_resume(spec, device, tmp_path, 13)
+    assert result.num_resumes == 1
+    table, tokenizer = used_rows(made[-1]).table(), small_tokenizer(0)
+    zeros = (table == 0).sum(dim=1)
+    for language, found in zip(("bn", "ka"), result.vocabulary, strict=True):
+        sentences = load_sentences(spec.corpus, language, "train")
+        words = [word for sentence in sentences.tokens for word in sentence]
+        pieces = [piece for word in words for piece in tokenizer.tokenize(word)]
+        ids = sorted(set(tokenizer.convert_tokens_to_ids(pieces)))
+        assert found == Vocabulary(
+            language=language,
+            num_words=len(words),
+            num_subwords=len(pieces),
+            num_unknown=pieces.count(tokenizer.unk_token),
+            num_pieces=len(ids),
+            num_weights=128 * len(ids),
+            num_zeros=int(zeros[ids].sum()),
+        )
+        assert 0 < found.num_zeros < found.num_weights
+    assert result.vocabulary[0].num_pieces != result.vocabulary[1].num_pieces
+
+
+def test_embeddings_that_are_not_pruned_have_no_zeros(device):
+    (found,) = finish(run_trial(training_of(small_trial(), num_steps=2), device)).vocabulary
+    assert (found.language, found.num_zeros) == ("ka", 0)
+    assert found.num_weights == 128 * found.num_pieces
+
+
+class WithoutEmbeddings(nn.Linear):
+    base_model = None
+
+
+def test_models_and_tokenizers_may_lack_what_is_counted():
+    ids, labels = np.array([5, 7, 7, 5, 6]), np.array([0, 0, NO_LABEL, 0, 0])
+    source = LanguageSource(
+        corpus=small_trial().corpus, language="ka", model=small_trial().model, max_length=9
+    )
+    data = LanguageData(source=source, train=make_split(ids, labels, [3, 2]), scored={})
+    found = describe_vocabulary(WithoutEmbeddings(1, 1), data)
+    assert found == Vocabulary(
+        language="ka", num_words=4, num_subwords=5, num_unknown=0, num_pieces=3,
+        num_weights=None, num_zeros=None,
+    )  # fmt: skip
+    unknown = replace(data, train=replace(data.train, unknown_id=7))
+    assert describe_vocabulary(WithoutEmbeddings(1, 1), unknown).num_unknown == 2
+
+
 def test_memory_that_is_not_there_is_named(device, tmp_path):
     from transformers import BertConfig
-
-    from workers.data.wordpiece import small_tokenizer
 
     small_tokenizer(0).save_pretrained(tmp_path)
     BertConfig(vocab_size=10**11).save_pretrained(tmp_path)

@@ -23,7 +23,10 @@ from workers.trial import CorpusSpec, ModelSpec, TrialError, digest
 NO_LABEL = -100
 """Label of a sub-word that is not scored: torch's cross-entropy leaves it out."""
 
-FORMAT_VERSION = 3
+NO_ID = -1
+"""In the files of kept splits: there is no such id."""
+
+FORMAT_VERSION = 4
 """Part of the name of a kept split; raise it when `encode` gives other arrays for the same
 sentences, or a file says something else."""
 
@@ -39,6 +42,7 @@ class EncodedSplit:
         sentence_of_sequence: int64 (num_sequences,), ascending.
         num_unstarted_entities: I- tags that continue nothing.
         pad_id: id that fills up a batch.
+        unknown_id: id of the tokenizer's unknown piece; None where it has none.
         num_specials: special ids in each sequence.
         parts: sequences of each language, in order, where splits of several are joined; else one
             part.
@@ -50,6 +54,7 @@ class EncodedSplit:
     sentence_of_sequence: np.ndarray
     num_unstarted_entities: int
     pad_id: int
+    unknown_id: int | None
     num_specials: int
     parts: tuple[int, ...]
 
@@ -81,6 +86,23 @@ class EncodedSplit:
         return np.bincount(self.sentence_of_sequence, weights=lengths).astype(np.int64)
 
     @property
+    def word_input_ids(self) -> np.ndarray:
+        """Sub-words of all words, special ids left out: int32 (num_subwords_of_words,)."""
+        firsts = np.flatnonzero(self.labels != NO_LABEL)
+        if not len(firsts):
+            return self.input_ids[:0]
+        # Each sequence begins with the same special ids, and then a word's first sub-word.
+        sequence = np.searchsorted(self.offsets, firsts[0], side="right") - 1
+        num_before = int(firsts[0] - self.offsets[sequence])
+        is_of_word = np.ones(len(self.input_ids), bool)
+        for place in range(num_before):
+            is_of_word[self.offsets[:-1] + place] = False
+        for place in range(self.num_specials - num_before):
+            is_of_word[self.offsets[1:] - 1 - place] = False
+        ids: np.ndarray = self.input_ids[is_of_word]
+        return ids
+
+    @property
     def num_split_sentences(self) -> int:
         """Sentences that take more than one sequence."""
         return int((np.bincount(self.sentence_of_sequence) > 1).sum())
@@ -110,6 +132,7 @@ def join(splits: Sequence[EncodedSplit]) -> EncodedSplit:
         sentence_of_sequence=np.concatenate(owners),
         num_unstarted_entities=sum(split.num_unstarted_entities for split in splits),
         pad_id=splits[0].pad_id,
+        unknown_id=splits[0].unknown_id,
         num_specials=splits[0].num_specials,
         parts=tuple(part for split in splits for part in split.parts),
     )
@@ -253,6 +276,7 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
         sentence_of_sequence=np.array(owners, np.int64),
         num_unstarted_entities=count_unstarted_entities(sentences.labels),
         pad_id=tokenizer.pad_token_id,
+        unknown_id=tokenizer.unk_token_id,
         num_specials=len(before) + len(after),
         parts=(len(owners),),
     )
@@ -309,19 +333,21 @@ def _windows(lengths: list[int], room: int) -> list[tuple[int, int]]:
 
 
 def _to_arrays(encoded: EncodedSplit) -> dict[str, np.ndarray]:
+    unknown_id = NO_ID if encoded.unknown_id is None else encoded.unknown_id
     return {
         "input_ids": encoded.input_ids,
         "labels": encoded.labels,
         "offsets": encoded.offsets,
         "sentence_of_sequence": encoded.sentence_of_sequence,
         "scalars": np.array(
-            [encoded.num_unstarted_entities, encoded.pad_id, encoded.num_specials], np.int64
+            [encoded.num_unstarted_entities, encoded.pad_id, unknown_id, encoded.num_specials],
+            np.int64,
         ),
     }
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> EncodedSplit:
-    num_unstarted, pad_id, num_specials = (int(value) for value in arrays["scalars"])
+    num_unstarted, pad_id, unknown_id, num_specials = (int(value) for value in arrays["scalars"])
     return EncodedSplit(
         arrays["input_ids"],
         arrays["labels"],
@@ -329,6 +355,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> EncodedSplit:
         arrays["sentence_of_sequence"],
         num_unstarted,
         pad_id,
+        None if unknown_id == NO_ID else unknown_id,
         num_specials,
         (len(arrays["sentence_of_sequence"]),),
     )

@@ -75,10 +75,14 @@ class UsedRows(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings of these ids, (..., width)."""
-        rows = self.row_of[ids]
         if self.training:
-            found: Tensor = _Lookup.apply(self.weight, rows, self._padding_row)
+            found: Tensor = _Lookup.apply(self.weight, self.row_of[ids], self._padding_row)
             return found
+        return self.rows(ids)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Embeddings of these ids as they are now, trained or not, (..., width)."""
+        rows = self.row_of[ids]
         self.settle()
         others = self.others[ids if self.other_of is None else self.other_of[ids]]
         return torch.where((rows >= 0).unsqueeze(-1), self.weight[rows.clamp(min=0)], others)
@@ -162,6 +166,26 @@ def word_embeddings(model: nn.Module) -> nn.Module | None:
     except (AttributeError, NotImplementedError):  # no Hugging Face model, or one of images
         return None
     return embeddings
+
+
+@torch.no_grad()
+def embedding_rows(model: nn.Module, ids: np.ndarray) -> Tensor | None:
+    """Rows of a model's word embeddings as they are now, whichever of them are trained.
+
+    Args:
+        model: any.
+        ids: of the rows wanted, int; all below the number of embeddings.
+
+    Returns:
+        (len(ids), width), a copy; None where the model has no matrix of word embeddings.
+    """
+    embeddings = word_embeddings(model)
+    if not isinstance(embeddings, nn.Embedding | UsedRows):
+        return None
+    wanted = torch.from_numpy(ids.astype(np.int64)).to(embeddings.weight.device)
+    return (
+        embeddings.rows(wanted) if isinstance(embeddings, UsedRows) else embeddings.weight[wanted]
+    )
 
 
 def can_use_rows(model: nn.Module, use: RowUse) -> bool:

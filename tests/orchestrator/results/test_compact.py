@@ -43,7 +43,7 @@ def test_an_empty_store_has_no_trials_and_compacts_to_empty_tables(store):
         f"{name}.parquet"
         for name in (
             *("trials", "scores", "robustness", "predictions", "sentences"),
-            *("curves", "layers", "attempts", "plans"),
+            *("curves", "layers", "vocabulary", "attempts", "plans"),
         )
     ]
     assert pq.read_table(store.location.path + "/compact/trials.parquet").num_rows == 0

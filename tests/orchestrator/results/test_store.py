@@ -9,7 +9,13 @@ import pytest
 
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
-from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from tests.factories import (
+    make_circumstances,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+    make_vocabulary,
+)
 from tests.orchestrator.results.committing import FAILURE, ON_TEST, commit, fail
 
 
@@ -34,6 +40,7 @@ def test_a_completed_trial_reads_back_with_all_that_was_given(store):
         "cpu",
     )
     assert (row["num_scores"], row["num_curve_points"], row["num_layers"]) == (24, 2, 2)
+    assert row["num_vocabularies"] == 1
     assert (row["num_robustness_scores"], row["num_predictions"]) == (2, 2)
     assert (row["regime"], row["languages"], row["embedding_sparsity"]) == (
         "monolingual",
@@ -80,6 +87,21 @@ def test_scores_curves_and_layers_read_back_in_order(store):
         {"name": "encoder.layer.10.weight", "shape": [4, 6], "sparsity": 0.625},  # 15 of 24
         {"name": "encoder.layer.2.weight", "shape": [8, 2], "sparsity": 0.3125},  # 5 of 16
     ]
+
+
+def test_what_languages_use_of_the_vocabulary_reads_back_a_row_a_language(store):
+    spec = make_trial_spec(regime="multilingual", languages=("sw", "yo"))
+    used = (make_vocabulary(language="yo", num_weights=None, num_zeros=None), make_vocabulary())
+    commit(store, spec, make_trial_result(vocabulary=used))
+    assert [tuple(row.values()) for row in store.read("vocabulary").to_pylist()] == [
+        (spec.trial_id(), "multilingual", "sw", 0.5, 0.0, 0, 60, 90, 2, 40, 320, 4),
+        (spec.trial_id(), "multilingual", "yo", 0.5, 0.0, 0, 60, 90, 2, 40, None, None),
+    ]
+    assert store.read("trials", ["num_vocabularies"])["num_vocabularies"].to_pylist() == [2]
+    assert store.verify([spec.trial_id()]) == []
+    before = store.read("vocabulary")
+    store.compact()
+    assert store.read("vocabulary").equals(before)
 
 
 def test_a_dense_trial_has_no_pruning_settings_and_nothing_to_be_compared_with(store):

@@ -58,7 +58,7 @@ def test_objects_have_the_names_that_the_documentation_gives(store):
     store.commit_completed(spec, make_trial_result(), **make_circumstances())
     names = {key for key in keys(store) if key.endswith(".parquet")}
     attempt = next(key for key in names if key.startswith(f"attempts/{spec.trial_id()}-"))
-    tables = ("trials", "scores", "robustness", "predictions", "curves", "layers")
+    tables = ("trials", "scores", "robustness", "predictions", "curves", "layers", "vocabulary")
     sentences = "sentences/00112233445566ff.parquet"
     assert names == {attempt, sentences} | {
         f"{table}/{spec.trial_id()}.parquet" for table in tables

@@ -9,7 +9,12 @@ import pytest
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_small
 from orchestrator.results.schema import TABLES, TRIALS
-from tests.factories import make_predicted_set, make_trial_result, make_trial_spec
+from tests.factories import (
+    make_predicted_set,
+    make_trial_result,
+    make_trial_spec,
+    make_vocabulary,
+)
 from tests.orchestrator.results.committing import commit, fail, trial_file
 from workers.result import DeviceStretch
 
@@ -109,6 +114,20 @@ def test_verify_finds_missing_and_incomplete_tables(store):
     assert "1 rows, its row in trials says 2; delete trials/" in _problem(store, one)
     trial_file(store, "curves", one).unlink()
     assert f"curves/{one.trial_id()}.parquet: missing; delete trials/" in _problem(store, one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_zeros": 321}, "sw has num_zeros 321 and num_weights 320; delete trials/"),
+        ({"num_zeros": None}, "sw has num_zeros None and num_weights 320; delete trials/"),
+        ({"num_pieces": 91}, "sw has num_pieces 91 and num_subwords 90; delete trials/"),
+        ({"num_unknown": -1}, "sw has num_unknown -1 and num_subwords 90; delete trials/"),
+    ],
+)
+def test_verify_finds_counts_of_the_vocabulary_that_cannot_be(store, changes, message):
+    commit(store, result=make_trial_result(vocabulary=(make_vocabulary(**changes),)))
+    assert message in _problem(store)
 
 
 def test_verify_finds_files_of_another_trial(store):

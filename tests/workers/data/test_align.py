@@ -61,6 +61,19 @@ def test_long_sentences_are_split_and_come_back_whole(wikiann, tokenizer, max_le
     assert num_words.tolist() == [len(words) for words in sentences.tokens]
 
 
+def test_special_ids_are_no_part_of_words_also_where_sentences_are_split(wikiann, tokenizer):
+    sentences = load_sentences(corpus(wikiann), "my", "test")
+    whole, split = (encode(sentences, tokenizer, length) for length in (512, 13))
+    assert split.num_sequences > split.num_sentences
+    alone = [tokenizer.encode(word, add_special_tokens=False) for word in chain(*sentences.tokens)]
+    expected = list(chain(*(ids or [tokenizer.unk_token_id] for ids in alone)))
+    assert whole.word_input_ids.tolist() == expected
+    assert split.word_input_ids.tolist() == list(
+        chain(*(ids[:11] or [tokenizer.unk_token_id] for ids in alone))
+    )
+    assert (whole.unknown_id, join([split, whole]).unknown_id) == (100, 100)
+
+
 def test_word_longer_than_a_sequence_keeps_its_beginning_and_its_label(tokenizer):
     encoded = encode(
         Sentences([["a", "supercalifragilisticexpialidocious" * 2, "b"]], [[0, 5, 1]]), tokenizer, 8
@@ -98,8 +111,9 @@ def test_cached_split_equals_a_fresh_one(wikiann, mbert, tokenizer):
         assert made is not other
         for name in ("input_ids", "labels", "offsets", "sentence_of_sequence"):
             assert np.array_equal(getattr(made, name), getattr(other, name)), name
-        assert (made.pad_id, made.num_unstarted_entities) == (
+        assert (made.pad_id, made.unknown_id, made.num_unstarted_entities) == (
             other.pad_id,
+            other.unknown_id,
             other.num_unstarted_entities,
         )
 

@@ -20,7 +20,15 @@ from tests.workers.trials import (
 from workers.data.align import EncodedSplit, join
 from workers.data.languages import check_files, load_trial_data
 from workers.model.encoder import make_model
-from workers.pruning.used_rows import RowUse, UsedRows, can_use_rows, num_parameters, used_rows
+from workers.pruning.used_rows import (
+    RowUse,
+    UsedRows,
+    can_use_rows,
+    embedding_rows,
+    keep_used_rows,
+    num_parameters,
+    used_rows,
+)
 from workers.run import run_trial
 from workers.train import Training, row_use
 from workers.trial import TrialSpec
@@ -124,3 +132,24 @@ def test_what_nothing_changes_is_shared_and_what_changes_is_not():
     assert torch.equal(own.table()[[0, 2, 4]], before[[0, 2, 4]] * 0.5)
     assert torch.equal(embedding.weight, before)
     assert torch.equal(shared.table(), before)
+
+
+@pytest.mark.parametrize("others_change", [False, True], ids=["shared", "own"])
+def test_rows_are_found_by_their_ids_whichever_are_trained(others_change):
+    model, ids = Tied(), np.array([0, 3, 4])
+    model.out = nn.Linear(4, 5)
+    before = model.embeddings.weight.detach().clone()
+    assert torch.equal(embedding_rows(model, ids), before[ids])
+    keep_used_rows(model, RowUse(np.array([1, 3]), others_change))
+    rows = used_rows(model)
+    with torch.no_grad():
+        rows.weight[1] = 0.0  # of id 3
+    if others_change:
+        rows.decay(0.5)
+    expected = before[ids] * (0.5 if others_change else 1.0)
+    expected[1] = 0.0
+    found = embedding_rows(model, ids)
+    assert torch.equal(found, expected)
+    assert not found.requires_grad
+    model.get_input_embeddings = lambda: model.out
+    assert embedding_rows(model, ids) is None, "no matrix of word embeddings"

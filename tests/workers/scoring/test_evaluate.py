@@ -237,6 +237,7 @@ def test_each_word_gets_the_label_of_its_first_subword_whatever_a_pass_holds(max
         sentence_of_sequence=np.arange(30),
         num_unstarted_entities=0,
         pad_id=1,
+        unknown_id=None,
         num_specials=0,
         parts=(30,),
     )
