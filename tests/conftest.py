@@ -14,7 +14,11 @@ import pytest
 
 from tests.real_data import real_data
 
-TOGETHER = ("tests/orchestrator/analysis", "tests/workers/pruning")
+TOGETHER = (
+    "tests/orchestrator/analysis",
+    "tests/orchestrator/report",
+    "tests/workers/pruning",
+)
 """Folders whose tests are run by one process: what they share is made once."""
 ON_ONE_RAY = {f"tests/integration/test_{name}.py" for name in ("cluster", "questions", "sweep")}
 """Files of tests whose sweeps share a Ray that runs; one process starts it."""

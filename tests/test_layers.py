@@ -26,6 +26,7 @@ PACKAGES = ("orchestrator", "workers", "cluster")
 FLOORS: dict[str, tuple[set[str], ...]] = {
     "orchestrator": (
         {"cli", "orchestrator"},  # orchestrator: __init__.py, which offers what analysts need
+        {"report"},
         {"submission", "running", "analysis"},
         {"planning"},
         {"results"},
@@ -69,6 +70,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
         *("cluster", "cluster.backend", "cluster.contract", "cluster.errors", "cluster.node"),
         "cluster.profile_fields",
     },
+    "report": {"workers.storage"},
     "submission": {
         *("workers.storage", "workers.trial", "workers.visits"),
         *("cluster", "cluster.backend", "cluster.errors", "cluster.job_files"),

@@ -109,6 +109,12 @@ def _reading() -> ModuleType:
     return reading
 
 
+def _reports() -> ModuleType:
+    from orchestrator.cli import reports
+
+    return reports
+
+
 def _doctor() -> ModuleType:
     from orchestrator.cli import doctor
 
@@ -344,7 +350,14 @@ def _add_results(line: CommandLine) -> None:
         "Parquet and CSV.",
         takes_results=True,
     )
-    for command in (aggregate, analyze):
+    report = line.add(
+        "report",
+        lambda args: _reports().report(args),
+        "Figures of what `analyze` finds, in one HTML file that any browser opens without a "
+        "network.",
+        takes_results=True,
+    )
+    for command in (aggregate, analyze, report):
         command.add_argument(
             "--split", default="test", choices=["validation", "test"], help="default: %(default)s"
         )
@@ -360,16 +373,21 @@ def _add_results(line: CommandLine) -> None:
         )
     aggregate.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
     aggregate.add_argument("--parquet", metavar="FILE", help="write the table as Parquet, too")
-    analyze.add_argument(
-        "--margin",
-        metavar="F1",
-        help="largest change of F1 that does not matter: what counts as equivalent; default: 0.01",
-    )
-    analyze.add_argument(
-        "--identical-as-one",
-        action="store_true",
-        help="let test sentences with the same words count as one in intervals, as for text in "
-        "general; else they are those of this corpus, which repeats itself",
+    for command in (analyze, report):
+        command.add_argument(
+            "--margin",
+            metavar="F1",
+            help="largest change of F1 that does not matter: what counts as equivalent; default: "
+            "0.01",
+        )
+        command.add_argument(
+            "--identical-as-one",
+            action="store_true",
+            help="let test sentences with the same words count as one in intervals, as for text in "
+            "general; else they are those of this corpus, which repeats itself",
+        )
+    report.add_argument(
+        "--out", metavar="FILE", help="where it is written; default: RESULTS/report.html"
     )
     analyze.add_argument(
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"

@@ -1,4 +1,5 @@
-"""Tables to files for people: CSV and Parquet, at a path or an address that somebody gave."""
+"""Files for people: tables as CSV and Parquet, and pages, at a path or an address that somebody
+gave."""
 
 import io
 
@@ -50,6 +51,23 @@ def write_parquet(table: Table, rows: pa.Table, path: str, name: str | None = No
         OSError: the disk is full or fails.
     """
     return _write(path, name, encode_compact(table, rows))
+
+
+def write_text(text: str, path: str) -> Location:
+    """Write a text, such as a page, as UTF-8.
+
+    Args:
+        text: the text.
+        path: a file on this machine or in an object store; folders are made.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        StoreError: it cannot be written there.
+        OSError: the disk is full or fails.
+    """
+    return _write(path, None, text.encode())
 
 
 def _write(path: str, name: str | None, data: bytes) -> Location:

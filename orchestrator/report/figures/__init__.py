@@ -1,0 +1,1 @@
+"""The figures, a file a topic; `orchestrator.report.sections` puts them in order."""

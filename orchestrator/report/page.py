@@ -1,0 +1,142 @@
+"""The report as one HTML file that needs no network: figures, their rows, and Vega-Lite.
+
+The page holds each figure's rows once, as JSON. The script beside this file draws charts of them
+when they come near the view, makes the tables and CSV files that the reader asks for, and applies
+the reader's choices. Its security policy forbids the network, and any script but these.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.report.figure import FILTERS, Drawing, Figure
+from orchestrator.report.material import Material
+from orchestrator.report.sections import SECTIONS
+from orchestrator.report.theme import config
+from orchestrator.results.export import write_text
+from orchestrator.spec.languages import LANGUAGES
+from orchestrator.wording import counted
+from workers.storage import Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A figure as the page has it."""
+
+    figure: Figure
+    drawing: Drawing
+    data: str
+
+    @property
+    def trials(self) -> str:
+        """How many trials are behind it, in words."""
+        return counted(self.drawing.num_trials, "trial")
+
+
+def write_page(material: Material, path: str) -> Location:
+    """Write the page to a file, on this machine or in an object store.
+
+    Raises:
+        StoreError: it cannot be written there.
+        OSError: the disk is full or fails.
+    """
+    return write_text(make_page(material), path)
+
+
+def make_page(material: Material) -> str:
+    """Make the whole page.
+
+    Args:
+        material: what was analysed.
+
+    Returns:
+        HTML.
+    """
+    from jinja2 import Environment
+
+    folder = files("orchestrator.report") / "template"
+    style, script, template = (
+        (folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html")
+    )
+    sections = [
+        (section, [_show(figure, material) for figure in section.figures]) for section in SECTIONS
+    ]
+    scripts = [_vega(), script]
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    shown = [one for _, of_section in sections for one in of_section]
+    return page.render(
+        results=str(material.store.location),
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        sections=sections,
+        choices=_find_choices([one.drawing for one in shown]),
+        settings=as_json({"config": {name: config(name) for name in ("light", "dark")}}),
+        style=style,
+        scripts=scripts,
+        hashes=[_hash(text) for text in scripts],
+    )
+
+
+def _vega() -> str:
+    """The scripts of Vega, Vega-Lite and Vega-Embed, as `window.vegaEmbed`."""
+    import vl_convert
+
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script
+
+
+def _hash(script: str) -> str:
+    """What the security policy calls a script by."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _show(figure: Figure, material: Material) -> Shown:
+    drawing = figure.draw(material)
+    chart = None if drawing.chart is None else drawing.chart.to_dict()
+    data = {
+        "name": figure.name,
+        "chart": chart,
+        "filters": list(drawing.filters),
+        "columns": {str(name): as_values(column) for name, column in drawing.table.items()},
+    }
+    return Shown(figure=figure, drawing=drawing, data=as_json(data))
+
+
+def as_values(column: pd.Series) -> list[Any]:
+    """A column's values as JSON has them; null where there is none."""
+    return [None if pd.isna(value) else value for value in column.astype(object).tolist()]
+
+
+def as_json(value: Any) -> str:
+    """JSON that may stand inside a script element: it holds no `<`, so that no tag begins in it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _find_choices(drawings: Sequence[Drawing]) -> Sequence[tuple[str, str, Mapping[str, str]]]:
+    """Of each column by which there is something to choose: its name, what it is called, and the
+    values with what they are called; an empty value for all of them."""
+    found = []
+    for column, label in FILTERS.items():
+        values: dict[str, str] = {"": "all languages"} if column == "language" else {}
+        for drawing in drawings:
+            if column in drawing.filters:
+                there = drawing.table[column].dropna().unique()
+                values |= {str(value): _name(column, str(value)) for value in sorted(there)}
+        if len(values) > (2 if column == "language" else 1):
+            found.append((column, label, values))
+    return found
+
+
+def _name(column: str, value: str) -> str:
+    known = LANGUAGES.get(value) if column == "language" else None
+    return f"{value} ({known.name})" if known else value

@@ -1,0 +1,30 @@
+"""The sections of the report, in the order of a reader's questions, and their figures."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.report.figure import Figure
+from orchestrator.report.figures import quality, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A section: its name in addresses, its title, its figures in order."""
+
+    name: str
+    title: str
+    figures: tuple[Figure, ...]
+
+
+SECTIONS = (
+    Section(name="run", title="What was run", figures=run.FIGURES),
+    Section(name="quality", title="Quality", figures=quality.FIGURES),
+)
+
+FIGURES = {figure.name: figure for section in SECTIONS for figure in section.figures}
+"""All figures by name."""
+
+
+def needs(figures: Iterable[Figure]) -> set[str]:
+    """The tables of the analysis that figures are drawn from."""
+    return {name for figure in figures for name in figure.needs}
