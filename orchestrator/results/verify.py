@@ -16,7 +16,7 @@ from orchestrator.results.recount import COUNTS, count_by_seqeval
 from orchestrator.results.rows import Row, spec_columns
 from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.table_files import TableFiles
-from orchestrator.results.versions import FIRST_VERSION_OF, TrialFacts
+from orchestrator.results.versions import CONFIDENCE_SINCE, FIRST_VERSION_OF, TrialFacts
 from workers.tags import TAGS
 from workers.trial import CLEAN, TrialSpec
 
@@ -99,6 +99,7 @@ def _check_trial(
         tables[name] = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
             _check_predictions(reader.files, key, tables[name], row["evaluation_matching"])
+            _check_confidences(key, tables[name], stored.version)
         if name == "vocabulary":
             _check_vocabulary(key, tables[name])
     names = dict.fromkeys(stretch["name"] for stretch in row["devices"] or ())
@@ -266,6 +267,29 @@ def _find_difference(gold: pa.ChunkedArray, predictions: pa.Table, matching: str
         numbers = f"{stored[number, column]}, its tags give {found[number, column]}"
         return f"sentence {number}: {COUNTS[column]} is {numbers}"
     return ""
+
+
+def _check_confidences(key: str, predictions: pa.Table, version: int) -> None:
+    """Whether each predicted tag has its probability; in files of a version that stored none, no
+    tag has one."""
+    confidences = predictions["confidence"]
+    sizes = [
+        pc.fill_null(pc.list_value_length(one), -1).to_numpy()
+        for one in (confidences, predictions["predicted"])
+    ]
+    expected = sizes[1] if version >= CONFIDENCE_SINCE else np.full_like(sizes[1], -1)
+    has_null = pc.list_parent_indices(confidences).filter(pc.is_null(pc.list_flatten(confidences)))
+    wrong = sorted({*np.flatnonzero(sizes[0] != expected).tolist(), *has_null.to_pylist()})
+    for place in wrong[:1]:
+        row = predictions.slice(place, 1).to_pylist()[0]
+        found = confidences[place].as_py()
+        number = "none" if found is None else sum(one is not None for one in found)
+        raise StoreError(
+            f"predictions/{key}.parquet: sentence {row['sentence']} of set {row['set_id']} has "
+            f"{number} of the probabilities of its {sizes[1][place]} tags, schema version "
+            f"{version} stores {'all' if version >= CONFIDENCE_SINCE else 'none'}; delete "
+            f"trials/{key}.parquet, then run the sweep again"
+        )
 
 
 def _check_children(

@@ -39,6 +39,9 @@ the encoder's weights, which no sweep can ask for any more."""
 FIRST_VERSION_OF = {"robustness": 3, "predictions": 3, "sentences": 3, "vocabulary": 6}
 """Schema versions that brought tables with them; all others are of version 1."""
 
+CONFIDENCE_SINCE = 6
+"""The schema version from which on predictions have their probabilities, all of them."""
+
 ALWAYS_READ = {
     "trials": (
         *("trial_id", "language", "target_sparsity", "recipe_version", "num_steps", "spec_json"),

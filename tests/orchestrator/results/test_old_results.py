@@ -173,6 +173,19 @@ def test_predictions_had_no_probabilities_and_were_of_languages_trained_on(unpac
     assert set(rows["is_zero_shot"].to_pylist()) == {False}
 
 
+def test_probabilities_where_a_version_stored_none_are_a_fault(unpack_all, tmp_path):
+    store = unpack_all("results/v5")
+    trial_id = store.read("predictions", ["trial_id"])["trial_id"][0].as_py()
+    assert store.verify([trial_id]) == []
+    file = tmp_path / "predictions" / f"{trial_id}.parquet"
+    rows = pq.read_table(file)
+    given = pa.array([[255]] * rows.num_rows, pa.list_(pa.uint8()))
+    pq.write_table(rows.append_column("confidence", given), file)
+    (problem,) = store.verify([trial_id])
+    assert "has 1 of the probabilities of its" in problem.what
+    assert "schema version 5 stores none; delete trials/" in problem.what
+
+
 def test_what_ranked_embeddings_with_the_encoder_is_no_trial_that_can_be_asked_for(unpack_all):
     store = unpack_all("results/v2")
     columns = ["sweep", "pruning_scope", "embedding_sparsity", "pruning_embedding_sparsity"]

@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import StoreError
@@ -104,6 +106,28 @@ def test_verify_finds_predictions_that_are_none(store, tags, what):
     predicted = [tags, ["B-PER", "O", "O"]]
     commit(store, result=make_trial_result(predictions=(make_predicted_set(predicted=predicted),)))
     assert what in _problem(store)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "number"), [([255], "1"), ([255, None], "1"), (None, "none")]
+)
+def test_verify_finds_tags_without_their_probability(store, confidences, number):
+    commit(store)
+    file = trial_file(store, "predictions")
+    rows = pq.read_table(file)
+    given = [row["confidence"] for row in rows.to_pylist()]
+    given[1:] = [confidences]
+    place = rows.column_names.index("confidence")
+    pq.write_table(
+        rows.set_column(place, rows.field(place), pa.array(given, rows.field(place).type)), file
+    )
+    sentence, set_id = rows["sentence"][1].as_py(), rows["set_id"][1].as_py()
+    num_tags = len(rows["predicted"][1])
+    assert _problem(store) == (
+        f"predictions/{file.name}: sentence {sentence} of set {set_id} has {number} of the "
+        f"probabilities of its {num_tags} tags, schema version 6 stores all; delete "
+        f"trials/{file.name}, then run the sweep again"
+    )
 
 
 def test_verify_finds_missing_and_incomplete_tables(store):
