@@ -80,10 +80,20 @@ def find_disparity(
 def _compare(languages: pd.DataFrame) -> Row:
     """The numbers of one cell, from a row a language in the order of the alphabet."""
     both = languages.dropna(subset=["sparse_f1", "dense_f1"])
-    present = [name for _, name in TIERS if name in set(both["tier"])]
-    sparse, dense = (_measure(both, side, present) for side in ("sparse_f1", "dense_f1"))
+    present = _tiers_of(both)
     top, bottom = (present[-1], present[0]) if present else ("", "")
+    sides = {"": "sparse_f1", "dense_": "dense_f1"}
+    sparse, dense = (
+        dict(zip(MEASURED, measure_spread(both[side].to_numpy(), _ends_of(both)), strict=True))
+        for side in sides.values()
+    )
+    # Of equals the first in the alphabet.
+    worst = {
+        f"{prefix}worst_language": both.loc[both[side].idxmin(), "language"] if len(both) else ""
+        for prefix, side in sides.items()
+    }
     return {
+        **worst,
         **sparse,
         **{f"dense_{name}": value for name, value in dense.items()},
         **{f"{name}_change": sparse[name] - dense[name] for name in MEASURED},
@@ -121,13 +131,11 @@ def _find_ends(
         return nothing
     # Its own stream, which no other cell changes: a series' number depends on the others.
     generator = np.random.default_rng(zlib.crc32(repr(place[1:]).encode()))
-    tiers = both["tier"].to_numpy()
-    present = [name for _, name in TIERS if name in set(tiers)]
     low, high = spread_ends(
         both[["sparse_f1", "dense_f1"]].to_numpy().T,
         variances,
         known[2][1],
-        (tiers == present[-1], tiers == present[0]) if len(present) > 1 else None,
+        _ends_of(both),
         options.confidence,
         generator,
     )
@@ -136,6 +144,41 @@ def _find_ends(
         for end, values in (("low", low), ("high", high))
         for at, name in enumerate(ENDS)
     }
+
+
+def _tiers_of(languages: pd.DataFrame) -> list[str]:
+    """The known tiers of these languages, the lowest first."""
+    return [name for _, name in TIERS if name in set(languages["tier"])]
+
+
+def _ends_of(languages: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
+    """Which of these languages are of the top and which of the bottom tier, bool (L,) each; None
+    where there are no two."""
+    present, tiers = _tiers_of(languages), languages["tier"].to_numpy()
+    return (tiers == present[-1], tiers == present[0]) if len(present) > 1 else None
+
+
+def measure_spread(f1s: np.ndarray, tiers: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """How unequal L languages are.
+
+    Args:
+        f1s: means, float64 (..., L).
+        tiers: which languages are of the top and which of the bottom tier, bool (L,) each; None
+            where there are no two.
+
+    Returns:
+        `MEASURED`, float64 (..., 4); NaN where a number is not defined.
+    """
+    nothing = np.full(f1s.shape[:-1], np.nan)
+    worst = spread = span = gap = nothing
+    if f1s.shape[-1]:
+        worst = f1s.min(axis=-1)
+    if f1s.shape[-1] > 1:
+        spread, span = f1s.std(axis=-1, ddof=1), np.ptp(f1s, axis=-1)
+    if tiers is not None:
+        top, bottom = tiers
+        gap = f1s[..., top].mean(axis=-1) - f1s[..., bottom].mean(axis=-1)
+    return np.stack([worst, spread, span, gap], axis=-1)
 
 
 def _known(level: LevelChanges, languages: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +208,7 @@ def spread_ends(
         f1s: means of the sparse and of the dense side, float64 (2, L).
         variances: of these, and of the change, float64 (3, L).
         df: degrees of freedom of the variances, float64 (L,).
-        tiers: which languages are of the top and which of the bottom tier, bool (L,) each; None
-            where there are no two.
+        tiers: see `measure_spread`.
         confidence: nominal coverage, in (0, 1).
         generator: of the draws.
 
@@ -191,14 +233,7 @@ def spread_ends(
     )
 
     def measure(values: np.ndarray) -> np.ndarray:
-        number = values.shape[-1]
-        spread = values.std(axis=-1, ddof=1) if number > 1 else np.full(values.shape[:-1], np.nan)
-        span = np.ptp(values, axis=-1) if number > 1 else spread
-        gap = np.full(values.shape[:-1], np.nan)
-        if tiers is not None:
-            top, bottom = tiers
-            gap = values[..., top].mean(axis=-1) - values[..., bottom].mean(axis=-1)
-        of_each = np.stack([values.min(axis=-1), spread, span, gap], axis=-1)
+        of_each = measure_spread(values, tiers)
         return np.concatenate(
             [of_each[..., 0, :], of_each[..., 0, :] - of_each[..., 1, :]], axis=-1
         )
@@ -211,23 +246,6 @@ def spread_ends(
     # F1, spreads and spans of it have ends of their own.
     low[:3], high[:3] = low[:3].clip(0, 1), high[:3].clip(0, 1)
     return low, high
-
-
-def _measure(both: pd.DataFrame, side: str, present: list[str]) -> Row:
-    """`MEASURED` and the worst language of one side; NaN and an empty text where there is none."""
-    f1 = both[side]
-    is_spread = len(both) > 1
-    of_tiers = f1.groupby(both["tier"]).mean()
-    return {
-        # Of equals the first in the alphabet.
-        "worst_language": both.loc[f1.idxmin(), "language"] if len(both) else "",
-        "worst_f1": f1.min(),
-        "f1_std": f1.std() if is_spread else float("nan"),
-        "f1_range": f1.max() - f1.min() if is_spread else float("nan"),
-        "tier_gap": (
-            of_tiers[present[-1]] - of_tiers[present[0]] if len(present) > 1 else float("nan")
-        ),
-    }
 
 
 def _why_not_all(num_languages: int, present: list[str]) -> str:
