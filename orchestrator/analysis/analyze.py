@@ -40,6 +40,7 @@ from orchestrator.analysis.tables import (
     PIES_PROFILE,
     PROFILES,
     QUALITY,
+    RELIABILITY,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
     ROBUSTNESS_TYPES,
@@ -51,7 +52,11 @@ from orchestrator.analysis.tables import (
 from orchestrator.analysis.topics.across_languages import describe_across
 from orchestrator.analysis.topics.breakdown import find_breakdown
 from orchestrator.analysis.topics.budget import find_budget
-from orchestrator.analysis.topics.calibration import Calibrations, find_calibration
+from orchestrator.analysis.topics.calibration import (
+    Calibrations,
+    find_calibration,
+    find_reliability,
+)
 from orchestrator.analysis.topics.covariates import describe_languages, tabulate_languages
 from orchestrator.analysis.topics.disagreement import find_disagreement
 from orchestrator.analysis.topics.disparity import find_disparity
@@ -117,7 +122,7 @@ def analyze(
 
     @cache
     def predicted() -> list[SetPredictions]:
-        if CALIBRATION.name not in wanted:
+        if wanted.isdisjoint({CALIBRATION.name, RELIABILITY.name}):
             return read_predictions(store, _with_predictions(results), split)
         columns = [*PREDICTIONS_READ, "confidence"]
         tables = store.read_each("predictions", _with_predictions(results), columns)
@@ -164,9 +169,9 @@ def analyze(
     def changes() -> Changes:
         return changes_to_dense(results, sentences())
 
-    def calibration() -> AnalysisTable:
+    def calibration() -> list[AnalysisTable]:
         predicted()  # what is read once is measured then
-        return find_calibration(results, calibrations)
+        return [find_calibration(results, calibrations), find_reliability(results, calibrations)]
 
     def verdicts() -> list[AnalysisTable]:
         each_is_one = None
@@ -192,7 +197,7 @@ def analyze(
         (ROBUSTNESS_TYPES,): robustness_types,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
         (ERRORS,): lambda: [find_errors(results, counted())],
-        (CALIBRATION,): lambda: [calibration()],
+        (CALIBRATION, RELIABILITY): calibration,
         VERDICT_TABLES: verdicts,
         (TESTS,): lambda: [compare_languages(results)],
         (COVARIATES, CORRELATIONS, SLOPES): losses,

@@ -284,6 +284,22 @@ def _errors_of_all(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _reliability_of_all(rows: Sequence[Row]) -> list[Row]:
+    """Of each bin of words predicted as entities the part that is right, over all languages."""
+    names = ("embeddings", "target_sparsity", "bin_low")
+    found = []
+    for _, members in _by([row for row in rows if row["words"] == "entity"], names):
+        filled = [row for row in members if row["num_words"]]
+        num_words = sum(row["num_words"] for row in filled)
+        num_right = sum(row["num_words"] * row["accuracy"] for row in filled)
+        counts = {
+            "accuracy": num_right / num_words if num_words else None,
+            "num_languages": len(filled),
+        }
+        found.append({name: members[0][name] for name in names} | counts)
+    return found
+
+
 def _margins_of_all(rows: Sequence[Row]) -> list[Row]:
     """Of each subset, and of each entity type, the mean over languages."""
     names = ("embeddings", "target_sparsity", "subset", "entity_type")
@@ -593,6 +609,18 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             text=_plain("ece_mean"),
             count="num_seeds",
             counted="seeds",
+        ),
+    ),
+    "reliability": (
+        Matrix(
+            title="part of the words predicted as entities that are right, by the lowest "
+            "probability of a bin, all languages together",
+            index=("embeddings", "target_sparsity"),
+            text=_plain("accuracy"),
+            count="num_languages",
+            counted="languages",
+            across="bin_low",
+            of=_reliability_of_all,
         ),
     ),
     "significance": (

@@ -44,6 +44,9 @@ GROUPINGS = ("all", "tier", "tier_used", "script", "family")
 SUBSETS = (*trial.SUBSETS, "distinct")
 """Parts of a split: those that are scored; and distinct: of identical sentences the first."""
 
+NUM_BINS = 10
+"""Of probabilities, of equal width; the last one has 1, too."""
+
 THRESHOLDS = tuple(step / 20 for step in range(20))
 """Values of F1 that performance profiles go through."""
 
@@ -517,6 +520,24 @@ CALIBRATION = _table(
     _count("num_holes", "Seeds that were planned or tried and have none."),
 )
 
+RELIABILITY = _table(
+    "reliability",
+    "How often predicted tags are right, by the probability that the model gave them: the numbers "
+    "of a reliability diagram. One row a cell, language scored, kind of words and bin of "
+    "probabilities; of cells with stored probabilities.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    OF_CELL["split"],
+    _text("words", "all; or entity: those that were predicted as a part of an entity."),
+    _fraction("bin_low", f"Lowest probability of the bin, one of {NUM_BINS} of equal width."),
+    _fraction("bin_high", "Where the next one begins; the last one has 1, too."),
+    _count("num_words", "Words with such a probability, of all seeds together."),
+    _fraction("confidence", "Mean probability of them; null where there are none."),
+    _fraction("accuracy", "Part of them whose tag is right; null where there are none."),
+    _count("num_seeds", "Seeds with stored probabilities."),
+)
+
 PERTURBATION_COLUMN = next(
     column for column in schema.ROBUSTNESS.columns if column.name == "perturbation"
 )
@@ -960,6 +981,7 @@ ANALYSES = {
         PIES_PROFILE,
         ERRORS,
         CALIBRATION,
+        RELIABILITY,
         SIGNIFICANCE,
         TALLY,
         TOLERANCE,

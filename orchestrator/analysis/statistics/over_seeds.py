@@ -58,6 +58,10 @@ class OverSeeds:
         """Sample standard deviations over the seeds that have a number; NaN below two."""
         return np.asarray(self._grouped(values).std().to_numpy())
 
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the seeds that have a number; NaN where none has."""
+        return np.asarray(self._grouped(values).sum(min_count=1).to_numpy())
+
     def max(self, values: np.ndarray) -> np.ndarray:
         """The largest number of any seed."""
         return np.asarray(self._grouped(values).max().to_numpy())
