@@ -301,3 +301,16 @@ def test_the_command_line_starts_without_heavy_imports(file):
     heavy = {"torch", "ray", "transformers", "datasets", "faker", "seqeval", "kubernetes"}
     at_the_top = {name.partition(".")[0] for name in imports(file, True)}
     assert bool(at_the_top & heavy) == (file.name in USES_RAY)
+
+
+def test_a_driver_loads_nothing_that_computes():
+    """Its workers do; torch takes more than a second of each command that runs trials."""
+    driver = "orchestrator.running.driver"
+    waiting, seen = {driver, *arrows()[driver]}, set()
+    while waiting:
+        seen |= waiting
+        at_the_top = {name for one in waiting for name in imports(modules()[one], True)}
+        waiting = (at_the_top & modules().keys()) - seen
+    loaded = {name.partition(".")[0] for one in seen for name in imports(modules()[one], True)}
+    assert {"ray", "pyarrow"} <= loaded
+    assert not loaded & {"torch", "transformers", "safetensors", "numba", "faker"}

@@ -39,10 +39,7 @@ from orchestrator.running.messages import (
     TooLate,
     WorkerSetup,
 )
-from workers.checkpoint import Checkpoint
-from workers.prefix_file import PrefixFile
 from workers.result import Progress, TrialResult
-from workers.run import prepare_process, run_trial
 from workers.source import code_folder, code_identity
 from workers.trial import MICRO, ErrorKind, TrialError, TrialSpec
 
@@ -54,7 +51,11 @@ not given back; so Tune shall end it, as it does with each worker that raises.""
 
 
 class TrialTrainable(tune.Trainable):
-    """Runs the trials that it is given, see `orchestrator.running.messages`."""
+    """Runs the trials that it is given, see `orchestrator.running.messages`.
+
+    What computes is imported inside functions: the driver only names this class to Ray, and does
+    without torch, which takes more than a second to load.
+    """
 
     report_every_s = REPORT_EVERY_S
     signal: Any = None
@@ -109,6 +110,8 @@ class TrialTrainable(tune.Trainable):
 
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         """The work of a trial; what benchmarks of the driver replace."""
+        from workers.run import prepare_process, run_trial
+
         num_threads = self.sweep.num_threads
         memory_bytes = _share_of_memory(num_threads)
         if self.sweep.use_gpu:
@@ -151,6 +154,9 @@ class TrialTrainable(tune.Trainable):
         return given
 
     def _begin(self, config: dict[str, Any]) -> None:
+        from workers.checkpoint import Checkpoint
+        from workers.prefix_file import PrefixFile
+
         assignment = Assignment.from_config(config)
         self.spec, self.start_by = assignment.spec(), assignment.start_by
         self.checkpoint = Checkpoint(
