@@ -1,11 +1,12 @@
 """Sweeps submitted, followed, stopped and resumed, in the background of this machine."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cluster.local.backend import LocalBackend
+from cluster.local.profile import LocalProfile
 from tests.real_sweeps import (
     ONE_TO_STOP,
     assert_same_numbers,
@@ -29,8 +30,15 @@ def job(spec: str) -> dict:
     return json.loads(output)["job"]
 
 
-def is_over(spec: str) -> Callable[[], bool]:
-    return lambda: bool(job(spec)["is_over"])
+def wait_for_end(spec: str) -> dict:
+    """What is known of the job when it is over. The backend is asked meanwhile: each `sparsweep
+    status` would take a second of the cores that the job computes on."""
+    running, backend = job(spec), LocalBackend(LocalProfile())
+    job_id, folder = running["job_id"], Path(running["folder"])
+    wait_until(lambda: backend.status(job_id, folder).state.is_terminal)
+    over = job(spec)
+    assert (over["job_id"], over["is_over"]) == (job_id, True)
+    return over
 
 
 def test_sweep_in_the_background_is_followed_stopped_and_finished(never_stopped, tmp_path):
@@ -60,8 +68,7 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(never_stopped,
     wait_until(lambda: checkpoints(results))
     code, output = sparsweep("cancel", spec)
     assert code == 0, output
-    wait_until(is_over(spec))
-    stopped = job(spec)
+    stopped = wait_for_end(spec)
     assert (stopped["job_id"], stopped["state"]) == (first["job_id"], "cancelled")
     assert checkpoints(results), "the trial that ran has kept its state"
     assert "stopped" in sparsweep("logs", spec)[1]
@@ -74,8 +81,7 @@ def test_sweep_in_the_background_is_followed_stopped_and_finished(never_stopped,
     code, output = sparsweep("logs", spec, "-f")
     assert code == 0
     assert "Results:" in output
-    wait_until(is_over(spec))
-    last = job(spec)
+    last = wait_for_end(spec)
     assert (last["state"], last["job_id"] != first["job_id"]) == ("completed", True)
     assert_same_numbers(results, never_stopped, num_trials=1)
 
@@ -162,7 +168,7 @@ def test_cluster_that_does_not_answer_is_said_and_keeps_nobody_from_looking(tmp_
     folder.mkdir()
     record = json.loads(real.read_text())
     sparsweep("cancel", spec, "--now")
-    wait_until(is_over(spec))
+    wait_for_end(spec)
     later = {
         "submitted_at": "2099-01-01T00:00:00.000000+00:00",
         "profile": {"backend": "slurm"},
