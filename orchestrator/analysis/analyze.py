@@ -43,6 +43,7 @@ from orchestrator.analysis.tables import (
     RELIABILITY,
     ROBUSTNESS,
     ROBUSTNESS_OVERALL,
+    ROBUSTNESS_SUBSETS,
     ROBUSTNESS_TYPES,
     SLOPES,
     STEPS,
@@ -68,7 +69,10 @@ from orchestrator.analysis.topics.mixed_model import fit_models
 from orchestrator.analysis.topics.power import find_power
 from orchestrator.analysis.topics.quality import CHANGE_TABLES, analyze_changes, analyze_quality
 from orchestrator.analysis.topics.robustness import ROBUSTNESS_READ, analyze_robustness
-from orchestrator.analysis.topics.robustness_types import find_robustness_types
+from orchestrator.analysis.topics.robustness_parts import (
+    find_robustness_subsets,
+    find_robustness_types,
+)
 from orchestrator.analysis.topics.steps import find_steps
 from orchestrator.analysis.topics.verdicts import VERDICT_TABLES, check_margin, judge_changes
 from orchestrator.errors import StoreError
@@ -129,11 +133,22 @@ def analyze(
         return collect_predictions(calibrations.taking(tables), split)
 
     @cache
-    def counted() -> ErrorCounts:
+    def perturbed() -> list[SetPredictions]:
         # Most results have no predictions of perturbed sentences, and then nothing is read again.
-        ids = _with_predictions(results, is_perturbed=True) if split == "test" else []
-        perturbed = read_predictions(store, ids, split, is_perturbed=True)
-        return count_errors(results, [*predicted(), *perturbed], sentences_of)
+        ids = _with_predictions(on_test(), is_perturbed=True)
+        return read_predictions(store, ids, "test", is_perturbed=True)
+
+    @cache
+    def counted() -> ErrorCounts:
+        others = perturbed() if split == "test" else []
+        return count_errors(results, [*predicted(), *others], sentences_of)
+
+    @cache
+    def counted_on_test() -> ErrorCounts:
+        if split == "test" or not perturbed():
+            return counted()
+        published = read_predictions(store, _with_predictions(on_test()), "test")
+        return count_errors(on_test(), [*published, *perturbed()], sentences_of)
 
     @cache
     def layers() -> pa.Table:
@@ -152,6 +167,9 @@ def analyze(
 
     def robustness_types() -> list[AnalysisTable]:
         return [find_robustness_types(on_test(), rows.scores, perturbed_scores())]
+
+    def robustness_subsets() -> list[AnalysisTable]:
+        return [find_robustness_subsets(on_test(), counted_on_test())]
 
     def words_of(set_id: str) -> np.ndarray:
         numbers: np.ndarray = sentences_of(set_id)["words"].to_numpy()
@@ -195,6 +213,7 @@ def analyze(
         (DISPARITY,): lambda: [find_disparity(results, changes(), sentences(), options)],
         (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
         (ROBUSTNESS_TYPES,): robustness_types,
+        (ROBUSTNESS_SUBSETS,): robustness_subsets,
         (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
         (ERRORS,): lambda: [find_errors(results, counted())],
         (CALIBRATION, RELIABILITY): calibration,

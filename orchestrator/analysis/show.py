@@ -350,15 +350,19 @@ def _tenths(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if round(20 * row["threshold"]) % 2 == 0]
 
 
-def _types_of_all(rows: Sequence[Row]) -> list[Row]:
-    """Of each perturbation and entity type the mean over languages."""
-    names = ("perturbation", "entity_type", "embeddings", "target_sparsity")
-    found = []
-    for _, members in _by(rows, names):
-        drops = [row["drop_mean"] for row in members if row["drop_mean"] is not None]
-        mean = {"drop_mean": fmean(drops) if drops else None, "num_languages": len(drops)}
-        found.append({name: members[0][name] for name in names} | mean)
-    return found
+def _parts_of_all(part: str) -> Callable[[Sequence[Row]], list[Row]]:
+    """Of each perturbation and part, such as an entity type, the mean over languages."""
+    names = ("perturbation", part, "embeddings", "target_sparsity")
+
+    def average(rows: Sequence[Row]) -> list[Row]:
+        found = []
+        for _, members in _by(rows, names):
+            drops = [row["drop_mean"] for row in members if row["drop_mean"] is not None]
+            mean = {"drop_mean": fmean(drops) if drops else None, "num_languages": len(drops)}
+            found.append({name: members[0][name] for name in names} | mean)
+        return found
+
+    return average
 
 
 VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
@@ -561,7 +565,17 @@ VIEWS: dict[str, tuple[Matrix | Lines, ...]] = {
             text=_plain("drop_mean"),
             count="num_languages",
             counted="languages",
-            of=_types_of_all,
+            of=_parts_of_all("entity_type"),
+        ),
+    ),
+    "robustness_subsets": (
+        Matrix(
+            title="mean over languages of the drop of F1 from clean to perturbed",
+            index=("perturbation", "subset", "embeddings"),
+            text=_plain("drop_mean"),
+            count="num_languages",
+            counted="languages",
+            of=_parts_of_all("subset"),
         ),
     ),
     "disagreement": (

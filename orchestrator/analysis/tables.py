@@ -617,6 +617,24 @@ ROBUSTNESS_TYPES = _table(
     _count("num_holes", "Seeds that were planned or tried and lack one."),
 )
 
+ROBUSTNESS_SUBSETS = _table(
+    "robustness_subsets",
+    "Robustness by subset of the sentences, from stored predictions. One row a cell, language, "
+    "perturbation that predictions are stored of, and subset.",
+    *SERIES_COLUMNS,
+    LANGUAGE_SCORED,
+    *LEVEL_COLUMNS,
+    PERTURBATION_COLUMN,
+    _text(
+        "subset",
+        "all sentences; seen: made from one that is, word for word, a sentence of the train split "
+        "as it was used; unseen: from the others; distinct: from the first of those with the same "
+        "words.",
+    ),
+    *ROBUSTNESS_TYPES.columns[-8:],
+    _count("num_sentences", "Sentences of the subset; null where it is not known.", True),
+)
+
 DISAGREEMENT = _table(
     "disagreement",
     "What pruning changes in predictions, beside what another seed changes. PIEs are sentences "
@@ -977,6 +995,7 @@ ANALYSES = {
         ROBUSTNESS,
         ROBUSTNESS_OVERALL,
         ROBUSTNESS_TYPES,
+        ROBUSTNESS_SUBSETS,
         DISAGREEMENT,
         PIES_PROFILE,
         ERRORS,

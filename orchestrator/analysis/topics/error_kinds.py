@@ -14,6 +14,7 @@ partial, missing and spurious; here the type and the words of an entity are told
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,8 @@ SHOWN = slice(len(COUNTED) - 1)
 SIDE_SUMS = np.array([[one[0] == other[0] for one in COUNTED] for other in COUNTED], np.int64)
 """Of each count, those that add up to its side: (counts, counts)."""
 
+TRUE_CORRECT = COUNTED.index(("true", "correct"))
+
 SHAPE = (len(SUBSETS), len(COUNTED), len(ENTITY_TYPES))
 """Of the counts of a trial and language, laid flat in `ErrorCounts`."""
 
@@ -53,8 +56,13 @@ ErrorCounts = Mapping[str, pd.DataFrame]
 `KEY` and the columns `HEAD`, then counts of `SHAPE`, means over draws. Where nothing is stored
 there is no frame."""
 
-HEAD = ["set", "num_distinct"]
-"""Before the counts: a number of the sentences that were predicted, and how many distinct ones."""
+NUMBERS = tuple(f"num_{subset}" for subset in SUBSETS)
+F1S = tuple(f"f1_{subset}" for subset in SUBSETS)
+
+HEAD = ["set", *NUMBERS, *F1S]
+"""Before the counts: a number of the sentences that were predicted, how many there are of each
+subset, and micro F1 on them, a mean over the draws that have one. Of perturbed sentences those of
+subsets are NaN where the sentences that they were made from are not known."""
 
 
 def count_errors(
@@ -74,23 +82,71 @@ def count_errors(
     """
     # A trial that was only planned has no rule, and no predictions either.
     rules = sorted(set(results.trials["matching"]) - {""})
+    subsets = _Subsets(sets, sentences_of)
     counts: defaultdict[str, defaultdict[tuple[str, str, str], list[np.ndarray]]]
     counts = defaultdict(lambda: defaultdict(list))
     met: defaultdict[str, defaultdict[tuple[str, str, str], list[str]]]
     met = defaultdict(lambda: defaultdict(list))
     for one in sets:
-        rows = sentences_of(one.set_id)
-        gold, weights = as_bytes(rows["gold"], "sentences", one.set_id), _weights(rows)
-        num_distinct = weights[SUBSETS.index("distinct")].sum()
+        gold = as_bytes(sentences_of(one.set_id)["gold"], "sentences", one.set_id)
+        weights = [subsets.of(one, trial_id) for trial_id in one.trial_ids]
         for rule in rules:
-            for trial_id, of_trial in count_of_trials(one, gold, weights, rule):
+            of_trials = count_of_trials(one, gold, weights, rule)
+            for (trial_id, of_trial), of_subsets in zip(of_trials, weights, strict=True):
                 key = (trial_id, one.language, rule)
-                counts[one.perturbation][key].append(np.append(num_distinct, of_trial))
+                counts[one.perturbation][key].append(
+                    np.concatenate([of_subsets.sum(axis=1), _f1s(of_trial), of_trial.ravel()])
+                )
                 met[one.perturbation][key].append(one.set_id)
     return {
         perturbation: _as_frame(of_keys, met[perturbation])
         for perturbation, of_keys in counts.items()
     }
+
+
+class _Subsets:
+    """Which sentences are of which of `SUBSETS`.
+
+    Perturbed sentences are of those of the sentences that they were made from, which stand at the
+    same places of the set that the trial predicted as published.
+    """
+
+    def __init__(self, sets: Sequence[SetPredictions], sentences_of: Callable[[str], pa.Table]):
+        self._origins = {
+            (trial_id, one.language): one.set_id
+            for one in sets
+            if one.perturbation == CLEAN
+            for trial_id in one.trial_ids
+        }
+        self._known = cache(lambda set_id: _weights(sentences_of(set_id)))
+        self._unknown = cache(_only_all)
+
+    def of(self, one: SetPredictions, trial_id: str) -> np.ndarray:
+        """Of a trial's sentences: float32 (subsets, sentences) of 0 and 1, or NaN."""
+        num_sentences = len(one.support)
+        origin = self._origins.get((trial_id, one.language))
+        known = self._known(origin) if origin is not None else None
+        if known is None or known.shape[1] != num_sentences:
+            return self._unknown(num_sentences)
+        return known
+
+
+def _only_all(num_sentences: int) -> np.ndarray:
+    weights = np.full((len(SUBSETS), num_sentences), np.nan, np.float32)
+    weights[SUBSETS.index("all")] = 1
+    return weights
+
+
+def _f1s(counts: np.ndarray) -> np.ndarray:
+    """Micro F1 of each subset, float64 (subsets,), from counts of `SHAPE`; NaN where no entity is
+    there or predicted."""
+    kinds = counts.sum(axis=-1, dtype=np.float64)
+    entities = kinds @ (
+        SIDE_SUMS[TRUE_CORRECT] + SIDE_SUMS[COUNTED.index(("predicted", "correct"))]
+    )
+    f1s = np.full(len(kinds), np.nan)
+    np.divide(2 * kinds[:, TRUE_CORRECT], entities, out=f1s, where=entities > 0)
+    return f1s
 
 
 def _weights(rows: pa.Table) -> np.ndarray:
@@ -113,13 +169,12 @@ def _as_frame(
 ) -> pd.DataFrame:
     """Means over draws, with a number of the sets that they are of."""
     numbers: dict[tuple[str, ...], int] = {}
-    rows = [
-        [
-            numbers.setdefault(tuple(sorted(met[key])), len(numbers)),
-            *np.mean(of_draws, axis=0),
-        ]
-        for key, of_draws in counts.items()
-    ]
+    f1s = slice(len(NUMBERS), len(NUMBERS) + len(F1S))
+    rows = []
+    for key, of_draws in counts.items():
+        means = np.mean(of_draws, axis=0)
+        means[f1s] = pd.DataFrame(of_draws).iloc[:, f1s].mean() if len(of_draws) > 1 else means[f1s]
+        rows.append([numbers.setdefault(tuple(sorted(met[key])), len(numbers)), *means])
     frame = pd.DataFrame(rows, pd.MultiIndex.from_tuples(counts, names=KEY))
     return frame.rename(columns=dict(enumerate(HEAD)))
 
@@ -201,14 +256,14 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def count_of_trials(
-    predictions: SetPredictions, gold: pa.Array, weights: np.ndarray, matching: str
+    predictions: SetPredictions, gold: pa.Array, weights: Sequence[np.ndarray], matching: str
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Count what became of the entities of a set, for each trial.
 
     Args:
         predictions: what trials predicted on the set, of n sentences.
         gold: binary (n,), true tags of its sentences, one byte a tag.
-        weights: float32 (subsets, n), how often each sentence counts in each subset.
+        weights: of each trial, float32 (subsets, n): how often each sentence counts in each subset.
         matching: strict or lenient.
 
     Yields:
@@ -235,8 +290,9 @@ def count_of_trials(
     )
     counts = count_kinds(true_labels[from_true], predicted, offsets, matching)
     flat = counts.reshape(len(counts), -1).astype(np.float32)
-    for trial_id, of_trial in zip(predictions.trial_ids, which.reshape(places.shape), strict=True):
-        yield trial_id, (weights @ flat[of_trial]).reshape(SHAPE)
+    trials = zip(predictions.trial_ids, which.reshape(places.shape), weights, strict=True)
+    for trial_id, of_trial, of_subsets in trials:
+        yield trial_id, (of_subsets @ flat[of_trial]).reshape(SHAPE)
 
 
 def count_kinds(
