@@ -2,12 +2,21 @@
 
 What analysts need, in a notebook or a script, is here:
 
+    from orchestrator import figure, load
+
+    tables = load("results/demo")                  # or s3://bucket/folder, or frames="polars"
+    tables["trials"]                               # any table of `sparsweep schema --results`
+    tables["analysis/quality"]                     # a table of `sparsweep analyze`
+    figure("f1-by-language", "results/demo")       # a figure of `sparsweep report`, for Altair
+
+What these do in one go is here step by step, as Arrow tables:
+
     from orchestrator import ResultStore, aggregate, analyze
 
-    store = ResultStore("results/demo")            # or s3://bucket/folder
-    trials = store.read("trials").to_pandas()      # any table of `sparsweep schema --results`
-    f1s = aggregate(store).table.to_pandas()       # the table of `sparsweep aggregate`
-    tables = {table.name: table.rows.to_pandas() for table in analyze(store)}
+    store = ResultStore("results/demo")
+    trials = store.read("trials")
+    f1s = aggregate(store).table                   # the table of `sparsweep aggregate`
+    tables = {table.name: table.rows for table in analyze(store)}
 
 Names are loaded when they are asked for, so that importing this package costs nothing.
 """
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.analysis.statistics.intervals import IntervalOptions
     from orchestrator.analysis.tables import AnalysisTable
     from orchestrator.errors import StoreError
+    from orchestrator.report.notebook import Tables, figure, load
     from orchestrator.results.store import ResultStore
 
 __all__ = [
@@ -29,8 +39,11 @@ __all__ = [
     "IntervalOptions",
     "ResultStore",
     "StoreError",
+    "Tables",
     "aggregate",
     "analyze",
+    "figure",
+    "load",
     "write_tables",
 ]
 
@@ -40,8 +53,11 @@ _MODULES = {
     "IntervalOptions": "orchestrator.analysis.statistics.intervals",
     "ResultStore": "orchestrator.results.store",
     "StoreError": "orchestrator.errors",
+    "Tables": "orchestrator.report.notebook",
     "aggregate": "orchestrator.analysis.inputs.aggregate",
     "analyze": "orchestrator.analysis.analyze",
+    "figure": "orchestrator.report.notebook",
+    "load": "orchestrator.report.notebook",
     "write_tables": "orchestrator.analysis.analyze",
 }
 """Where each name of `__all__` is defined."""

@@ -353,8 +353,8 @@ def _add_results(line: CommandLine) -> None:
     report = line.add(
         "report",
         lambda args: _reports().report(args),
-        "Figures of what `analyze` finds, in one HTML file that any browser opens without a "
-        "network.",
+        "Figures of what `analyze` finds: in one HTML file that any browser opens without a "
+        "network, as files for a paper, or live while a sweep runs.",
         takes_results=True,
     )
     for command in (aggregate, analyze, report):
@@ -388,6 +388,37 @@ def _add_results(line: CommandLine) -> None:
         )
     report.add_argument(
         "--out", metavar="FILE", help="where it is written; default: RESULTS/report.html"
+    )
+    report.add_argument(
+        "--figures",
+        metavar="FOLDER",
+        help="write no page but each figure as PDF, SVG and PNG, and its table as LaTeX and CSV",
+    )
+    report.add_argument(
+        "--only",
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="with --figures: these alone; a figure's name stands in the page's address",
+    )
+    report.add_argument(
+        "--theme",
+        metavar="NAME",
+        help="with --figures: paper (black on white, the default), light or dark",
+    )
+    report.add_argument(
+        "--live",
+        action="store_true",
+        help="write no page but serve it to browsers of this machine, made again when the results "
+        "have changed, until Ctrl-C",
+    )
+    report.add_argument(
+        "--port", metavar="N", help="with --live: the port; default: one that is free"
+    )
+    report.add_argument(
+        "--every",
+        metavar="SECONDS",
+        help="with --live: how often it is looked whether results have changed; default: 30",
     )
     analyze.add_argument(
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"

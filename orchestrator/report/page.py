@@ -50,11 +50,13 @@ def write_page(material: Material, path: str) -> Location:
     return write_text(make_page(material), path)
 
 
-def make_page(material: Material) -> str:
+def make_page(material: Material, state: str = "") -> str:
     """Make the whole page.
 
     Args:
         material: what was analysed.
+        state: where the page is served while results grow, the name of their state; the page then
+            asks whether it has changed, see `orchestrator.report.live`.
 
     Returns:
         HTML.
@@ -62,18 +64,20 @@ def make_page(material: Material) -> str:
     from jinja2 import Environment
 
     folder = files("orchestrator.report") / "template"
-    style, script, template = (
-        (folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html")
+    style, script, template, live = (
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("page.css", "page.js", "page.html", "live.js")
     )
     sections = [
         (section, [_show(figure, material) for figure in section.figures]) for section in SECTIONS
     ]
-    scripts = [_vega(), script]
+    scripts = [_vega(), script, *([live] if state else [])]
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     shown = [one for _, of_section in sections for one in of_section]
     return page.render(
         results=str(material.store.location),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        state=state,
         sections=sections,
         choices=_find_choices([one.drawing for one in shown]),
         settings=as_json({"config": {name: config(name) for name in ("light", "dark")}}),

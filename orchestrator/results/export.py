@@ -30,7 +30,7 @@ def write_csv(rows: pa.Table, path: str, name: str | None = None) -> Location:
     """
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(rows, buffer)
-    return _write(path, name, buffer.getvalue())
+    return write_bytes(buffer.getvalue(), path, name)
 
 
 def write_parquet(table: Table, rows: pa.Table, path: str, name: str | None = None) -> Location:
@@ -50,7 +50,7 @@ def write_parquet(table: Table, rows: pa.Table, path: str, name: str | None = No
         StoreError: it cannot be written there.
         OSError: the disk is full or fails.
     """
-    return _write(path, name, encode_compact(table, rows))
+    return write_bytes(encode_compact(table, rows), path, name)
 
 
 def write_text(text: str, path: str) -> Location:
@@ -67,10 +67,25 @@ def write_text(text: str, path: str) -> Location:
         StoreError: it cannot be written there.
         OSError: the disk is full or fails.
     """
-    return _write(path, None, text.encode())
+    return write_bytes(text.encode(), path)
 
 
-def _write(path: str, name: str | None, data: bytes) -> Location:
+def write_bytes(data: bytes, path: str, name: str | None = None) -> Location:
+    """Write a file, such as a picture.
+
+    Args:
+        data: what is in it.
+        path: a file, or the folder for `name`, on this machine or in an object store; folders are
+            made.
+        name: name of the file in that folder; None when `path` is the file.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        StoreError: it cannot be written there.
+        OSError: the disk is full or fails.
+    """
     try:
         file = Location.parse(path)
         file = file / name if name else file

@@ -1,0 +1,211 @@
+"""A chart as SVG, PDF and PNG at the width of a paper's column.
+
+Charts are made for the page, whose texts have 12 pixels. They are laid out here in as many pixels
+as make a column when 12 pixels are 8 points, so that everything in them keeps its proportion.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.report.figure import ROWS
+from orchestrator.report.theme import config
+
+COLUMN_PT, TEXT_PT = 234.0, 486.0
+"""Widths in points of 1/72 inch: a column, and both with the gap, of a page of letter paper."""
+PT_PER_PIXEL = 8 / 12
+PPI = 300
+"""Pixels an inch of a PNG."""
+TALL = 1.25
+"""A chart of several panels that is taller than so many column widths takes both columns."""
+NARROWEST, WIDEST = 0.45, 2.0
+"""How much narrower or wider panels may become than on the page."""
+
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""The first comes with vl-convert, is put into every PDF, and has the widths of the next two."""
+
+_BLACK = {"ink": "#000000", "quiet": "#000000", "faint": "#dddddd", "paper": "#ffffff"}
+_THEMES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "paper": ("light", "#ffffff", _BLACK),
+    "light": ("light", "#ffffff", {}),
+    "dark": ("dark", "#161616", {}),
+}
+"""Of each theme: the colours of the page, the background, and colours that differ."""
+
+THEMES = tuple(_THEMES)
+"""`paper`: black on white. `light` and `dark`: as the page, for slides."""
+
+_MANY = ("hconcat", "vconcat", "concat", "spec")
+_ROOT = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A chart in three formats.
+
+    Attributes:
+        svg: with texts as texts.
+        pdf: with its fonts; texts can be searched and copied.
+        png: at 300 pixels an inch.
+        width_pt: width in points of 1/72 inch.
+        height_pt: height in points.
+    """
+
+    svg: str
+    pdf: bytes
+    png: bytes
+    width_pt: float
+    height_pt: float
+
+
+def theme_config(theme: str) -> dict[str, Any]:
+    """Vega-Lite's configuration for one of `THEMES`."""
+    scheme, background, colours = _THEMES[theme]
+    found = config(scheme, FONT) | {"background": background}
+    if not colours:
+        return found
+    texts = {"labelColor": colours["ink"], "titleColor": colours["ink"]}
+    lines = {"domainColor": colours["quiet"], "tickColor": colours["quiet"]}
+    own: dict[str, dict[str, Any]] = {
+        "axis": texts | lines | {"gridColor": colours["faint"]},
+        "header": texts,
+        "legend": texts,
+        "title": {"color": colours["ink"]},
+        "view": {"stroke": None},
+        "text": {"color": colours["ink"]},
+        "rule": {"color": colours["quiet"]},
+    }
+    found |= {name: found.get(name, {}) | values for name, values in own.items()}
+    if "params" in found:  # colours that charts name
+        found["params"] = [
+            param | {"value": colours.get(param["name"], param["value"])}
+            for param in found["params"]
+        ]
+    return found
+
+
+def inlined(chart: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A chart's specification with its rows in it.
+
+    Args:
+        chart: Vega-Lite, of the named data `ROWS`.
+        rows: a figure's rows, as JSON has them.
+    """
+    datasets = {**chart.get("datasets", {}), ROWS: list(rows)}
+    return copy.deepcopy({**chart, "datasets": {}}) | {"datasets": datasets}
+
+
+def draw(
+    chart: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], theme: str = "paper"
+) -> Drawn:
+    """Draw a chart at the width of a column, or of two where it has many panels.
+
+    Args:
+        chart: Vega-Lite, of the named data `ROWS`.
+        rows: the rows that it draws.
+        theme: one of `THEMES`.
+    """
+    import vl_convert
+
+    look = theme_config(theme)
+    svg = ""
+    for width_pt in (COLUMN_PT, TEXT_PT):
+        svg = _fit(inlined(chart, rows), width_pt / PT_PER_PIXEL, look)
+        width, height = _size(svg)
+        has_room = width <= width_pt / PT_PER_PIXEL + 1
+        if has_room and (_is_single(chart) or height <= TALL * width_pt / PT_PER_PIXEL):
+            break
+    scale = min(PT_PER_PIXEL, width_pt / width)
+    width_pt, height_pt = width * scale, height * scale
+    size = f'width="{width_pt:.2f}pt" height="{height_pt:.2f}pt"'
+    # vl-convert takes a pixel for a point, so that its files get the size without a unit.
+    unitless = _ROOT.sub(size.replace("pt", ""), svg, count=1)
+    return Drawn(
+        svg=_ROOT.sub(size, svg, count=1),
+        pdf=vl_convert.svg_to_pdf(unitless),
+        png=vl_convert.svg_to_png(unitless, ppi=PPI),
+        width_pt=width_pt,
+        height_pt=height_pt,
+    )
+
+
+def lay_out(chart: dict[str, Any], width: float) -> None:
+    """Let a chart take a width in pixels, as far as that is known before it is drawn: one view
+    takes it all; of panels, as many stand beside one another as there is room for."""
+    if "columns" in chart:
+        panel = max((view["width"] for view in _sized(chart)), default=200)
+        most = max(1, int((width - 50) // (panel + 22)))
+        num_panels = _count_panels(chart) or most
+        chart["columns"] = math.ceil(num_panels / math.ceil(num_panels / most))  # lines of a length
+    elif _is_single(chart) and not isinstance(chart.get("width"), dict):  # else a step a value
+        chart["width"] = width
+        chart["autosize"] = {"type": "fit-x", "contains": "padding"}
+        _drop_width(chart)
+
+
+def _fit(chart: dict[str, Any], width: float, look: Mapping[str, Any]) -> str:
+    """An SVG of a chart that is laid out for a width in pixels; it may be narrower, or wider."""
+    lay_out(chart, width)
+    first = _to_svg(chart, look)
+    natural = {id(view): view["width"] for view in _sized(chart)}
+    if _is_single(chart) or not natural:
+        return first
+    _scale(chart, natural, 0.75)
+    is_at, was_at = _size(first)[0], _size(_to_svg(chart, look))[0]
+    gain = (is_at - was_at) / 0.25
+    factor = 1 + (width - is_at) / gain if gain > 1 else 1.0
+    _scale(chart, natural, min(max(factor, NARROWEST), WIDEST))
+    return _to_svg(chart, look)
+
+
+def _count_panels(chart: Mapping[str, Any]) -> int:
+    """How many panels a chart has; 0 where that is not known before it is drawn."""
+    rows = chart.get("datasets", {}).get(ROWS, ())
+    field = chart.get("facet", {}).get("field")
+    return len({row[field] for row in rows if field in row})
+
+
+def _is_single(chart: Mapping[str, Any]) -> bool:
+    """Whether a chart is one view, whose width Vega-Lite can fit by itself."""
+    encoding = chart.get("encoding", {})
+    return not any(name in chart for name in _MANY) and not {"row", "column", "facet"} & set(
+        encoding
+    )
+
+
+def _drop_width(chart: Mapping[str, Any]) -> None:
+    for layer in chart.get("layer", ()):
+        layer.pop("width", None)
+        _drop_width(layer)
+
+
+def _sized(chart: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The views of a chart that have a width in pixels."""
+    if isinstance(chart.get("width"), int | float):
+        yield chart
+    for name in (*_MANY, "layer"):
+        inner = chart.get(name, ())
+        for view in [inner] if isinstance(inner, dict) else inner:
+            yield from _sized(view)
+
+
+def _scale(chart: dict[str, Any], natural: Mapping[int, float], factor: float) -> None:
+    for view in _sized(chart):
+        view["width"] = natural[id(view)] * factor
+
+
+def _to_svg(chart: Mapping[str, Any], look: Mapping[str, Any]) -> str:
+    import vl_convert
+
+    svg: str = vl_convert.vegalite_to_svg(dict(chart), config=dict(look), allowed_base_urls=[])
+    return svg
+
+
+def _size(svg: str) -> tuple[float, float]:
+    """Width and height in pixels."""
+    found = _ROOT.search(svg)
+    assert found is not None, "vl-convert writes the size of an SVG first"
+    return float(found[1]), float(found[2])

@@ -1,0 +1,75 @@
+"""Which rows of a figure share one chart where no reader can choose, as on paper or in a notebook.
+
+On the page a reader looks at one series and one kind of embeddings at a time; lines of several
+would lie on one another. Languages are drawn together.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from orchestrator.report.figure import Drawing, Figure
+
+APART = ("series", "embeddings")
+"""Those of `figure.FILTERS` whose values are not drawn together."""
+
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Rows of a figure that share one chart.
+
+    Attributes:
+        chosen: the value of each column of `APART` that tells these rows from others.
+        rows: the rows; those in which such a column is null belong to every part.
+    """
+
+    chosen: Mapping[str, str]
+    rows: pd.DataFrame
+
+    def name(self, figure: Figure) -> str:
+        """A name for files. It says what is shown, and so stays when the results hold more."""
+        parts = [figure.name, *(_as_name(value) for value in self.chosen.values())]
+        return "-".join(part for part in parts if part)
+
+
+def divide(drawing: Drawing) -> list[Part]:
+    """Divide the rows of a figure by what is not drawn together.
+
+    Args:
+        drawing: a figure; it may be without rows.
+
+    Returns:
+        The parts, sorted by their values; none where there are no rows.
+    """
+    columns = [column for column in APART if column in drawing.filters]
+    return [] if drawing.table.empty else list(_divide(drawing.table, columns, {}))
+
+
+def _divide(rows: pd.DataFrame, columns: list[str], chosen: Mapping[str, str]) -> Iterator[Part]:
+    if not columns:
+        yield Part(chosen=chosen, rows=rows.reset_index(drop=True))
+        return
+    column, *others = columns
+    values = sorted(rows[column].dropna().unique(), key=str)
+    if not values:
+        yield from _divide(rows, others, chosen)
+    for value in values:
+        belongs = rows[column].isna() | (rows[column] == value)
+        yield from _divide(rows[belongs], others, {**chosen, column: str(value)})
+
+
+def _as_name(value: str) -> str:
+    """Small letters, digits and hyphens; a text that is long, or has no such letters, is told from
+    others by a hash."""
+    plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if name and len(name) <= LONGEST_NAME and value.isascii():
+        return name
+    digest = hashlib.sha256(value.encode()).hexdigest()[:8]
+    return f"{name[:LONGEST_NAME]}-{digest}".strip("-")
