@@ -95,7 +95,21 @@ def _quality_notes(results: Results) -> list[str]:
         )
     if results.cells["num_seeds"].max() < 2:
         notes.append("No cell has two seeds: there is no spread over seeds.")
-    return notes
+    return [*notes, *_notes_of_shared_points(sparse)]
+
+
+def _notes_of_shared_points(sparse: pd.DataFrame) -> list[str]:
+    """A line on each sparsity that everything is pruned to, and embeddings elsewhere as well: one
+    row is a point of two curves."""
+    following = sparse.loc[sparse["embeddings"] == "pruned", "series"]
+    is_shared = sparse["embeddings"].str.startswith("pruned to")
+    is_shared &= sparse["embedding_sparsity"] == sparse["target_sparsity"]
+    is_shared &= sparse["series"].isin(following)
+    return [
+        f"At sparsity {value:g} the row of embeddings pruned to {value:g} is a point of the curve "
+        "of pruned ones, too."
+        for value in sorted(set(sparse.loc[is_shared, "target_sparsity"]))
+    ]
 
 
 def by_group(frame: pd.DataFrame) -> pd.DataFrame:

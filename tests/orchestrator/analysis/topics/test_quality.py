@@ -9,7 +9,7 @@ from tests.factories import (
     make_trial_result,
     make_trial_spec,
 )
-from tests.orchestrator.analysis.committing import commit, rows_of
+from tests.orchestrator.analysis.committing import commit, rows_of, tables_of
 
 
 def test_groups_are_means_of_languages_however_many_seeds_they_have(store):
@@ -89,3 +89,26 @@ def test_a_sparsity_that_is_on_two_curves_of_embeddings_is_a_point_of_both(store
         commit(store, "sw", sparsity, 0, 0.4, pruning=pruning)
     names = ("embeddings", "num_sparsities", "undecided_at")
     assert rows_of(store, "tolerance", *names) == [("pruned", 2, 0.5), ("pruned to 0.5", 2, 0.5)]
+
+    # All other tables have it once, as what it is, and quality says what else it is.
+    for sparsity in (0.5, 0.9):
+        commit(store, "sw", sparsity, 0, 0.6)
+    points = [(0.5, "pruned to 0.5"), (0.9, "pruned"), (0.9, "pruned to 0.5")]
+    place = ("target_sparsity", "embeddings")
+    assert sorted(rows_of(store, "embeddings", *place)) == points
+    with_dense = sorted([*points, (0.0, "dense"), (0.5, "dense"), (0.9, "dense")])
+    for name in ("quality", "budget"):
+        assert sorted(rows_of(store, name, *place)) == with_dense
+    notes = tables_of(store, only=["quality"])["quality"].notes
+    assert notes[-1] == (
+        "At sparsity 0.5 the row of embeddings pruned to 0.5 is a point of the curve of pruned "
+        "ones, too."
+    )
+
+
+def test_a_fixed_target_alone_is_a_point_of_one_curve(store):
+    for sparsity in (0.5, 0.9):
+        pruning = replace(PRUNING, embedding_sparsity=0.5)
+        commit(store, "sw", sparsity, 0, 0.4, pruning=pruning)
+    notes = " ".join(tables_of(store, only=["quality"])["quality"].notes)
+    assert "is a point of the curve" not in notes
