@@ -139,6 +139,12 @@ def analyze(
         return read_predictions(store, ids, "test", is_perturbed=True)
 
     @cache
+    def predicted_on_test() -> list[SetPredictions]:
+        if split == "test":
+            return predicted()
+        return read_predictions(store, _with_predictions(on_test()), "test")
+
+    @cache
     def counted() -> ErrorCounts:
         others = perturbed() if split == "test" else []
         return count_errors(results, [*predicted(), *others], sentences_of)
@@ -147,8 +153,7 @@ def analyze(
     def counted_on_test() -> ErrorCounts:
         if split == "test" or not perturbed():
             return counted()
-        published = read_predictions(store, _with_predictions(on_test()), "test")
-        return count_errors(on_test(), [*published, *perturbed()], sentences_of)
+        return count_errors(on_test(), [*predicted_on_test(), *perturbed()], sentences_of)
 
     @cache
     def layers() -> pa.Table:
@@ -163,7 +168,7 @@ def analyze(
         return store.read("robustness", ROBUSTNESS_READ)
 
     def robustness() -> list[AnalysisTable]:
-        return analyze_robustness(on_test(), perturbed_scores(), options)
+        return analyze_robustness(on_test(), perturbed_scores(), drops(), options)
 
     def robustness_types() -> list[AnalysisTable]:
         return [find_robustness_types(on_test(), rows.scores, perturbed_scores())]
@@ -178,6 +183,13 @@ def analyze(
     @cache
     def sentences() -> Sentences:
         return Sentences(results, predicted(), words_of if options.is_identical_one else None)
+
+    def drops() -> dict[str, Sentences]:
+        if not perturbed():
+            return {}
+        words = words_of if options.is_identical_one else None
+        published = Sentences(on_test(), predicted_on_test(), words)
+        return Sentences.of_drops(on_test(), published, perturbed(), words)
 
     @cache
     def f1s() -> Changes:

@@ -563,7 +563,12 @@ ROBUSTNESS = _table(
         "delta_drop_mean",
         "Mean of the drop minus that of the same seed's dense trial; above 0: less robust.",
     ),
-    *_ends("delta_drop", "that mean, on these perturbed sentences"),
+    *_ends("delta_drop", "that mean, with these draws of new entities"),
+    _text(
+        "allows_for",
+        "What the interval allows for: seeds; sentences; seeds and sentences; or nothing, where "
+        "there is none. Sentences take stored predictions of test, published and perturbed.",
+    ),
     _count("num_draws", "Draws averaged, over all seeds together."),
     _count("num_seeds", "Seeds with a perturbed and a clean F1."),
     _count("num_pairs", "Of these, seeds whose dense trial has both, too."),
@@ -584,7 +589,7 @@ ROBUSTNESS_OVERALL = _table(
     _fraction("relative_drop_mean", "Mean over languages of the relative drop."),
     _fraction("delta_dense_mean", "Mean over languages of the perturbed F1's change to dense."),
     _fraction("delta_drop_mean", "Mean over languages of the drop's change to dense."),
-    *_ends("delta_drop", "that mean, of these languages and on these perturbed sentences"),
+    *_ends("delta_drop", "that mean, of these languages and with these draws of new entities"),
     LANGUAGES_BEHIND,
     _count("num_languages_compared", "Languages with a change to dense."),
     _count("num_trials_compared", "Sparse trials with a change to dense."),

@@ -30,7 +30,10 @@ from tests.benchmarks.false_positives import exchanged_seeds, false_positives
 
 DENSE_F1 = 0.8
 CHANGE = -0.03
-"""What is true: F1 of the dense models, and the change to the sparse ones."""
+PERTURBED_F1 = 0.6
+PERTURBED_CHANGE = -0.06
+"""What is true: F1 of the dense models, and the change to the sparse ones; the same on sentences
+with other entities."""
 
 CONFIDENCE = 0.95
 NUM_SETS = 30
@@ -106,8 +109,34 @@ def simulate(level: Level, generator: np.random.Generator) -> list[Scored]:
     return [_score(size, f1, generator) for size, f1 in zip(level.sizes, true_f1, strict=True)]
 
 
-def _score(num_sentences: int, true_f1: np.ndarray, generator: np.random.Generator) -> Scored:
-    """Score models of this true F1, float64 (seeds, 2), on sentences that are drawn."""
+def simulate_drops(level: Level, generator: np.random.Generator) -> list[tuple[Scored, Scored]]:
+    """Draw the languages of a level, as published and with other entities: half of what makes a
+    sentence hard is the same in both. The standard deviation of seeds is that of the change of the
+    drop."""
+    true_f1 = np.array(
+        [[DENSE_F1, DENSE_F1 + CHANGE], [PERTURBED_F1, PERTURBED_F1 + PERTURBED_CHANGE]]
+    )
+    languages = []
+    for size, seed_sd in zip(level.sizes, level.seed_sds, strict=True):
+        seeds = generator.standard_normal((level.num_seeds, 2, 2)) * seed_sd / 2
+        shared, *own = generator.standard_normal((3, size), dtype=np.float32)
+        of_sets = np.moveaxis(np.clip(true_f1 + seeds, 0.01, 0.99), 1, 0)
+        published, perturbed = (
+            _score(size, f1, generator, np.sqrt(np.float32(0.5)) * (shared + of_set))
+            for f1, of_set in zip(of_sets, own, strict=True)
+        )
+        languages.append((published, perturbed))
+    return languages
+
+
+def _score(
+    num_sentences: int,
+    true_f1: np.ndarray,
+    generator: np.random.Generator,
+    hardness: np.ndarray | None = None,
+) -> Scored:
+    """Score models of this true F1, float64 (seeds, 2), on sentences that are drawn, or of this
+    hardness, standard normal (sentences,)."""
     # Half of the entities that are missed are predicted wrongly. Of 2 entities a sentence a share p
     # is found, so that F1 = 4 p / (2 + (2 p + 1 - p + SPURIOUS)).
     found = true_f1 * (3 + SPURIOUS) / (4 - true_f1)
@@ -118,7 +147,8 @@ def _score(num_sentences: int, true_f1: np.ndarray, generator: np.random.Generat
         return generator.standard_normal((*shape, num_sentences), dtype=np.float32)
 
     liking = ndtri(found)[..., None].astype(np.float32) * np.float32(noise)
-    liking = liking + HARDNESS * normal() + OF_SEED * normal(num_seeds, 1)
+    liking = liking + HARDNESS * (normal() if hardness is None else hardness)
+    liking = liking + OF_SEED * normal(num_seeds, 1)
     chance = ndtr(liking + OF_MODEL * normal(num_seeds, 2))
 
     support = generator.integers(1, 4, num_sentences).astype(np.int8)
@@ -226,6 +256,48 @@ def coverage(num_sets: int) -> Iterator[str]:
                 cells = [f"{held.mean():.2f} ({np.median(w):.3f})" for held, w in found.values()]
                 yield f"| {size:,} | {seed_sd:g} | {num_seeds} | {' | '.join(cells)} |"
     yield _error_of(NUM_CROSSED * num_sets)
+
+
+def drops(num_sets: int) -> Iterator[str]:
+    """The change of the drop from published to perturbed sentences, of languages of one size:
+    coverage (and median width) with seeds alone, and with sentences, as where predictions of both
+    are stored."""
+    truth = CHANGE - PERTURBED_CHANGE
+    yield "| n | seed sd | seeds | seeds alone | analyze |"
+    yield "|---" * 5 + "|"
+    for size in (100, 1_000):
+        for seed_sd in (0.0, 0.02):
+            for num_seeds in (2, 3, 5):
+                level = Level(
+                    sizes=(size,) * NUM_LANGUAGES,
+                    seed_sds=(seed_sd,) * NUM_LANGUAGES,
+                    num_seeds=num_seeds,
+                )
+                generator = np.random.default_rng([num_seeds, size, int(1_000 * seed_sd)])
+                found = np.array([_ends_of_drops(level, generator) for _ in range(num_sets)])
+                low, high = np.moveaxis(found, 2, 0)  # each: sets, methods, languages
+                held = ((low <= truth) & (truth <= high)).mean(axis=(0, 2))
+                widths = np.median(high - low, axis=(0, 2))
+                cells = [f"{one:.2f} ({w:.3f})" for one, w in zip(held, widths, strict=True)]
+                yield f"| {size:,} | {seed_sd:g} | {num_seeds} | {' | '.join(cells)} |"
+    yield _error_of(NUM_LANGUAGES * num_sets)
+
+
+def _ends_of_drops(level: Level, generator: np.random.Generator) -> np.ndarray:
+    """Float64 (2, 2, languages): low and high ends, with seeds alone and with sentences."""
+    languages = simulate_drops(level, generator)
+    f1s = np.array([[one.f1() for one in both] for both in languages])  # language, set, seed, side
+    values = (f1s[:, 0] - f1s[:, 1]) @ np.array([-1, 1])
+    influences = [
+        published.influences() - perturbed.influences() for published, perturbed in languages
+    ]
+    parts = np.array([sentence_variances(one, level.num_seeds) for one in influences])
+    sizes = np.array(level.sizes, float)
+    ends = []
+    for of_sentences, known in ((0 * parts, np.full(len(sizes), np.inf)), (parts, sizes)):
+        found = estimate(Spreads(values, of_sentences[:, 0], of_sentences[:, 1], known))
+        ends.append(find_ends(found.mean, found.variance, found.df, CONFIDENCE))
+    return np.array(ends)
 
 
 def mixed(num_sets: int) -> Iterator[str]:
@@ -340,6 +412,7 @@ PARTS: dict[str, Callable[[int], Iterator[str]]] = {
     part.__name__: part
     for part in (
         coverage,
+        drops,
         mixed,
         few,
         worst,

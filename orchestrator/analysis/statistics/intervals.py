@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -108,16 +109,63 @@ class Sentences:
         words_of: Callable[[str], np.ndarray] | None = None,
     ):
         trials = results.trials
-        rules = dict(zip(trials["trial_id"], trials["own_matching"], strict=True))
+        self._rules = dict(zip(trials["trial_id"], trials["own_matching"], strict=True))
         self._known: dict[tuple[str, str], _Known] = {}
         for one in sets:
-            influences = find_influences(one, None if words_of is None else words_of(one.set_id))
-            for at, trial_id in enumerate(one.trial_ids):
-                if trial_id in influences:
-                    entities = one.support.sum() + one.num_predicted[at].sum()
-                    f1 = 2 * float(one.num_correct[at].sum()) / float(entities)
-                    known = _Known(one.set_id, rules[trial_id], f1, influences[trial_id])
-                    self._known[trial_id, one.language] = known
+            self._known |= self._know(one, None if words_of is None else words_of(one.set_id))
+
+    def _know(self, one: SetPredictions, words: np.ndarray | None) -> dict[tuple[str, str], _Known]:
+        """What is known of the sentences of a set, by trial and language."""
+        influences = find_influences(one, words)
+        known = {}
+        for at, trial_id in enumerate(one.trial_ids):
+            if trial_id in influences:
+                entities = one.support.sum() + one.num_predicted[at].sum()
+                f1 = 2 * float(one.num_correct[at].sum()) / float(entities)
+                known[trial_id, one.language] = _Known(
+                    one.set_id, self._rules[trial_id], f1, influences[trial_id]
+                )
+        return known
+
+    @classmethod
+    def of_drops(
+        cls,
+        results: Results,
+        published: "Sentences",
+        perturbed: Sequence[SetPredictions],
+        words_of: Callable[[str], np.ndarray] | None = None,
+    ) -> dict[str, "Sentences"]:
+        """What sentences do to drops of F1 from published to perturbed ones, by perturbation.
+
+        A sentence is left out together with all that were made from it, one a draw, which stand at
+        its place.
+
+        Args:
+            results: F1 of trials, on the split that is perturbed.
+            published: what sentences as published do to F1.
+            perturbed: what trials predicted on perturbed ones, all draws.
+            words_of: as of `published`.
+        """
+        draws: defaultdict[str, defaultdict[tuple[str, str], list[_Known | None]]]
+        draws = defaultdict(lambda: defaultdict(list))
+        for one in perturbed:
+            keys = [(trial_id, one.language) for trial_id in one.trial_ids]
+            # All that a set was made from have the same words.
+            origins = {published._known[key].set_id for key in keys if key in published._known}
+            words = words_of(min(origins)) if words_of is not None and origins else None
+            if words is not None and len(words) != len(one.support):
+                continue
+            known = published._know(one, words)
+            for key in keys:
+                draws[one.perturbation][key].append(known.get(key))
+        found = {}
+        for perturbation, of_trials in draws.items():
+            found[perturbation] = cls(results, ())
+            for key, of_draws in of_trials.items():
+                drop = _drop(published._known.get(key), of_draws)
+                if drop is not None:
+                    found[perturbation]._known[key] = drop
+        return found
 
     def of_changes(self, pairs: Iterable[Pair], language: str) -> tuple[np.ndarray, float]:
         """What sentences do to changes of F1.
@@ -149,6 +197,23 @@ class Sentences:
                 rows.append(one.influences - other.influences)
                 odds.append(abs(change - (one.f1 - other.f1)))
         return np.array(rows), max(odds)
+
+
+def _drop(published: _Known | None, draws: Sequence[_Known | None]) -> _Known | None:
+    """F1 as published minus the mean over draws; None where one of these is not known, or is of
+    other sentences."""
+    if published is None:
+        return None
+    size = len(published.influences)
+    known = [one for one in draws if one is not None and len(one.influences) == size]
+    if len(known) < len(draws):
+        return None
+    return _Known(
+        " ".join([published.set_id, *sorted(one.set_id for one in known)]),
+        published.matching,
+        published.f1 - fmean(one.f1 for one in known),
+        published.influences - np.mean([one.influences for one in known], axis=0),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """F1 on sentences whose entities were replaced: how far it drops from the sentences as published,
 dense and sparse."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +17,9 @@ from orchestrator.analysis.inputs.frames import (
 from orchestrator.analysis.statistics.intervals import (
     Changes,
     IntervalOptions,
+    Sentences,
     find_changes,
+    tabulate,
     with_ends,
 )
 from orchestrator.analysis.tables import ROBUSTNESS, ROBUSTNESS_OVERALL, AnalysisTable
@@ -36,13 +40,17 @@ VALUES = ["clean", "perturbed", "drop", "relative_drop", "delta_dense", "delta_d
 
 
 def analyze_robustness(
-    results: Results, robustness: pa.Table, options: IntervalOptions
+    results: Results,
+    robustness: pa.Table,
+    sentences: Mapping[str, Sentences],
+    options: IntervalOptions,
 ) -> list[AnalysisTable]:
     """Make the tables `robustness` and `robustness_overall`.
 
     Args:
         results: of split test, which is what is perturbed.
         robustness: rows of the stored table `robustness`, with the columns `ROBUSTNESS_READ`.
+        sentences: what sentences do to the drop, by perturbation, where predictions are stored.
         options: how intervals are made.
     """
     scores = robustness.filter(pc.equal(robustness["entity_type"], MICRO)).to_pandas()
@@ -54,10 +62,15 @@ def analyze_robustness(
         ]
         return [finish(ROBUSTNESS, trials, notes), finish(ROBUSTNESS_OVERALL, trials, notes)]
 
-    # Predictions of perturbed sentences are not stored as a rule, so intervals are over seeds.
     pairs = trials.rename(columns={"delta_drop": "change", "dense_trial_id": "other_id"})
-    changes = find_changes(pairs, None, PLACE)
+    changes = {
+        place: level
+        for perturbation, of_one in pairs.groupby("perturbation")
+        for place, level in find_changes(of_one, sentences.get(perturbation), PLACE).items()
+    }
     by_cell = with_ends(_average_seeds(trials), changes, options, "delta_drop", PLACE)
+    allowed = tabulate(changes, options, PLACE)[[*PLACE, "language", "allows_for"]]
+    by_cell = by_cell.merge(allowed, "left", [*PLACE, "language"])
     notes = ["Perturbed sets differ in difficulty between languages."]
     return [
         finish(ROBUSTNESS, by_cell, _notes(by_cell)),

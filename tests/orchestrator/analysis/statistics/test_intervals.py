@@ -1,6 +1,7 @@
 """Which seeds and sentences stand behind an interval, and intervals of means over languages."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from orchestrator.analysis.inputs.frames import Results
 from orchestrator.analysis.inputs.predictions import SetPredictions
 from orchestrator.analysis.statistics.intervals import (
     IntervalOptions,
+    Pair,
     Sentences,
     changes_to_dense,
     f1s_of,
@@ -300,3 +302,46 @@ def test_a_mean_over_languages_of_one_model_has_the_spread_of_the_seeds_means():
     ends = found.ends("delta", IntervalOptions())
     wanted = stats.ttest_1samp(np.mean(list(values.values()), axis=0), 0).confidence_interval(0.95)
     assert ends == pytest.approx({"delta_low": wanted.low, "delta_high": wanted.high})
+
+
+def test_of_a_drop_a_sentence_is_left_out_with_all_that_were_made_from_it():
+    names = ("s0", "d0", "s1", "d1")
+    published, *draws = (random_counts(names, 30, seed) for seed in range(3))
+
+    def drop(name, left_out=None):
+        perturbed = np.mean([f1_of(counts[name], left_out) for counts in draws])
+        return f1_of(published[name], left_out) - perturbed
+
+    pairs = [Pair(f"s{k}", f"d{k}", drop(f"s{k}") - drop(f"d{k}"), "strict") for k in range(2)]
+    results = make_results(trial_rows([(*pair[:3],) for pair in pairs]))
+    sets = [
+        replace(make_set(counts), set_id=f"draw {draw}", perturbation="within_family")
+        for draw, counts in enumerate(draws)
+    ]
+    of_published = Sentences(results, [make_set(published)])
+    (found,) = Sentences.of_drops(results, of_published, sets).values()
+    influences, odd = found.of_changes(pairs, "sw")
+    assert odd < 1e-12
+    for of_seed, pair in zip(influences, pairs, strict=True):
+        without = [drop(pair.trial_id, at) - drop(pair.other_id, at) for at in range(30)]
+        expected = 29 / 30 * sum((value - np.mean(without)) ** 2 for value in without)
+        assert (of_seed**2).sum() == pytest.approx(expected, rel=1e-5)
+
+    # A draw less of one trial: its pair is not known. Without published ones none is.
+    sets[1] = replace(make_set({name: draws[1][name] for name in names[1:]}), set_id="draw 1",
+                      perturbation="within_family")  # fmt: skip
+    (found,) = Sentences.of_drops(results, of_published, sets).values()
+    assert len(found.of_changes(pairs, "sw")[0]) == 1
+    (found,) = Sentences.of_drops(results, Sentences(results, []), sets).values()
+    assert len(found.of_changes(pairs, "sw")[0]) == 0
+
+
+def test_identical_sentences_are_left_out_of_a_drop_together():
+    counts = [random_counts(("s0", "d0"), 10, seed) for seed in range(2)]
+    words = np.array([0, 0, 1, 2, 3, 4, 5, 6, 7, 7])
+    results = make_results(trial_rows([("s0", "d0", 0.0)]))
+    perturbed = replace(make_set(counts[1]), set_id="draw", perturbation="within_family")
+    published = Sentences(results, [make_set(counts[0])], lambda set_id: words)
+    (found,) = Sentences.of_drops(results, published, [perturbed], lambda set_id: words).values()
+    influences, _ = found.of_changes([Pair("s0", "d0", 0.0, "strict")], "sw")
+    assert influences.shape == (1, 8)

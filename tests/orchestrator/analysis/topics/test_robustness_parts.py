@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from orchestrator.results.store import ResultStore
 from tests.factories import (
     make_circumstances,
     make_robustness,
@@ -100,12 +101,20 @@ def predict(hits, perturbation="none", draw=0):
 
 
 def commit_hits(store, sparsity, clean, *draws, seed=0, stored=("test", "perturbed")):
-    sets = [predict(hits, "within_language", draw) for draw, hits in enumerate(draws)]
-    if clean is not None:
-        sets.insert(0, predict(clean))
+    sets = [] if clean is None or "test" not in stored else [predict(clean)]
+    if "perturbed" in stored:
+        sets += [predict(hits, "within_language", draw) for draw, hits in enumerate(draws)]
     evaluation = replace(make_trial_spec().evaluation, predictions=stored)
     settings = {"evaluation": evaluation, "robustness": TWO_DRAWS}
-    commit(store, "sw", sparsity, seed, 0.5, predictions=tuple(sets), **settings)
+    settings["robustness_scores"] = tuple(
+        make_robustness_score(draw=draw, f1=f1_of(hits)) for draw, hits in enumerate(draws)
+    )
+    f1 = f1_of(clean or (1, 0, 1, 0))
+    commit(store, "sw", sparsity, seed, f1, predictions=tuple(sets), **settings)
+
+
+def f1_of(hits):
+    return 2 * sum(hits) / (len(hits) + sum(hits))
 
 
 def test_perturbed_sentences_are_of_the_subsets_of_those_that_they_were_made_from(store):
@@ -168,8 +177,7 @@ def test_subsets_again_by_sql(store):
     ],
 )
 def test_without_stored_predictions_there_are_no_subsets(store, clean, stored, note):
-    draws = [(1, 1, 1, 1)] * 2 if "perturbed" in stored else ()
-    commit_hits(store, 0.5, clean, *draws, stored=stored)
+    commit_hits(store, 0.5, clean, (1, 1, 1, 1), (1, 1, 1, 1), stored=stored)
     table = tables_of(store, only=["robustness_subsets"])["robustness_subsets"]
     assert table.rows.num_rows == 0
     assert note in " ".join(table.notes)
@@ -184,3 +192,25 @@ def test_subsets_are_those_of_test_whatever_split_is_analysed(store):
     )
     assert of_test.num_rows == 4
     assert of_test.equals(of_validation)
+
+
+def test_intervals_of_drops_allow_for_sentences_whose_predictions_are_stored(store, tmp_path):
+    random = np.random.default_rng(1)
+    stores = {"seeds and sentences": store, "seeds": ResultStore(str(tmp_path / "without"))}
+    for seed in range(3):
+        for sparsity in (0.0, 0.5):
+            hits = random.integers(0, 2, (3, len(WORDS)))
+            hits[:, 0] = 1  # without any entity found in the others there is still an F1
+            for allowed, into in stores.items():
+                kinds = ("test", "perturbed") if "sentences" in allowed else ()
+                commit_hits(into, sparsity, *hits.tolist(), seed=seed, stored=kinds)
+    names = ("target_sparsity", "allows_for", "delta_drop_mean", "delta_drop_low")
+    found = {}
+    for allowed, of in stores.items():
+        rows = {row[0]: row[1:] for row in rows_of(of, "robustness", *names)}
+        assert rows[0.0][0] == "nothing"
+        assert rows[0.5][0] == allowed
+        found[allowed] = rows[0.5][1:]
+        assert found[allowed][1] < found[allowed][0]
+    assert found["seeds"][0] == pytest.approx(found["seeds and sentences"][0])
+    assert found["seeds"][1] != found["seeds and sentences"][1]
