@@ -188,7 +188,10 @@ def analyze(
         if not perturbed():
             return {}
         words = words_of if options.is_identical_one else None
-        published = Sentences(on_test(), predicted_on_test(), words)
+        if split == "test":
+            published = sentences()
+        else:
+            published = Sentences(on_test(), predicted_on_test(), words)
         return Sentences.of_drops(on_test(), published, perturbed(), words)
 
     @cache

@@ -173,10 +173,19 @@ def _as_frame(
     rows = []
     for key, of_draws in counts.items():
         means = np.mean(of_draws, axis=0)
-        means[f1s] = pd.DataFrame(of_draws).iloc[:, f1s].mean() if len(of_draws) > 1 else means[f1s]
+        means[f1s] = _mean_of_known(np.stack(of_draws)[:, f1s])
         rows.append([numbers.setdefault(tuple(sorted(met[key])), len(numbers)), *means])
     frame = pd.DataFrame(rows, pd.MultiIndex.from_tuples(counts, names=KEY))
     return frame.rename(columns=dict(enumerate(HEAD)))
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Means over rows of what is not NaN, where numpy would warn of columns of NaN."""
+    is_known = ~np.isnan(values)
+    means = np.full(values.shape[1], np.nan)
+    sums, numbers = np.where(is_known, values, 0.0).sum(axis=0), is_known.sum(axis=0)
+    np.divide(sums, numbers, out=means, where=numbers > 0)
+    return means
 
 
 def find_errors(results: Results, counts: ErrorCounts) -> AnalysisTable:
