@@ -15,6 +15,7 @@ FIRST = {
     "languages": ["ka"],
     "evaluation": {"splits": ["test"], "predictions": ["test", "perturbed"]},
     "robustness": {"perturbations": ["within_language", "within_script"], "draws": 2},
+    "resources": ONE_BY_ONE,
 }
 NO_RAY = {"RAY_ADDRESS": "nowhere:1"}
 """Whoever asks for Ray fails."""
@@ -44,15 +45,19 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def strict(folder) -> Path:
+def strict(shared_ray, folder) -> Path:
     """Results of a sweep that was scored by the strict rule, with predictions."""
     results = folder / "strict"
-    code, output = sparsweep("run", write_sweep(folder / "first.yaml", results, **FIRST))
+    code, output = sparsweep(
+        "run", write_sweep(folder / "first.yaml", results, **FIRST), **shared_ray
+    )
     assert code == 0, output
     return results
 
 
-def test_other_scores_are_computed_from_stored_predictions_to_the_last_bit(strict, folder):
+def test_other_scores_are_computed_from_stored_predictions_to_the_last_bit(
+    strict, shared_ray, folder
+):
     evaluation = FIRST["evaluation"] | {"matching": "lenient"}
     lenient = {**FIRST, "evaluation": evaluation}
     spec = write_sweep(folder / "lenient.yaml", strict, **lenient)
@@ -71,7 +76,7 @@ def test_other_scores_are_computed_from_stored_predictions_to_the_last_bit(stric
     assert sparsweep("verify", spec, str(strict))[0] == 0
 
     other = write_sweep(folder / "from-the-start.yaml", folder / "from-the-start", **lenient)
-    code, output = sparsweep("run", other)
+    code, output = sparsweep("run", other, **shared_ray)
     assert code == 0, output
     assert by_rule(strict, "lenient") == by_rule(folder / "from-the-start", "lenient")
     assert by_rule(folder / "from-the-start", "strict") == {"scores": [], "robustness": []}
@@ -81,7 +86,9 @@ def test_other_scores_are_computed_from_stored_predictions_to_the_last_bit(stric
     assert len(by_rule(strict, "lenient")["scores"]) == len(strict_before["scores"]) > 0
 
 
-def test_what_predictions_do_not_give_is_named_and_run_again_when_told_to(strict, folder):
+def test_what_predictions_do_not_give_is_named_and_run_again_when_told_to(
+    strict, shared_ray, folder
+):
     both = ["validation", "test"]
     more = {**FIRST, "evaluation": {"splits": both, "predictions": ["test"]}}
     spec = write_sweep(folder / "more.yaml", strict, **more)
@@ -94,7 +101,7 @@ def test_what_predictions_do_not_give_is_named_and_run_again_when_told_to(strict
     assert [trial["lacks"] for trial in trials] == [["scores of validation"]] * 2
     assert trial_files(strict) == before, "run did nothing"
 
-    code, output = sparsweep("run", spec, "--rerun-lacking")
+    code, output = sparsweep("run", spec, "--rerun-lacking", **shared_ray)
     assert code == 0, output
     assert before.items() <= trial_files(strict).items()
     assert "lack" not in sparsweep("plan", spec)[1]
@@ -108,12 +115,12 @@ def test_what_predictions_do_not_give_is_named_and_run_again_when_told_to(strict
     assert checkpoints(strict) == []
 
 
-def test_a_rerun_that_fails_is_a_failed_trial_and_what_was_there_stays(strict, folder):
+def test_a_rerun_that_fails_is_a_failed_trial_and_what_was_there_stays(strict, shared_ray, folder):
     results = folder / "failing"
     shutil.copytree(strict, results)
     more = {**FIRST, "evaluation": {"predictions": ["validation", "test", "perturbed"]}}
-    resources = ONE_BY_ONE | {"max_retries": 0}
-    spec = write_sweep(folder / "failing.yaml", results, **more, resources=resources)
+    more["resources"] = ONE_BY_ONE | {"max_retries": 0}
+    spec = write_sweep(folder / "failing.yaml", results, **more)
     trials = json.loads(sparsweep("plan", spec, "--json")[1])["trials"]
     assert all("predictions of validation" in trial["lacks"] for trial in trials)
     victim = trials[0]["trial_id"]
@@ -122,7 +129,7 @@ def test_a_rerun_that_fails_is_a_failed_trial_and_what_was_there_stays(strict, f
     layers = results / "layers" / f"{victim}-{number}.parquet"
     (layers / "in-the-way").mkdir(parents=True)  # so this table of its next run cannot be written
 
-    code, output = sparsweep("run", spec, "--rerun-lacking")
+    code, output = sparsweep("run", spec, "--rerun-lacking", **shared_ray)
     assert code == 3, output
     assert "failed: ka sparsity 0 seed 0: storage: " in output
     assert "1 of 2 trials that ran again failed and are as they were" in output

@@ -14,12 +14,12 @@ NUM_SHARED = 17
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> dict[str, list[dict]]:
+def alone(shared_ray, tmp_path_factory) -> dict[str, list[dict]]:
     """The numbers of trials that compute all of their steps."""
     folder = tmp_path_factory.mktemp("alone")
     resources = {"share_first_steps": False, "max_concurrent_trials": 2}
     spec = write_sweep(folder / "tiny.yaml", folder / "results", **GRID, resources=resources)
-    code, output = sparsweep("run", spec)
+    code, output = sparsweep("run", spec, **shared_ray)
     assert code == 0, output
     assert Counter(shared_steps(folder / "results")) == {0: 6}
     assert not (folder / "results" / "prefixes").exists()
@@ -34,12 +34,13 @@ def prefix_files(results: Path) -> list[Path]:
     return list((results / "prefixes").glob("*"))
 
 
-def test_siblings_start_where_the_first_prunes(tmp_path, alone):
+def test_siblings_start_where_the_first_prunes(shared_ray, tmp_path, alone):
     """Two workers begin with two languages, and so with two prefixes."""
     spec = write_sweep(tmp_path / "tiny.yaml", tmp_path / "results", **GRID)
     code, output = sparsweep("plan", spec)
     assert (code, "steps to compute: 652 of 720 (90.6 %)" in output) == (0, True), output
-    code, output = sparsweep("run", spec, "--set", "resources.max_concurrent_trials=2")
+    two = ("--set", "resources.max_concurrent_trials=2")
+    code, output = sparsweep("run", spec, *two, **shared_ray)
     assert code == 0, output
     assert numbers(tmp_path / "results") == alone
     counts = Counter(shared_steps(tmp_path / "results"))
