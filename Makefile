@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE # tests whose compiled form is not kept take ma
 TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper-mini check lint test-quick test test-slurm test-kubernetes test-gpu chaos fuzz bench bench-gpu \
+.PHONY: help demo paper-mini check lint test-quick browser test test-slurm test-kubernetes test-gpu chaos fuzz bench bench-gpu \
   bench-peers bench-statistics bench-sweep lock clean
 
 help: ## list the targets
@@ -65,6 +65,10 @@ lint: $(READY) ## check style, formatting and types
 
 test-quick: $(READY) ## run the tests that start no Ray, train nothing and need no server
 	@$(BIN)/python -m pytest -q -m 'not slow' $(TWO_AT_A_TIME) $(PYTEST_ARGS)
+
+browser: ## install Debian's Chromium, in which tests open the report (root on Debian)
+	@test -x /usr/bin/chromium || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
+	  --no-install-recommends chromium; }
 
 test: $(READY) ## run all tests, but those of Slurm, Kubernetes and GPUs
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)

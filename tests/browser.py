@@ -1,4 +1,4 @@
-"""Debian's Chromium for tests: where it is, and how it is started without a network."""
+"""Debian's Chromium for tests, driven by Playwright, which downloads nothing."""
 
 import os
 from collections.abc import Iterator
@@ -6,29 +6,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+"""So that it runs as root and asks no server for anything."""
 
-
-def why_not() -> str | None:
-    """Why no browser can be started here; None where one can."""
-    if not CHROMIUM.exists():
-        return f"{CHROMIUM} is not there; apt-get install chromium"
-    return None
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM.exists() and not os.environ.get("CI"),
+    reason=f"{CHROMIUM} is not there; `make browser` installs it (root on Debian)",
+)
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """A browser of Playwright that runs until the block ends."""
-    os.environ.setdefault("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
+def open_browser() -> Iterator[Any]:
+    """A browser of Playwright, until the block ends. While it is open, this thread cannot run an
+    asyncio loop of its own."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
         try:
-            yield chromium
+            yield browser
         finally:
-            chromium.close()
+            browser.close()

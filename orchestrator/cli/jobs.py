@@ -21,6 +21,7 @@ from orchestrator.cli.shared import (
     open_console,
     open_store,
     print_failures,
+    report_line,
 )
 from orchestrator.errors import SpecError, SweepError
 from orchestrator.planning.plan import PlannedTrial, make_plan
@@ -264,6 +265,8 @@ def _describe(
                 )
         if counts:
             print_failures(stored.failures, console)
+            if counts["completed"]:
+                console.print(report_line(store), soft_wrap=True)
     return capture.get().rstrip("\n")
 
 

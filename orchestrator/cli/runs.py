@@ -38,6 +38,7 @@ from orchestrator.cli.shared import (
     open_store,
     print_failures,
     read_number,
+    report_line,
 )
 from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
@@ -371,6 +372,8 @@ def _conclude(
         console.print(
             f"{failed} and are as they were; try them again with --rerun-lacking", soft_wrap=True
         )
+    if counts["completed"]:
+        console.print(report_line(store), soft_wrap=True)
     if counts["failed"] or failed_again:
         return SOME_FAILED
     return STOPPED if counts["new"] else DONE

@@ -2,6 +2,7 @@
 shown."""
 
 import argparse
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,11 @@ def open_store(location: str, must_exist: bool = True) -> ResultStore:
             f"{location}: holds no results; give the results of a sweep that has been run"
         )
     return store
+
+
+def report_line(store: ResultStore) -> str:
+    """The command that draws what is there."""
+    return f"Figures: sparsweep report {shlex.quote(str(store.location))}"
 
 
 def count(planned: Sequence[PlannedTrial], statuses: Mapping[str, str]) -> dict[str, int]:

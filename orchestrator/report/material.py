@@ -38,6 +38,18 @@ class Material:
         """The sentences that must be said of a table of the analysis."""
         return self._tables[name].notes
 
+    @property
+    def num_scored(self) -> int:
+        """Trials with an F1 that is compared; needs the table `groups`."""
+        groups = self.table("groups")
+        return int(groups.loc[groups["grouping"] == "all", "num_trials"].sum())
+
+    @property
+    def num_compared(self) -> int:
+        """Sparse trials with a change to dense; needs the table `groups`."""
+        groups = self.table("groups")
+        return int(groups.loc[groups["grouping"] == "all", "num_trials_compared"].sum())
+
     def meanings(self) -> Mapping[str, str]:
         """What columns mean, by their name, as far as analysed tables have them."""
         return {

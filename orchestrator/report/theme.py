@@ -1,8 +1,11 @@
 """How charts look: colours that colour-blind readers tell apart, and Vega-Lite's configuration in
 light and dark.
 
-Sources: the categorical colours are those of Okabe and Ito 2008, Color Universal Design; the
-sequential ones viridis, of van der Walt and Smith 2015; changes go from vermillion to blue.
+A chart names a colour that depends on the scheme by `charts.colour`; the configuration has its
+value, so that one chart serves both schemes, print, and themes of figures.
+
+Sources: colours of kinds are those of Okabe and Ito 2008, Color Universal Design; amounts go
+through viridis, of van der Walt and Smith 2015; changes from vermillion over grey to blue.
 """
 
 from typing import Any
@@ -16,45 +19,82 @@ OKABE_ITO = {
     "vermillion": "#d55e00",
     "yellow": "#f0e442",
 }
-"""Colours that tell kinds apart, in the order in which they are used; black is that of the text."""
 
-CATEGORIES = list(OKABE_ITO.values())
+CATEGORIES = {
+    "light": [OKABE_ITO[name] for name in ("blue", "orange", "green", "pink", "sky", "vermillion")],
+    "dark": [
+        OKABE_ITO[name] for name in ("sky", "orange", "green", "pink", "yellow", "vermillion")
+    ],
+}
+"""Colours that tell kinds apart, in the order in which they are used: the first are seen best on
+the page."""
 
-CHANGE = {
-    "light": ["#b2430a", "#e9a27f", "#f5f5f5", "#8fbfe0", "#0b5c93"],
-    "dark": ["#f08a4b", "#9c4d1f", "#3a3a3a", "#2b6ea3", "#7cc0f2"],
+CHANGES = {
+    "light": ["#b2430a", "#e9a27f", "#f2f2f2", "#8fbfe0", "#0b5c93"],
+    "dark": ["#f08a4b", "#9c4d1f", "#333333", "#2b6ea3", "#7cc0f2"],
 }
 """From loss over no change to gain."""
 
-STATES = {"completed": "#009e73", "failed": "#d55e00", "missing": "#999999"}
-"""Trials by what became of them."""
+COLOURS = {
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#1a1a1a",
+        "quiet": "#595959",
+        "faint": "#d9d9d9",
+        "main": OKABE_ITO["blue"],
+        "good": OKABE_ITO["blue"],
+        "even": OKABE_ITO["green"],
+        "unsure": "#8c8c8c",
+        "bad": OKABE_ITO["vermillion"],
+        "missing": "#e4e4e4",
+    },
+    "dark": {
+        "paper": "#161616",
+        "ink": "#e8e8e8",
+        "quiet": "#b0b0b0",
+        "faint": "#444444",
+        "main": OKABE_ITO["sky"],
+        "good": OKABE_ITO["sky"],
+        "even": OKABE_ITO["green"],
+        "unsure": "#9a9a9a",
+        "bad": "#f07c2a",
+        "missing": "#303030",
+    },
+}
+"""Colours by what they are for: the page and its text, what is in the foreground, verdicts (better,
+equivalent, undecided, worse), and what was not measured."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif"
 
-INK = {"light": "#1a1a1a", "dark": "#e8e8e8"}
-FAINT = {"light": "#d9d9d9", "dark": "#444444"}
-QUIET = {"light": "#595959", "dark": "#b0b0b0"}
-
 
 def config(scheme: str, font: str = FONT) -> dict[str, Any]:
-    """Vega-Lite's configuration for a light or a dark page."""
-    ink, faint, quiet = INK[scheme], FAINT[scheme], QUIET[scheme]
-    axis = {"domainColor": quiet, "gridColor": faint, "tickColor": quiet}
-    text = {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"}
+    """Vega-Lite's configuration for a light or a dark page.
+
+    Args:
+        scheme: light or dark.
+        font: a CSS list of fonts.
+    """
+    colours = COLOURS[scheme]
+    ink, quiet, faint = colours["ink"], colours["quiet"], colours["faint"]
+    sizes = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    text = {"labelColor": ink, "titleColor": ink} | sizes
+    lines = {"domainColor": quiet, "gridColor": faint, "tickColor": quiet}
     return {
         "background": None,
         "font": font,
-        "axis": axis | text | {"labelFontSize": 12, "titleFontSize": 12},
-        "header": text | {"labelFontSize": 12, "titleFontSize": 12},
-        "legend": text | {"orient": "top", "labelFontSize": 12, "titleFontSize": 12},
+        "params": [{"name": name, "value": value} for name, value in colours.items()],
+        "axis": lines | text | {"labelLimit": 240, "labelFlush": False},
+        "header": text,
+        "legend": text | {"orient": "top", "labelLimit": 300, "titleLimit": 400},
         "title": {"color": ink},
         "view": {"stroke": faint},
-        "mark": {"color": OKABE_ITO["blue"]},
+        "mark": {"color": colours["main"]},
         "text": {"color": ink},
         "rule": {"color": quiet},
         "range": {
-            "category": CATEGORIES,
-            "diverging": CHANGE[scheme],
+            "category": CATEGORIES[scheme],
+            "diverging": CHANGES[scheme],
+            "ramp": {"scheme": "viridis"},
             "heatmap": {"scheme": "viridis"},
         },
     }

@@ -5,7 +5,7 @@
   const LOOKS_EVERY_MS = 3000;
   const KEPT = "sparsweep-kept";
   const ours = document.body.dataset.state;
-  const form = document.getElementById("choices");
+  const form = document.getElementById("page-choices");
   const articles = [...document.querySelectorAll("article.figure")];
   const status = document.createElement("p");
   const told = document.createElement("span");
@@ -56,7 +56,7 @@
           input.dispatchEvent(new Event(kind, { bubbles: true }));
         }
       }
-    }).observe(document.getElementById("report"), { childList: true, subtree: true });
+    }).observe(document.getElementById("page-report"), { childList: true, subtree: true });
     const article = kept.place && document.getElementById(kept.place[0]);
     if (article) window.scrollBy(0, article.getBoundingClientRect().top - kept.place[1]);
   }

@@ -2,8 +2,8 @@
 // tables and CSV files are made of them. Texts of results become text nodes, never HTML.
 "use strict";
 (() => {
-  const settings = JSON.parse(document.getElementById("settings").textContent);
-  const form = document.getElementById("choices");
+  const settings = JSON.parse(document.getElementById("page-settings").textContent);
+  const form = document.getElementById("page-choices");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const ROWS_SHOWN = 200;
   let isPrinting = false;
@@ -21,6 +21,8 @@
       this.details = article.querySelector("details.table");
       this.view = null;
       this.isNear = false;
+      this.isStale = true;
+      this.drawing = Promise.resolve();
       article.querySelector("button.csv")?.addEventListener("click", () => this.saveCsv());
       this.details?.addEventListener("toggle", () => this.showTable(ROWS_SHOWN));
       if (this.details?.open) this.showTable(ROWS_SHOWN);
@@ -48,20 +50,31 @@
       );
     }
 
-    async draw() {
-      if (!this.place) return;
-      this.isNear = true;
+    // Draws the chart if it is wanted and what is there is of other choices, colours or width.
+    // One drawing follows another, so that the last one stays.
+    draw(isWanted = this.isNear) {
+      if (this.place && isWanted && this.isStale) {
+        this.isStale = false;
+        this.drawing = this.drawing.then(() => this.embed());
+      }
+      return this.drawing;
+    }
+
+    async embed() {
       const rows = this.rows();
       this.article.querySelector(".empty").hidden = rows.length > 0;
-      const spec = { ...this.chart, datasets: { rows } };
-      const width = this.place.clientWidth;
-      fit(spec, width);
-      this.width = width;
+      this.width = this.place.clientWidth;
+      const spec = fitted({ ...this.chart, datasets: { rows } }, this.width);
+      spec.params = this.chart.params?.map((one) =>
+        one.bind && this.view ? { ...one, value: this.view.signal(one.name) } : one,
+      );
       const scheme = dark.matches && !isPrinting ? "dark" : "light";
-      const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true };
       this.view?.finalize();
       const made = await vegaEmbed(this.place, spec, {
-        ...options,
+        mode: "vega-lite",
+        renderer: "svg",
+        actions: false,
+        ast: true, // expressions are interpreted: the page's policy forbids to compile them
         config: settings.config[scheme],
         defaultStyle: false,
         tooltip: { theme: scheme },
@@ -70,10 +83,23 @@
       this.article.dataset.drawn = scheme;
     }
 
-    // The reader chose something else.
-    async update() {
+    // What is drawn is no longer what is wanted.
+    renew() {
+      this.isStale = true;
+      return this.draw();
+    }
+
+    // The reader chose other rows: the chart that is there takes them, which is quicker than a new
+    // one.
+    choose() {
       if (this.details?.open) this.showTable(ROWS_SHOWN);
-      if (this.isNear) await this.draw();
+      if (!this.isNear || this.isStale || !this.view) return this.renew();
+      this.drawing = this.drawing.then(() => {
+        const rows = this.rows();
+        this.article.querySelector(".empty").hidden = rows.length > 0;
+        return this.view.data("rows", rows).runAsync();
+      });
+      return this.drawing;
     }
 
     showTable(limit) {
@@ -122,12 +148,14 @@
     }
   }
 
-  // As many panels beside one another as the page has room for.
-  function fit(spec, width) {
-    if (spec.facet && spec.columns) {
-      const panel = (spec.spec.width ?? 200) + 50;
-      spec.columns = Math.max(1, Math.floor((width - 40) / panel));
+  // As many panels beside one another as the page has room for; a single chart takes all of it.
+  function fitted(spec, width) {
+    if (spec.columns) {
+      const panel = spec.spec.width ?? spec.spec.layer?.[0].width ?? 200;
+      return { ...spec, columns: Math.max(1, Math.floor((width - 50) / (panel + 22))) };
     }
+    if ((spec.width ?? spec.layer?.[0].width) !== "container") return spec;
+    return { ...spec, autosize: { type: "fit-x", contains: "padding" } };
   }
 
   function choice(name) {
@@ -169,31 +197,36 @@
     (entries) => {
       for (const entry of entries) {
         const figure = byArticle.get(entry.target);
-        if (entry.isIntersecting && !figure.isNear) figure.draw();
+        figure.isNear = entry.isIntersecting;
+        figure.draw();
       }
     },
     { rootMargin: "600px" },
   );
   figures.forEach((figure) => near.observe(figure.article));
 
-  form?.addEventListener("input", () => figures.forEach((figure) => figure.update()));
+  form?.addEventListener("input", (event) => {
+    figures.filter((one) => one.filters.includes(event.target.name)).forEach((one) => one.choose());
+  });
   form?.addEventListener("submit", (event) => event.preventDefault());
-  const drawAgain = () => figures.filter((one) => one.isNear).forEach((one) => one.draw());
-  dark.addEventListener("change", drawAgain);
+  dark.addEventListener("change", () => figures.forEach((one) => one.renew()));
   let resizing = 0;
   window.addEventListener("resize", () => {
     clearTimeout(resizing);
     resizing = setTimeout(() => {
-      figures.filter((one) => one.isNear && one.width !== one.place?.clientWidth)
-        .forEach((one) => one.draw());
+      figures.filter((one) => one.width !== one.place?.clientWidth).forEach((one) => one.renew());
     }, 150);
   });
+  // Paper is light, and has all figures. What follows a promise here runs before the page is taken.
   window.addEventListener("beforeprint", () => {
     isPrinting = true;
-    figures.forEach((figure) => figure.draw());
+    for (const figure of figures) {
+      figure.isStale = true;
+      figure.draw(true);
+    }
   });
   window.addEventListener("afterprint", () => {
     isPrinting = false;
-    drawAgain();
+    figures.forEach((one) => one.renew());
   });
 })();

@@ -269,7 +269,7 @@ def test_plan_and_run_name_checkpoints_that_are_not_used(capsys, tmp_path, words
 @pytest.mark.parametrize(
     ("overrides", "code", "last"),
     [
-        ([], DONE, "Results: "),
+        ([], DONE, "Figures: sparsweep report "),
         (["evaluation.matching=lenient"], STOPPED, "  sparsweep "),
     ],
 )
@@ -292,6 +292,8 @@ def test_what_completed_trials_lack_is_named_and_not_run(capsys, words, monkeypa
     for command in ("plan", "run", "status"):
         code, out, _ = run(capsys, command, *words)
         assert (code, lacking in out) == (0, True), out
+        is_last = out.splitlines()[-1].startswith("Figures: sparsweep report ")
+        assert is_last == (command != "plan")
     trials = json.loads(run(capsys, "plan", *words, "--json")[1])["trials"]
     assert [trial["lacks"] for trial in trials] == [
         ["scores of validation", "predictions of validation"]

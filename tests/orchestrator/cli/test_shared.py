@@ -15,6 +15,7 @@ from orchestrator.cli.shared import (
     open_console,
     open_store,
     print_failures,
+    report_line,
 )
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial
@@ -36,6 +37,11 @@ def test_trials_are_counted_by_status_and_those_of_other_sweeps_are_not():
     }
     assert count(trials, statuses) == {"completed": 1, "failed": 1, "new": 1}
     assert count(trials, {}) == {"completed": 0, "failed": 0, "new": 3}
+
+
+def test_the_command_that_makes_the_report_can_be_pasted(tmp_path):
+    store = ResultStore(str(tmp_path / "my results"))
+    assert report_line(store) == f"Figures: sparsweep report '{tmp_path}/my results'"
 
 
 def test_failures_of_the_sweep_are_shown_by_place_and_cause(tmp_path):

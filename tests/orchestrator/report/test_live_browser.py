@@ -1,6 +1,5 @@
 """The live page in a real browser: it says that there is something new, and keeps the choices."""
 
-import os
 import threading
 
 import pytest
@@ -10,17 +9,12 @@ from orchestrator.report.live import LivePage, LiveServer
 from orchestrator.report.material import read_material
 from orchestrator.report.sections import FIGURES, Section
 from orchestrator.results.store import ResultStore
-from tests import browser
+from tests.browser import needs_chromium, open_browser
 from tests.orchestrator.analysis.committing import commit
 
 WAIT_MS = 240_000
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        browser.why_not() is not None and "CI" not in os.environ, reason=str(browser.why_not())
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def live(store, monkeypatch):
 def test_a_reader_is_told_of_new_results_and_keeps_the_choices(store, live):
     live.renew()
     first = live.shown.state
-    with LiveServer(live) as server, browser.browser() as chromium:
+    with LiveServer(live) as server, open_browser() as chromium:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         tab = chromium.new_page()
         tab.set_default_timeout(WAIT_MS)

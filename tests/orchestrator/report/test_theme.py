@@ -1,11 +1,13 @@
 """Colours in light and dark."""
 
+from pathlib import Path
+
 import pytest
 
-from orchestrator.report.theme import FAINT, INK, QUIET, config
+from orchestrator.report import theme
+from orchestrator.report.theme import COLOURS, config
 
-PAPER = {"light": "#ffffff", "dark": "#161616"}
-"""As page.css has it."""
+CSS = Path(theme.__file__).parent / "template" / "page.css"
 
 
 def luminance(colour: str) -> float:
@@ -23,10 +25,21 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_can_be_read_on_the_page(scheme):
-    assert contrast(INK[scheme], PAPER[scheme]) > 7
-    assert contrast(QUIET[scheme], PAPER[scheme]) > 4.5
-    assert contrast(FAINT[scheme], PAPER[scheme]) < 3
+def test_texts_and_marks_can_be_seen_on_the_page(scheme):
+    colours = COLOURS[scheme]
+    paper = colours["paper"]
+    assert contrast(colours["ink"], paper) > 7
+    assert contrast(colours["quiet"], paper) > 4.5
+    for name in ("main", "good", "even", "unsure", "bad"):
+        assert contrast(colours[name], paper) > 3, name
+    assert contrast(colours["faint"], paper) < 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_around_the_charts_has_their_colours(scheme):
+    css = CSS.read_text()
+    for name in ("paper", "ink", "quiet", "faint"):
+        assert f"--{name}: {COLOURS[scheme][name]};" in css
 
 
 def test_light_and_dark_differ_in_their_colours_only():

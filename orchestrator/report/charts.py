@@ -1,0 +1,69 @@
+"""What the charts of several figures have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from orchestrator.analysis.tables import VERDICTS
+from orchestrator.report.figure import ROWS
+from orchestrator.spec.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    import altair as alt
+
+FULL = "container"
+"""Width of a chart that is as wide as the page."""
+
+VERDICT_COLOURS = dict(zip(VERDICTS, ("good", "bad", "even", "unsure"), strict=True))
+
+
+def chart(**options: Any) -> alt.Chart:
+    """A chart of the figure's rows; see `altair.Chart` for options."""
+    import altair as alt
+
+    return alt.Chart(alt.NamedData(name=ROWS), **options)
+
+
+def colour(name: str) -> alt.ExprRef:
+    """A colour of `theme.COLOURS`, as the scheme of the page has it."""
+    import altair as alt
+
+    return alt.ExprRef(expr=name)
+
+
+def tooltip(**fields: str) -> list[alt.Tooltip]:
+    """What a mark tells of itself: titles by field, such as `f1_mean="F1"`. A title that ends in
+    `:0` is of a text or a whole number; other numbers have three decimals."""
+    import altair as alt
+
+    return [
+        alt.Tooltip(f"{name}:N", title=title.removesuffix(":0"))
+        if title.endswith(":0")
+        else alt.Tooltip(f"{name}:Q", title=title, format=".3f")
+        for name, title in fields.items()
+    ]
+
+
+def sparsity_axis(title: str = "sparsity") -> alt.X:
+    """The horizontal axis of sparsity, from 0 to 1."""
+    import altair as alt
+
+    axis = alt.Axis(format="~g", tickCount=5)
+    return alt.X("target_sparsity:Q", title=title, axis=axis, scale=alt.Scale(domain=[0, 1]))
+
+
+def named(languages: Sequence[str] | pd.Series) -> list[str]:
+    """Codes of languages with their English names, such as `sw Swahili`."""
+    return [
+        f"{code} {LANGUAGES[code].name}" if code in LANGUAGES else str(code) for code in languages
+    ]
+
+
+def share_dense(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `embeddings` null where they are of dense trials, which belong to dense and to
+    pruned embeddings alike; see `figure.FILTERS`."""
+    is_dense = rows["target_sparsity"] == 0
+    return rows.assign(embeddings=rows["embeddings"].mask(is_dense, None))

@@ -1,0 +1,264 @@
+"""The report of real results in a real browser, opened from disk without a network."""
+
+import math
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+
+from orchestrator.report import page as pages
+from orchestrator.report.figure import Drawing, Figure
+from orchestrator.report.material import read_material
+from orchestrator.report.page import write_page
+from orchestrator.report.sections import FIGURES, Section, needs
+from orchestrator.results.store import ResultStore
+from tests.browser import needs_chromium, open_browser
+from tests.golden_results import unpack
+
+pytestmark = needs_chromium
+
+TIMEOUT_MS = 120_000
+HARMLESS = 'Dropping "fit-y" because spec has discrete height'
+"""What Vega-Lite says of every chart that is as wide as the page and as high as its rows."""
+MARKS = ".role-mark path, .role-mark text, .role-mark line"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """The results of `make paper-mini`, of which 58 trials are missing."""
+    results = unpack(tmp_path_factory.mktemp("results"))
+    return read_material(ResultStore(str(results)), needs(FIGURES.values()))
+
+
+@pytest.fixture(scope="module")
+def drawings(material):
+    return {name: figure.draw(material) for name, figure in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def file(material, tmp_path_factory):
+    """The report."""
+    return str(write_page(material, str(tmp_path_factory.mktemp("report") / "report.html")))
+
+
+@contextmanager
+def opened(chromium, file, **options):
+    """The page, offline. When the block ends, nothing may have gone wrong in it."""
+    context = chromium.new_context(offline=True, **options)
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    wrong = []
+    page.on("console", lambda one: None if HARMLESS in one.text else wrong.append(one.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: wrong.append(request.url) if is_foreign(request) else None)
+    try:
+        page.goto(f"file://{file}")
+        yield page
+        assert wrong == []
+    finally:
+        context.close()
+
+
+def is_foreign(request) -> bool:
+    return request.url.split(":")[0] not in ("file", "blob", "data")
+
+
+def drawn(page, name):
+    """The article of a figure, once its chart is drawn."""
+    article = page.locator(f"#{name}")
+    article.scroll_into_view_if_needed()
+    page.wait_for_selector(f"#{name}[data-drawn]")
+    return article
+
+
+def cells(article) -> list[list[str]]:
+    """The texts of the table behind a figure, all rows of it, with the names of its columns."""
+    details = article.locator("details.table")
+    if details.get_attribute("open") is None:
+        details.locator("summary").click()
+        details.locator("table").wait_for()
+    if (more := details.locator("button")).count():
+        more.click()
+    return details.evaluate(
+        "one => [...one.querySelectorAll('tr')].map(row => [...row.cells].map(c => c.textContent))"
+    )
+
+
+def is_same(text: str, value) -> bool:
+    """Whether a cell says what the table has: numbers to 4 digits."""
+    if pd.isna(value):
+        return text == "–"
+    if isinstance(value, str):
+        return text == value
+    return math.isclose(float(text.replace(",", "")), float(value), rel_tol=5e-4, abs_tol=1e-12)
+
+
+def chosen(table: pd.DataFrame, **choices) -> pd.DataFrame:
+    """The rows that choices leave."""
+    for column, value in choices.items():
+        table = table[table[column].isna() | (table[column] == value)]
+    return table
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 700)])
+def test_every_figure_is_drawn_in_the_scheme_of_the_page(chromium, file, drawings, scheme, width):
+    view = {"width": width, "height": 900}
+    with opened(chromium, file, color_scheme=scheme, viewport=view) as page:
+        for name, drawing in drawings.items():
+            if drawing.chart is None:
+                continue
+            article = drawn(page, name)
+            assert article.locator(MARKS).count() > 0, name
+            assert article.get_attribute("data-drawn") == scheme
+        # A wide chart is scrolled in its own place; the page itself is as wide as the window.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_tables_behind_figures_are_those_that_were_drawn(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        defaults = {
+            select.get_attribute("name"): select.input_value()
+            for select in page.locator("#page-choices select").all()
+        }
+        for name, drawing in drawings.items():
+            if drawing.table.empty:
+                continue
+            choices = {column: defaults.get(column) for column in drawing.filters}
+            choices = {column: value for column, value in choices.items() if value}
+            table = chosen(drawing.table, **choices)
+            head, *rows = cells(page.locator(f"#{name}"))
+            assert head == list(table.columns)
+            assert len(rows) == len(table), name
+            for texts, values in zip(rows, table.itertuples(index=False), strict=True):
+                assert all(map(is_same, texts, values)), (name, texts, values)
+            assert f"{drawing.num_trials:,} trial" in page.locator(f"#{name} .behind").inner_text()
+
+
+def test_marks_say_the_numbers_of_the_table(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        article = drawn(page, "change")
+        texts = article.locator(".role-mark text").all_text_contents()
+        table = chosen(drawings["change"].table, series="monolingual", embeddings="dense")
+        changes = table["delta_dense_mean"].dropna()
+        wanted = [f"{change:+.2f}".replace("-", "−") for change in changes.round(6)]
+        wanted = ["0.00" if text[1:] == "0.00" else text for text in wanted]
+        assert sorted(text for text in texts if text != "missing") == sorted(wanted)
+        assert texts.count("missing") == table["delta_dense_mean"].isna().sum() == 6
+
+
+def test_choices_change_all_figures_that_have_them(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        article = drawn(page, "f1-by-language")
+        assert article.locator(".role-title text", has_text="Swahili").count() == 1
+        titles = article.locator(".role-title text")
+        assert titles.count() == 6
+        page.select_option("select[name=language]", "sw")
+        page.wait_for_function(
+            "document.querySelectorAll('#f1-by-language .role-title text').length == 1"
+        )
+        assert len(cells(article)) - 1 == len(
+            chosen(
+                drawings["f1-by-language"].table,
+                series="monolingual",
+                embeddings="dense",
+                language="sw",
+            )
+        )
+        before = drawn(page, "change").locator(".role-mark text").all_text_contents()
+        assert len(before) == 3
+        page.select_option("select[name=series]", "multilingual")
+        page.wait_for_function(
+            "before => [...document.querySelectorAll('#change .role-mark text')]"
+            ".map(one => one.textContent).join() != before",
+            arg=",".join(before),
+        )
+
+
+def test_a_choice_of_a_figure_outlives_a_change_of_colours(chromium, file):
+    with opened(chromium, file, color_scheme="light") as page:
+        drawn(page, "f1-by-group")
+        page.select_option("#f1-by-group select[name=panels]", "script")
+        panels = page.locator("#f1-by-group .role-title text")
+        page.wait_for_function(
+            "document.querySelectorAll('#f1-by-group .role-title text').length == 2"
+        )
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_selector("#f1-by-group[data-drawn=dark]")
+        assert sorted(panels.all_text_contents()) == ["Latn", "Mymr"]
+
+
+def test_csv_has_all_rows_with_all_their_digits(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        with page.expect_download() as told:
+            page.locator("#f1-by-language button.csv").click()
+        assert told.value.suggested_filename == "f1-by-language.csv"
+        read = pd.read_csv(told.value.path(), keep_default_na=False, na_values=[""])
+        table = drawings["f1-by-language"].table
+        assert list(read.columns) == list(table.columns)
+        assert read["f1_mean"].tolist() == pytest.approx(
+            table["f1_mean"].tolist(), nan_ok=True, abs=0
+        )
+        assert read["language"].tolist() == table["language"].tolist()
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(chromium, file):
+    reached = set()
+    with opened(chromium, file) as page:
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            told = page.evaluate(
+                "(() => { const one = document.activeElement;"
+                " return [one.tagName, getComputedStyle(one).outlineStyle, one.className]; })()"
+            )
+            if told[0] == "BODY":
+                break
+            assert told[1] != "none", told
+            reached.add(told[0])
+    assert reached >= {"A", "SELECT", "BUTTON", "SUMMARY", "DIV"}
+
+
+def test_paper_has_every_figure_in_light_colours(chromium, file, drawings):
+    with opened(chromium, file, color_scheme="dark") as page:
+        page.evaluate(
+            "window.light = new Set(); new MutationObserver(all => all.forEach(one => "
+            "one.target.dataset.drawn === 'light' && light.add(one.target.id)))"
+            ".observe(document.body, {subtree: true, attributeFilter: ['data-drawn']})"
+        )
+        assert page.pdf().startswith(b"%PDF")
+        charts = [name for name, drawing in drawings.items() if drawing.chart is not None]
+        assert page.evaluate("[...light].sort()") == sorted(charts)
+
+
+EVIL = '</script><img src=x onerror=alert(1)><b>"&'
+
+
+def test_texts_of_results_stay_texts(chromium, material, monkeypatch, tmp_path):
+    import altair as alt
+
+    from orchestrator.report.charts import chart, tooltip
+
+    table = pd.DataFrame({"language": [EVIL, "שלום עולם", "ภาษาไทย"], "f1": [0.5, 0.25, None]})
+    bars = (
+        chart().mark_bar().encode(x="f1:Q", y=alt.Y("language:N"), tooltip=tooltip(language=":0"))
+    )
+    drawing = Drawing(
+        table=table, chart=bars, num_trials=1, filters=("language",), text=(EVIL,), notes=(EVIL,)
+    )
+    figure = Figure(name="evil", title=EVIL, question=EVIL, draw=lambda _: drawing)
+    section = Section(name="all", title=EVIL, figures=(figure,))
+    monkeypatch.setattr(pages, "SECTIONS", (section,))
+    file = str(write_page(material, str(tmp_path / "evil.html")))
+    with opened(chromium, file) as page:
+        article = drawn(page, "evil")
+        article.locator(".role-mark path").first.hover()
+        page.locator("#vg-tooltip-element.visible").wait_for()
+        assert [row[0] for row in cells(article)[1:]] == table["language"].tolist()
+        assert page.locator("img, b").count() == 0
+        assert EVIL in page.locator("h3").inner_text()

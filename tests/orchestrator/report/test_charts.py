@@ -1,0 +1,33 @@
+"""Pieces that charts share."""
+
+import pandas as pd
+
+from orchestrator.report.charts import VERDICT_COLOURS, chart, colour, named, share_dense, tooltip
+from orchestrator.report.theme import COLOURS, config
+
+
+def test_languages_have_names_and_unknown_ones_their_code():
+    assert named(["sw", "xx"]) == ["sw Swahili", "xx"]
+
+
+def test_colours_of_charts_are_parameters_of_both_schemes():
+    names = {one["name"] for one in config("light")["params"]}
+    assert names == set(COLOURS["dark"])
+    assert set(VERDICT_COLOURS.values()) <= names
+    assert colour("bad").to_dict() == {"expr": "bad"}
+
+
+def test_dense_rows_are_of_all_embeddings():
+    rows = pd.DataFrame({"target_sparsity": [0.0, 0.5], "embeddings": ["dense", "dense"]})
+    shared = share_dense(rows)["embeddings"]
+    assert shared.isna().tolist() == [True, False]
+    assert shared[1] == "dense"
+
+
+def test_tooltips_round_numbers_and_keep_texts():
+    drawn = chart().mark_point().encode(tooltip=tooltip(f1="F1", language="language:0")).to_dict()
+    assert drawn["data"] == {"name": "rows"}
+    assert drawn["encoding"]["tooltip"] == [
+        {"field": "f1", "format": ".3f", "title": "F1", "type": "quantitative"},
+        {"field": "language", "title": "language", "type": "nominal"},
+    ]
