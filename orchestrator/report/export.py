@@ -78,6 +78,7 @@ def _write(figure: Figure, drawing: Drawing, part: Part, folder: str, theme: str
 def _say(figure: Figure, drawing: Drawing, part: Part) -> list[str]:
     """What the reader of a table has to know."""
     chosen = [f"{FILTERS[column]}: {value}." for column, value in part.chosen.items()]
+    chosen += [f"{label}: {value}; the page shows others." for label, value in part.shown.items()]
     behind = f"{counted(drawing.num_trials, 'trial')} behind the whole figure."
     return [f"{figure.title}. {figure.question}", *chosen, behind, *drawing.text, *drawing.notes]
 

@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 from orchestrator.report.figure import ROWS
 from orchestrator.report.theme import config
@@ -21,8 +22,14 @@ PPI = 300
 """Pixels an inch of a PNG."""
 TALL = 1.25
 """A chart of several panels that is taller than so many column widths takes both columns."""
-NARROWEST, WIDEST = 0.45, 2.0
-"""How much narrower or wider panels may become than on the page."""
+LEAST_PLOT = 0.5
+"""One view whose axes take more than this part of a column takes both columns."""
+SHRINKS = 0.7
+"""How much narrower panels become, at most, so that one more stands in a line."""
+NARROWEST, WIDEST = 0.3, 2.0
+"""How much narrower or wider views may become in the end."""
+LEGEND_COLUMNS = (0, 4, 3, 2, 1)
+"""How many kinds a line of a legend has; 0 for all. The first is taken whose legend fits."""
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """The first comes with vl-convert, is put into every PDF, and has the widths of the next two."""
@@ -40,6 +47,7 @@ THEMES = tuple(_THEMES)
 
 _MANY = ("hconcat", "vconcat", "concat", "spec")
 _ROOT = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+_PLOT = re.compile(r'class="background"[^>]* d="M[-\d.]+,[-\d.]+h([\d.]+)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +109,7 @@ def inlined(chart: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict
 def draw(
     chart: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], theme: str = "paper"
 ) -> Drawn:
-    """Draw a chart at the width of a column, or of two where it has many panels.
+    """Draw a chart at the width of a column, or of two where it needs that.
 
     Args:
         chart: Vega-Lite, of the named data `ROWS`.
@@ -111,20 +119,19 @@ def draw(
     import vl_convert
 
     look = theme_config(theme)
-    svg = ""
     for width_pt in (COLUMN_PT, TEXT_PT):
-        svg = _fit(inlined(chart, rows), width_pt / PT_PER_PIXEL, look)
-        width, height = _size(svg)
-        has_room = width <= width_pt / PT_PER_PIXEL + 1
-        if has_room and (_is_single(chart) or height <= TALL * width_pt / PT_PER_PIXEL):
+        room = width_pt / PT_PER_PIXEL
+        svg = _fit(inlined(chart, rows), room, look)
+        if _is_at_ease(_measure(svg), room):
             break
-    scale = min(PT_PER_PIXEL, width_pt / width)
-    width_pt, height_pt = width * scale, height * scale
-    size = f'width="{width_pt:.2f}pt" height="{height_pt:.2f}pt"'
+    size = _measure(svg)
+    scale = min(PT_PER_PIXEL, width_pt / size.width)
+    width_pt, height_pt = size.width * scale, size.height * scale
+    told = f'width="{width_pt:.2f}pt" height="{height_pt:.2f}pt"'
     # vl-convert takes a pixel for a point, so that its files get the size without a unit.
-    unitless = _ROOT.sub(size.replace("pt", ""), svg, count=1)
+    unitless = _ROOT.sub(told.replace("pt", ""), svg, count=1)
     return Drawn(
-        svg=_ROOT.sub(size, svg, count=1),
+        svg=_ROOT.sub(told, svg, count=1),
         pdf=vl_convert.svg_to_pdf(unitless),
         png=vl_convert.svg_to_png(unitless, ppi=PPI),
         width_pt=width_pt,
@@ -132,13 +139,52 @@ def draw(
     )
 
 
-def lay_out(chart: dict[str, Any], width: float) -> None:
+class _Size(NamedTuple):
+    """Of a drawn chart: width and height in pixels; of one view, the width between its axes, else
+    0; of a chart of panels, their number, else 0."""
+
+    width: float
+    height: float
+    plot_width: float
+    num_panels: int
+
+
+def _measure(svg: str) -> _Size:
+    found = _ROOT.search(svg)
+    assert found is not None, "vl-convert writes the size of an SVG first"
+    drawn = ElementTree.fromstring(svg)  # noqa: S314, vl-convert wrote it
+    panels = drawn.find(".//{*}g[@class='mark-group role-scope cell']")
+    plot = None if panels is not None else _PLOT.search(svg)
+    return _Size(
+        width=float(found[1]),
+        height=float(found[2]),
+        plot_width=float(plot[1]) if plot else 0.0,
+        num_panels=0 if panels is None else len(panels),
+    )
+
+
+def _is_at_ease(size: _Size, room: float) -> bool:
+    """Whether a chart looks well in that many pixels."""
+    if size.width > room + 1:
+        return False
+    if size.plot_width:
+        return size.plot_width >= LEAST_PLOT * size.width
+    return size.height <= TALL * room
+
+
+def lay_out(chart: dict[str, Any], width: float, num_panels: int = 0) -> None:
     """Let a chart take a width in pixels, as far as that is known before it is drawn: one view
-    takes it all; of panels, as many stand beside one another as there is room for."""
+    takes it all; of panels, as many stand beside one another as there is room for.
+
+    Args:
+        chart: with its rows.
+        width: in pixels.
+        num_panels: how many panels it has; 0 where that is not known.
+    """
     if "columns" in chart:
         panel = max((view["width"] for view in _sized(chart)), default=200)
-        most = max(1, int((width - 50) // (panel + 22)))
-        num_panels = _count_panels(chart) or most
+        most = max(1, int((width - 50) // (SHRINKS * panel + 22)))
+        num_panels = num_panels or most
         chart["columns"] = math.ceil(num_panels / math.ceil(num_panels / most))  # lines of a length
     elif _is_single(chart) and not isinstance(chart.get("width"), dict):  # else a step a value
         chart["width"] = width
@@ -149,23 +195,47 @@ def lay_out(chart: dict[str, Any], width: float) -> None:
 def _fit(chart: dict[str, Any], width: float, look: Mapping[str, Any]) -> str:
     """An SVG of a chart that is laid out for a width in pixels; it may be narrower, or wider."""
     lay_out(chart, width)
-    first = _to_svg(chart, look)
+    chart.pop("autosize", None)  # Vega would cut off a legend that is too wide
+    _shorten_legends(chart, width)
+    if "columns" in chart:
+        lay_out(chart, width, _measure(_to_svg(chart, look)).num_panels)
+    svg = ""
+    for columns in LEGEND_COLUMNS:
+        legend = look["legend"] | ({"columns": columns} if columns else {})
+        svg = _fit_views(chart, width, {**look, "legend": legend})
+        if _measure(svg).width <= width + 1:
+            break
+    return svg
+
+
+def _fit_views(chart: dict[str, Any], width: float, look: Mapping[str, Any]) -> str:
+    """Draw a chart, and again with other widths of its views, until it is as wide as it should."""
+    svg = _to_svg(chart, look)
     natural = {id(view): view["width"] for view in _sized(chart)}
-    if _is_single(chart) or not natural:
-        return first
+    if not natural:
+        return svg
     _scale(chart, natural, 0.75)
-    is_at, was_at = _size(first)[0], _size(_to_svg(chart, look))[0]
-    gain = (is_at - was_at) / 0.25
-    factor = 1 + (width - is_at) / gain if gain > 1 else 1.0
-    _scale(chart, natural, min(max(factor, NARROWEST), WIDEST))
-    return _to_svg(chart, look)
+    now, narrower = _measure(svg).width, _measure(_to_svg(chart, look)).width
+    gain = max((now - narrower) / 0.25, *natural.values(), 1.0)
+    factor = 1.0
+    for _ in range(3):
+        factor = min(max(factor + (width - now) / gain, NARROWEST), WIDEST)
+        _scale(chart, natural, factor)
+        svg = _to_svg(chart, look)
+        now = _measure(svg).width
+        if abs(now - width) <= 1:
+            break
+    _scale(chart, natural, 1.0)
+    return svg
 
 
-def _count_panels(chart: Mapping[str, Any]) -> int:
-    """How many panels a chart has; 0 where that is not known before it is drawn."""
-    rows = chart.get("datasets", {}).get(ROWS, ())
-    field = chart.get("facet", {}).get("field")
-    return len({row[field] for row in rows if field in row})
+def _shorten_legends(part: Any, width: float) -> None:
+    """Let the ramps of legends take a third of a width, where they are longer."""
+    for name, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if name == "gradientLength":
+            part[name] = min(value, width / 3)
+        elif isinstance(value, dict | list) and name != "datasets":
+            _shorten_legends(value, width)
 
 
 def _is_single(chart: Mapping[str, Any]) -> bool:
@@ -202,10 +272,3 @@ def _to_svg(chart: Mapping[str, Any], look: Mapping[str, Any]) -> str:
 
     svg: str = vl_convert.vegalite_to_svg(dict(chart), config=dict(look), allowed_base_urls=[])
     return svg
-
-
-def _size(svg: str) -> tuple[float, float]:
-    """Width and height in pixels."""
-    found = _ROOT.search(svg)
-    assert found is not None, "vl-convert writes the size of an SVG first"
-    return float(found[1]), float(found[2])

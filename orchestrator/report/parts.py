@@ -7,8 +7,9 @@ would lie on one another. Languages are drawn together.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -26,11 +27,15 @@ class Part:
 
     Attributes:
         chosen: the value of each column of `APART` that tells these rows from others.
-        rows: the rows; those in which such a column is null belong to every part.
+        rows: the rows; those in which such a column is null belong to every part. Where the reader
+            of the page chooses in the figure itself, as one trial of many, those that it shows
+            at first.
+        shown: of what the reader chooses there, by what it is called: the value that is shown.
     """
 
     chosen: Mapping[str, str]
     rows: pd.DataFrame
+    shown: Mapping[str, str]
 
     def name(self, figure: Figure) -> str:
         """A name for files. It says what is shown, and so stays when the results hold more."""
@@ -47,13 +52,35 @@ def divide(drawing: Drawing) -> list[Part]:
     Returns:
         The parts, sorted by their values; none where there are no rows.
     """
+    if drawing.table.empty:
+        return []
     columns = [column for column in APART if column in drawing.filters]
-    return [] if drawing.table.empty else list(_divide(drawing.table, columns, {}))
+    parts = []
+    for chosen, rows in _divide(drawing.table, columns, {}):
+        shown, rows_shown = _choose_first(rows, getattr(drawing, "choices", ()))
+        parts.append(Part(chosen=chosen, rows=rows_shown.reset_index(drop=True), shown=shown))
+    return parts
 
 
-def _divide(rows: pd.DataFrame, columns: list[str], chosen: Mapping[str, str]) -> Iterator[Part]:
+def _choose_first(
+    rows: pd.DataFrame, choices: Sequence[Any]
+) -> tuple[dict[str, str], pd.DataFrame]:
+    """What is shown of a figure before its reader chooses, and the rows of that."""
+    shown = {}
+    for choice in choices:
+        values = rows[choice.column]
+        if not choice.has_all and values.notna().any():
+            first = values[values.notna()].iloc[0]
+            shown[choice.label] = str(first)
+            rows = rows[values.isna() | (values == first)]
+    return shown, rows
+
+
+def _divide(
+    rows: pd.DataFrame, columns: list[str], chosen: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], pd.DataFrame]]:
     if not columns:
-        yield Part(chosen=chosen, rows=rows.reset_index(drop=True))
+        yield chosen, rows
         return
     column, *others = columns
     values = sorted(rows[column].dropna().unique(), key=str)

@@ -5,7 +5,6 @@
   const LOOKS_EVERY_MS = 3000;
   const KEPT = "sparsweep-kept";
   const ours = document.body.dataset.state;
-  const form = document.getElementById("page-choices");
   const articles = [...document.querySelectorAll("article.figure")];
   const status = document.createElement("p");
   const told = document.createElement("span");
@@ -18,16 +17,18 @@
   status.append(told, button);
   document.body.append(status);
 
-  // What a select or a slider of a chart is known by.
-  const bound = (input) => `${input.closest("article").id} ${input.name}`;
+  // Selects and sliders, of the page and of charts, by the figure that they are in and their name.
+  const controls = () => [...document.querySelectorAll("label select, label input")];
+  const keyOf = (control) => {
+    const label = control.name || control.closest("label").firstChild.textContent.trim();
+    return `${control.closest("article")?.id ?? ""} ${label}`;
+  };
 
   function keep() {
     const top = articles.find((one) => one.getBoundingClientRect().bottom > 100);
-    const inputs = [...document.querySelectorAll(".vega-bindings [name]")];
     sessionStorage.setItem(KEPT, JSON.stringify({
-      choices: [...(form?.elements ?? [])].map((one) => [one.name, one.value]),
+      chosen: controls().map((one) => [keyOf(one), one.value]),
       open: articles.filter((one) => one.querySelector("details.table")?.open).map((one) => one.id),
-      bound: Object.fromEntries(inputs.map((one) => [bound(one), one.value])),
       place: top && window.scrollY > 0 ? [top.id, top.getBoundingClientRect().top] : null,
     }));
     location.reload();
@@ -37,26 +38,27 @@
     const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
     sessionStorage.removeItem(KEPT);
     if (!kept) return;
-    for (const [name, value] of kept.choices) {
-      const select = form?.elements.namedItem(name);
-      const isThere = [...(select?.options ?? [])].some((one) => one.value === value);
-      if (isThere) select.value = value;
-    }
+    const chosen = new Map(kept.chosen);
+    const choose = () => {
+      for (const control of controls()) {
+        const value = chosen.get(keyOf(control));
+        chosen.delete(keyOf(control));
+        if (value === undefined || control.value === value) continue;
+        const before = control.value;
+        control.value = value;
+        if (control.value !== value) control.value = before; // it is no more to be had
+        for (const kind of ["input", "change"]) {
+          control.dispatchEvent(new Event(kind, { bubbles: true }));
+        }
+      }
+    };
+    choose();
+    const report = document.querySelector("main");
+    new MutationObserver(choose).observe(report, { childList: true, subtree: true });
     for (const id of kept.open) {
       const details = document.getElementById(id)?.querySelector("details.table");
       if (details) details.open = true;
     }
-    new MutationObserver(() => {
-      for (const input of document.querySelectorAll(".vega-bindings [name]")) {
-        const value = kept.bound[bound(input)];
-        delete kept.bound[bound(input)];
-        if (value === undefined || input.value === value) continue;
-        input.value = value;
-        for (const kind of ["input", "change"]) {
-          input.dispatchEvent(new Event(kind, { bubbles: true }));
-        }
-      }
-    }).observe(document.getElementById("page-report"), { childList: true, subtree: true });
     const article = kept.place && document.getElementById(kept.place[0]);
     if (article) window.scrollBy(0, article.getBoundingClientRect().top - kept.place[1]);
   }

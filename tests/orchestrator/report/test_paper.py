@@ -27,8 +27,8 @@ BESIDE = {
 
 def test_one_view_is_as_wide_as_a_column():
     drawn = paper.draw(SINGLE, DATA)
-    assert drawn.width_pt == paper.COLUMN_PT
-    assert f'width="{paper.COLUMN_PT:.2f}pt"' in drawn.svg
+    assert drawn.width_pt == pytest.approx(paper.COLUMN_PT, abs=1)
+    assert f'width="{drawn.width_pt:.2f}pt"' in drawn.svg
     assert drawn.png[:4] == b"\x89PNG"
     assert drawn.pdf[:5] == b"%PDF-"
     assert b"LiberationSans" in drawn.pdf  # the font is in it, and texts are texts
@@ -53,13 +53,37 @@ def test_what_cannot_be_narrow_enough_is_made_smaller():
     assert paper.draw(steps, many).width_pt == pytest.approx(paper.TEXT_PT)
 
 
-def test_lines_of_panels_are_of_one_length():
-    chart = paper.inlined(PANELS, DATA[:6])
-    paper.lay_out(chart, 756)  # there would be room for 4
-    assert chart["columns"] == 3
-    unknown = paper.inlined(PANELS | {"facet": {"field": "computed", "type": "nominal"}}, DATA)
-    paper.lay_out(unknown, 756)
-    assert unknown["columns"] == 4
+@pytest.mark.parametrize(("num_panels", "columns"), [(3, 3), (6, 3), (8, 4), (40, 5), (0, 5)])
+def test_lines_of_panels_are_of_one_length(num_panels, columns):
+    chart = paper.inlined(PANELS, DATA)
+    paper.lay_out(chart, 756, num_panels)
+    assert chart["columns"] == columns
+
+
+def test_panels_are_counted_as_they_are_drawn():
+    computed = {"calculate": "datum.f1 > 0.3 ? 'high' : 'low'", "as": "panel"}
+    facet = {"field": "panel", "type": "nominal"}
+    drawn = paper.draw(PANELS | {"transform": [computed], "facet": facet}, DATA)
+    assert drawn.width_pt == pytest.approx(paper.COLUMN_PT, abs=1)
+    assert drawn.height_pt < 150  # both in one line
+
+
+def test_legends_are_broken_into_lines_rather_than_cut_off():
+    kinds = [{"language": f"{place} with a long name", "f1": 0.5} for place in range(9)]
+    encoding = {"x": FIELDS["x"], "color": {"field": "language", "type": "nominal"}}
+    drawn = paper.draw(SINGLE | {"encoding": encoding}, kinds)
+    # Nothing fits the chart into its size here, so that this is that of the legend as well.
+    assert drawn.width_pt == pytest.approx(paper.COLUMN_PT, abs=1)
+    assert 'font-size="12px"' in drawn.svg
+    assert drawn.svg.count("with a long name</text>") == len(kinds)
+
+
+def test_a_view_that_axes_leave_little_of_takes_both_columns():
+    long = [
+        row | {"language": f"{row['language']} with a name that is rather long"} for row in DATA
+    ]
+    assert paper.draw(SINGLE, long).width_pt == pytest.approx(paper.TEXT_PT, abs=1)
+    assert paper.draw(SINGLE, DATA).width_pt == pytest.approx(paper.COLUMN_PT, abs=1)
 
 
 def test_a_chart_of_charts_is_left_as_it_was():

@@ -1,5 +1,8 @@
 """Which rows share a chart on paper."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -63,3 +66,20 @@ def test_names_are_fit_for_files_and_for_latex(series, name):
     assert len(found) < 120
     is_whole = not name.endswith("-")
     assert (found == name) == is_whole  # else a hash follows, of the whole text
+
+
+def test_of_what_is_chosen_in_a_figure_the_first_is_shown():
+    rows = [("mono", "trial 2", 1), ("mono", "trial 1", 2), ("mono", None, 3), ("multi", "x", 4)]
+    table = pd.DataFrame(rows, columns=["series", "trial", "loss"])
+
+    @dataclass(frozen=True, kw_only=True)
+    class WithChoices(Drawing):
+        choices: tuple[SimpleNamespace, ...] = (
+            SimpleNamespace(column="trial", label="Trial", has_all=False),
+            SimpleNamespace(column="loss", label="Loss", has_all=True),
+        )
+
+    mono, multi = divide(WithChoices(table=table, num_trials=1, filters=("series",)))
+    assert (mono.shown, mono.rows["loss"].tolist()) == ({"Trial": "trial 2"}, [1, 3])
+    assert (multi.shown, multi.rows["loss"].tolist()) == ({"Trial": "x"}, [4])
+    assert mono.name(FIGURE) == "f1-mono"
