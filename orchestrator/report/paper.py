@@ -185,7 +185,9 @@ def lay_out(chart: dict[str, Any], width: float, num_panels: int = 0) -> None:
         panel = max((view["width"] for view in _sized(chart)), default=200)
         most = max(1, int((width - 50) // (SHRINKS * panel + 22)))
         num_panels = num_panels or most
-        chart["columns"] = math.ceil(num_panels / math.ceil(num_panels / most))  # lines of a length
+        columns = math.ceil(num_panels / math.ceil(num_panels / most))  # lines of a length
+        has_gap = num_panels % columns > 0  # Vega-Lite draws axes there
+        chart["columns"] = num_panels if has_gap and num_panels == most + 1 else columns
     elif _is_single(chart) and not isinstance(chart.get("width"), dict):  # else a step a value
         chart["width"] = width
         chart["autosize"] = {"type": "fit-x", "contains": "padding"}

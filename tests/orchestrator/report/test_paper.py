@@ -60,6 +60,14 @@ def test_lines_of_panels_are_of_one_length(num_panels, columns):
     assert chart["columns"] == columns
 
 
+@pytest.mark.parametrize(("num_panels", "columns"), [(2, 2), (3, 3), (4, 2), (5, 2)])
+def test_one_panel_more_than_there_is_room_for_makes_no_second_line_with_a_gap(num_panels, columns):
+    chart = paper.inlined(PANELS, DATA)
+    chart["spec"]["width"] = 320  # two would stand beside one another
+    paper.lay_out(chart, 756, num_panels)
+    assert chart["columns"] == columns
+
+
 def test_panels_are_counted_as_they_are_drawn():
     computed = {"calculate": "datum.f1 > 0.3 ? 'high' : 'low'", "as": "panel"}
     facet = {"field": "panel", "type": "nominal"}
