@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -60,9 +61,10 @@ def draw_f1_by_language(material: Material) -> Drawing:
         panel.mark_line().encode(y=_f1("f1_mean")),
         panel.mark_point(filled=True, opacity=1, size=28).encode(y=_f1("f1_mean"), tooltip=told),
         panel.transform_filter("datum.f1_mean === null")
-        .mark_text(text="×", fontSize=14, color=colour("quiet"))
-        .encode(y=alt.datum(0.04), tooltip=told),
+        .mark_text(text="×", dy=-6, fontSize=14, color=colour("quiet"))
+        .encode(y=alt.value("height"), tooltip=told),
     ).facet(facet=alt.Facet("language_name:N", title=None), columns=6)
+    chart_ = chart_.add_params(_axis_from(table["f1_mean"], table["f1_low"]))
     return Drawing(
         table=table,
         chart=chart_,
@@ -76,14 +78,21 @@ def draw_f1_by_language(material: Material) -> Drawing:
 
 
 def _f1(field: str) -> alt.Y:
+    """The axis of F1, which begins where the parameter of `_axis_from` says."""
     import altair as alt
 
-    return alt.Y(
-        f"{field}:Q",
-        title="F1",
-        scale=alt.Scale(domain=[0, 1]),
-        axis=alt.Axis(format="~g", tickCount=4),
-    )
+    scale = alt.Scale(domainMin=alt.ExprRef("axis_from"), domainMax=1, clamp=True)
+    return alt.Y(f"{field}:Q", title="F1", scale=scale, axis=alt.Axis(format="~g", tickCount=4))
+
+
+def _axis_from(*numbers: pd.Series) -> alt.Parameter:
+    """Where the axis of F1 begins: at 0, or, if the reader wants it, below what was measured."""
+    import altair as alt
+
+    lowest = math.floor(10 * pd.concat(numbers).min()) / 10
+    options = [0, lowest] if lowest > 0 else [0]
+    bind = alt.binding_select(options=options, name="F1 from") if lowest > 0 else alt.Undefined
+    return alt.param(name="axis_from", value=0, bind=bind)
 
 
 def draw_f1_by_group(material: Material) -> Drawing:
@@ -120,13 +129,13 @@ def draw_f1_by_group(material: Material) -> Drawing:
             means.mark_line(strokeWidth=3),
             means.mark_point(filled=True, size=50, opacity=1).encode(tooltip=told),
             means.transform_filter("datum.f1 === null")
-            .mark_text(text="×", fontSize=14, color=colour("quiet"))
-            .encode(y=alt.datum(0.04), tooltip=told),
+            .mark_text(text="×", dy=-6, fontSize=14, color=colour("quiet"))
+            .encode(y=alt.value("height"), tooltip=told),
         )
         .transform_calculate(panel="datum.grouping === null ? datum[panels] : datum.group")
         .transform_filter("datum.grouping === null || datum.grouping === panels")
         .facet(facet=alt.Facet("panel:N", title=None, sort=_panels(table)), columns=4)
-        .add_params(by)
+        .add_params(by, _axis_from(table["f1"], table["low"]))
     )
     return Drawing(
         table=table,
@@ -334,9 +343,12 @@ def draw_tolerance(material: Material) -> Drawing:
         reason="no interval:0",
     )
     chart_ = alt.layer(
-        base.mark_rule(strokeWidth=7, opacity=0.35, color=colour("even"))
-        .encode(x=alt.X("zero:Q"), x2="tolerated_sparsity:Q")
-        .transform_calculate(zero="0"),
+        base.transform_aggregate(
+            tolerated_sparsity="max(tolerated_sparsity)", groupby=["language_name"]
+        )
+        .transform_calculate(zero="0")
+        .mark_rule(strokeWidth=7, opacity=0.4, color=colour("even"))
+        .encode(x="zero:Q", x2="tolerated_sparsity:Q"),
         base.mark_circle(size=260, opacity=1).encode(
             x=sparsity_axis(), color=_verdict_colour(), tooltip=told
         ),
@@ -352,19 +364,12 @@ def draw_tolerance(material: Material) -> Drawing:
         chart=chart_,
         num_trials=material.num_compared,
         filters=("series", "embeddings", "language"),
-        text=[_tell_tolerance(tolerance)],
+        text=[
+            "The bar ends at the highest sparsity up to which a language is shown to be equivalent "
+            "or better at all measured ones. Without a bar that is shown of none, which is not the "
+            "same as a loss."
+        ],
         notes=[*material.notes("significance"), *material.notes("tolerance")],
-    )
-
-
-def _tell_tolerance(tolerance: pd.DataFrame) -> str:
-    """How many languages are shown to tolerate any sparsity."""
-    measured = tolerance[tolerance["num_sparsities"] > 0]
-    shown = int((measured["tolerated_sparsity"] > 0).sum())
-    return (
-        f"The bar ends at the highest sparsity up to which a language is shown to be equivalent or "
-        f"better at all measured ones; {shown:,} of {len(measured):,} languages and kinds of "
-        "embeddings have one. Without a bar nothing is shown, which is not the same as a loss."
     )
 
 

@@ -32,6 +32,11 @@
       return this.names.length ? this.columns[this.names[0]].length : 0;
     }
 
+    get isSeen() {
+      const { top, bottom } = this.article.getBoundingClientRect();
+      return bottom > 0 && top < window.innerHeight;
+    }
+
     // The numbers of the rows that the reader's choices leave. Null belongs to every choice.
     chosen() {
       const wanted = this.filters.map((name) => [this.columns[name], choice(name)]);
@@ -206,7 +211,11 @@
   figures.forEach((figure) => near.observe(figure.article));
 
   form?.addEventListener("input", (event) => {
-    figures.filter((one) => one.filters.includes(event.target.name)).forEach((one) => one.choose());
+    const changed = figures.filter((one) => one.filters.includes(event.target.name));
+    const seen = changed.filter((one) => one.isSeen);
+    seen.forEach((one) => one.choose());
+    // What is not seen comes after that is shown.
+    setTimeout(() => changed.filter((one) => !seen.includes(one)).forEach((one) => one.choose()));
   });
   form?.addEventListener("submit", (event) => event.preventDefault());
   dark.addEventListener("change", () => figures.forEach((one) => one.renew()));
