@@ -15,7 +15,7 @@ from orchestrator.analysis.inputs.predictions import (
     read_predictions,
     read_sentences,
 )
-from orchestrator.analysis.inputs.reading import read_rows
+from orchestrator.analysis.inputs.reading import VOCABULARY_READ, read_rows
 from orchestrator.analysis.statistics.intervals import (
     Changes,
     IntervalOptions,
@@ -160,6 +160,10 @@ def analyze(
         return store.read("layers", LAYERS_READ)
 
     @cache
+    def vocabulary() -> pa.Table:
+        return store.read("vocabulary", VOCABULARY_READ)
+
+    @cache
     def on_test() -> Results:
         return results if split == "test" else make_results(rows, "test", matching)
 
@@ -213,7 +217,7 @@ def analyze(
         return judge_changes(results, changes(), options, margin, each_is_one)
 
     def losses() -> list[AnalysisTable]:
-        described = describe_languages(results, predicted(), sentences_of)
+        described = describe_languages(results, predicted(), sentences_of, vocabulary())
         return [tabulate_languages(described), *find_losses(results, described)]
 
     # Each step with the tables that it makes, in the order of `ANALYSES`.
@@ -222,7 +226,7 @@ def analyze(
         CHANGE_TABLES: lambda: analyze_changes(results, f1s(), changes(), sentences(), options),
         (STEPS,): lambda: [find_steps(results, rows.trials)],
         (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, counted())],
-        (LAYER_SPARSITY,): lambda: [find_layers(results, layers())],
+        (LAYER_SPARSITY,): lambda: [find_layers(results, layers(), vocabulary())],
         (BUDGET,): lambda: [find_budget(results, rows.trials, layers())],
         (ACROSS_LANGUAGES, PROFILES): lambda: describe_across(results, options),
         (DISPARITY,): lambda: [find_disparity(results, changes(), sentences(), options)],

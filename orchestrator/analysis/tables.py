@@ -393,13 +393,22 @@ BREAKDOWN = _table(
 
 LAYER_SPARSITY = _table(
     "layer_sparsity",
-    "Sparsity of each prunable matrix, over the seeds of a cell. One row a cell and tensor.",
+    "Sparsity of each prunable matrix, over the seeds of a cell, and of the rows of word "
+    "embeddings that a language uses, pruned or not. One row a cell and tensor, or language.",
     REGIME,
     SERIES_COLUMNS[1],
-    schema.GRID[1],
+    _text(
+        "language",
+        "WikiANN code of the language trained on, or multilingual; of word embeddings used the "
+        "language that uses them.",
+    ),
     *LEVEL_COLUMNS,
     CELL_ID,
-    _text("name", "The tensor's name in the model."),
+    _text(
+        "name",
+        "The tensor's name in the model; or word embeddings used: the rows of the sub-words that "
+        "the train split of the language has, see `vocabulary`.",
+    ),
     _count("layer", "The first number in the name; null where there is none.", True),
     _text("kind", "What follows that number, such as attention.self.query; or else the name."),
     _count("num_weights", "All its weights."),
@@ -407,7 +416,7 @@ LAYER_SPARSITY = _table(
     _fraction("sparsity_min", "The lowest of a seed."),
     _fraction("sparsity_max", "The highest of a seed."),
     _fraction("density_min", "1 - sparsity_max: the part of its weights that is left at least."),
-    Column("is_sparsest", FLAG, "Whether no tensor of the cell has a smaller density_min."),
+    Column("is_sparsest", FLAG, "Whether no row of the cell has a smaller density_min."),
     _count("num_collapsed", "Seeds in which it has no weight left."),
     TRIALS_BEHIND,
 )
@@ -886,7 +895,9 @@ COVARIATES = _table(
         "log10_train: of the train sentences; dense_f1: mean F1 of the dense trials; "
         "log2_wikipedia_mb: size of the language's Wikipedia, in the way of Wu and Dredze 2020; "
         "fertility: sub-words a word; unknown_rate: unknown pieces among sub-words; "
-        "log10_embedding_rows: of the rows of word embeddings that the train split uses.",
+        "log10_embedding_rows: of the rows of word embeddings that the train split uses. The last "
+        "three are of the train split as it was used; where that is not stored, fertility is of "
+        "scored sentences.",
     ),
     Column("value", REAL, "Its value; null where it is not known.", True),
     _text("source", "Where the value is from, or why there is none."),

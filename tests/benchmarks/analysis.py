@@ -323,9 +323,12 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     }
     for name, rows in tables.items():
         files.write(name, spec.trial_id(), rows)
-    for name in ("curves", "layers", "vocabulary"):
+    for name in ("curves", "layers"):
         files.write(name, spec.trial_id(), TABLES[name].build([]))
-    counts = {"num_scores": len(scores), "num_robustness_scores": len(robustness)}
+    used = [vocabulary_row(key, spec, one) for one in sets]
+    files.write("vocabulary", spec.trial_id(), TABLES["vocabulary"].build(used))
+    counts = {"num_vocabularies": len(used)}
+    counts |= {"num_scores": len(scores), "num_robustness_scores": len(robustness)}
     counts |= {"num_predictions": tables["predictions"].num_rows}
     result = make_trial_result(
         scores=(), robustness=(), predictions=(), curve=(), layers=(), vocabulary=(),
@@ -334,6 +337,22 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     files.write(
         "trials", spec.trial_id(), TABLES["trials"].build([make_trial_row(spec, result, counts)])
     )
+
+
+def vocabulary_row(key: Row, spec: TrialSpec, one: Sentences) -> Row:
+    """What a language uses: as much as it has words here, and more zeros where more is pruned."""
+    num_words = int(one.offsets[-1])
+    num_weights = 8 * (num_words // 2)
+    zeros = np.random.default_rng([spec.seed, *one.language.encode()]).uniform(0.9, 1.1)
+    return key | {
+        "language": one.language,
+        "num_words": num_words,
+        "num_subwords": num_words * (4 + len(LANGUAGES[one.language].name)) // 6,
+        "num_unknown": num_words // (10 + ord(one.language[0]) % 7),
+        "num_pieces": num_words // 2,
+        "num_weights": num_weights,
+        "num_zeros": min(num_weights, int(num_weights * zeros * spec.embedding_sparsity)),
+    }
 
 
 KEY = ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")

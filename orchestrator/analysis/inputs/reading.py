@@ -48,6 +48,12 @@ SCORES_READ = [
 ]
 """Columns of `scores` that comparisons need."""
 
+VOCABULARY_READ = [
+    *("trial_id", "language", "num_words", "num_subwords", "num_unknown", "num_pieces"),
+    *("num_weights", "num_zeros"),
+]
+"""Columns of `vocabulary` that topics need."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRows:

@@ -1,7 +1,7 @@
 """What languages differ in that may decide how much they lose: a value each, and where it is
 from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import log2, log10
 
 import pandas as pd
@@ -31,11 +31,15 @@ trained on is an earlier dump."""
 WIKIPEDIA_SOURCE = (
     "compressed dump of 2020-10-01 (Mayhew, multilingual-data-stats), not the model's"
 )
-NOT_STORED = "not stored: rows tell how many sub-words a sentence has, not which"
+NOT_STORED = "not stored: no trial tells which sub-words the train split has"
+NOT_TRAINED_ON = "not trained on"
 
 
 def describe_languages(
-    results: Results, sets: Sequence[SetPredictions], sentences_of: Callable[[str], pa.Table]
+    results: Results,
+    sets: Sequence[SetPredictions],
+    sentences_of: Callable[[str], pa.Table],
+    vocabulary: pa.Table,
 ) -> pd.DataFrame:
     """The rows of the table `languages`: one a series with sparse trials, language and covariate.
 
@@ -43,12 +47,15 @@ def describe_languages(
         results: what was run.
         sets: what was predicted, on the same split.
         sentences_of: gives a set's rows of `sentences` by its id.
+        vocabulary: rows of the stored table `vocabulary`, with the columns
+            `reading.VOCABULARY_READ`.
 
     Raises:
         StoreError: `sentences_of` has no such set.
     """
     trials = results.sparse if len(results.sparse) else results.trials
     fertilities = {one.set_id: _fertility(one, sentences_of(one.set_id)) for one in sets}
+    stored = _count_vocabulary(trials, vocabulary)
     rows: list[Row] = []
     for place, members in trials.groupby([*SERIES, "language"]):
         row = dict(zip([*SERIES, "language"], place, strict=True))
@@ -60,9 +67,7 @@ def describe_languages(
             *_of_training(members),
             _of_dense(members, results),
             _of_wikipedia(row["language"]),
-            ("fertility", *(known[0] if known else (None, "no predictions are stored"))),
-            ("unknown_rate", None, NOT_STORED),
-            ("log10_embedding_rows", None, NOT_STORED),
+            *_of_vocabulary(stored.get(place), known, row["regime"].startswith(ZERO_SHOT)),
         ):
             rows.append(row | {"covariate": name, "value": value, "source": source})
     return pd.DataFrame(rows).astype({"value": float}) if rows else pd.DataFrame()
@@ -96,7 +101,7 @@ def _of_training(members: pd.DataFrame) -> Iterator[tuple[str, float | None, str
     else:
         source = "WikiANN's published split, up to the limit" if is_known else "not in the list"
     if members["regime"].iloc[0].startswith(ZERO_SHOT):
-        source = "not trained on"
+        source = NOT_TRAINED_ON
     yield "log10_train", log10(number) if is_known else None, source
 
 
@@ -115,6 +120,40 @@ def _of_wikipedia(code: str) -> tuple[str, float | None, str]:
     size = WIKIPEDIA_MB.get(code)
     name = "log2_wikipedia_mb"
     return (name, log2(size), WIKIPEDIA_SOURCE) if size else (name, None, "not in the list")
+
+
+def _count_vocabulary(trials: pd.DataFrame, vocabulary: pa.Table) -> dict[Hashable, Row]:
+    """What the trials of a series and language together use of the vocabulary, by that place; the
+    number of pieces is the mean."""
+    places = [*SERIES, "language"]
+    owners = trials[[*places, "trial_id"]].drop_duplicates()
+    counts = vocabulary.to_pandas().merge(owners, on=["trial_id", "language"])
+    found = counts.groupby(places).agg(
+        num_words=("num_words", "sum"),
+        num_subwords=("num_subwords", "sum"),
+        num_unknown=("num_unknown", "sum"),
+        num_pieces=("num_pieces", "mean"),
+        num_trials=("trial_id", "size"),
+    )
+    by_place: dict[Hashable, Row] = found.to_dict("index")
+    return by_place
+
+
+def _of_vocabulary(
+    counts: Row | None, scored: Sequence[tuple[float | None, str]], is_zero_shot: bool
+) -> Iterator[tuple[str, float | None, str]]:
+    """What the train split's sub-words tell; without them, fertility is that of scored
+    sentences."""
+    if counts is None:
+        yield "fertility", *(scored[0] if scored else (None, "no predictions are stored"))
+        why = NOT_TRAINED_ON if is_zero_shot else NOT_STORED
+        yield "unknown_rate", None, why
+        yield "log10_embedding_rows", None, why
+        return
+    source = f"words of the train split, {counted(int(counts['num_trials']), 'trial')}"
+    yield "fertility", counts["num_subwords"] / counts["num_words"], source
+    yield "unknown_rate", counts["num_unknown"] / counts["num_subwords"], source
+    yield "log10_embedding_rows", log10(counts["num_pieces"]), source
 
 
 def _fertility(predictions: SetPredictions, sentences: pa.Table) -> tuple[float | None, str]:

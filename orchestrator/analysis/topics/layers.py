@@ -3,6 +3,7 @@ weights."""
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.analysis.inputs.frames import CELL, Results, finish, in_order
 from orchestrator.analysis.tables import LAYER_SPARSITY, AnalysisTable
@@ -12,14 +13,22 @@ from workers.trial import MULTILINGUAL
 LAYERS_READ = ["trial_id", "name", "num_zeros", "num_weights"]
 """Columns of the stored table `layers` that are needed."""
 
+USED_EMBEDDINGS = "word embeddings used"
+"""Name and kind of the rows of word embeddings that a language uses."""
 
-def find_layers(results: Results, layers: pa.Table) -> AnalysisTable:
+IS_USED = -1
+"""Their number among tensors: they come before the whole matrix, which is first in its model."""
+
+
+def find_layers(results: Results, layers: pa.Table, vocabulary: pa.Table) -> AnalysisTable:
     """Make the table `layer_sparsity`.
 
     Args:
         results: what was run.
         layers: rows of the stored table `layers`, with the columns `LAYERS_READ`, those of a trial
             in the order of its model.
+        vocabulary: rows of the stored table `vocabulary`, with the columns
+            `reading.VOCABULARY_READ`.
     """
     # A trial has one model, whatever languages it is scored in.
     trials = results.trials[[*CELL, "language", "cell_id", "trial_id"]].drop_duplicates("trial_id")
@@ -29,7 +38,7 @@ def find_layers(results: Results, layers: pa.Table) -> AnalysisTable:
     encoded = layers["name"].combine_chunks().dictionary_encode()
     rows = layers.drop_columns("name").to_pandas()
     rows["tensor"] = encoded.indices.to_numpy()
-    rows = rows.merge(trials, on="trial_id")
+    rows = pd.concat([rows.merge(trials, on="trial_id"), _used_embeddings(trials, vocabulary)])
     if rows.empty:
         return finish(LAYER_SPARSITY, rows, ["No layers are stored of these trials."])
 
@@ -52,11 +61,21 @@ def find_layers(results: Results, layers: pa.Table) -> AnalysisTable:
     of_cell = table.groupby("cell_id")["density_min"]
     table["is_sparsest"] = table["density_min"] == of_cell.transform("min")
     names = encoded.dictionary.to_pylist()
-    places = [split_name(name) for name in names]
-    table["name"] = table["tensor"].map(dict(enumerate(names)))
-    table["layer"] = table["tensor"].map({at: layer for at, (layer, _) in enumerate(places)})
-    table["kind"] = table["tensor"].map({at: kind for at, (_, kind) in enumerate(places)})
+    named = dict(enumerate(names)) | {IS_USED: USED_EMBEDDINGS}
+    places = {at: split_name(name) for at, name in named.items()}
+    table["name"] = table["tensor"].map(named)
+    table["layer"] = table["tensor"].map({at: layer for at, (layer, _) in places.items()})
+    table["kind"] = table["tensor"].map({at: kind for at, (_, kind) in places.items()})
     return finish(LAYER_SPARSITY, in_order(table), _notes(table))
+
+
+def _used_embeddings(trials: pd.DataFrame, vocabulary: pa.Table) -> pd.DataFrame:
+    """The rows of word embeddings that each language uses as tensors of their own, under the
+    language that uses them."""
+    used = vocabulary.filter(pc.is_valid(vocabulary["num_weights"]))
+    used = used.select(["trial_id", "language", "num_zeros", "num_weights"])
+    rows = used.to_pandas().assign(tensor=IS_USED)
+    return rows.merge(trials.drop(columns="language"), on="trial_id")
 
 
 def split_name(name: str) -> tuple[int | None, str]:

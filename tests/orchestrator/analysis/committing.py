@@ -8,19 +8,27 @@ from rich.console import Console
 
 from orchestrator.analysis.analyze import analyze
 from orchestrator.analysis.show import show
-from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from tests.factories import (
+    make_circumstances,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+    make_vocabulary,
+)
 from workers.result import DeviceStretch
 
 
 def commit(store, language, sparsity, seed, f1, *, num_train=100, **changes):
     """A monolingual trial that was scored on test, and on nothing else; returns its spec."""
     results = {name: changes.pop(name, ()) for name in ("robustness_scores", "predictions")}
+    vocabulary = changes.pop("vocabulary", (make_vocabulary(language=language),))
     names = changes.pop("devices", ("A100",))
     spec = make_trial_spec(language=language, target_sparsity=sparsity, seed=seed, **changes)
     result = make_trial_result(
         scores=(make_score(language=language, f1=f1),),
         robustness=results["robustness_scores"],
         predictions=results["predictions"],
+        vocabulary=vocabulary,
         num_train_sentences=num_train,
         devices=tuple(DeviceStretch(name=name, from_step=0) for name in names),
     )
@@ -54,7 +62,8 @@ def commit_together(store, sparsity, seed, f1s, languages=()):
         seed=seed,
     )
     scores = tuple(make_score(language=language, f1=f1) for language, f1 in f1s.items())
-    result = make_trial_result(scores=scores, robustness=(), predictions=())
+    vocabulary = tuple(make_vocabulary(language=language) for language in spec.languages)
+    result = make_trial_result(scores=scores, robustness=(), predictions=(), vocabulary=vocabulary)
     store.commit_completed(spec, result, **make_circumstances())
     return spec
 

@@ -65,8 +65,16 @@ def sql(folder, is_real):
     connection = duckdb.connect()
     for name in (
         *("trials", "scores", "robustness", "predictions", "sentences", "plans", "layers"),
+        *(() if is_real else ("vocabulary",)),
     ):
         connection.execute(f"create view {name} as from read_parquet('{folder}/{name}/*.parquet')")
+    if is_real:  # trials of a version that has no such table
+        connection.execute("""
+            create table vocabulary (trial_id text, regime text, language text,
+                target_sparsity double, embedding_sparsity double, num_words bigint,
+                num_subwords bigint, num_unknown bigint, num_pieces bigint, num_weights bigint,
+                num_zeros bigint)
+        """)
     codes = REAL_CODES if is_real else CODES
     facts = [
         (one.code, one.num_train, one.script, one.family)
@@ -452,10 +460,18 @@ def test_robustness_by_type(tables, sql):
 
 
 def test_layers(tables, sql, is_real):
-    if not is_real:
-        assert not tables["layer_sparsity"]  # made-up results have none
-        return
+    # Made-up results have no layers, the real ones no rows of embeddings that languages use.
+    assert {row["name"] == "word embeddings used" for row in tables["layer_sparsity"]} == {
+        not is_real
+    }
     text = """
+        with matrices as (
+            select regime, language, target_sparsity, embedding_sparsity, name, num_weights,
+                   num_zeros from layers
+            union all
+            select regime, language, target_sparsity, embedding_sparsity, 'word embeddings used',
+                   num_weights, num_zeros from vocabulary
+        )
         select regime, language, target_sparsity, embedding_sparsity, name,
                any_value(num_weights) as num_weights, avg(num_zeros / num_weights) as sparsity_mean,
                min(num_zeros / num_weights) as sparsity_min,
@@ -464,7 +480,7 @@ def test_layers(tables, sql, is_real):
                sum((num_zeros = num_weights)::int)::int as num_collapsed, count(*) as num_trials,
                try_cast(nullif(regexp_extract(name, '^[^0-9]*[.]([0-9]+)[.]', 1), '') as int)
                as layer
-        from layers group by all
+        from matrices group by all
     """
     assert_same(tables["layer_sparsity"], query(sql, text), (*LEVEL, "language", "name"))
 
@@ -980,7 +996,7 @@ def p_of_families(signed, families):
 
 
 @pytest.fixture(scope="module")
-def covariates(tables, sql):
+def covariates(tables, sql, is_real):
     """By regime and covariate the value of each language, from the raw files."""
     text = """
         select regime, language, log10(coalesce(max(r.num_train_sentences) filter (
@@ -1002,24 +1018,30 @@ def covariates(tables, sql):
     """
     for row in query(sql, text):
         found.setdefault((row["regime"], "dense_f1"), {})[row["language"]] = row["dense_f1"]
-    text = """
-        select regime, language, sum(num_subwords) / sum(len(tokens)) as fertility
-        from sentences join (select distinct t.regime, t.language, set_id
-            from t join predictions p on (p.trial_id, p.language) = (t.trial_id, t.language)
-            where t.target_sparsity > 0) using (language, set_id) group by all
-    """
+    if is_real:
+        text = """
+            select regime, language, sum(num_subwords) / sum(len(tokens)) as fertility
+            from sentences join (select distinct t.regime, t.language, set_id
+                from t join predictions p on (p.trial_id, p.language) = (t.trial_id, t.language)
+                where t.target_sparsity > 0) using (language, set_id) group by all
+        """
+    else:
+        text = """
+            select regime, language, avg(num_subwords / num_words) as fertility,
+                   avg(num_unknown / num_subwords) as unknown_rate,
+                   log10(avg(num_pieces)) as log10_embedding_rows
+            from vocabulary where target_sparsity > 0 group by all
+        """
     for row in query(sql, text):
-        found.setdefault((row["regime"], "fertility"), {})[row["language"]] = row["fertility"]
+        for name in row.keys() - {"regime", "language"}:
+            found.setdefault((row["regime"], name), {})[row["language"]] = row[name]
     return found
 
 
 def test_covariates(tables, covariates):
     told = {}
     for row in tables["languages"]:
-        if (
-            row["covariate"] in ("log10_train", "dense_f1", "fertility")
-            and row["value"] is not None
-        ):
+        if row["covariate"] != "log2_wikipedia_mb" and row["value"] is not None:
             told.setdefault((row["regime"], row["covariate"]), {})[row["language"]] = row["value"]
     assert {place: pytest.approx(values) for place, values in covariates.items()} == told
 

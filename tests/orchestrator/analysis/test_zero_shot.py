@@ -3,8 +3,15 @@
 import polars
 
 from orchestrator.analysis.inputs.aggregate import aggregate
+from orchestrator.analysis.topics.layers import USED_EMBEDDINGS
 from orchestrator.results.schema import ZERO_SHOT
-from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from tests.factories import (
+    make_circumstances,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+    make_vocabulary,
+)
 from tests.orchestrator.analysis.committing import commit, rows_of, shown_tables, tables_of
 
 TRANSFERRED = "zero-shot from en"
@@ -15,8 +22,9 @@ def commit_with_transfer(store, sparsity, seed, f1s, language="en", num_train=10
     spec = make_trial_spec(language=language, target_sparsity=sparsity, seed=seed)
     scores = tuple(make_score(language=code, f1=f1) for code, f1 in f1s.items())
     result = make_trial_result(
-        scores=scores, robustness=(), predictions=(), num_train_sentences=num_train
-    )
+        scores=scores, robustness=(), predictions=(), num_train_sentences=num_train,
+        vocabulary=(make_vocabulary(language=language),),
+    )  # fmt: skip
     store.commit_completed(spec, result, **make_circumstances())
     return spec
 
@@ -58,6 +66,22 @@ def test_means_over_languages_keep_them_apart(store):
         ("monolingual", "all", 0.5, (0.7 + 0.85) / 2, 2),
         (TRANSFERRED, "all", 0.0, 0.375, 2),
         (TRANSFERRED, "all", 0.5, 0.1875, 2),
+    }
+
+
+def test_what_a_language_uses_of_the_vocabulary_is_told_of_languages_trained_on(store):
+    fill(store)
+    rows = rows_of(store, "languages", "covariate", "regime", "language", "source")
+    assert {row[1:] for row in rows if row[0] == "unknown_rate"} == {
+        ("monolingual", "en", "words of the train split, 2 trials"),
+        ("monolingual", "sw", "words of the train split, 2 trials"),
+        (TRANSFERRED, "sw", "not trained on"),
+        (TRANSFERRED, "yo", "not trained on"),
+    }
+    used = rows_of(store, "layer_sparsity", "kind", "regime", "language")
+    assert {row[1:] for row in used if row[0] == USED_EMBEDDINGS} == {
+        ("monolingual", "en"),
+        ("monolingual", "sw"),
     }
 
 

@@ -1,14 +1,24 @@
 """Sparsity by layer and kind of matrix, worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.analysis.topics.layers import split_name
-from tests.factories import make_circumstances, make_score, make_trial_result, make_trial_spec
+from orchestrator.analysis.topics.layers import USED_EMBEDDINGS, split_name
+from tests.factories import (
+    PRUNING,
+    make_circumstances,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+    make_vocabulary,
+)
 from tests.orchestrator.analysis.committing import commit_together, rows_of, tables_of
 from workers.result import LayerSparsity
 
 QUERY = "encoder.layer.0.attention.self.query.weight"
 WORDS = "embeddings.word_embeddings.weight"
+EMBEDDINGS = replace(PRUNING, embedding_sparsity=0.5)
 
 
 def commit_layers(store, sparsity, seed, num_zeros, **changes):
@@ -18,10 +28,10 @@ def commit_layers(store, sparsity, seed, num_zeros, **changes):
         for name, number in num_zeros.items()
     )
     sizes = {"num_prunable": 10 * len(layers), "overall_sparsity": sum(num_zeros.values()) / 100}
-    f1 = changes.pop("f1", 0.5)
+    f1, vocabulary = changes.pop("f1", 0.5), changes.pop("vocabulary", ())
     result = make_trial_result(
-        layers=layers, scores=(make_score(f1=f1),), robustness=(), predictions=(),
-        num_parameters=100, **sizes,
+        layers=layers, vocabulary=vocabulary, scores=(make_score(f1=f1),), robustness=(),
+        predictions=(), num_parameters=100, **sizes,
     )  # fmt: skip
     spec = make_trial_spec(target_sparsity=sparsity, seed=seed, **changes)
     store.commit_completed(spec, result, **make_circumstances())
@@ -61,8 +71,29 @@ def test_a_matrix_without_any_weight_is_a_collapse(store):
 
 def test_a_model_of_several_languages_is_one(store):
     commit_together(store, 0.5, 0, {"sw": 0.5, "yo": 0.5})
-    rows = rows_of(store, "layer_sparsity", "language", "num_trials")
-    assert rows == [("multilingual", 1)] * 2
+    rows = rows_of(store, "layer_sparsity", "language", "num_trials", "name")
+    assert [row[:2] for row in rows] == [("multilingual", 1)] * 2 + [("sw", 1), ("yo", 1)]
+    assert [row[2] for row in rows[2:]] == [USED_EMBEDDINGS] * 2
+
+
+def test_rows_of_embeddings_that_a_language_uses_stand_beside_the_whole_matrix(store):
+    for seed, num_zeros in enumerate((80, 320)):
+        commit_layers(
+            store, 0.5, seed, {WORDS: 5, QUERY: 4}, pruning=EMBEDDINGS,
+            vocabulary=(make_vocabulary(num_zeros=num_zeros),),
+        )  # fmt: skip
+    names = ("name", "kind", "layer", "language", "num_weights", "sparsity_mean", "sparsity_max",
+             "is_sparsest", "num_collapsed", "num_trials")  # fmt: skip
+    rows = rows_of(store, "layer_sparsity", *names)
+    assert [row[0] for row in rows] == [USED_EMBEDDINGS, WORDS, QUERY]
+    assert rows[0][1:] == (USED_EMBEDDINGS, None, "sw", 320, 0.625, 1.0, True, 1, 2)
+    assert rows[1][4:7] == (10, 0.5, 0.5)
+
+
+def test_models_without_a_matrix_of_embeddings_have_no_rows_that_are_used(store):
+    nothing = make_vocabulary(num_weights=None, num_zeros=None)
+    commit_layers(store, 0.5, 0, {QUERY: 4}, vocabulary=(nothing,))
+    assert rows_of(store, "layer_sparsity", "name") == [(QUERY,)]
 
 
 def test_results_without_layers_say_so(store):
