@@ -17,6 +17,8 @@ from orchestrator.report.theme import config
 
 COLUMN_PT, TEXT_PT = 234.0, 486.0
 """Widths in points of 1/72 inch: a column, and both with the gap, of a page of letter paper."""
+PAGE_PT = 630.0
+"""Height in points that a page has for a figure above its caption."""
 PT_PER_PIXEL = 8 / 12
 PPI = 300
 """Pixels an inch of a PNG."""
@@ -200,7 +202,11 @@ def _fit(chart: dict[str, Any], width: float, look: Mapping[str, Any]) -> str:
     chart.pop("autosize", None)  # Vega would cut off a legend that is too wide
     _shorten_legends(chart, width)
     if "columns" in chart:
-        lay_out(chart, width, _measure(_to_svg(chart, look)).num_panels)
+        num_panels = _measure(_to_svg(chart, look)).num_panels
+        lay_out(chart, width, num_panels)
+        _lower(
+            chart, math.ceil(num_panels / chart["columns"]), _measure(_to_svg(chart, look)).height
+        )
     svg = ""
     for columns in LEGEND_COLUMNS:
         legend = look["legend"] | ({"columns": columns} if columns else {})
@@ -231,6 +237,16 @@ def _fit_views(chart: dict[str, Any], width: float, look: Mapping[str, Any]) -> 
     return svg
 
 
+def _lower(chart: dict[str, Any], num_lines: int, height: float) -> None:
+    """Make panels lower where all together are higher than a page, down to a half."""
+    views = list(_sized(chart, "height"))
+    too_much = height - PAGE_PT / PT_PER_PIXEL
+    if views and too_much > 0:
+        of_panels = num_lines * max(view["height"] for view in views)
+        for view in views:
+            view["height"] *= max(0.5, 1 - too_much / of_panels)
+
+
 def _shorten_legends(part: Any, width: float) -> None:
     """Let the ramps of legends take a third of a width, where they are longer."""
     for name, value in part.items() if isinstance(part, dict) else enumerate(part):
@@ -254,14 +270,14 @@ def _drop_width(chart: Mapping[str, Any]) -> None:
         _drop_width(layer)
 
 
-def _sized(chart: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The views of a chart that have a width in pixels."""
-    if isinstance(chart.get("width"), int | float):
+def _sized(chart: dict[str, Any], side: str = "width") -> Iterator[dict[str, Any]]:
+    """The views of a chart that have a width, or a height, in pixels."""
+    if isinstance(chart.get(side), int | float):
         yield chart
     for name in (*_MANY, "layer"):
         inner = chart.get(name, ())
         for view in [inner] if isinstance(inner, dict) else inner:
-            yield from _sized(view)
+            yield from _sized(view, side)
 
 
 def _scale(chart: dict[str, Any], natural: Mapping[int, float], factor: float) -> None:

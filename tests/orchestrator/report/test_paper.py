@@ -68,6 +68,13 @@ def test_one_panel_more_than_there_is_room_for_makes_no_second_line_with_a_gap(n
     assert chart["columns"] == columns
 
 
+def test_panels_of_many_languages_fit_onto_a_page():
+    many = [{"language": f"{place:03}", "f1": 0.5} for place in range(40)]
+    drawn = paper.draw(PANELS, many)
+    assert drawn.width_pt == pytest.approx(paper.TEXT_PT, abs=1)
+    assert drawn.height_pt == pytest.approx(paper.PAGE_PT, abs=5)  # 5 lines of panels are rounded
+
+
 def test_panels_are_counted_as_they_are_drawn():
     computed = {"calculate": "datum.f1 > 0.3 ? 'high' : 'low'", "as": "panel"}
     facet = {"field": "panel", "type": "nominal"}
