@@ -72,7 +72,7 @@ def test_panels_of_many_languages_fit_onto_a_page():
     many = [{"language": f"{place:03}", "f1": 0.5} for place in range(40)]
     drawn = paper.draw(PANELS, many)
     assert drawn.width_pt == pytest.approx(paper.TEXT_PT, abs=1)
-    assert drawn.height_pt == pytest.approx(paper.PAGE_PT, abs=5)  # 5 lines of panels are rounded
+    assert drawn.height_pt == pytest.approx(paper.PAGE_PT, abs=5)  # each line is rounded
 
 
 def test_panels_are_counted_as_they_are_drawn():
