@@ -70,7 +70,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
         *("cluster", "cluster.backend", "cluster.contract", "cluster.errors", "cluster.node"),
         "cluster.profile_fields",
     },
-    "report": {"workers.storage"},
+    "report": {"workers.storage", "workers.tags", "workers.trial"},
     "submission": {
         *("workers.storage", "workers.trial", "workers.visits"),
         *("cluster", "cluster.backend", "cluster.errors", "cluster.job_files"),

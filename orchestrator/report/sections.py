@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.report.figure import Figure
-from orchestrator.report.figures import quality, run
+from orchestrator.report.figures import embeddings, errors, groups, layers, quality, robustness, run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,10 @@ class Section:
 SECTIONS = (
     Section(name="run", title="What was run", figures=run.FIGURES),
     Section(name="quality", title="Quality", figures=quality.FIGURES),
+    Section(name="groups", title="Groups of languages", figures=groups.FIGURES),
+    Section(name="embeddings", title="Word embeddings", figures=embeddings.FIGURES),
+    Section(name="robustness", title="Robustness", figures=robustness.FIGURES + errors.FIGURES),
+    Section(name="layers", title="Layers", figures=layers.FIGURES),
 )
 
 FIGURES = {figure.name: figure for section in SECTIONS for figure in section.figures}

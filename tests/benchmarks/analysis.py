@@ -43,6 +43,14 @@ SEEDS = (0, 1, 2)
 DRAWS = 2
 NUM_SENTENCES = 1_000
 NUM_LANGUAGES = len(LANGUAGES)
+NUM_LAYERS = 12
+MATRICES = {
+    **{f"attention.self.{name}": 768 * 768 for name in ("query", "key", "value")},
+    "attention.output.dense": 768 * 768,
+    "intermediate.dense": 768 * 3072,
+    "output.dense": 3072 * 768,
+}
+"""Matrices of a layer, and how many weights each has."""
 ALONE = ("el", "he", "ja", "ka", "ko", "ml", "my", "ta", "te", "th", "zh")
 """Languages without donors of another language, as far as made-up results are concerned."""
 
@@ -323,11 +331,13 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     }
     for name, rows in tables.items():
         files.write(name, spec.trial_id(), rows)
-    for name in ("curves", "layers"):
-        files.write(name, spec.trial_id(), TABLES[name].build([]))
+    grid = key | {"language": spec_columns(spec)["language"]}
+    layers = [grid | row for row in layer_rows(spec)]
+    files.write("layers", spec.trial_id(), TABLES["layers"].build(layers))
+    files.write("curves", spec.trial_id(), TABLES["curves"].build([]))
     used = [vocabulary_row(key, spec, one) for one in sets]
     files.write("vocabulary", spec.trial_id(), TABLES["vocabulary"].build(used))
-    counts = {"num_vocabularies": len(used)}
+    counts = {"num_vocabularies": len(used), "num_layers": len(layers)}
     counts |= {"num_scores": len(scores), "num_robustness_scores": len(robustness)}
     counts |= {"num_predictions": tables["predictions"].num_rows}
     result = make_trial_result(
@@ -356,6 +366,19 @@ def vocabulary_row(key: Row, spec: TrialSpec, one: Sentences) -> Row:
 
 
 KEY = ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")
+
+
+def layer_rows(spec: TrialSpec) -> Iterator[Row]:
+    """Zeros of mBERT's matrices: the deeper, the sparser; from 0.95 on the last have only zeros."""
+    for layer, (kind, size) in product(range(NUM_LAYERS), MATRICES.items()):
+        share = min(1.0, spec.target_sparsity * (0.9 + 0.2 * layer / (NUM_LAYERS - 1)))
+        yield {
+            "name": f"encoder.layer.{layer}.{kind}.weight",
+            "shape": [size],
+            "num_weights": size,
+            "num_zeros": round(share * size),
+            "sparsity": round(share * size) / size,
+        }
 
 
 def make_trial_row(spec: TrialSpec, outcome: Any, counts: dict[str, int]) -> Row:

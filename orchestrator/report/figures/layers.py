@@ -1,0 +1,114 @@
+"""Where the zeros are: sparsity by layer and kind of matrix, and matrices with nothing left."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from orchestrator.analysis.topics.layers import USED_EMBEDDINGS
+from orchestrator.report.charts import chart
+from orchestrator.report.figure import Drawing, Figure, nothing
+from orchestrator.report.material import Material
+
+LEVEL = ["series", "embeddings", "target_sparsity"]
+NO_LAYER = "–"
+"""In the place of the number of a layer, of matrices that belong to none."""
+
+COLLAPSED = "✕"
+"""Drawn where a matrix has no weight left."""
+
+
+def draw_layers(material: Material) -> Drawing:
+    """Sparsity by layer and kind of matrix as heat maps, a panel a sparsity asked for."""
+    import altair as alt
+
+    layers = material.table("layer_sparsity")
+    layers = layers[layers["kind"] != USED_EMBEDDINGS]
+    sparse = layers[layers["target_sparsity"] > 0]
+    if sparse.empty:
+        return nothing(
+            "No layers are stored of sparse trials."
+            if len(layers) == 0
+            else "There is no sparse trial yet."
+        )
+    table = _list_matrices(sparse)
+    cells = chart(width=230, height=alt.Step(18)).encode(
+        x=alt.X(
+            "depth:N",
+            title="layer",
+            sort=_in_order(table["depth"]),
+            axis=alt.Axis(labelAngle=0, labelOverlap=True),
+        ),
+        y=alt.Y("kind:N", title=None, sort=list(table["kind"].unique())),
+    )
+    told = [
+        alt.Tooltip("kind:N", title="matrix"),
+        alt.Tooltip("depth:N", title="layer"),
+        alt.Tooltip("target_sparsity:Q", title="sparsity asked for"),
+        alt.Tooltip("mean(sparsity_mean):Q", title="zeros", format=".4f"),
+        alt.Tooltip("sum(num_collapsed):Q", title="trials with nothing left", format="d"),
+        alt.Tooltip("sum(num_trials):Q", title="trials", format="d"),
+    ]
+    shade = alt.Color(
+        "mean(sparsity_mean):Q",
+        title="zeros as a part of the matrix",
+        scale=alt.Scale(domain=[0, 1], scheme="viridis"),
+        legend=alt.Legend(format=".0%", gradientLength=240, values=[0, 0.25, 0.5, 0.75, 1]),
+    )
+    panels = alt.Facet("target_sparsity:O", title="sparsity asked for")
+    lost = cells.transform_filter("datum.num_collapsed > 0")
+    maps = alt.layer(
+        cells.mark_rect().encode(color=shade, tooltip=told),
+        lost.mark_text(text=COLLAPSED, fontSize=13, fontWeight="bold", color="#b2430a").encode(
+            tooltip=told
+        ),
+    )
+    return Drawing(
+        table=table,
+        chart=maps.facet(facet=panels, columns=4),
+        num_trials=int(sparse.drop_duplicates(["series", "cell_id"])["num_trials"].sum()),
+        filters=("series", "embeddings", "language"),
+        text=[_tell_collapses(table)],
+        notes=material.notes("layer_sparsity"),
+    )
+
+
+def _list_matrices(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell and matrix. There are many, so these say no more than is drawn."""
+    names = [*LEVEL, "language", "kind", "layer", "sparsity_mean", "num_collapsed", "num_trials"]
+    table = rows[names].reset_index(drop=True)
+    depth = table["layer"].astype("string").fillna(NO_LAYER).astype(object)
+    table["layer"] = depth
+    return table.rename(columns={"layer": "depth"}).round({"sparsity_mean": 6})
+
+
+def _in_order(depths: pd.Series) -> list[str]:
+    """Layers by their numbers, before them what is in none."""
+    return sorted(depths.unique(), key=lambda depth: -1 if depth == NO_LAYER else int(depth))
+
+
+def _tell_collapses(table: pd.DataFrame) -> str:
+    of_all = (
+        f"A cell is the mean over trials of the languages that are shown; {NO_LAYER} has what is "
+        "outside of layers."
+    )
+    collapsed = table[table["num_collapsed"] > 0]
+    if collapsed.empty:
+        return f"{of_all} No matrix has lost all of its weights."
+    places = collapsed[["kind", "depth"]].drop_duplicates()
+    return (
+        f"{of_all} {COLLAPSED}: in some trial nothing is left of the matrix, and what comes out of "
+        f"it is the same for all words; this happened to {len(places):,} of "
+        f"{len(table[['kind', 'depth']].drop_duplicates()):,} matrices, from sparsity "
+        f"{collapsed['target_sparsity'].min():g} on."
+    )
+
+
+FIGURES = (
+    Figure(
+        name="layer-sparsity",
+        title="Sparsity by layer",
+        question="Which layers and matrices lose most weights, and has one lost them all?",
+        needs=("layer_sparsity",),
+        draw=draw_layers,
+    ),
+)

@@ -1,0 +1,274 @@
+"""What sparse models do with other names: F1 on sentences whose entities were replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from orchestrator.report.charts import (
+    chart,
+    colour,
+    named,
+    share_dense,
+    sparsity_axis,
+    tooltip,
+)
+from orchestrator.report.figure import Drawing, Figure, nothing
+from orchestrator.report.material import Material
+from orchestrator.report.panels import MISSING, with_interval
+from workers.tags import ENTITY_TYPES
+from workers.trial import PERTURBATIONS
+
+if TYPE_CHECKING:
+    import altair as alt
+
+LEVEL = ["series", "embeddings", "target_sparsity"]
+NO_PERTURBED = (
+    "No trial was scored on replaced entities; `robustness.perturbations` of a sweep asks for it."
+)
+
+
+def draw_robustness(material: Material) -> Drawing:
+    """F1 as published and on replaced entities by sparsity, mean over languages."""
+    import altair as alt
+
+    overall = share_dense(material.table("robustness_overall"))
+    if overall["f1_perturbed_mean"].isna().all():
+        return nothing(NO_PERTURBED)
+    numbers = ["f1_clean_mean", "f1_perturbed_mean", "drop_mean", "relative_drop_mean"]
+    counts = ["num_languages", "num_not_applicable", "num_languages_missing", "num_trials"]
+    table = _with_names(overall)[[*LEVEL, "perturbation", *numbers, *counts]]
+    told = tooltip(
+        perturbation="replaced by:0",
+        target_sparsity="sparsity",
+        f1_clean_mean="F1 as published",
+        f1_perturbed_mean="F1 replaced",
+        drop_mean="drop",
+        relative_drop_mean="as a part of F1",
+        num_languages="languages:0",
+        num_languages_missing="languages missing:0",
+        num_trials="trials:0",
+    )
+    panel = chart(width=230, height=190).encode(x=sparsity_axis())
+    layers = []
+    for field, name in (("f1_clean_mean", "as published"), ("f1_perturbed_mean", "replaced")):
+        line = panel.encode(
+            y=alt.Y(f"{field}:Q", title="F1", scale=alt.Scale(domain=[0, 1])),
+            color=alt.datum(name, title="entities"),
+        )
+        dash = [1, 0] if name == "as published" else [5, 3]
+        layers += [
+            line.mark_line(strokeDash=dash),
+            line.mark_point(filled=True, opacity=1, size=40).encode(tooltip=told),
+        ]
+    return Drawing(
+        table=table,
+        chart=alt.layer(*layers).facet(facet=_perturbations(), columns=4),
+        num_trials=_count_clean(material),
+        filters=("series", "embeddings"),
+        text=[
+            "Means over the languages that a replacement applies to; other languages in each panel."
+        ],
+        notes=material.notes("robustness_overall"),
+    )
+
+
+def draw_robustness_change(material: Material) -> Drawing:
+    """How much more than dense trials sparse ones lose on replaced entities, with intervals."""
+    overall = material.table("robustness_overall")
+    sparse = overall[overall["target_sparsity"] > 0]
+    if sparse["delta_drop_mean"].isna().all():
+        return nothing(
+            "No sparse trial has a dense one that was scored on the same replaced entities."
+        )
+    numbers = ["delta_drop_mean", "delta_drop_low", "delta_drop_high", "delta_dense_mean"]
+    counts = ["num_languages_compared", "num_trials_compared", "num_languages_missing"]
+    table = _with_names(sparse)[[*LEVEL, "perturbation", *numbers, *counts]]
+    told = tooltip(
+        perturbation="replaced by:0",
+        target_sparsity="sparsity",
+        delta_drop_mean="drop minus dense drop",
+        delta_drop_low="from",
+        delta_drop_high="to",
+        delta_dense_mean="change of replaced F1",
+        num_languages_compared="languages:0",
+        num_trials_compared="trials:0",
+    )
+    lines = with_interval(
+        chart(width=230, height=190),
+        ("delta_drop_mean", "delta_drop_low", "delta_drop_high"),
+        "drop, sparse minus dense",
+        told,
+        is_change=True,
+    )
+    return Drawing(
+        table=table,
+        chart=lines.facet(facet=_perturbations(), columns=4),
+        num_trials=int(sparse.groupby(LEVEL)["num_trials_compared"].max().sum()),
+        filters=("series", "embeddings"),
+        text=[
+            "The drop is F1 as published minus F1 on replaced entities. Above 0 the sparse model "
+            "drops further: it is less robust. A model that finds little as published has little "
+            "to drop, so read this beside the figure above."
+        ],
+        notes=material.notes("robustness_overall"),
+    )
+
+
+def draw_robustness_by_language(material: Material) -> Drawing:
+    """The drop by language and sparsity as heat maps, a panel a perturbation."""
+    import altair as alt
+
+    rows = share_dense(material.table("robustness"))
+    if rows["drop_mean"].isna().all():
+        return nothing(NO_PERTURBED)
+    numbers = ["drop_mean", "relative_drop_mean", "delta_drop_mean"]
+    ends = ["delta_drop_low", "delta_drop_high", "num_seeds", "num_holes"]
+    names = ["language", "perturbation", "status", "reason"]
+    table = _with_names(rows)[[*LEVEL, *names, *numbers, *ends]].copy()
+    table.insert(2, "language_name", named(table["language"]))
+    told = tooltip(
+        language_name="language:0",
+        perturbation="replaced by:0",
+        target_sparsity="sparsity",
+        status="status:0",
+        reason="reason:0",
+        drop_mean="drop",
+        relative_drop_mean="as a part of F1",
+        delta_drop_mean="drop minus dense drop",
+        delta_drop_low="from",
+        delta_drop_high="to",
+        num_seeds="seeds:0",
+        num_holes="seeds missing:0",
+    )
+    cells = chart(width=230, height=alt.Step(18)).encode(
+        x=alt.X("target_sparsity:O", title="sparsity", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("language_name:N", title=None),
+        tooltip=told,
+    )
+    limit = max(float(table["drop_mean"].abs().max()), 0.01)
+    shade = alt.Color(
+        "drop_mean:Q",
+        title="drop of F1, as published minus replaced",
+        scale=alt.Scale(domain=[-limit, 0, limit], range="diverging", reverse=True),
+        legend=alt.Legend(format="+.2f", gradientLength=240),
+    )
+    blank = cells.transform_filter("datum.drop_mean === null")
+    absent = blank.transform_filter("datum.status !== 'not_applicable'")
+    other = blank.transform_filter("datum.status === 'not_applicable'")
+    maps = alt.layer(
+        cells.transform_filter("datum.drop_mean !== null").mark_rect().encode(color=shade),
+        blank.mark_rect(color=colour("missing")),
+        absent.mark_text(text=MISSING, fontSize=12, color=colour("quiet")),
+        other.mark_text(text="·", fontSize=14, color=colour("quiet")),
+    )
+    return Drawing(
+        table=table,
+        chart=maps.facet(facet=_perturbations(), columns=4),
+        num_trials=_count_clean(material),
+        filters=("series", "embeddings", "language"),
+        text=[
+            f"Where no other language has entities to give, a dot says that it does not apply; "
+            f"{MISSING}: planned, and not scored."
+        ],
+        notes=material.notes("robustness"),
+    )
+
+
+def draw_robustness_types(material: Material) -> Drawing:
+    """The drop by entity type and sparsity, mean over languages."""
+    import altair as alt
+
+    rows = share_dense(material.table("robustness_types"))
+    if rows["drop_mean"].isna().all():
+        return nothing(NO_PERTURBED)
+    place = [*LEVEL, "perturbation", "entity_type"]
+    means = _with_names(rows).groupby(place, dropna=False, as_index=False)
+    table = means.agg(
+        drop_mean=("drop_mean", "mean"),
+        delta_drop_mean=("delta_drop_mean", "mean"),
+        num_languages=("drop_mean", "count"),
+        num_seeds=("num_seeds", "sum"),
+    )
+    told = tooltip(
+        perturbation="replaced by:0",
+        entity_type="type:0",
+        target_sparsity="sparsity",
+        drop_mean="drop",
+        delta_drop_mean="drop minus dense drop",
+        num_languages="languages:0",
+        num_seeds="seeds:0",
+    )
+    types = alt.Scale(domain=list(ENTITY_TYPES))
+    lines = chart(width=230, height=190).encode(
+        x=sparsity_axis(),
+        y=alt.Y("drop_mean:Q", title="drop of F1", axis=alt.Axis(format="~g", tickCount=5)),
+        color=alt.Color("entity_type:N", title="entity type", scale=types),
+    )
+    points = lines.mark_point(filled=True, opacity=1, size=45)
+    shape = alt.Shape("entity_type:N", title="entity type", scale=types)
+    return Drawing(
+        table=table,
+        chart=alt.layer(lines.mark_line(), points.encode(shape=shape, tooltip=told)).facet(
+            facet=_perturbations(), columns=4
+        ),
+        num_trials=_count_clean(material),
+        filters=("series", "embeddings"),
+        text=["Means over the languages that a replacement applies to."],
+        notes=material.notes("robustness_types"),
+    )
+
+
+def _with_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with perturbations in words."""
+    return rows.assign(perturbation=rows["perturbation"].map(_name))
+
+
+def _name(perturbation: str) -> str:
+    """A perturbation in words, such as `entities of the same script`."""
+    return f"entities of the same {perturbation.removeprefix('within_')}"
+
+
+def _perturbations() -> alt.Facet:
+    import altair as alt
+
+    return alt.Facet("perturbation:N", title=None, sort=list(map(_name, PERTURBATIONS)))
+
+
+def _count_clean(material: Material) -> int:
+    """The trials behind scores on replaced entities: one has scores for several perturbations."""
+    overall = material.table("robustness_overall")
+    return int(overall.groupby(LEVEL)["num_trials"].max().sum())
+
+
+FIGURES = (
+    Figure(
+        name="robustness-overall",
+        title="As published and with entities replaced",
+        question="How good are sparse models on names that they were not trained on?",
+        needs=("robustness_overall",),
+        draw=draw_robustness,
+    ),
+    Figure(
+        name="robustness-change",
+        title="Does pruning make models less robust?",
+        question="Do sparse models drop further than dense ones when entities are replaced?",
+        needs=("robustness_overall",),
+        draw=draw_robustness_change,
+    ),
+    Figure(
+        name="robustness-by-language",
+        title="Drop on replaced entities, by language",
+        question="In which languages does F1 drop when entities are replaced?",
+        needs=("robustness", "robustness_overall"),
+        draw=draw_robustness_by_language,
+    ),
+    Figure(
+        name="robustness-types",
+        title="Drop on replaced entities, by entity type",
+        question="Are persons, organisations or places lost when entities are replaced?",
+        needs=("robustness_types", "robustness_overall"),
+        draw=draw_robustness_types,
+    ),
+)

@@ -1,0 +1,95 @@
+"""Layers that charts of several topics consist of: a mean with its interval, by sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from orchestrator.report.charts import colour, sparsity_axis
+
+if TYPE_CHECKING:
+    import altair as alt
+
+MISSING = "×"
+"""Drawn where something was planned and is not known."""
+
+
+def with_interval(
+    panel: alt.Chart,
+    names: tuple[str, str, str],
+    title: str,
+    told: list[alt.Tooltip],
+    *,
+    is_change: bool = False,
+    behind: Sequence[alt.Chart] = (),
+    color: str | None = None,
+) -> alt.LayerChart:
+    """A mean by sparsity as points on a line, each with its interval; what is null is a sign.
+
+    Args:
+        panel: the chart, without encodings.
+        names: the columns of the mean and of the lower and the upper end.
+        title: of the vertical axis.
+        told: what a mark tells of itself.
+        is_change: whether a line at 0 is drawn, which is what intervals are compared with, and
+            numbers have their sign.
+        behind: layers that are drawn before.
+        color: a field by which there are several lines; they have one colour without it.
+    """
+    import altair as alt
+
+    mean, low, high = names
+
+    def vertical(field: str) -> alt.Y:
+        scale = alt.Scale(zero=is_change)
+        return alt.Y(f"{field}:Q", title=title, scale=scale, axis=number_axis(is_change))
+
+    base = panel.encode(x=sparsity_axis())
+    if color is not None:
+        base = base.encode(color=color)
+    missing = base.transform_filter(f"datum.{mean} === null")
+    layers = [
+        *behind,
+        base.mark_rule(strokeWidth=2, opacity=0.6, color=colour("main")).encode(
+            y=vertical(low), y2=f"{high}:Q"
+        ),
+        base.mark_line(strokeWidth=1.5).encode(y=vertical(mean)),
+        base.mark_point(filled=True, opacity=1, size=40).encode(y=vertical(mean), tooltip=told),
+        missing.mark_text(text=MISSING, fontSize=14, color=colour("quiet")).encode(
+            y=alt.value(8), tooltip=told
+        ),
+    ]
+    if is_change:
+        zero = panel.mark_rule(color=colour("quiet"), strokeDash=[4, 3])
+        layers.append(zero.encode(y=alt.datum(0)))
+    layered = alt.layer(*layers)
+    assert isinstance(layered, alt.LayerChart)  # it would be a facet if a layer were one
+    return layered
+
+
+def number_axis(is_change: bool = True, num_ticks: int = 5) -> alt.Axis:
+    """An axis of about so many numbers; those of changes have their sign."""
+    import altair as alt
+
+    if not is_change:
+        return alt.Axis(format="~g", tickCount=num_ticks)
+    return alt.Axis(
+        tickCount=num_ticks,
+        labelExpr="datum.value === 0 ? '0' : format(datum.value, '+~g')",
+        grid=True,
+    )
+
+
+def count_trials(rows: pd.DataFrame, column: str = "num_seeds") -> int:
+    """Trials behind rows of languages: one that has several languages counts once.
+
+    Args:
+        rows: with `regime`, `settings`, the level and a column of counts.
+        column: that column.
+    """
+    alone = rows["regime"] == "monolingual"
+    level = ["regime", "settings", "target_sparsity", "embedding_sparsity"]
+    shared = rows[~alone].groupby(level, dropna=False)[column].max()
+    return int(rows.loc[alone, column].sum() + shared.sum())

@@ -1,0 +1,46 @@
+"""Where the zeros are, by hand."""
+
+import pytest
+
+from orchestrator.report.figures.layers import draw_layers
+from orchestrator.report.material import read_material
+from orchestrator.results.store import ResultStore
+from tests.orchestrator.analysis.topics.test_layers import commit_layers
+
+QUERY = "encoder.layer.{}.attention.self.query.weight"
+WORDS = "embeddings.word_embeddings.weight"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(str(tmp_path))
+
+
+def test_layers_stand_in_the_order_of_their_numbers_behind_what_is_in_none(store):
+    zeros = {WORDS: 0, QUERY.format(2): 4, QUERY.format(10): 6}
+    commit_layers(store, 0.5, 0, zeros)
+    commit_layers(store, 0.5, 1, zeros | {QUERY.format(2): 5})
+    drawing = draw_layers(read_material(store, ("layer_sparsity",)))
+    assert drawing.table[["kind", "depth", "sparsity_mean"]].values.tolist() == [
+        ["embeddings.word_embeddings", "–", 0.0],
+        ["attention.self.query", "2", 0.45],
+        ["attention.self.query", "10", 0.6],
+    ]
+    x = drawing.chart.to_dict()["spec"]["layer"][0]["encoding"]["x"]
+    assert x["sort"] == ["–", "2", "10"]
+    assert drawing.num_trials == 2
+    assert drawing.text[0].endswith("No matrix has lost all of its weights.")
+
+
+def test_a_matrix_without_weights_is_named(store):
+    commit_layers(store, 0.5, 0, {QUERY.format(0): 5, QUERY.format(1): 5})
+    commit_layers(store, 0.9, 0, {QUERY.format(0): 8, QUERY.format(1): 10})
+    drawing = draw_layers(read_material(store, ("layer_sparsity",)))
+    assert "this happened to 1 of 2 matrices, from sparsity 0.9 on." in drawing.text[0]
+    assert drawing.table["num_collapsed"].tolist() == [0, 0, 0, 1]
+
+
+def test_dense_trials_have_no_zeros_to_show(store):
+    commit_layers(store, 0.0, 0, {WORDS: 0})
+    drawing = draw_layers(read_material(store, ("layer_sparsity",)))
+    assert drawing.notes == ("There is no sparse trial yet.",)

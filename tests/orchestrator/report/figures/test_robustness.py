@@ -1,0 +1,79 @@
+"""Figures of robustness, by hand."""
+
+import pytest
+
+from orchestrator.report.figures.robustness import (
+    FIGURES,
+    draw_robustness,
+    draw_robustness_by_language,
+    draw_robustness_change,
+    draw_robustness_types,
+)
+from orchestrator.report.material import read_material
+from orchestrator.report.sections import needs
+from orchestrator.results.store import ResultStore
+from tests.factories import (
+    make_not_applicable,
+    make_robustness,
+    make_robustness_score,
+)
+from tests.orchestrator.analysis.committing import commit
+
+ASKED = {"robustness": make_robustness("within_language", "within_family")}
+
+
+def commit_perturbed(store, sparsity, seed, clean, perturbed):
+    """Swahili, whose family has no other language; persons are never found."""
+    scores = (
+        make_robustness_score(f1=perturbed),
+        make_robustness_score(entity_type="PER", f1=0.0),
+        make_not_applicable(),
+    )
+    commit(store, "sw", sparsity, seed, clean, robustness_scores=scores, **ASKED)
+
+
+@pytest.fixture
+def perturbed(tmp_path):
+    """Dense 0.75 falls by 0.25, sparse 0.5 by 0.375."""
+    store = ResultStore(str(tmp_path))
+    for seed in range(2):
+        commit_perturbed(store, 0.0, seed, 0.75, 0.5)
+        commit_perturbed(store, 0.5, seed, 0.5, 0.125)
+    return read_material(store, needs(FIGURES))
+
+
+def test_clean_and_perturbed_f1_stand_side_by_side(perturbed):
+    drawing = draw_robustness(perturbed)
+    of_language = drawing.table[drawing.table["perturbation"] == "entities of the same language"]
+    assert of_language[
+        ["target_sparsity", "f1_clean_mean", "f1_perturbed_mean"]
+    ].values.tolist() == [
+        [0.0, 0.75, 0.5],
+        [0.5, 0.5, 0.125],
+    ]
+    assert drawing.num_trials == 4
+
+
+def test_sparse_trials_that_drop_further_are_above_zero(perturbed):
+    drawing = draw_robustness_change(perturbed)
+    rows = drawing.table.dropna(subset=["delta_drop_mean"])
+    assert rows["delta_drop_mean"].tolist() == [0.125]
+    assert drawing.num_trials == 2
+
+
+def test_what_does_not_apply_is_in_the_figure_with_its_reason(perturbed):
+    table = draw_robustness_by_language(perturbed).table
+    of_family = table[table["perturbation"] == "entities of the same family"]
+    assert set(of_family["status"]) == {"not_applicable"}
+    assert set(of_family["reason"]) == {"sw is alone in its family"}
+    assert of_family["drop_mean"].isna().all()
+    of_language = table[table["perturbation"] == "entities of the same language"]
+    assert of_language["drop_mean"].tolist() == [0.25, 0.375]
+
+
+def test_what_was_not_measured_is_said_with_what_measures_it(tmp_path):
+    store = ResultStore(str(tmp_path))
+    commit(store, "sw", 0.5, 0, 0.5)
+    material = read_material(store, needs(FIGURES))
+    for draw in (draw_robustness, draw_robustness_by_language, draw_robustness_types):
+        assert "`robustness.perturbations` of a sweep asks for it." in draw(material).notes[0]
