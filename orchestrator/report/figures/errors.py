@@ -264,7 +264,7 @@ def draw_reliability(material: Material) -> Drawing:
         num_words="words:0",
         num_languages="languages:0",
     )
-    panel = chart(width=330, height=300)
+    panel = chart(width=260, height=240)
     whole, numbers = alt.Scale(domain=[0, 1]), number_axis(is_change=False)
     lines = panel.encode(
         x=alt.X("confidence:Q", title="mean probability", scale=whole, axis=numbers),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from orchestrator.analysis.topics.layers import USED_EMBEDDINGS
-from orchestrator.report.charts import chart
+from orchestrator.report.charts import chart, colour, named, sparsity_axis, tooltip
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
+from orchestrator.report.panels import count_trials, with_interval
 
 LEVEL = ["series", "embeddings", "target_sparsity"]
 NO_LAYER = "–"
@@ -103,6 +104,47 @@ def _tell_collapses(table: pd.DataFrame) -> str:
     )
 
 
+def draw_used_embeddings(material: Material) -> Drawing:
+    """Zeros in the rows of word embeddings that a language uses, beside those of all rows."""
+    import altair as alt
+
+    layers = material.table("layer_sparsity")
+    rows = layers[(layers["kind"] == USED_EMBEDDINGS) & (layers["embedding_sparsity"] > 0)]
+    if rows.empty:
+        return nothing(
+            "No trial with pruned word embeddings has stored which of them its languages use."
+        )
+    names = [*LEVEL, "embedding_sparsity", "language", "sparsity_mean", "sparsity_min"]
+    table = rows[[*names, "sparsity_max", "num_weights", "num_trials"]].copy()
+    table.insert(5, "language_name", named(table["language"]))
+    told = tooltip(
+        language_name="language:0",
+        target_sparsity="sparsity asked for",
+        embedding_sparsity="of all word embeddings",
+        sparsity_mean="of those used",
+        sparsity_min="lowest of a seed",
+        sparsity_max="highest of a seed",
+        num_weights="weights used:0",
+        num_trials="trials:0",
+    )
+    panel = chart(width=150, height=100)
+    whole = panel.encode(x=sparsity_axis()).mark_line(strokeDash=[5, 3], color=colour("quiet"))
+    zeros = ("sparsity_mean", "sparsity_min", "sparsity_max")
+    dashed = whole.encode(y=alt.Y("embedding_sparsity:Q", title="zeros"), tooltip=told)
+    lines = with_interval(panel, zeros, "zeros", told, behind=[dashed])
+    return Drawing(
+        table=table,
+        chart=lines.facet(facet=alt.Facet("language_name:N", title=None), columns=6),
+        num_trials=count_trials(rows, "num_trials"),
+        filters=("series", "embeddings", "language"),
+        text=[
+            "The line is of the rows of the sub-words in the language's train split, a bar from "
+            "the lowest to the highest seed; the dashed line is of all rows. Above it: what the "
+            "language uses is pruned more than the rest."
+        ],
+    )
+
+
 FIGURES = (
     Figure(
         name="layer-sparsity",
@@ -110,5 +152,12 @@ FIGURES = (
         question="Which layers and matrices lose most weights, and has one lost them all?",
         needs=("layer_sparsity",),
         draw=draw_layers,
+    ),
+    Figure(
+        name="used-embeddings",
+        title="Word embeddings that a language uses",
+        question="Are the word embeddings that a language uses pruned more than the others?",
+        needs=("layer_sparsity",),
+        draw=draw_used_embeddings,
     ),
 )

@@ -1,10 +1,13 @@
 """Where the zeros are, by hand."""
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.report.figures.layers import draw_layers
+from orchestrator.report.figures.layers import draw_layers, draw_used_embeddings
 from orchestrator.report.material import read_material
 from orchestrator.results.store import ResultStore
+from tests.factories import PRUNING, make_vocabulary
 from tests.orchestrator.analysis.topics.test_layers import commit_layers
 
 QUERY = "encoder.layer.{}.attention.self.query.weight"
@@ -44,3 +47,22 @@ def test_dense_trials_have_no_zeros_to_show(store):
     commit_layers(store, 0.0, 0, {WORDS: 0})
     drawing = draw_layers(read_material(store, ("layer_sparsity",)))
     assert drawing.notes == ("There is no sparse trial yet.",)
+
+
+def test_the_rows_that_a_language_uses_stand_beside_all_of_them(store):
+    """4 of the 320 weights that Swahili uses are zero in each seed."""
+    for seed in range(2):
+        used = {"vocabulary": (make_vocabulary(),)}
+        pruning = replace(PRUNING, embedding_sparsity=0.5)
+        commit_layers(store, 0.9, seed, {WORDS: 5}, pruning=pruning, **used)
+        commit_layers(store, 0.9, seed, {WORDS: 0}, **used)
+    drawing = draw_used_embeddings(read_material(store, ("layer_sparsity",)))
+    names = ["language_name", "target_sparsity", "embedding_sparsity", "sparsity_mean"]
+    assert drawing.table[names].values.tolist() == [["sw Swahili", 0.9, 0.5, 4 / 320]]
+    assert drawing.num_trials == 2
+
+
+def test_dense_embeddings_alone_are_nothing_to_compare(store):
+    commit_layers(store, 0.9, 0, {WORDS: 0})
+    drawing = draw_used_embeddings(read_material(store, ("layer_sparsity",)))
+    assert "No trial with pruned word embeddings" in drawing.notes[0]
