@@ -38,6 +38,7 @@ from orchestrator.analysis.tables import (
     MARGIN,
     MODEL,
     PIES_PROFILE,
+    POWER,
     PROFILES,
     QUALITY,
     RELIABILITY,
@@ -90,6 +91,7 @@ def analyze(
     matching: str | None = None,
     same_device: bool = False,
     margin: float = MARGIN,
+    change: float = MARGIN,
 ) -> list[AnalysisTable]:
     """Make the tables in `tables.ANALYSES`, in that order. One that has nothing to say has no rows,
     and a note.
@@ -98,22 +100,30 @@ def analyze(
         store: the results.
         split: validation or test; robustness is of test, always.
         intervals: how intervals are made.
-        only: names of the tables wanted; all when None. What only others need is not read.
+        only: names of the tables wanted, of which `tables.POWER` is one, too; all but that when
+            None. What only others need is not read.
         matching: the rule by which predicted entities count, strict or lenient; None: of each
             series that by which its trials were scored when they were run.
         same_device: see `read_rows`.
         margin: the largest change of F1 that does not matter, as a fraction in (0, 1): what is
             equivalent to dense.
+        change: the change of F1 that `power` is of, in (0, 1).
 
     Raises:
-        StoreError: the margin is none, there is no such split or table, nothing was planned or run,
-            no score is by that rule, or a file cannot be read.
+        StoreError: the margin or the change is none, there is no such split or table, nothing was
+            planned or run, no score is by that rule, or a file cannot be read.
     """
     check_margin(margin)
+    if not 0 < change < 1:
+        raise StoreError(
+            f"power: {change:g} is no change of F1; give a number above 0 and below 1, such as "
+            f"{MARGIN:g}"
+        )
     options = intervals or IntervalOptions()
     wanted = set(ANALYSES if only is None else only)
-    if unknown := sorted(wanted - set(ANALYSES)):
-        raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(ANALYSES)}")
+    there = [*ANALYSES, POWER.name]
+    if unknown := sorted(wanted - set(there)):
+        raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(there)}")
     rows = read_rows(store, same_device)
     refuse_rule_without_scores(rows, split, matching)
     results = make_results(rows, split, matching)
@@ -240,6 +250,7 @@ def analyze(
         (TESTS,): lambda: [compare_languages(results)],
         (COVARIATES, CORRELATIONS, SLOPES): losses,
         (MODEL,): lambda: [fit_models(results)],
+        (POWER,): lambda: [find_power(changes(), change)],
     }
     made = [
         table
@@ -262,14 +273,8 @@ def plan_power(store: ResultStore, change: float, split: str = "test") -> Analys
         StoreError: the change is not above 0 and below 1, nothing was planned or run, or a file
             cannot be read.
     """
-    if not 0 < change < 1:
-        raise StoreError(
-            f"power: {change:g} is no change of F1; give a number above 0 and below 1, such as "
-            f"{MARGIN:g}"
-        )
-    results = make_results(read_rows(store), split)
-    predicted = read_predictions(store, _with_predictions(results), split)
-    return find_power(changes_to_dense(results, Sentences(results, predicted)), change)
+    (table,) = analyze(store, split, only=[POWER.name], change=change)
+    return table
 
 
 def _with_predictions(results: Results, is_perturbed: bool = False) -> list[str]:

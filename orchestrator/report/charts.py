@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -67,3 +68,8 @@ def share_dense(rows: pd.DataFrame) -> pd.DataFrame:
     pruned embeddings alike; see `figure.FILTERS`."""
     is_dense = rows["target_sparsity"] == 0
     return rows.assign(embeddings=rows["embeddings"].mask(is_dense, None))
+
+
+def called(column: str, names: Mapping[str, str]) -> str:
+    """An expression of Vega: what the value of a column is called, such as a folded column's."""
+    return f"({json.dumps(names)})[datum.{column}]"

@@ -26,6 +26,22 @@ row in which the column is null belongs to every choice, as dense trials do to a
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A column of which the reader of one figure chooses a value.
+
+    Attributes:
+        column: a column of the table. A row in which it is null belongs to every choice; a text of
+            several parts, as in `broken, missed`, to that of each part.
+        label: what it is called.
+        has_all: whether all values together can be chosen, too; they are then, at first.
+    """
+
+    column: str
+    label: str
+    has_all: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drawing:
     """What a figure shows of given results.
 
@@ -37,6 +53,10 @@ class Drawing:
             None where there is a table only, or nothing.
         filters: those of `FILTERS` by which the reader may choose rows of it; each is a column of
             the table.
+        choices: what the reader chooses in this figure alone, one after the other: a later one
+            offers what the earlier ones leave.
+        view: how the rows are shown besides, where there is no chart: `prose`, their column
+            `sentence`; `tagged`, sentences with their tags, see `figures.examples`.
         text: sentences that come before the chart: what is seen.
         notes: sentences that come below: what must be known, and what is missing.
     """
@@ -45,6 +65,8 @@ class Drawing:
     num_trials: int
     chart: alt.TopLevelMixin | None = None
     filters: Sequence[str] = ()
+    choices: Sequence[Choice] = ()
+    view: str | None = None
     text: Sequence[str] = ()
     notes: Sequence[str] = ()
 

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -64,14 +64,14 @@ def make_page(material: Material, state: str = "") -> str:
     from jinja2 import Environment
 
     folder = files("orchestrator.report") / "template"
-    style, script, template, live = (
+    style, views, script, template, live = (
         (folder / name).read_text(encoding="utf-8")
-        for name in ("page.css", "page.js", "page.html", "live.js")
+        for name in ("page.css", "views.js", "page.js", "page.html", "live.js")
     )
     sections = [
         (section, [_show(figure, material) for figure in section.figures]) for section in SECTIONS
     ]
-    scripts = [_vega(), script, *([live] if state else [])]
+    scripts = [_vega(), f"{views}\n{script}", *([live] if state else [])]
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     shown = [one for _, of_section in sections for one in of_section]
     return page.render(
@@ -108,7 +108,9 @@ def _show(figure: Figure, material: Material) -> Shown:
         "name": figure.name,
         "chart": chart,
         "filters": list(drawing.filters),
-        "columns": {str(name): as_values(column) for name, column in drawing.table.items()},
+        "choices": [asdict(choice) for choice in drawing.choices],
+        "view": drawing.view,
+        "columns": {str(name): as_column(column) for name, column in drawing.table.items()},
     }
     return Shown(figure=figure, drawing=drawing, data=as_json(data))
 
@@ -116,6 +118,16 @@ def _show(figure: Figure, material: Material) -> Shown:
 def as_values(column: pd.Series) -> list[Any]:
     """A column's values as JSON has them; null where there is none."""
     return [None if pd.isna(value) else value for value in column.astype(object).tolist()]
+
+
+def as_column(column: pd.Series) -> list[Any] | dict[str, list[Any]]:
+    """A column's values; or, where they are repeated, each once and the place of each row's."""
+    values = as_values(column)
+    different = list(dict.fromkeys(values))
+    if 4 * len(different) > len(values):
+        return values
+    places = {value: place for place, value in enumerate(different)}
+    return {"values": different, "places": [places[value] for value in values]}
 
 
 def as_json(value: Any) -> str:

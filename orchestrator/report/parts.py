@@ -9,11 +9,10 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from orchestrator.report.figure import Drawing, Figure
+from orchestrator.report.figure import Choice, Drawing, Figure
 
 APART = ("series", "embeddings")
 """Those of `figure.FILTERS` whose values are not drawn together."""
@@ -57,13 +56,13 @@ def divide(drawing: Drawing) -> list[Part]:
     columns = [column for column in APART if column in drawing.filters]
     parts = []
     for chosen, rows in _divide(drawing.table, columns, {}):
-        shown, rows_shown = _choose_first(rows, getattr(drawing, "choices", ()))
+        shown, rows_shown = choose_first(rows, drawing.choices)
         parts.append(Part(chosen=chosen, rows=rows_shown.reset_index(drop=True), shown=shown))
     return parts
 
 
-def _choose_first(
-    rows: pd.DataFrame, choices: Sequence[Any]
+def choose_first(
+    rows: pd.DataFrame, choices: Sequence[Choice]
 ) -> tuple[dict[str, str], pd.DataFrame]:
     """What is shown of a figure before its reader chooses, and the rows of that."""
     shown = {}

@@ -4,7 +4,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.report.figure import Figure
-from orchestrator.report.figures import embeddings, errors, groups, layers, quality, robustness, run
+from orchestrator.report.figures import (
+    certainty,
+    disagreement,
+    embeddings,
+    errors,
+    examples,
+    groups,
+    layers,
+    quality,
+    robustness,
+    run,
+    training,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +34,14 @@ SECTIONS = (
     Section(name="groups", title="Groups of languages", figures=groups.FIGURES),
     Section(name="embeddings", title="Word embeddings", figures=embeddings.FIGURES),
     Section(name="robustness", title="Robustness", figures=robustness.FIGURES + errors.FIGURES),
+    Section(
+        name="changes",
+        title="Disagreement",
+        figures=(*disagreement.FIGURES, *examples.FIGURES),
+    ),
     Section(name="layers", title="Layers", figures=layers.FIGURES),
+    Section(name="training", title="Training", figures=training.FIGURES),
+    Section(name="certainty", title="Is it real", figures=certainty.FIGURES),
 )
 
 FIGURES = {figure.name: figure for section in SECTIONS for figure in section.figures}

@@ -334,10 +334,12 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     grid = key | {"language": spec_columns(spec)["language"]}
     layers = [grid | row for row in layer_rows(spec)]
     files.write("layers", spec.trial_id(), TABLES["layers"].build(layers))
-    files.write("curves", spec.trial_id(), TABLES["curves"].build([]))
+    curve = [grid | row for row in curve_rows(spec)]
+    files.write("curves", spec.trial_id(), TABLES["curves"].build(curve))
     used = [vocabulary_row(key, spec, one) for one in sets]
     files.write("vocabulary", spec.trial_id(), TABLES["vocabulary"].build(used))
     counts = {"num_vocabularies": len(used), "num_layers": len(layers)}
+    counts |= {"num_curve_points": len(curve)}
     counts |= {"num_scores": len(scores), "num_robustness_scores": len(robustness)}
     counts |= {"num_predictions": tables["predictions"].num_rows}
     result = make_trial_result(
@@ -365,6 +367,8 @@ def vocabulary_row(key: Row, spec: TrialSpec, one: Sentences) -> Row:
     }
 
 
+CURVE_POINTS = 60
+"""Logged steps of a trial."""
 KEY = ("trial_id", "regime", "target_sparsity", "embedding_sparsity", "seed")
 
 
@@ -440,6 +444,19 @@ def score_rows(key: Row, one: Sentences, counts: tuple[int, int, int]) -> Iterat
             | {"num_sentences": one.num_sentences}
             | values(counts if is_wanted else (8, 8, 1))
         )
+
+
+def curve_rows(spec: TrialSpec) -> Iterator[Row]:
+    """A loss that falls, and a sparsity that rises to its target in the first half."""
+    for step in range(CURVE_POINTS):
+        done = step / CURVE_POINTS
+        yield {
+            "step": 10 * (step + 1),
+            "loss": 1 / (1 + step) + 0.1 * spec.target_sparsity,
+            "lr": 1e-4 * (1 - done),
+            "sparsity": spec.target_sparsity * min(1.0, 2 * done),
+            "grad_norm": 1 + done,
+        }
 
 
 def values(counts: tuple[int, int, int]) -> Row:

@@ -10,6 +10,7 @@ from orchestrator.report import page as pages
 from orchestrator.report.figure import Drawing, Figure
 from orchestrator.report.material import read_material
 from orchestrator.report.page import write_page
+from orchestrator.report.parts import choose_first
 from orchestrator.report.sections import FIGURES, Section, needs
 from orchestrator.results.store import ResultStore
 from tests.browser import needs_chromium, open_browser
@@ -132,7 +133,7 @@ def test_tables_behind_figures_are_those_that_were_drawn(chromium, file, drawing
                 continue
             choices = {column: defaults.get(column) for column in drawing.filters}
             choices = {column: value for column, value in choices.items() if value}
-            table = chosen(drawing.table, **choices)
+            _, table = choose_first(chosen(drawing.table, **choices), drawing.choices)
             head, *rows = cells(page.locator(f"#{name}"))
             assert head == list(table.columns)
             assert len(rows) == len(table), name
@@ -192,6 +193,56 @@ def test_a_choice_of_a_figure_outlives_a_change_of_colours(chromium, file):
         page.emulate_media(color_scheme="dark")
         page.wait_for_selector("#f1-by-group[data-drawn=dark]")
         assert sorted(panels.all_text_contents()) == ["Latn", "Mymr"]
+
+
+def test_curves_are_of_the_trial_that_the_reader_chooses(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        article = drawn(page, "training-curves")
+        for label, value in (("Trained on", "sw"), ("Sparsity", "0.9"), ("Seed", "1")):
+            article.locator(".own").get_by_label(label).select_option(value)
+        table = chosen(
+            drawings["training-curves"].table,
+            series="monolingual", embeddings="dense", language="sw", seed=1,
+        )  # fmt: skip
+        table = table[table["target_sparsity"].isin([0, 0.9])]
+        assert table["trial_id"].nunique() == 2
+        assert len(cells(article)) - 1 == len(table)
+        page.wait_for_function(
+            "number => document.querySelectorAll('#training-curves .mark-symbol path').length"
+            " >= number",
+            arg=3 * len(table),
+        )
+
+
+def test_sentences_stand_side_by_side_by_kind_of_change(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        article = page.locator("#sentences")
+        article.get_by_label("Kind of change").select_option("broken")
+        table = chosen(
+            drawings["sentences"].table,
+            series="monolingual", embeddings="dense", target_sparsity=0.5,
+        )  # fmt: skip
+        table = table[table["kinds"].str.contains("broken")]
+        cards = article.locator("li.sentence")
+        assert cards.count() == 10
+        assert f"1 to 10 of {len(table)}" in article.inner_text()
+        row = table.iloc[0]
+        for side in ("gold", "dense", "sparse"):
+            line = cards.first.locator(".line", has_text=side)
+            num_entities = sum(tag.startswith("B-") for tag in row[side].split())
+            assert line.locator("mark").count() >= num_entities
+            assert line.locator(".text").get_attribute("dir") == "auto"
+        assert cards.first.locator("mark.wrong").count() > 0
+        article.get_by_role("button", name="Next").click()
+        assert f"11 to {min(20, len(table))} of {len(table)}" in article.inner_text()
+
+
+def test_conclusions_follow_the_choices(chromium, file, drawings):
+    with opened(chromium, file) as page:
+        for series in ("monolingual", "multilingual"):
+            page.select_option("select[name=series]", series)
+            wanted = chosen(drawings["conclusions"].table, series=series, embeddings="dense")
+            assert page.locator("#conclusions li").all_inner_texts() == wanted["sentence"].tolist()
 
 
 def test_csv_has_all_rows_with_all_their_digits(chromium, file, drawings):
@@ -262,3 +313,33 @@ def test_texts_of_results_stay_texts(chromium, material, monkeypatch, tmp_path):
         assert [row[0] for row in cells(article)[1:]] == table["language"].tolist()
         assert page.locator("img, b").count() == 0
         assert EVIL in page.locator("h3").inner_text()
+
+
+def test_words_of_any_script_are_words_and_no_html(chromium, material, monkeypatch, tmp_path):
+    words = {"he": "שלום עולם", "th": "ภาษา ไทย", "en": f"{EVIL} b"}
+    rows = [
+        {
+            "language": code, "language_name": code, "target_sparsity": 0.5, "seed": 0,
+            "kinds": "broken, missed", "words": text.replace("x onerror", "x\u00a0onerror")
+            .replace("img src", "img\u00a0src"),
+            "gold": "B-PER O", "dense": "B-PER O", "sparse": "O I-LOC",
+        }
+        for code, text in words.items()
+    ]  # fmt: skip
+    drawing = Drawing(table=pd.DataFrame(rows), num_trials=1, view="tagged")
+    figure = Figure(name="evil", title="Evil", question="Is it?", draw=lambda _: drawing)
+    section = Section(name="all", title="All", figures=(figure,))
+    monkeypatch.setattr(pages, "SECTIONS", (section,))
+    file = str(write_page(material, str(tmp_path / "words.html")))
+    with opened(chromium, file) as page:
+        cards = page.locator("li.sentence")
+        directions = [
+            one.evaluate("one => getComputedStyle(one).direction")
+            for one in cards.locator(".line:nth-child(2) .text").all()
+        ]
+        assert directions == ["rtl", "ltr", "ltr"]
+        assert cards.nth(1).locator(".text").first.inner_text().startswith("ภาษา")
+        assert page.locator("img, b").count() == 0
+        assert "<img" in cards.nth(2).inner_text()
+        labels = cards.first.locator("mark bdi")
+        assert [one.split()[0] for one in labels.all_inner_texts()] == ["PER", "PER", "I-LOC"]

@@ -1,6 +1,5 @@
 // Draws the figures of the report. Each article holds its rows once, as JSON by column; charts,
 // tables and CSV files are made of them. Texts of results become text nodes, never HTML.
-"use strict";
 (() => {
   const settings = JSON.parse(document.getElementById("page-settings").textContent);
   const form = document.getElementById("page-choices");
@@ -15,9 +14,11 @@
       this.name = data.name;
       this.chart = data.chart;
       this.filters = data.filters;
-      this.columns = data.columns;
+      this.columns = decoded(data.columns);
       this.names = Object.keys(data.columns);
       this.place = article.querySelector(".chart");
+      this.own = new OwnChoices(article.querySelector(".own"), data.choices, () => this.choose());
+      this.shown = data.view && new VIEWS[data.view](article.querySelector(".view"));
       this.details = article.querySelector("details.table");
       this.view = null;
       this.isNear = false;
@@ -26,6 +27,7 @@
       article.querySelector("button.csv")?.addEventListener("click", () => this.saveCsv());
       this.details?.addEventListener("toggle", () => this.showTable(ROWS_SHOWN));
       if (this.details?.open) this.showTable(ROWS_SHOWN);
+      this.showRows();
     }
 
     get numRows() {
@@ -46,7 +48,7 @@
           value === "" || values[row] === null || String(values[row]) === value;
         if (wanted.every(isIn)) numbers.push(row);
       }
-      return numbers;
+      return this.own.chosen(numbers, this.columns);
     }
 
     rows() {
@@ -88,6 +90,11 @@
       this.article.dataset.drawn = scheme;
     }
 
+    // Rows are shown that are no chart.
+    showRows() {
+      this.shown?.show(this.rows());
+    }
+
     // What is drawn is no longer what is wanted.
     renew() {
       this.isStale = true;
@@ -98,6 +105,7 @@
     // one.
     choose() {
       if (this.details?.open) this.showTable(ROWS_SHOWN);
+      this.showRows();
       if (!this.isNear || this.isStale || !this.view) return this.renew();
       this.drawing = this.drawing.then(() => {
         const rows = this.rows();

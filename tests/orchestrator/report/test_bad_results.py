@@ -41,6 +41,7 @@ def test_charts_have_the_columns_that_they_name(bad):
             continue
         spec = drawing.chart.to_dict()
         made = {one["as"] for one in found(spec, "calculate")}
+        made |= {name for one in found(spec, "fold") for name in one["as"]}
         fields = {one["field"] for one in found(spec, "field") if isinstance(one["field"], str)}
         assert fields - made <= set(drawing.table.columns), name
 

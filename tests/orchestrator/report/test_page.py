@@ -59,3 +59,11 @@ def test_numbers_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="Out of range"):
         page.as_json([float("inf")])
     assert page.as_values(pd.Series([1, None], dtype="Int64")) == [1, None]
+
+
+def test_values_that_are_repeated_are_in_the_page_once():
+    assert page.as_column(pd.Series(["a", "b"])) == ["a", "b"]
+    repeated = pd.Series(["sw", "yo", "sw", None, "sw", "sw", "yo", "yo", None, "sw", "sw", "sw"])
+    packed = page.as_column(repeated)
+    assert packed["values"] == ["sw", "yo", None]
+    assert [packed["values"][place] for place in packed["places"]] == page.as_values(repeated)

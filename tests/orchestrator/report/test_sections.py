@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from orchestrator.analysis.tables import ANALYSES
+from orchestrator.analysis.tables import ANALYSES, POWER
 from orchestrator.report.figure import FILTERS, ROWS
 from orchestrator.report.sections import FIGURES, SECTIONS, needs
 
@@ -29,7 +29,7 @@ def test_names_are_unique_in_the_page_and_fit_for_files():
 
 
 def test_figures_need_tables_that_there_are():
-    assert needs(FIGURES.values()) <= set(ANALYSES)
+    assert needs(FIGURES.values()) <= {*ANALYSES, POWER.name}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -38,6 +38,7 @@ def test_figures_of_whole_results_have_rows_and_say_what_is_behind_them(material
     assert len(drawing.table) > 0
     assert drawing.num_trials > 0
     assert set(drawing.filters) <= set(FILTERS) & set(drawing.table.columns)
+    assert {choice.column for choice in drawing.choices} <= set(drawing.table.columns)
     if drawing.chart is not None:
         assert data_names(drawing.chart.to_dict()) == {ROWS}
     assert all(text.endswith((".", "?", ":")) for text in (*drawing.text, *drawing.notes))
