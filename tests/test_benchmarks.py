@@ -141,6 +141,7 @@ SMALL = {
     "stored": {"NUM_SEEDS": 1, "REPEATS": 1},
     "evaluation": {"NUM_SENTENCES": 20, "REPEATS": 1},
     "analysis": {"NUM_SENTENCES": 20, "NUM_LANGUAGES": 3},
+    "report": {"NUM_SENTENCES": 20, "NUM_LANGUAGES": 3, "CHOICES": 1},
     "kernels": {
         "SHAPES": SHAPES,
         "NUM_WEIGHTS": sum(rows * columns for rows, columns in SHAPES),

@@ -22,7 +22,7 @@ from rich.console import Console
 from cluster.node.private_ray import private_environment
 from orchestrator.planning.plan import make_plan
 from orchestrator.spec.sweep_spec import load_sweep_spec
-from tests.benchmarks import analysis, evaluation, kernels, launches, stored
+from tests.benchmarks import analysis, evaluation, kernels, launches, report, stored
 from tests.benchmarks.measurement import (
     Measurement,
     exit_code,
@@ -209,6 +209,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         evaluation.storing,
         evaluation.perturbing,
         analysis.analysis,
+        report.report,
         kernels.steps,
         kernels.sparsities,
         kernels.thresholds,

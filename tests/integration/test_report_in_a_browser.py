@@ -278,13 +278,16 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(chromium, file):
 def test_paper_has_every_figure_in_light_colours(chromium, file, drawings):
     with opened(chromium, file, color_scheme="dark") as page:
         page.evaluate(
-            "window.light = new Set(); new MutationObserver(all => all.forEach(one => "
-            "one.target.dataset.drawn === 'light' && light.add(one.target.id)))"
+            "window.light = new Set(); window.widths = [];"
+            "new MutationObserver(all => all.forEach(one => "
+            "one.target.dataset.drawn === 'light' && light.add(one.target.id) && widths.push("
+            "+one.target.querySelector('svg').getAttribute('width'))))"
             ".observe(document.body, {subtree: true, attributeFilter: ['data-drawn']})"
         )
         assert page.pdf().startswith(b"%PDF")
         charts = [name for name, drawing in drawings.items() if drawing.chart is not None]
         assert page.evaluate("[...light].sort()") == sorted(charts)
+        assert max(page.evaluate("widths")) <= 700, "paper is that wide"
 
 
 EVIL = '</script><img src=x onerror=alert(1)><b>"&'

@@ -5,6 +5,7 @@
   const form = document.getElementById("page-choices");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const ROWS_SHOWN = 200;
+  const PAPER_WIDTH = "680px"; // of A4 and of letter, less their margins
   let isPrinting = false;
 
   class Figure {
@@ -70,6 +71,7 @@
     async embed() {
       const rows = this.rows();
       this.article.querySelector(".empty").hidden = rows.length > 0;
+      this.place.style.width = isPrinting ? PAPER_WIDTH : "";
       this.width = this.place.clientWidth;
       const spec = fitted({ ...this.chart, datasets: { rows } }, this.width);
       spec.params = this.chart.params?.map((one) =>
