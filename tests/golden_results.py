@@ -1,10 +1,12 @@
 """Results of real sweeps as test data: for each schema version, one small Parquet file a table.
 
-    python -m tests.golden_results RESULTS NAME [PATTERN]      # makes tests/golden/NAME
+    python -m tests.golden_results pack RESULTS NAME      # makes tests/golden/NAME
+    python -m tests.golden_results unpack NAME RESULTS    # the other way
 
 packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3)
 came from `make paper-mini`, and `results/v1` to `results/v5` from the versions before; what each
 holds is in results/README.md. They stay as they are: later versions must read them.
+A sweep goes on from results that are unpacked where it looks for its own.
 
 Before the schema version rises, run `results/tiny.yaml` or a variant of it with the version that
 there is, pack it as `results/v<version>`, and name it in test_old_results.py and the README.
@@ -149,4 +151,10 @@ def _write(file: Path, rows: pa.Table, footer: dict[bytes, bytes]) -> None:
 
 
 if __name__ == "__main__":
-    pack(Path(sys.argv[1]), GOLDEN / sys.argv[2])
+    match sys.argv[1:]:
+        case ["pack", results, name]:
+            pack(Path(results), GOLDEN / name)
+        case ["unpack", name, results]:
+            unpack(Path(results), name)
+        case _:
+            sys.exit(__doc__)

@@ -9,6 +9,8 @@ from orchestrator.report.sections import FIGURES, SECTIONS, needs
 from orchestrator.results.store import ResultStore
 from tests.orchestrator.report import results
 
+pytestmark = pytest.mark.slow  # each of nine results is analysed and drawn whole
+
 
 @pytest.fixture(params=results.ALL, ids=lambda make: make.__name__)
 def bad(request, tmp_path):

@@ -10,6 +10,8 @@ from orchestrator.report.export import write_figures
 from orchestrator.report.figure import ROWS, Drawing, Figure, nothing
 from orchestrator.report.sections import FIGURES
 
+pytestmark = pytest.mark.slow  # charts are laid out and written as files
+
 EVIL = "50 % of <b>A&B_c</b> #1 \\input{x} =1+1\nไทย"
 
 

@@ -11,6 +11,8 @@ from orchestrator import ResultStore, StoreError, figure, load
 from orchestrator.errors import SweepError
 from tests.orchestrator.analysis.committing import commit
 
+pytestmark = pytest.mark.slow  # results are analysed time and again
+
 
 @pytest.fixture
 def results(tmp_path):

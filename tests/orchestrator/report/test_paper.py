@@ -7,6 +7,8 @@ import pytest
 from orchestrator.report import paper
 from orchestrator.report.figure import ROWS
 
+pytestmark = pytest.mark.slow  # charts are laid out to be measured
+
 DATA = [{"language": name, "f1": place / 10} for place, name in enumerate("abcdefgh")]
 FIELDS = {
     "x": {"field": "f1", "type": "quantitative", "title": "F1 – mean"},
