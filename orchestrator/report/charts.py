@@ -56,6 +56,20 @@ def sparsity_axis(title: str = "sparsity") -> alt.X:
     return alt.X("target_sparsity:Q", title=title, axis=axis, scale=alt.Scale(domain=[0, 1]))
 
 
+def selection(name: str, label: str, options: Mapping[str, str]) -> alt.Parameter:
+    """A choice of the reader's inside a chart, the first option at first.
+
+    Args:
+        name: of the parameter, for expressions of Vega.
+        label: what stands before it.
+        options: the values, with what they are called.
+    """
+    import altair as alt
+
+    bind = alt.binding_select(options=list(options), labels=list(options.values()), name=label)
+    return alt.param(name=name, value=next(iter(options)), bind=bind)
+
+
 def named(languages: Sequence[str] | pd.Series) -> list[str]:
     """Codes of languages with their English names, such as `sw Swahili`."""
     return [

@@ -35,8 +35,10 @@ class Material:
         return rows
 
     def notes(self, name: str) -> tuple[str, ...]:
-        """The sentences that must be said of a table of the analysis."""
-        return self._tables[name].notes
+        """The sentences that must be said of a table of the analysis, but for what the terminal
+        leaves out of it."""
+        notes = self._tables[name].notes
+        return tuple(note for note in notes if not note.startswith("The terminal"))
 
     @property
     def num_scored(self) -> int:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from orchestrator.report.charts import FULL, chart, colour, named, sparsity_axis, tooltip
+from orchestrator.report.charts import (
+    FULL,
+    chart,
+    colour,
+    named,
+    selection,
+    sparsity_axis,
+    tooltip,
+)
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, count_trials, number_axis, with_interval
@@ -109,11 +117,7 @@ def draw_size(material: Material) -> Drawing:
     table = _list_sizes(material)
     if table[["f1_mean", "overall_sparsity"]].dropna().empty:
         return nothing("No trial has an F1 and a size yet.")
-    by = alt.param(
-        name="size_by",
-        value="overall_sparsity",
-        bind=alt.binding_select(options=list(SIZES), labels=list(SIZES.values()), name="Across"),
-    )
+    by = selection("size_by", "Across", SIZES)
     told = tooltip(
         language_name="language:0",
         embeddings="embeddings:0",

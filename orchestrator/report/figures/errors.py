@@ -11,6 +11,7 @@ from orchestrator.report.charts import (
     chart,
     colour,
     named,
+    selection,
     share_dense,
     sparsity_axis,
     tooltip,
@@ -52,13 +53,7 @@ def draw_breakdown(material: Material) -> Drawing:
     table = _list_parts(rows)
     if table["f1_mean"].isna().all():
         return nothing("No trial has an F1 yet.")
-    by = alt.param(
-        name="lines",
-        value="sentences",
-        bind=alt.binding_select(
-            options=list(PARTS), labels=list(PARTS.values()), name="A line for each of the"
-        ),
-    )
+    by = selection("lines", "A line for each of the", PARTS)
     told = tooltip(
         language_name="language:0",
         part="of:0",
@@ -96,7 +91,7 @@ def draw_breakdown(material: Material) -> Drawing:
             "sentences with the same words the first. Where few sentences are of a kind, their F1 "
             f"jumps; the table has their number. {MISSING}: there is no F1."
         ],
-        notes=[note for note in material.notes("breakdown") if "terminal" not in note],
+        notes=material.notes("breakdown"),
     )
 
 
@@ -125,11 +120,7 @@ def draw_errors(material: Material) -> Drawing:
     table = _list_errors(errors)
     if table.empty or table["share_mean"].isna().all():
         return nothing(NO_PREDICTIONS)
-    by = alt.param(
-        name="of_side",
-        value="true",
-        bind=alt.binding_select(options=list(SIDES), labels=list(SIDES.values()), name="Parts of"),
-    )
+    by = selection("of_side", "Parts of", SIDES)
     told = tooltip(
         language_name="language:0",
         kind="kind:0",
@@ -167,7 +158,7 @@ def draw_errors(material: Material) -> Drawing:
         num_trials=count_trials(of_one),
         filters=("series", "embeddings", "language"),
         text=["Shares are means over seeds, of all test sentences as published."],
-        notes=[note for note in material.notes("errors") if "terminal" not in note],
+        notes=material.notes("errors"),
     )
 
 
@@ -239,13 +230,7 @@ def draw_calibration(material: Material) -> Drawing:
 
 
 def _words() -> alt.Parameter:
-    import altair as alt
-
-    return alt.param(
-        name="of_words",
-        value="entity",
-        bind=alt.binding_select(options=list(WORDS), labels=list(WORDS.values()), name="Of"),
-    )
+    return selection("of_words", "Of", WORDS)
 
 
 def draw_reliability(material: Material) -> Drawing:

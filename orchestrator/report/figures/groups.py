@@ -5,7 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from orchestrator.analysis.tables import TIERS
-from orchestrator.report.charts import FULL, chart, colour, named, sparsity_axis, tooltip
+from orchestrator.report.charts import (
+    FULL,
+    chart,
+    colour,
+    named,
+    selection,
+    sparsity_axis,
+    tooltip,
+)
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, number_axis, with_interval
@@ -141,13 +149,7 @@ def draw_group_changes(material: Material) -> Drawing:
     table = _list_groups(material)
     if table["delta_dense_mean"].isna().all():
         return nothing(NO_GROUPS)
-    by = alt.param(
-        name="grouped",
-        value="tier",
-        bind=alt.binding_select(
-            options=list(GROUPINGS), labels=list(GROUPINGS.values()), name="Groups by"
-        ),
-    )
+    by = selection("grouped", "Groups by", GROUPINGS)
     told = tooltip(
         who="group:0",
         target_sparsity="sparsity",

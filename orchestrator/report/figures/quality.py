@@ -14,6 +14,7 @@ from orchestrator.report.charts import (
     chart,
     colour,
     named,
+    selection,
     share_dense,
     sparsity_axis,
     tooltip,
@@ -103,13 +104,7 @@ def draw_f1_by_group(material: Material) -> Drawing:
     table = pd.concat([_group_lines(material), _language_lines(material)], ignore_index=True)
     if table["f1"].isna().all():
         return nothing(NO_F1)
-    by = alt.param(
-        name="panels",
-        value="tier",
-        bind=alt.binding_select(
-            options=list(GROUPINGS), labels=list(GROUPINGS.values()), name="Panels by"
-        ),
-    )
+    by = selection("panels", "Panels by", GROUPINGS)
     told = tooltip(
         who="of:0",
         target_sparsity="sparsity",
@@ -190,13 +185,7 @@ def draw_change(material: Material) -> Drawing:
     last = table.sort_values("target_sparsity").groupby(["series", "embeddings", "language"])
     highest = last["delta_dense_mean"].transform("last")
     table["place_change"] = highest.fillna(9).rank(method="dense").astype(int)
-    order = alt.param(
-        name="order",
-        value="name",
-        bind=alt.binding_select(
-            options=list(ORDERS), labels=list(ORDERS.values()), name="Languages by"
-        ),
-    )
+    order = selection("order", "Languages by", ORDERS)
     limit = max(float(table["delta_dense_mean"].abs().max()), 0.01)
     cells = (
         chart(width=alt.Step(76), height=alt.Step(20))

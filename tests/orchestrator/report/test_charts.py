@@ -2,7 +2,15 @@
 
 import pandas as pd
 
-from orchestrator.report.charts import VERDICT_COLOURS, chart, colour, named, share_dense, tooltip
+from orchestrator.report.charts import (
+    VERDICT_COLOURS,
+    chart,
+    colour,
+    named,
+    selection,
+    share_dense,
+    tooltip,
+)
 from orchestrator.report.theme import COLOURS, config
 
 
@@ -15,6 +23,23 @@ def test_colours_of_charts_are_parameters_of_both_schemes():
     assert names == set(COLOURS["dark"])
     assert set(VERDICT_COLOURS.values()) <= names
     assert colour("bad").to_dict() == {"expr": "bad"}
+
+
+def test_a_selection_begins_with_its_first_option():
+    by = selection("by", "Panels by", {"tier": "resource tier", "script": "script"})
+    drawn = chart().mark_point().add_params(by).to_dict()
+    assert drawn["params"] == [
+        {
+            "name": "by",
+            "value": "tier",
+            "bind": {
+                "input": "select",
+                "name": "Panels by",
+                "options": ["tier", "script"],
+                "labels": ["resource tier", "script"],
+            },
+        }
+    ]
 
 
 def test_dense_rows_are_of_all_embeddings():
