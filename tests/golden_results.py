@@ -4,7 +4,7 @@
     python -m tests.golden_results unpack NAME RESULTS    # the other way
 
 packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3)
-came from `make paper-mini`, and `results/v1` to `results/v5` from the versions before; what each
+came from `make paper-mini`, and `results/v1` to `results/v6` from the versions before; what each
 holds is in results/README.md. They stay as they are: later versions must read them.
 A sweep goes on from results that are unpacked where it looks for its own.
 

@@ -28,7 +28,7 @@ from orchestrator.results.columns import (
 from orchestrator.spec import sweep_spec
 from workers import result, tags, trial
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Part of every file. Raise it with any change of a column, and say in
 `orchestrator.results.versions` what rows of earlier versions have there; files of a later version
 are refused."""

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import encode_small
-from orchestrator.results.schema import TABLES, TRIALS
+from orchestrator.results.schema import SCHEMA_VERSION, TABLES, TRIALS
 from tests.factories import (
     make_predicted_set,
     make_trial_result,
@@ -125,7 +125,7 @@ def test_verify_finds_tags_without_their_probability(store, confidences, number)
     num_tags = len(rows["predicted"][1])
     assert _problem(store) == (
         f"predictions/{file.name}: sentence {sentence} of set {set_id} has {number} of the "
-        f"probabilities of its {num_tags} tags, schema version 6 stores all; delete "
+        f"probabilities of its {num_tags} tags, schema version {SCHEMA_VERSION} stores all; delete "
         f"trials/{file.name}, then run the sweep again"
     )
 
