@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"train"},
         {"model", "replay"},
         {"data", "pruning", "checkpoint", "devices"},
-        {"kernels", "result"},
+        {"kernels", "result", "tensor_file"},
         {"trial", "tags", "storage", "measured", "source", "digests"},
         {"leftovers", "visits"},
     ),

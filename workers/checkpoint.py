@@ -12,16 +12,14 @@ it is does not count: who may write into the results may write rows there as wel
 import json
 import logging
 import time
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from workers.digests import DIGEST_LENGTH, Part, digest_in_order, read_metadata
 from workers.storage import Location
+from workers.tensor_file import Header, digest_of, read_header, write_tensors
 
 FORMAT = "sparsweep-checkpoint-2"
 """In the header of each file; another one when what a file holds changes."""
@@ -29,21 +27,6 @@ FORMAT = "sparsweep-checkpoint-2"
 WITHOUT_DIGEST = "sparsweep-checkpoint-1"
 """The format before: the same, but nothing tells whether it is damaged. Trials that were stopped
 before an upgrade go on from it."""
-
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-    torch.complex64: "C64",
-}
-"""What safetensors calls the types that states have."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and JSON values."""
@@ -70,8 +53,8 @@ class StateFile:
             OSError: that failed; what was there is as before.
         """
         tensors, values = state
-        header = {"format": FORMAT, "trial_id": self.owner, "values": json.dumps(values)}
-        self.location.write_atomic_by(lambda file: _write(file, header, tensors))
+        header = Header(FORMAT, self.owner, json.dumps(values))
+        self.location.write_atomic_by(lambda file: write_tensors(file, header, tensors))
 
     def load(self) -> State | None:
         """Read the state that was written last.
@@ -88,17 +71,16 @@ class StateFile:
         except FileNotFoundError:
             return None
         try:
-            header = read_metadata(data)
-            is_ours = header.get("trial_id") == self.owner
-            if is_ours and header.get("format") in (FORMAT, WITHOUT_DIGEST):
+            header, digest = read_header(data)
+            if header.trial_id == self.owner and header.format in (FORMAT, WITHOUT_DIGEST):
                 tensors = load(data)
-                is_old = header["format"] == WITHOUT_DIGEST
-                if is_old or header.get("digest") == _digest_of(header, tensors):
-                    return tensors, json.loads(header["values"])
+                is_old = header.format == WITHOUT_DIGEST
+                if is_old or digest == digest_of(header, tensors):
+                    return tensors, json.loads(header.values)
                 reason = "it is damaged"
             else:
-                reason = f"it is {header.get('format')} of trial {header.get('trial_id')}"
-        except (SafetensorError, ValueError, KeyError) as error:
+                reason = f"it is {header.format} of trial {header.trial_id}"
+        except (SafetensorError, ValueError) as error:
             reason = f"it cannot be read ({error})"
         log.warning(
             "%s: not this trial's checkpoint, %s; starting from step 0", self.location, reason
@@ -157,61 +139,3 @@ def _describe_unsaved(location: Location, error: OSError) -> str:
         f"{location.folder}: checkpoints cannot be written ({reason}); make room or mend the "
         "place; trials go on, but one that is stopped starts anew, or from what was saved before"
     )
-
-
-def _write(file: BinaryIO, header: dict[str, str], tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file, one tensor after the other.
-
-    Not by safetensors itself, which wants all of them in the memory of the host at once: gigabytes,
-    for each of the workers of a node.
-
-    Args:
-        file: new.
-        header: all that it says, but for the digest.
-        tensors: on any device.
-    """
-    places: dict[str, tuple[int, int]] = {}
-    end = 0
-    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):  # aligned
-        begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
-        places[name] = (begin, end)
-
-    def beginning(digest: str) -> bytes:
-        described = {
-            name: {
-                "dtype": DTYPES[tensors[name].dtype],
-                "shape": list(tensors[name].shape),
-                "data_offsets": places[name],
-            }
-            for name in places
-        }
-        text = json.dumps({"__metadata__": header | {"digest": digest}} | described).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text
-
-    start = len(beginning("0" * DIGEST_LENGTH))
-
-    def written() -> Iterator[Part]:
-        for name in sorted(tensors):
-            part = _part(name, tensors[name])
-            file.seek(start + places[name][0])
-            file.write(part[-1])
-            yield part
-
-    digest = digest_in_order(_texts(header), written())
-    file.seek(0)
-    file.write(beginning(digest))
-
-
-def _digest_of(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Of all that the file says: header and tensors."""
-    return digest_in_order(_texts(header), (_part(name, tensors[name]) for name in sorted(tensors)))
-
-
-def _texts(header: dict[str, str]) -> list[str]:
-    return [header[name] for name in ("format", "trial_id", "values")]
-
-
-def _part(name: str, tensor: Tensor) -> Part:
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    return name, str(tensor.dtype), tensor.shape, data

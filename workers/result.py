@@ -3,8 +3,9 @@
 Plain values; only the standard library is imported here.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from workers.trial import Perturbation
 
@@ -155,7 +156,12 @@ class DeviceStretch:
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """What a finished trial leaves. Times are wall-clock seconds summed over all its resumptions;
-    `device` and `device_name` are those of the last one."""
+    `device` and `device_name` are those of the last one.
+
+    Scores that come from a kept model (`scored_from_model`) stand beside what was measured when it
+    was trained; only `evaluate_s` is that of the scores, and the data are those that were read for
+    them. `model_bytes` and `model_digest` are those of the file of the model, None without one.
+    """
 
     achieved_sparsity: float
     achieved_embedding_sparsity: float | None
@@ -189,3 +195,43 @@ class TrialResult:
     layers: tuple[LayerSparsity, ...]
     vocabulary: tuple[Vocabulary, ...]
     devices: tuple[DeviceStretch, ...]
+    scored_from_model: bool = False
+    model_bytes: int | None = None
+    model_digest: str | None = None
+
+    def without_scores(self) -> dict[str, Any]:
+        """All but the scores and predictions, as JSON values by name."""
+        values = asdict(replace(self, scores=(), robustness=(), predictions=()))
+        return {name: value for name, value in values.items() if name not in OF_SCORING}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], **scores: Any) -> "TrialResult":
+        """A result from what `without_scores` gave, and scores and predictions.
+
+        Args:
+            values: of any version; what an earlier one did not measure is None.
+            scores: what takes the place of these, by name.
+        """
+        read: dict[str, Any] = {
+            name: values.get(name) for name in cls.__dataclass_fields__ if name not in OF_SCORING
+        }
+        for name, kind in LISTS.items():
+            read[name] = tuple(kind(**_frozen(one)) for one in read[name] or ())
+        return cls(**read | scores)
+
+
+OF_SCORING = ("scores", "robustness", "predictions")
+LISTS: dict[str, type] = {
+    "curve": CurvePoint,
+    "layers": LayerSparsity,
+    "vocabulary": Vocabulary,
+    "devices": DeviceStretch,
+}
+"""Fields of a result that have values of a class of ours."""
+
+
+def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With tuples where JSON has lists."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }

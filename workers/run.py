@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -44,12 +44,14 @@ from workers.measured import (
     reset_peak_memory,
     share_of_memory,
 )
-from workers.model.encoder import make_model, num_embeddings
+from workers.model.encoder import encoder_weights, make_model, num_embeddings
 from workers.model.folder import fingerprint_model_folder
+from workers.model.kept_model import REMEDY, KeptModel, ModelFile
 from workers.model.positions import num_positions
 from workers.prefix_file import PrefixFile
 from workers.pruning.used_rows import embedding_rows, num_parameters
 from workers.result import (
+    OF_SCORING,
     DeviceStretch,
     LayerSparsity,
     Phase,
@@ -121,6 +123,8 @@ def run_trial(
     checkpoint: Checkpoint | None = None,
     kernels: str = AUTO,
     prefix: PrefixFile | None = None,
+    model_file: ModelFile | None = None,
+    kept: KeptModel | None = None,
 ) -> Generator[Progress, None, TrialResult]:
     """Run one trial.
 
@@ -130,6 +134,10 @@ def run_trial(
         checkpoint: where to go on from, and where to save to; None keeps nothing.
         kernels: who computes the optimizer's step and the masks: auto, reference, triton or numba.
         prefix: where trials with the same first steps leave their state; None: there are no others.
+        model_file: where the model goes that is scored, which the caller has to publish; None: it
+            is not kept.
+        kept: the model of this trial as it was kept, which is scored, and nothing trained; None:
+            the trial is trained.
 
     Yields:
         Where the trial is: between two languages while it loads, after every step, and after every
@@ -143,7 +151,10 @@ def run_trial(
     """
     refuse_precision(device, spec.training.precision)
     try:
-        result = yield from _run(spec, device, checkpoint, kernels, prefix)
+        if kept is not None:
+            result = yield from _score_kept(spec, device, kernels, kept)
+        else:
+            result = yield from _run(spec, device, checkpoint, kernels, prefix, model_file)
         give_back_memory(device)
         return result
     except Exception as error:
@@ -159,6 +170,7 @@ def _run(
     checkpoint: Checkpoint | None,
     kernels: str,
     prefix: PrefixFile | None,
+    model_file: ModelFile | None,
 ) -> Generator[Progress, None, TrialResult]:
     reset_peak_memory(device)
     started = time.perf_counter()
@@ -191,7 +203,48 @@ def _run(
         if checkpoint is not None:
             trial.save(checkpoint)
         raise
-    return _make_result(trial, selected_step, scores)
+    result = _make_result(trial, selected_step, scores)
+    if model_file is not None:
+        training = trial.training
+        known = result.without_scores()
+        model_file.prepare(training.model, spec, training.model_commit, known)
+    return result
+
+
+def _score_kept(
+    spec: TrialSpec, device: torch.device, kernels: str, kept: KeptModel
+) -> Generator[Progress, None, TrialResult]:
+    """What the trial asks for, of the model that it left. The same modules read the same weights as
+    at the end of training, so scores are the same, to the bit on the same device.
+
+    Raises:
+        TrialError: kind `bad_data`, when the model is not this trial's, or its encoder has changed.
+    """
+    kept.refuse_other_recipe()
+    if kept.trial_id != spec.trial_id():
+        raise TrialError(
+            "bad_data",
+            f"{kept.location}: it is the model of trial {kept.trial_id}, not of {spec.trial_id()}; "
+            f"{REMEDY}",
+        )
+    yield LOADING
+    _refuse_changed_model(spec.model)
+    loading = load_trial_data(spec, check_files(spec))
+    data = yield from _with_progress(loading, lambda: LOADING)
+    train = join([language.train for language in data.languages])
+    training = Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
+    kept.refuse_other_commit(training.model_commit)
+    training.load_model_state(kept.weights(encoder_weights(spec.model)))
+    trial = _RunningTrial(data, training, Selection(training), [])
+    _refuse_unreadable(training, data)
+    scores = yield from trial.score()
+    return TrialResult.from_values(
+        kept.result
+        | _of_data(data)
+        | {"evaluate_s": trial.spent.evaluate_s, "scored_from_model": True}
+        | {"model_bytes": kept.num_bytes, "model_digest": kept.digest},
+        **_of_scores(scores),
+    )
 
 
 @dataclass
@@ -321,7 +374,6 @@ def _start(
 
 def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> TrialResult:
     training, spent, device = trial.training, trial.spent, trial.training.device
-    splits = _splits(trial.data.languages)
     parameters = num_parameters(training.model)
 
     # Word embeddings have a target of their own, and so a sparsity of their own.
@@ -339,9 +391,6 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
         selected_step=selected_step,
         num_train_sentences=training.split.num_sentences,
         num_train_subwords=training.num_subwords,
-        num_split_sentences=sum(split.num_split_sentences for split in splits),
-        num_unstarted_entities=sum(split.num_unstarted_entities for split in splits),
-        data_fingerprint=digest_bytes(_bytes_of(trial.data.languages)),
         model_commit=training.model_commit,
         num_resumes=spent.num_resumes,
         shared_steps=training.shared_steps,
@@ -355,16 +404,29 @@ def _make_result(trial: _RunningTrial, selected_step: int, scores: Scores) -> Tr
         device_name=name_device(device),
         num_threads=torch.get_num_threads(),
         kernels=training.optimizer.kernels.name,
-        scores=tuple(scores.scores),
-        robustness=tuple(scores.robustness),
-        predictions=tuple(scores.predictions),
         curve=tuple(training.curve),
         layers=layers,
         vocabulary=tuple(
             describe_vocabulary(training.model, data) for data in trial.data.languages
         ),
         devices=tuple(trial.devices),
+        **_of_data(trial.data),
+        **_of_scores(scores),
     )
+
+
+def _of_data(data: TrialData) -> dict[str, Any]:
+    """What a result says of the data that were read."""
+    splits = _splits(data.languages)
+    return {
+        "num_split_sentences": sum(split.num_split_sentences for split in splits),
+        "num_unstarted_entities": sum(split.num_unstarted_entities for split in splits),
+        "data_fingerprint": digest_bytes(_bytes_of(data.languages)),
+    }
+
+
+def _of_scores(scores: Scores) -> dict[str, Any]:
+    return {name: tuple(getattr(scores, name)) for name in OF_SCORING}
 
 
 def _sparsity(layers: Sequence[LayerSparsity]) -> float:

@@ -196,13 +196,20 @@ class Location:
         Raises:
             OSError: as of `write_atomic`.
         """
+        self.prepare_by(write, mode).publish()
+
+    def prepare_by(self, write: Callable[[BinaryIO], object], mode: int = 0o666) -> "Prepared":
+        """The first half of `write_atomic_by`, which takes long: readers do not see it yet.
+
+        Raises:
+            OSError: as of `write_atomic`.
+        """
         if self.is_local:
             with visiting(self):
-                _replace_durably(Path(self.path), write, mode)
-            return
+                return Prepared(self, _write_beside(Path(self.path), write, mode))
         buffer = io.BytesIO()
         write(buffer)
-        self.write_atomic(buffer.getbuffer())
+        return Prepared(self, buffer)
 
     def entries(self) -> list[Entry]:
         """The files of a folder, sorted by name, without hidden ones.
@@ -349,6 +356,38 @@ class Location:
         return _open_filesystem(self.scheme, self.path.partition("/")[0], self.options)
 
 
+class Prepared:
+    """A file that is written and has not its name yet, from `Location.prepare_by`.
+
+    Attributes:
+        num_bytes: of the file.
+    """
+
+    def __init__(self, location: Location, content: "Path | io.BytesIO"):
+        self._location, self._content = location, content
+        if isinstance(content, Path):
+            self.num_bytes = content.stat().st_size
+        else:
+            self.num_bytes = content.getbuffer().nbytes
+
+    def publish(self) -> None:
+        """Put it there as a whole, in place of what was there.
+
+        Raises:
+            OSError: it cannot be written; what was there is as before.
+        """
+        if isinstance(self._content, Path):
+            with visiting(self._location):
+                _rename(self._content, Path(self._location.path))
+        else:
+            self._location.write_atomic(self._content.getbuffer())
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        if isinstance(self._content, Path):
+            self._content.unlink(missing_ok=True)
+
+
 LEFT_WAITING: list[int] = []
 """An entry for each call that was left behind. A process with one does not end by itself while the
 call waits: pyarrow stops S3 at the end, which waits for it."""
@@ -482,8 +521,8 @@ def is_storage_fault(error: BaseException) -> bool:
     return found is not None and int(found[1]) in FAULTS
 
 
-def _replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int) -> None:
-    """Write a file beside the old one, and rename it only when it is on the disk."""
+def _write_beside(path: Path, write: Callable[[BinaryIO], object], mode: int) -> Path:
+    """Write a new file beside an old one; it is on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -492,11 +531,18 @@ def _replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int)
             write(file)
             file.flush()
             os.fsync(file.fileno())
+    except BaseException as error:
+        _give_up(temporary, path, error)
+        raise
+    return temporary
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Put a file that is on the disk in the place of another, so that it survives a power cut."""
+    try:
         temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk names no file
-            error.filename = str(path)
+        _give_up(temporary, path, error)
         raise
 
     # The new name is in the folder, which has to be on the disk, too.
@@ -508,3 +554,9 @@ def _replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int)
             raise
     finally:
         os.close(folder)
+
+
+def _give_up(temporary: Path, path: Path, error: BaseException) -> None:
+    temporary.unlink(missing_ok=True)
+    if isinstance(error, OSError) and error.filename is None:  # a full disk names no file
+        error.filename = str(path)

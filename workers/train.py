@@ -20,6 +20,7 @@ from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
 from workers.data.packing import PackedBatches
 from workers.kernels import AUTO
+from workers.model.encoder import first_names
 from workers.model.keyed_dropout import KeyedDropout
 from workers.model.positions import can_be_recorded, first_position, reads_packed_rows
 from workers.model.rounded import Copies, read_rounded
@@ -88,7 +89,7 @@ class Training:
             if reads_packed_rows(model)
             else None
         )
-        self._first_names = _first_names(model)
+        self._first_names = first_names(model)
         self.weights = prunable_weights(model, spec.pruning)
         self.optimizer = make_optimizer(
             model, list(self.weights.values()), spec, kernels, self._copies()
@@ -479,14 +480,6 @@ class Training:
             raise ValueError(
                 f"its weights are of step {step} and their moments and masks of step {latest}"
             )
-
-
-def _first_names(model: nn.Module) -> dict[str, str]:
-    """For each name in the model's state the first name of the same tensor: another one where
-    modules share it, as T5's embeddings do."""
-    first: dict[int, str] = {}
-    state = model.state_dict(keep_vars=True)
-    return {name: first.setdefault(id(value), name) for name, value in state.items()}
 
 
 def make_optimizer(

@@ -143,6 +143,7 @@ UNITS_BY_ENDING = {
     "_per_s": "1/s",
     "_s": "s",
     "_gib": "GiB",
+    "_bytes": "bytes",
     "_every_steps": "steps",
     "_sparsity": "fraction",
     "_at": "UTC",

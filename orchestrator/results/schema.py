@@ -145,6 +145,15 @@ MEASURED_MEANINGS = {
     "device_name": "Its model; of a trial that was resumed the last one, see devices.",
     "num_threads": "CPU threads that computed.",
     "kernels": "Who computed the optimizer's step and the masks: triton, numba or reference.",
+    "scored_from_model": (
+        "Whether the scores come from the kept model and not from the end of training; evaluate_s "
+        "and data_fingerprint are then those of the scores, what else was measured is that of the "
+        "training. Null in rows of schema versions 1 to 6, which all come from training."
+    ),
+    "model_bytes": "Size of the file of the kept model; null where none was kept with these rows.",
+    "model_digest": (
+        "Hash of all weights of the kept model, as they are scored; null where none was kept."
+    ),
 }
 
 

@@ -19,7 +19,7 @@ Version 6, of 2026-11-26: `pruning_num_updates`, which later files of version 5 
     alone; `evaluation_select_after`, `corpus_subset_seed`, `robustness_donor_split`,
     `evaluation_languages`; `is_zero_shot` in scores and predictions, `confidence` in
     predictions; table vocabulary.
-Version 7, not released yet.
+Version 7, not released yet: `scored_from_model`, `model_bytes`, `model_digest`.
 """
 
 import json

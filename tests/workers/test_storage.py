@@ -50,6 +50,17 @@ def test_content_that_is_written_in_any_order_reads_back(folder):
     assert (folder / "a").read_bytes() == b"begin" + bytes(2**20 - 5) + b"end"
 
 
+def test_what_is_prepared_is_there_once_it_is_published(folder):
+    (folder / "a").write_atomic(b"before")
+    prepared = (folder / "a").prepare_by(lambda file: file.write(b"after"))
+    assert prepared.num_bytes == 5
+    assert (folder / "a").read_bytes() == b"before"
+    (folder / "a").prepare_by(lambda file: file.write(b"never")).discard()
+    prepared.publish()
+    assert (folder / "a").read_bytes() == b"after"
+    assert folder.names() == ["a"]
+
+
 def test_content_that_cannot_be_made_leaves_what_was_there(folder):
     (folder / "a").write_atomic(b"before")
     with pytest.raises(ZeroDivisionError):

@@ -241,6 +241,33 @@ def _values(model: nn.Module) -> dict[str, Tensor]:
     )
 
 
+def encoder_weights(spec: ModelSpec) -> dict[str, Tensor]:
+    """The weights of the encoder that trials start from, by name, on the CPU; nothing of the head.
+
+    Args:
+        spec: which encoder.
+
+    Returns:
+        What nobody may write to; nothing with `init: random`, where there is no encoder.
+
+    Raises:
+        TrialError: as `make_model`.
+    """
+    if spec.init == "random":
+        return {}
+    loaded = _Pretrained.of(spec)
+    state = loaded.model.state_dict()
+    return {name: value for name, value in state.items() if name not in loaded.head}
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """For each name in the model's state the first name of the same tensor: another one where
+    modules share it, as T5's embeddings do."""
+    first: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    return {name: first.setdefault(id(value), name) for name, value in state.items()}
+
+
 def _auto_class() -> Any:
     from transformers import AutoModelForTokenClassification
     from transformers.utils import logging
