@@ -70,6 +70,13 @@ def selection(name: str, label: str, options: Mapping[str, str]) -> alt.Paramete
     return alt.param(name=name, value=next(iter(options)), bind=bind)
 
 
+def by_language() -> alt.Facet:
+    """A panel a language."""
+    import altair as alt
+
+    return alt.Facet("language_name:N", title=None)
+
+
 def named(languages: Sequence[str] | pd.Series) -> list[str]:
     """Codes of languages with their English names, such as `sw Swahili`."""
     return [

@@ -11,7 +11,7 @@ from orchestrator.report.figure import FILTERS, Drawing, Figure
 from orchestrator.report.latex import make_table
 from orchestrator.report.material import Material
 from orchestrator.report.page import as_values
-from orchestrator.report.parts import Part, divide
+from orchestrator.report.parts import Part, divide, settle_choices
 from orchestrator.results.export import write_bytes, write_csv
 from orchestrator.wording import counted
 
@@ -58,21 +58,26 @@ def write_figures(
             why_not = " ".join(drawing.notes) or "The results have nothing for it."
             yield Written(figure=figure, name=figure.name, why_not=why_not)
         for part in parts:
-            yield _write(figure, drawing, part, folder, theme)
+            yield from _write(figure, drawing, part, folder, theme)
 
 
-def _write(figure: Figure, drawing: Drawing, part: Part, folder: str, theme: str) -> Written:
-    name, endings = part.name(figure), []
+def _write(
+    figure: Figure, drawing: Drawing, part: Part, folder: str, theme: str
+) -> Iterator[Written]:
+    """Write a chart for each choice that the page offers inside it, and one table of them all."""
+    name = part.name(figure)
     if drawing.chart is not None:
-        drawn = paper.draw(drawing.chart.to_dict(), to_rows(part.rows), theme)
-        write_bytes(drawn.pdf, folder, f"{name}.pdf")
-        write_bytes(drawn.svg.encode(), folder, f"{name}.svg")
-        write_bytes(drawn.png, folder, f"{name}.png")
-        endings += ["pdf", "svg", "png"]
+        rows = to_rows(part.rows)
+        for choice, chart in settle_choices(drawing.chart.to_dict()).items():
+            drawn, stem = paper.draw(chart, rows, theme), f"{name}-{choice}".removesuffix("-")
+            write_bytes(drawn.pdf, folder, f"{stem}.pdf")
+            write_bytes(drawn.svg.encode(), folder, f"{stem}.svg")
+            write_bytes(drawn.png, folder, f"{stem}.png")
+            yield Written(figure=figure, name=stem, endings=["pdf", "svg", "png"])
     told = part.rows.drop(columns=list(part.chosen))
     write_bytes(make_table(told, _say(figure, drawing, part)).encode(), folder, f"{name}.tex")
     write_csv(_to_arrow(part.rows), folder, f"{name}.csv")
-    return Written(figure=figure, name=name, endings=[*endings, "tex", "csv"])
+    yield Written(figure=figure, name=name, endings=["tex", "csv"])
 
 
 def _say(figure: Figure, drawing: Drawing, part: Part) -> list[str]:

@@ -24,15 +24,13 @@ class Material:
         self.store = store
         self.split = split
         self._tables = {table.name: table for table in tables}
+        self._frame = cache(self._make_frame)
         self.read = cache(self._read)
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of the analysis, with one more column: `series`, the regime and the settings in
         one text. A figure that reads it names it in its `needs`."""
-        rows = to_frame(self._tables[name].rows)
-        of_series = zip(rows["regime"], rows["settings"], strict=True)
-        rows.insert(0, "series", [_name_series(*one) for one in of_series])
-        return rows
+        return self._frame(name).copy(deep=False)
 
     def notes(self, name: str) -> tuple[str, ...]:
         """The sentences that must be said of a table of the analysis, but for what the terminal
@@ -52,13 +50,23 @@ class Material:
         groups = self.table("groups")
         return int(groups.loc[groups["grouping"] == "all", "num_trials_compared"].sum())
 
-    def meanings(self) -> Mapping[str, str]:
-        """What columns mean, by their name, as far as analysed tables have them."""
+    def meanings(self, needs: Collection[str]) -> Mapping[str, str]:
+        """What the columns of tables of the analysis mean, by their name.
+
+        Args:
+            needs: names of the tables; of a column that several have, the first one says it.
+        """
         return {
             column.name: column.meaning
-            for table in self._tables.values()
-            for column in table.table.columns
+            for name in reversed(list(needs))
+            for column in self._tables[name].table.columns
         }
+
+    def _make_frame(self, name: str) -> pd.DataFrame:
+        rows = to_frame(self._tables[name].rows)
+        of_series = zip(rows["regime"], rows["settings"], strict=True)
+        rows.insert(0, "series", [_name_series(*one) for one in of_series])
+        return rows
 
     def _read(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         """Columns of a stored table, of all recipes; read once."""

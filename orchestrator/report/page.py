@@ -104,12 +104,14 @@ def _hash(script: str) -> str:
 def _show(figure: Figure, material: Material) -> Shown:
     drawing = figure.draw(material)
     chart = None if drawing.chart is None else drawing.chart.to_dict()
+    meanings = material.meanings(figure.needs)
     data = {
         "name": figure.name,
         "chart": chart,
         "filters": list(drawing.filters),
         "choices": [asdict(choice) for choice in drawing.choices],
         "view": drawing.view,
+        "meanings": {name: meanings[name] for name in drawing.table if name in meanings},
         "columns": {str(name): as_column(column) for name, column in drawing.table.items()},
     }
     return Shown(figure=figure, drawing=drawing, data=as_json(data))

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -73,6 +74,29 @@ def choose_first(
             shown[choice.label] = str(first)
             rows = rows[values.isna() | (values == first)]
     return shown, rows
+
+
+def settle_choices(chart: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A chart for each value of the choice that the page offers inside it.
+
+    Args:
+        chart: Vega-Lite; a choice is a parameter of `charts.selection`. What else the reader can
+            set, such as where an axis begins, stays at its first value.
+
+    Returns:
+        By what the value is called in names of files; one chart, of an empty name, where there is
+        no choice.
+    """
+    params = [dict(param) for param in chart.get("params", ())]
+    binds = {param["name"]: param.pop("bind", {}) for param in params}
+    for param in params:
+        if "labels" in binds[param["name"]]:
+            others = [other for other in params if other is not param]
+            return {
+                _as_name(value): {**chart, "params": [*others, param | {"value": value}]}
+                for value in binds[param["name"]]["options"]
+            }
+    return {"": dict(chart)}
 
 
 def _divide(

@@ -1,7 +1,9 @@
 """The report of real results in a real browser, opened from disk without a network."""
 
 import math
+import re
 from contextlib import contextmanager
+from importlib.resources import files
 
 import pandas as pd
 import pytest
@@ -120,6 +122,25 @@ def test_every_figure_is_drawn_in_the_scheme_of_the_page(chromium, file, drawing
             assert article.get_attribute("data-drawn") == scheme
         # A wide chart is scrolled in its own place; the page itself is as wide as the window.
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_browsers_understand_the_whole_style_of_the_page(chromium, file):
+    rules = "[...document.styleSheets].map(sheet => sheet.cssRules.length)"
+    style = (files("orchestrator.report") / "template" / "page.css").read_text(encoding="utf-8")
+    num_written = len(re.findall(r"^\S.* {", style, re.MULTILINE))
+    with opened(chromium, file) as page:
+        assert num_written in page.evaluate(rules)  # of several: Vega brings a style of its own
+
+
+def test_what_columns_mean_stands_below_the_table(chromium, file, material):
+    with opened(chromium, file) as page:
+        article = page.locator("#change")
+        cells(article)
+        names = article.locator(".meanings dt").all_text_contents()
+        meanings = article.locator(".meanings dd").all_text_contents()
+    assert "delta_dense_mean" in names
+    expected = material.meanings(FIGURES["change"].needs)
+    assert dict(zip(names, meanings, strict=True)).items() <= expected.items()
 
 
 def test_tables_behind_figures_are_those_that_were_drawn(chromium, file, drawings):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from orchestrator.report.charts import called, chart, colour, named, sparsity_axis, tooltip
+from orchestrator.report.charts import (
+    by_language,
+    called,
+    chart,
+    colour,
+    named,
+    sparsity_axis,
+    tooltip,
+)
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 
@@ -79,7 +87,7 @@ def draw_shares(material: Material) -> Drawing:
         .transform_fold(list(COMPARED), as_=["column", "share"])
         .transform_filter("datum.share !== null || datum.num_pairs === 0")
         .transform_calculate(compared=called("column", COMPARED))
-        .facet(facet=alt.Facet("language_name:N", title=None), columns=6)
+        .facet(facet=by_language(), columns=6)
     )
     return Drawing(
         table=table,

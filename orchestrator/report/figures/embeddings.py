@@ -6,6 +6,7 @@ import pandas as pd
 
 from orchestrator.report.charts import (
     FULL,
+    by_language,
     chart,
     colour,
     named,
@@ -71,7 +72,6 @@ def draw_embeddings_overall(material: Material) -> Drawing:
 
 def draw_embeddings_by_language(material: Material) -> Drawing:
     """The same, a panel a language."""
-    import altair as alt
 
     rows = material.table("embeddings")
     if rows["delta_embeddings_mean"].isna().all():
@@ -102,7 +102,7 @@ def draw_embeddings_by_language(material: Material) -> Drawing:
     )
     return Drawing(
         table=table,
-        chart=lines.facet(facet=alt.Facet("language_name:N", title=None), columns=6),
+        chart=lines.facet(facet=by_language(), columns=6),
         num_trials=count_trials(rows, "num_pairs"),
         filters=("series", "language"),
         text=[f"Below 0: pruning the embeddings costs F1. {MISSING} has no seed with both."],
@@ -156,7 +156,7 @@ def draw_size(material: Material) -> Drawing:
         base.mark_line(strokeWidth=1.5),
         base.mark_point(filled=True, opacity=1, size=40).encode(tooltip=told, shape=shape),
     )
-    chart_ = lines.facet(facet=alt.Facet("language_name:N", title=None), columns=6)
+    chart_ = lines.facet(facet=by_language(), columns=6)
     budget = material.table("budget")
     return Drawing(
         table=table,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from orchestrator.report.charts import (
+    by_language,
     chart,
     colour,
     named,
@@ -73,7 +74,7 @@ def draw_breakdown(material: Material) -> Drawing:
             color=alt.Color("part:N", title=None),
         )
     )
-    panels = alt.Facet("language_name:N", title=None)
+    panels = by_language()
     chart_ = alt.layer(
         base.mark_line(strokeWidth=1.5),
         base.mark_point(filled=True, opacity=1, size=40).encode(tooltip=told),
@@ -147,7 +148,7 @@ def draw_errors(material: Material) -> Drawing:
             tooltip=told,
         )
         .transform_filter("datum.side === of_side")
-        .facet(facet=alt.Facet("language_name:N", title=None), columns=5)
+        .facet(facet=by_language(), columns=5)
         .add_params(by)
     )
     of_one = errors[(errors["side"] == "true") & (errors["kind"] == "correct")]
@@ -215,7 +216,7 @@ def draw_calibration(material: Material) -> Drawing:
             line.mark_line(strokeDash=dash, strokeWidth=1.5),
             line.mark_point(filled=True, opacity=1, size=36).encode(tooltip=told),
         ]
-    panels = alt.Facet("language_name:N", title=None)
+    panels = by_language()
     return Drawing(
         table=table,
         chart=alt.layer(*layers).facet(facet=panels, columns=6).add_params(_words()),

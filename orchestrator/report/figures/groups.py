@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from orchestrator.analysis.tables import TIERS
@@ -17,6 +19,9 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, number_axis, with_interval
+
+if TYPE_CHECKING:
+    import altair as alt
 
 LEVEL = ["series", "embeddings", "target_sparsity"]
 NO_LANGUAGES = "No language has both a sparse and a dense F1 of one seed, so none can be compared."
@@ -43,9 +48,6 @@ def draw_disparity(material: Material) -> Drawing:
     """Worst language, spread, range and gap between tiers by sparsity, beside the same dense."""
     import altair as alt
 
-    table = _list_measures(material)
-    if table["value"].isna().all():
-        return nothing(NO_LANGUAGES)
     told = tooltip(
         measure="what:0",
         target_sparsity="sparsity",
@@ -60,28 +62,18 @@ def draw_disparity(material: Material) -> Drawing:
     dense = panel.mark_line(strokeDash=[5, 3], color=colour("quiet")).encode(
         x=sparsity_axis(), y=alt.Y("dense:Q", title="F1"), tooltip=told
     )
-    panels = alt.Facet("measure:N", title=None, sort=list(MEASURES.values()))
     lines = with_interval(panel, ("value", "low", "high"), "F1", told, behind=[dense])
-    return Drawing(
-        table=table,
-        chart=lines.facet(facet=panels, columns=4).resolve_scale(y="independent"),
-        num_trials=_count_trials(material),
-        filters=("series", "embeddings"),
-        text=[
-            "The dashed line is what the same languages and seeds have when dense. A bar is an "
-            "interval for other seeds and sentences, of these languages. Scales differ."
-        ],
-        notes=material.notes("disparity"),
+    return _draw_measures(
+        material,
+        "value",
+        lines,
+        "The dashed line is what the same languages and seeds have when dense. A bar is an "
+        "interval for other seeds and sentences, of these languages. Scales differ.",
     )
 
 
 def draw_disparity_change(material: Material) -> Drawing:
     """The change of the same measures to dense, with intervals around 0."""
-    import altair as alt
-
-    table = _list_measures(material)
-    if table["change"].isna().all():
-        return nothing(NO_LANGUAGES)
     told = tooltip(
         target_sparsity="sparsity",
         change="change to dense",
@@ -90,24 +82,33 @@ def draw_disparity_change(material: Material) -> Drawing:
         of="of:0",
         num_languages="languages:0",
     )
-    lines = with_interval(
-        chart(width=230, height=180),
-        ("change", "change_low", "change_high"),
-        "change to dense",
-        told,
-        is_change=True,
+    ends = ("change", "change_low", "change_high")
+    panel = chart(width=230, height=180)
+    lines = with_interval(panel, ends, "change to dense", told, is_change=True)
+    return _draw_measures(
+        material,
+        "change",
+        lines,
+        "Below the line at 0 the worst language is worse off than when dense. For the other "
+        "three it is above the line that languages are less equal. Where a bar crosses the "
+        "line, neither is shown.",
     )
+
+
+def _draw_measures(material: Material, number: str, lines: alt.LayerChart, text: str) -> Drawing:
+    """A panel a measure of these lines, which draw the column `number`."""
+    import altair as alt
+
+    table = _list_measures(material)
+    if table[number].isna().all():
+        return nothing(NO_LANGUAGES)
     panels = alt.Facet("measure:N", title=None, sort=list(MEASURES.values()))
     return Drawing(
         table=table,
         chart=lines.facet(facet=panels, columns=4).resolve_scale(y="independent"),
-        num_trials=_count_trials(material),
+        num_trials=int(material.table("disparity")["num_trials"].sum()),
         filters=("series", "embeddings"),
-        text=[
-            "Below the line at 0 the worst language is worse off than when dense. For the other "
-            "three it is above the line that languages are less equal. Where a bar crosses the "
-            "line, neither is shown."
-        ],
+        text=[text],
         notes=material.notes("disparity"),
     )
 
@@ -135,10 +136,6 @@ def _list_measures(material: Material) -> pd.DataFrame:
         for name, title in MEASURES.items()
     ]
     return pd.concat(parts, ignore_index=True)
-
-
-def _count_trials(material: Material) -> int:
-    return int(material.table("disparity")["num_trials"].sum())
 
 
 def draw_group_changes(material: Material) -> Drawing:

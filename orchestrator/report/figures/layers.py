@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from orchestrator.analysis.topics.layers import USED_EMBEDDINGS
-from orchestrator.report.charts import chart, colour, named, sparsity_axis, tooltip
+from orchestrator.report.charts import by_language, chart, colour, named, sparsity_axis, tooltip
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import count_trials, with_interval
@@ -134,7 +134,7 @@ def draw_used_embeddings(material: Material) -> Drawing:
     lines = with_interval(panel, zeros, "zeros", told, behind=[dashed])
     return Drawing(
         table=table,
-        chart=lines.facet(facet=alt.Facet("language_name:N", title=None), columns=6),
+        chart=lines.facet(facet=by_language(), columns=6),
         num_trials=count_trials(rows, "num_trials"),
         filters=("series", "embeddings", "language"),
         text=[

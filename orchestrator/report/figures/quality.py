@@ -11,6 +11,7 @@ from orchestrator.analysis.tables import TIERS, VERDICTS
 from orchestrator.report.charts import (
     FULL,
     VERDICT_COLOURS,
+    by_language,
     chart,
     colour,
     named,
@@ -64,7 +65,7 @@ def draw_f1_by_language(material: Material) -> Drawing:
         panel.transform_filter("datum.f1_mean === null")
         .mark_text(text="×", dy=-6, fontSize=14, color=colour("quiet"))
         .encode(y=alt.value("height"), tooltip=told),
-    ).facet(facet=alt.Facet("language_name:N", title=None), columns=6)
+    ).facet(facet=by_language(), columns=6)
     chart_ = chart_.add_params(_axis_from(table["f1_mean"], table["f1_low"]))
     return Drawing(
         table=table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -27,6 +28,8 @@ LEVEL = ["series", "embeddings", "target_sparsity"]
 NO_PERTURBED = (
     "No trial was scored on replaced entities; `robustness.perturbations` of a sweep asks for it."
 )
+HALVES = {"seen": "seen in training", "unseen": "not seen"}
+"""Subsets of the sentences that are told apart, with what they are called."""
 
 
 def draw_robustness(material: Material) -> Drawing:
@@ -178,13 +181,59 @@ def draw_robustness_by_language(material: Material) -> Drawing:
 
 def draw_robustness_types(material: Material) -> Drawing:
     """The drop by entity type and sparsity, mean over languages."""
+    rows = material.table("robustness_types")
+    return _draw_parts(
+        material,
+        rows,
+        ("entity_type", "entity type", ENTITY_TYPES),
+        NO_PERTURBED,
+        ["Means over the languages that a replacement applies to."],
+        material.notes("robustness_types"),
+    )
+
+
+def draw_robustness_subsets(material: Material) -> Drawing:
+    """The drop on sentences that were seen in training and on others, mean over languages."""
+    rows = material.table("robustness_subsets")
+    return _draw_parts(
+        material,
+        rows[rows["subset"].isin(list(HALVES))].replace({"subset": HALVES}),
+        ("subset", "sentences", tuple(HALVES.values())),
+        "No predictions on replaced entities are stored; `perturbed` in `evaluation.predictions` "
+        "of a sweep stores them.",
+        [
+            "A replaced sentence is seen where the one that it was made from stands, word for "
+            "word, in the train split. Means over the languages that a replacement applies to."
+        ],
+        material.notes("robustness_subsets"),
+    )
+
+
+def _draw_parts(
+    material: Material,
+    rows: pd.DataFrame,
+    part: tuple[str, str, Sequence[str]],
+    why_nothing: str,
+    text: Sequence[str],
+    notes: Sequence[str],
+) -> Drawing:
+    """The drop by sparsity, a line a part of the entities, a panel a perturbation.
+
+    Args:
+        material: what was analysed.
+        rows: a row a cell, language, perturbation and part.
+        part: the column that says which part, what it is called, and its values in their order.
+        why_nothing: what is said where no row has a drop.
+        text: see `Drawing`.
+        notes: see `Drawing`.
+    """
     import altair as alt
 
-    rows = share_dense(material.table("robustness_types"))
+    column, title, order = part
     if rows["drop_mean"].isna().all():
-        return nothing(NO_PERTURBED)
-    place = [*LEVEL, "perturbation", "entity_type"]
-    means = _with_names(rows).groupby(place, dropna=False, as_index=False)
+        return nothing(why_nothing)
+    place = [*LEVEL, "perturbation", column]
+    means = _with_names(share_dense(rows)).groupby(place, dropna=False, as_index=False)
     table = means.agg(
         drop_mean=("drop_mean", "mean"),
         delta_drop_mean=("delta_drop_mean", "mean"),
@@ -193,21 +242,21 @@ def draw_robustness_types(material: Material) -> Drawing:
     )
     told = tooltip(
         perturbation="replaced by:0",
-        entity_type="type:0",
+        **{column: f"{title}:0"},
         target_sparsity="sparsity",
         drop_mean="drop",
         delta_drop_mean="drop minus dense drop",
         num_languages="languages:0",
         num_seeds="seeds:0",
     )
-    types = alt.Scale(domain=list(ENTITY_TYPES))
+    scale = alt.Scale(domain=list(order))
     lines = chart(width=230, height=190).encode(
         x=sparsity_axis(),
         y=alt.Y("drop_mean:Q", title="drop of F1", axis=alt.Axis(format="~g", tickCount=5)),
-        color=alt.Color("entity_type:N", title="entity type", scale=types),
+        color=alt.Color(f"{column}:N", title=title, scale=scale),
     )
     points = lines.mark_point(filled=True, opacity=1, size=45)
-    shape = alt.Shape("entity_type:N", title="entity type", scale=types)
+    shape = alt.Shape(f"{column}:N", title=title, scale=scale)
     return Drawing(
         table=table,
         chart=alt.layer(lines.mark_line(), points.encode(shape=shape, tooltip=told)).facet(
@@ -215,8 +264,8 @@ def draw_robustness_types(material: Material) -> Drawing:
         ),
         num_trials=_count_clean(material),
         filters=("series", "embeddings"),
-        text=["Means over the languages that a replacement applies to."],
-        notes=material.notes("robustness_types"),
+        text=text,
+        notes=notes,
     )
 
 
@@ -270,5 +319,12 @@ FIGURES = (
         question="Are persons, organisations or places lost when entities are replaced?",
         needs=("robustness_types", "robustness_overall"),
         draw=draw_robustness_types,
+    ),
+    Figure(
+        name="robustness-subsets",
+        title="Drop on replaced entities, by seen and unseen sentences",
+        question="Does F1 drop because sentences were known from training?",
+        needs=("robustness_subsets", "robustness_overall"),
+        draw=draw_robustness_subsets,
     ),
 )

@@ -17,6 +17,7 @@
       this.filters = data.filters;
       this.columns = decoded(data.columns);
       this.names = Object.keys(data.columns);
+      this.meanings = data.meanings;
       this.place = article.querySelector(".chart");
       this.own = new OwnChoices(article.querySelector(".own"), data.choices, () => this.choose());
       this.shown = data.view && new VIEWS[data.view](article.querySelector(".view"));
@@ -119,7 +120,7 @@
 
     showTable(limit) {
       if (!this.details.open) return;
-      this.details.querySelectorAll("div, button").forEach((old) => old.remove());
+      this.details.querySelectorAll("div, dl, button").forEach((old) => old.remove());
       const numbers = this.chosen();
       const table = element("table");
       table.createTHead().insertRow().append(...this.names.map((name) => header(name)));
@@ -147,6 +148,18 @@
         more.addEventListener("click", () => this.showTable(Infinity));
         this.details.append(more);
       }
+      this.details.append(this.explained());
+    }
+
+    // What the table's columns mean, as far as the analysis says it.
+    explained() {
+      const list = element("dl", "meanings");
+      for (const [name, meaning] of Object.entries(this.meanings)) {
+        list.append(element("dt"), element("dd"));
+        list.children[list.children.length - 2].textContent = name;
+        list.lastChild.textContent = meaning;
+      }
+      return list;
     }
 
     saveCsv() {

@@ -42,6 +42,17 @@ def test_a_figure_is_five_files_of_each_part(material, tmp_path):
     assert "series" not in latex.partition(r"\midrule")[0].partition(r"\toprule")[2]
 
 
+def test_a_choice_inside_a_chart_is_a_chart_of_its_own(material, tmp_path):
+    written = list(write_figures(material, [FIGURES["f1-by-group"]], str(tmp_path)))
+    stems = {one.name for one in written if "monolingual-dense" in one.name}
+    place = "f1-by-group-monolingual-dense"
+    assert stems == {place, *(f"{place}-{kind}" for kind in ("tier", "script", "family"))}
+    drawn = {(tmp_path / f"{place}-{kind}.svg").read_text() for kind in ("tier", "script")}
+    assert len(drawn) == 2
+    assert (tmp_path / f"{place}.tex").exists()
+    assert not (tmp_path / f"{place}.svg").exists()
+
+
 def test_what_has_no_rows_has_no_files_and_says_why(material, tmp_path):
     folder = tmp_path / "figures"
     (written,) = write_figures(material, [make_figure(nothing("No trial is done."))], str(folder))

@@ -13,8 +13,18 @@ def test_tables_say_of_which_series_they_are(material):
     quality = material.table("quality")
     assert set(quality["series"]) == {"monolingual", "multilingual"}
     assert len(quality) == 2 * 2 * (1 + 2 * 2)
-    assert "fraction" not in material.meanings()["f1_mean"]
-    assert material.meanings()["f1_mean"].startswith("Mean")
+
+
+def test_a_frame_is_of_whoever_asks(material):
+    material.table("quality").insert(0, "own", 1)
+    assert "own" not in material.table("quality")
+
+
+def test_columns_mean_what_the_first_table_says(material):
+    alone = {name: material.meanings([name])["num_trials"] for name in ("groups", "worst")}
+    assert alone["groups"] != alone["worst"]
+    assert material.meanings(["groups", "worst"])["num_trials"] == alone["groups"]
+    assert material.meanings(["worst", "groups"])["num_trials"] == alone["worst"]
 
 
 def test_stored_rows_are_read_once(material):

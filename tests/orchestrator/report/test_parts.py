@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import altair as alt
 import pandas as pd
 import pytest
 
+from orchestrator.report.charts import chart, selection
 from orchestrator.report.figure import Drawing, Figure, nothing
-from orchestrator.report.parts import divide
+from orchestrator.report.parts import divide, settle_choices
 
 FIGURE = Figure(name="f1", title="F1", question="Why?", draw=lambda _: nothing("Never."))
 
@@ -83,3 +85,18 @@ def test_of_what_is_chosen_in_a_figure_the_first_is_shown():
     assert (mono.shown, mono.rows["loss"].tolist()) == ({"Trial": "trial 2"}, [1, 3])
     assert (multi.shown, multi.rows["loss"].tolist()) == ({"Trial": "x"}, [4])
     assert mono.name(FIGURE) == "f1-mono"
+
+
+def test_paper_has_a_chart_for_each_choice_inside_one():
+    by = selection(
+        "grouped", "Groups by", {"tier_used": "tier of the sentences", "script": "script"}
+    )
+    axis = alt.param(name="axis_from", value=0, bind=alt.binding_select(options=[0, 0.5]))
+    drawn = chart().mark_point().add_params(axis, by).to_dict()
+    charts = settle_choices(drawn)
+    assert {name: one["params"] for name, one in charts.items()} == {
+        "tier-used": [{"name": "axis_from", "value": 0}, {"name": "grouped", "value": "tier_used"}],
+        "script": [{"name": "axis_from", "value": 0}, {"name": "grouped", "value": "script"}],
+    }
+    assert all(one["mark"] == drawn["mark"] for one in charts.values())
+    assert list(settle_choices(chart().mark_point().to_dict())) == [""]

@@ -7,6 +7,7 @@ from orchestrator.report.figures.robustness import (
     draw_robustness,
     draw_robustness_by_language,
     draw_robustness_change,
+    draw_robustness_subsets,
     draw_robustness_types,
 )
 from orchestrator.report.material import read_material
@@ -18,6 +19,7 @@ from tests.factories import (
     make_robustness_score,
 )
 from tests.orchestrator.analysis.committing import commit
+from tests.orchestrator.analysis.topics.test_robustness_parts import commit_hits
 
 ASKED = {"robustness": make_robustness("within_language", "within_family")}
 
@@ -77,3 +79,17 @@ def test_what_was_not_measured_is_said_with_what_measures_it(tmp_path):
     material = read_material(store, needs(FIGURES))
     for draw in (draw_robustness, draw_robustness_by_language, draw_robustness_types):
         assert "`robustness.perturbations` of a sweep asks for it." in draw(material).notes[0]
+
+
+def test_sentences_that_were_seen_in_training_drop_by_themselves(tmp_path, perturbed):
+    """By the numbers of the analysis' own test: 1 to 0.5 where seen, 0.8 to 0.65 where not."""
+    store = ResultStore(str(tmp_path / "hits"))
+    commit_hits(store, 0.0, (1, 1, 1, 1), (1, 1, 1, 1), (1, 0, 1, 1))
+    commit_hits(store, 0.5, (1, 0, 1, 1), (0, 0, 1, 1), (1, 0, 1, 0))
+    table = draw_robustness_subsets(read_material(store, needs(FIGURES))).table
+    sparse = table[table["target_sparsity"] == 0.5].set_index("subset")
+    assert sparse["drop_mean"].to_dict() == pytest.approx(
+        {"seen in training": 0.5, "not seen": 0.15}
+    )
+    (why,) = draw_robustness_subsets(perturbed).notes
+    assert "`perturbed` in `evaluation.predictions`" in why
