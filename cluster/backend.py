@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from cluster.contract import Counts
+
 
 class JobState(StrEnum):
     """Where a job is. Each backend has one table from its system's own states to these."""
@@ -91,12 +93,15 @@ class JobStatus:
         state: in our words.
         native: in the system's own, for example `PREEMPTED`.
         detail: what else it says, such as why a job waits; empty if nothing.
+        progress: how far the driver said it was; None where that is not known, or is seen in the
+            results.
     """
 
     job_id: str
     state: JobState
     native: str
     detail: str = ""
+    progress: Counts | None = None
 
 
 class Backend(Protocol):

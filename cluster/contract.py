@@ -4,6 +4,9 @@ codes, what its workers are called, and variables of the environment.
 A cluster sets the variables; all of them may be missing, as they are on a laptop.
 """
 
+import re
+from dataclasses import dataclass
+
 COMMAND, PROGRAM = "sparsweep", "orchestrator.cli"
 """The driver's command, and the module that `python -m` runs as this command."""
 
@@ -26,6 +29,34 @@ def has_crashed(code: int) -> bool:
             signal's number).
     """
     return code == 1 or code < 0 or (code > 128 and code != INTERRUPTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many trials of a sweep are done, failed, running and left, as the driver says it in its
+    log: what is known of results that only the cluster sees."""
+
+    done: int
+    total: int
+    failed: int
+    running: int
+    left: int
+
+    def __str__(self) -> str:
+        """For example `12/32 done, 1 failed, 2 running, 17 left`."""
+        return (
+            f"{self.done}/{self.total} done, {self.failed} failed, {self.running} running, "
+            f"{self.left} left"
+        )
+
+    @classmethod
+    def read(cls, line: str) -> "Counts | None":
+        """The counts in a line of the driver's log; None where it has none."""
+        match = re.match(r"\[?(\d+)/(\d+) done, (\d+) failed, (\d+) running, (\d+) left\b", line)
+        if match is None:
+            return None
+        done, total, failed, running, left = map(int, match.groups())
+        return cls(done=done, total=total, failed=failed, running=running, left=left)
 
 
 DRAIN_FILE = "SPARSWEEP_DRAIN_FILE"

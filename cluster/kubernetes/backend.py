@@ -7,17 +7,26 @@ sweep is submitted again.
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cluster.backend import JobSpec, JobState, JobStatus
 from cluster.errors import ClusterError
+from cluster.kubernetes.documents import collect, list_pods
 from cluster.kubernetes.explain import status_of
-from cluster.kubernetes.logs import driver_lines
+from cluster.kubernetes.kept import keep_words, keeping, kept_lines, words_before
+from cluster.kubernetes.logs import driver_lines, hear, heard_in, no_output
 from cluster.kubernetes.manifest import USER_LABEL, render_manifests, this_user
 from cluster.kubernetes.profile import KubernetesProfile
+from cluster.kubernetes.reasons import find_reason, way_out
 from cluster.kubernetes.server import Object, Server
-from cluster.kubernetes.states import CANCELLED_ANNOTATION, job_status, queue_of
+from cluster.kubernetes.states import (
+    CANCELLED_ANNOTATION,
+    job_status,
+    pods_of_cluster,
+    queue_of,
+)
 
 LONGEST_SUBMISSION = timedelta(seconds=60)
 """A ConfigMap without a RayJob that is older was left behind."""
@@ -87,18 +96,30 @@ class KubernetesBackend:
         return [job_id]
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """How a job stands; `GONE` once the RayJob was deleted."""
+        """How a job stands, why it waits, and how far its driver said it is; `GONE` once the
+        RayJob was deleted and its pods have ended."""
         server, name = self._server_of(job_id)
         ray_job = server.find_job(name)
         if ray_job is None:
-            return JobStatus(job_id=job_id, state=JobState.GONE, native="NotFound")
-        return job_status(job_id, ray_job)
+            return _gone(job_id, server, name, folder)
+        return _status(job_id, server, ray_job, folder)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """The driver's lines so far; with `follow` also those to come, until the job is over.
-        `folder` is not used."""
+        `folder` keeps what was read, for when the pod that has it is gone."""
         server, name = self._server_of(job_id)
-        return driver_lines(server, name, job_id, follow, self._poll_s)
+        is_silent = True
+        describe = partial(_status, job_id, server, folder=folder)
+        lines = driver_lines(server, name, describe, follow, self._poll_s)
+        for line in keeping(folder, lines):
+            is_silent = False
+            yield line
+        if is_silent and (kept := kept_lines(folder)):
+            yield from kept
+        elif is_silent and (ray_job := server.find_job(name)) is not None:
+            yield no_output(ray_job, describe(ray_job))
+        elif is_silent:
+            yield f"{job_id}: the job is gone, and its log with it"
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
         """Stop a job; running trials have the pods' grace period to save their checkpoints, unless
@@ -146,9 +167,14 @@ class KubernetesBackend:
         _refuse_if_not_ours(earlier, job_id)
         status = job_status(job_id, earlier)
         if not status.state.is_terminal:
+            is_deleted = "deletionTimestamp" in earlier["metadata"]
+            remedy = (
+                f"wait for its end; if it does not go away, {way_out(earlier)}"
+                if is_deleted
+                else "wait for its end or cancel it"
+            )
             raise ClusterError(
-                f"job: {job_id} is there already and {status.state} ({status.native}); wait for "
-                "its end or cancel it"
+                f"job: {job_id} is there already and {status.state} ({status.native}); {remedy}"
             )
 
     def _remove(self, server: Server, earlier: Object) -> None:
@@ -159,10 +185,43 @@ class KubernetesBackend:
         while (ray_job := server.find_job(name)) is not None and ray_job["metadata"]["uid"] == uid:
             if time.monotonic() > until:
                 raise ClusterError(
-                    f"job: {server.namespace}/{name} was deleted and does not go away; is "
-                    f"KubeRay's operator running? See `kubectl describe rayjob {name}`"
+                    f"job: {server.namespace}/{name} was deleted and does not go away; "
+                    f"{way_out(ray_job)}"
                 )
             time.sleep(self._poll_s)
+
+
+def _status(job_id: str, server: Server, ray_job: Object, folder: Path) -> JobStatus:
+    """All that is known of a job that is there."""
+    documents, heard = collect(server, ray_job), hear(server, ray_job)
+    if heard.pod is None:
+        progress = heard_in(kept_lines(folder)).progress
+    else:
+        progress = heard.progress
+        keep_words(folder, heard.pod, heard.words)
+    return job_status(
+        job_id,
+        ray_job,
+        pods=documents.pods,
+        reason=find_reason(documents),
+        progress=progress,
+        words_before=words_before(folder, heard.pod),
+    )
+
+
+def _gone(job_id: str, server: Server, name: str, folder: Path) -> JobStatus:
+    """How a job stands whose RayJob was deleted: its pods may still save their checkpoints."""
+    try:
+        ending = pods_of_cluster(list_pods(server, name))
+    except ClusterError:
+        ending = []
+    return JobStatus(
+        job_id=job_id,
+        state=JobState.STOPPING if ending else JobState.GONE,
+        native="NotFound",
+        detail=f"pods that have not ended: {', '.join(ending)}" if ending else "",
+        progress=heard_in(kept_lines(folder)).progress,
+    )
 
 
 def _parse(text: str) -> tuple[Object, Object]:

@@ -20,7 +20,7 @@ RIGHTS = [
 def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
     """What stands in the way, a line each with the remedy; none when all is well."""
     try:
-        if not server.has_namespace():
+        if server.find_namespace() is None:
             yield (
                 f"namespace: {server.namespace} is not there; make it, or name another in the "
                 "profile"

@@ -1,61 +1,159 @@
 """The driver's output. The pod that hands the driver to Ray, KubeRay's submitter, repeats it in its
 own log."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
+from cluster.backend import JobStatus
+from cluster.contract import COMMAND, Counts
+from cluster.errors import ClusterError
+from cluster.job_files import last_said
+from cluster.kubernetes.explain import status_of
 from cluster.kubernetes.server import Object, Server
 from cluster.kubernetes.states import job_status
 
 SUBMITTER = "ray-job-submitter"
 """Container that follows the driver's output; KubeRay's name for it."""
 
+TAIL = 400
+"""Lines among which the driver's last words and its counts are looked for: the table at a sweep's
+end comes after these."""
+
+_TRACEBACK = "Traceback (most recent call last):"
+_OF_TRACEBACK = re.compile(
+    r"\s|$|Traceback \(most recent|During handling of the above|The above exception was"
+    r"|[\w.]+(Error|Exception|Timeout)\b"
+)
+_CLUSTER_GONE = re.compile(r"-head-svc\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What a driver said last.
+
+    Attributes:
+        pod: that follows it; None: there is none.
+        words: its last line; of those that say why it ended, if there is one.
+        progress: the last counts that it gave.
+    """
+
+    pod: str | None
+    words: str = ""
+    progress: Counts | None = None
+
+
+def hear(server: Server, ray_job: Object) -> Heard:
+    """The end of what the newest driver said; nothing where the log cannot be read now."""
+    try:
+        pod = _find_pod(server, ray_job)
+        lines = [] if pod is None else list(server.log_lines(pod, SUBMITTER, False, TAIL))
+    except ClusterError:  # who asks how a job stands has more to learn than this
+        return Heard(pod=None)
+    return heard_in(lines, pod)
+
+
+def heard_in(lines: Iterable[str], pod: str | None = None) -> Heard:
+    """What the lines of a driver's log say of it."""
+    lines = list(without_farewell(lines))
+    faults = [line for line in lines if line.startswith(f"{COMMAND}: ")]
+    counts = (Counts.read(line) for line in reversed(lines))
+    progress = next((one for one in counts if one is not None), None)
+    return Heard(pod=pod, words=faults[-1] if faults else last_said(lines), progress=progress)
+
 
 def driver_lines(
-    server: Server, name: str, job_id: str, follow: bool, poll_s: float
+    server: Server, name: str, status: Callable[[Object], JobStatus], follow: bool, poll_s: float
 ) -> Iterator[str]:
     """Lines so far; with `follow` also those to come, until the job is over.
 
-    Where there is no output one line says so. After a retry the output is that of the newest
-    driver.
+    Nothing where there is no output. After a retry the output is that of the newest driver. A node
+    that does not answer is waited for.
+
+    Args:
+        server: has the job.
+        name: of the job.
+        status: says how a job stands, for who waits.
+        follow: whether lines to come are waited for.
+        poll_s: time between two looks, in seconds.
     """
     # Pod -> its lines that were passed on; a connection that broke starts from the beginning.
     shown: dict[str, int] = {}
-    has_waited = False
+    said = ""
     while True:
         ray_job = server.find_job(name)
-        is_over = ray_job is None or job_status(job_id, ray_job).state.is_terminal
-        pod = None if ray_job is None else _find_pod(server, name, ray_job)
+        is_over = ray_job is None or job_status("", ray_job).state.is_terminal
+        pod = None if ray_job is None else _find_pod(server, ray_job)
         if pod is not None:
-            yield from _new_lines(server, pod, follow, shown)
-        elif not shown and (is_over or not has_waited):
-            yield _no_output(job_id, ray_job)
-            has_waited = True
+            yield from without_farewell(_new_lines(server, pod, follow and not is_over, shown))
         if is_over or not follow:
             return
+        if pod is None and ray_job is not None and not shown and not said:
+            yield (said := no_output(ray_job, status(ray_job)))
         time.sleep(poll_s)
+
+
+def no_output(ray_job: Object, status: JobStatus) -> str:
+    """Why there is no log to read."""
+    if ray_job["spec"].get("submissionMode") == "HTTPMode":
+        return f"{status.job_id}: HTTPMode keeps the driver's log on the head; use K8sJobMode"
+    because = f": {status.detail}" if status.detail else ""
+    if status.state.is_terminal:
+        return (
+            f"{status.job_id}: the log went with its pod, the job is {status.state} "
+            f"({status.native}{because})"
+        )
+    return f"{status.job_id}: no output yet, the job is {status.state} ({status.native}{because})"
+
+
+def without_farewell(lines: Iterable[str]) -> Iterator[str]:
+    """The lines without the tracebacks of a submitter whose cluster went before it, as happens when
+    a job is cancelled."""
+    held: list[str] = []
+    for line in lines:
+        if line.startswith(_TRACEBACK) or (held and _OF_TRACEBACK.match(line)):
+            held.append(line)
+            continue
+        yield from _unless_gone(held)
+        held = []
+        yield line
+    yield from _unless_gone(held)
+
+
+def _unless_gone(held: list[str]) -> list[str]:
+    return [] if any(_CLUSTER_GONE.search(line) for line in held) else held
 
 
 def _new_lines(server: Server, pod: str, follow: bool, shown: dict[str, int]) -> Iterator[str]:
     already = shown.setdefault(pod, 0)
-    for number, line in enumerate(server.log_lines(pod, SUBMITTER, follow)):
-        if number >= already:
-            shown[pod] = number + 1
-            yield line
+    try:
+        for number, line in enumerate(server.log_lines(pod, SUBMITTER, follow)):
+            if number >= already:
+                shown[pod] = number + 1
+                yield line
+    except ClusterError as error:
+        # The pod's node may not answer for a while, though the job goes on.
+        if not follow or (status_of(error) or 500) < 500:
+            raise
+        if already == shown[pod]:
+            return
+        yield f"(the log is interrupted, and asked for again: {error})"
 
 
-def _find_pod(server: Server, name: str, ray_job: Object) -> str | None:
+def _find_pod(server: Server, ray_job: Object) -> str | None:
     """The newest pod whose submitter has started; None if there is none."""
-    pods = server.list_pods(_selector(name, ray_job))
+    pods = server.list_pods(_selector(ray_job))
     started = [pod["metadata"]["name"] for pod in pods if _has_started(pod)]
     return started[-1] if started else None
 
 
-def _selector(name: str, ray_job: Object) -> str:
+def _selector(ray_job: Object) -> str:
     if ray_job["spec"].get("submissionMode") == "SidecarMode":  # beside the head
         cluster = (ray_job.get("status") or {}).get("rayClusterName") or "none"
         return f"ray.io/cluster={cluster},ray.io/node-type=head"
-    return f"job-name={name}"  # KubeRay's Kubernetes job has the RayJob's name
+    # KubeRay's Kubernetes job has the RayJob's name.
+    return f"job-name={ray_job['metadata']['name']}"
 
 
 def _has_started(pod: Object) -> bool:
@@ -64,19 +162,3 @@ def _has_started(pod: Object) -> bool:
         state["name"] == SUBMITTER and "waiting" not in (state.get("state") or {})
         for state in states
     )
-
-
-def _no_output(job_id: str, ray_job: Object | None) -> str:
-    if ray_job is None:
-        return f"{job_id}: the job is gone, and its log with it"
-    status = job_status(job_id, ray_job)
-    if ray_job["spec"].get("submissionMode") == "HTTPMode":
-        return f"{job_id}: HTTPMode keeps the driver's log on the head; use K8sJobMode"
-    return (
-        f"{job_id}: no output yet, the job is {status.state} "
-        f"({status.native}{_because(status.detail)})"
-    )
-
-
-def _because(detail: str) -> str:
-    return f": {detail}" if detail else ""

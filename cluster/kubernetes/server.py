@@ -22,10 +22,12 @@ TIMEOUT = (CONNECT_S, 30.0)
 """In seconds: to connect, to wait for data."""
 FOR_EVER_S = 7 * 24 * 3600.0
 """The client takes no None for an answer that may never come."""
+KUEUE, KUEUE_VERSIONS = "kueue.x-k8s.io", ("v1beta2", "v1beta1")
 LOCAL_QUEUES: list[Object] = [
-    {"group": "kueue.x-k8s.io", "version": version, "plural": "localqueues"}
-    for version in ("v1beta2", "v1beta1")
+    {"group": KUEUE, "version": version, "plural": "localqueues"} for version in KUEUE_VERSIONS
 ]
+MOST_JOBS, MOST_EVENTS = 50, 500
+"""Read at most, of a namespace that may be full of others' things."""
 
 
 class Server:
@@ -68,10 +70,12 @@ class Server:
                 return None
             raise
 
-    def list_jobs(self) -> None:
-        """Ask for RayJobs, only to see whether the server knows such objects."""
+    def list_jobs(self) -> list[Object]:
+        """RayJobs, a few dozen at most."""
         with in_words(f"list jobs in {self.namespace}"):
-            self._custom.list_namespaced_custom_object(**self._jobs, limit=1)
+            answer = self._custom.list_namespaced_custom_object(**self._jobs, limit=MOST_JOBS)
+            jobs: list[Object] = _read(answer)["items"]
+        return jobs
 
     def create_job(self, manifest: Object, is_dry_run: bool = False) -> Object:
         """Create a RayJob; unknown fields are refused. A dry run is checked and not stored."""
@@ -145,6 +149,39 @@ class Server:
             pods: list[Object] = _read(answer)["items"]
         return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
+    def list_warnings(self) -> list[Object]:
+        """Events of this namespace that tell of trouble, the oldest first."""
+        with in_words(f"list events in {self.namespace}"):
+            answer = self._core.list_namespaced_event(
+                self.namespace, field_selector="type=Warning", limit=MOST_EVENTS, **self._as_json
+            )
+            events: list[Object] = _read(answer)["items"]
+        return sorted(events, key=_last_seen)
+
+    def list_quotas(self) -> list[Object]:
+        """ResourceQuotas of this namespace."""
+        with in_words(f"list resource quotas in {self.namespace}"):
+            answer = self._core.list_namespaced_resource_quota(self.namespace, **self._as_json)
+            quotas: list[Object] = _read(answer)["items"]
+        return quotas
+
+    def list_workloads(self, job: Object) -> list[Object]:
+        """What Kueue made of a RayJob; nothing where there is no Kueue."""
+        selector = f"kueue.x-k8s.io/job-uid={job['metadata']['uid']}"
+        for version in KUEUE_VERSIONS:
+            kind = {"group": KUEUE, "version": version, "plural": "workloads"}
+            try:
+                with in_words(f"list workloads in {self.namespace}"):
+                    answer = self._custom.list_namespaced_custom_object(
+                        **kind, namespace=self.namespace, label_selector=selector, **self._as_json
+                    )
+                    workloads: list[Object] = _read(answer)["items"]
+                    return workloads
+            except ClusterError as error:
+                if status_of(error) != 404:
+                    raise
+        return []
+
     def delete_pods(self, selector: str) -> None:
         """End pods with these labels at once."""
         with in_words(f"delete pods in {self.namespace}"):
@@ -152,9 +189,19 @@ class Server:
                 self.namespace, label_selector=selector, grace_period_seconds=0, **self._as_json
             )
 
-    def log_lines(self, pod: str, container: str, follow: bool) -> Iterator[str]:
-        """A container's output; with `follow` until it ends or the connection does."""
+    def log_lines(
+        self, pod: str, container: str, follow: bool, last: int | None = None
+    ) -> Iterator[str]:
+        """A container's output; with `follow` until it ends or the connection does.
+
+        Args:
+            pod: its name.
+            container: of the pod.
+            follow: whether lines to come are waited for.
+            last: how many lines, counted from the end; None: all.
+        """
         timeout = (CONNECT_S, FOR_EVER_S) if follow else TIMEOUT  # between two lines hours may pass
+        tail = {} if last is None else {"tail_lines": last}
         with in_words(f"read the log of pod {self.namespace}/{pod}"):
             answer = self._core.read_namespaced_pod_log(
                 pod,
@@ -163,6 +210,7 @@ class Server:
                 follow=follow,
                 _preload_content=False,
                 _request_timeout=timeout,
+                **tail,
             )
             try:
                 lines = lines_of(answer.stream(decode_content=True))
@@ -209,11 +257,9 @@ class Server:
         }[kind]
         return self._look(read, name=name)
 
-    def has_namespace(self) -> bool:
-        """Whether the namespace is there, or may not be looked at."""
-        return (
-            self._look(self._core.read_namespace, namespaced=False, name=self.namespace) is not None
-        )
+    def find_namespace(self) -> Object | None:
+        """The namespace; an empty dict where one may not look; None where there is none."""
+        return self._look(self._core.read_namespace, namespaced=False, name=self.namespace)
 
     def _look(self, read: Any, *, namespaced: bool = True, **names: Any) -> Object | None:
         place = {"namespace": self.namespace} if namespaced else {}
@@ -260,6 +306,13 @@ def _load_context(configuration: Any, context: str | None) -> str:
 def _read(answer: Any) -> Object:
     content: Object = json.loads(answer.data)
     return content
+
+
+def _last_seen(event: Object) -> str:
+    """When an event was seen last; the two ways to make events keep that in different fields."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next(filter(None, times), ""))
 
 
 def _dry(is_dry_run: bool) -> dict[str, Any]:

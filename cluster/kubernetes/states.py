@@ -5,10 +5,13 @@ how Ray's job, the driver, stands. The first decides, since `FAILED` stands ther
 still tries again; the second only says how a job ended.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.backend import JobState, JobStatus
+from cluster.contract import Counts
 from cluster.kubernetes.manifest import QUEUE_LABEL
+from cluster.kubernetes.reasons import Reason, how_many_workers
 
 CANCELLED_ANNOTATION = "sparsweep/cancelled"
 """On jobs that were suspended in order to stop them; nobody lets them go on."""
@@ -32,13 +35,57 @@ ENDS = {"FAILED": JobState.FAILED, "STOPPED": JobState.CANCELLED}
 """jobStatus -> how a job ended that is `Complete`, where that is not well."""
 
 
-def job_status(job_id: str, ray_job: dict[str, Any]) -> JobStatus:
-    """State of a RayJob as the server gave it."""
+SAYS_NOTHING = ("Job is currently running.", "Job finished successfully.")
+"""Messages of Ray that say less than the state, or, of a sweep whose trials failed, too much."""
+
+
+def job_status(
+    job_id: str,
+    ray_job: dict[str, Any],
+    *,
+    pods: Sequence[dict[str, Any]] = (),
+    reason: Reason | None = None,
+    progress: Counts | None = None,
+    words_before: str = "",
+) -> JobStatus:
+    """State of a RayJob as the server gave it.
+
+    Args:
+        job_id: NAMESPACE/NAME.
+        ray_job: the job.
+        pods: that belong to it.
+        reason: why it waits or fails.
+        progress: how far its driver said it was.
+        words_before: what the driver of the attempt before said last.
+    """
     status = ray_job.get("status") or {}
     deployment, job = status.get("jobDeploymentStatus") or "", status.get("jobStatus") or ""
-    state = _state(ray_job, deployment, job)
-    native = "/".join(word for word in (deployment, job) if word) or "New"
-    return JobStatus(job_id=job_id, state=state, native=native, detail=_detail(ray_job, state))
+    state, parts = _state(ray_job, deployment, job), []
+    if state is JobState.CANCELLED and (ending := pods_of_cluster(pods)):
+        state = JobState.STOPPING
+        parts.append(f"pods that may still save checkpoints: {', '.join(ending)}")
+    parts += _details(ray_job, state, words_before)
+    if state is JobState.COMPLETED and progress is not None and progress.failed:
+        parts.append(f"{progress.failed} of {progress.total} trials failed")
+    if reason is not None and state is not JobState.COMPLETED:
+        parts.append(reason.text)
+    return JobStatus(
+        job_id=job_id,
+        state=state,
+        native="/".join(word for word in (deployment, job) if word) or "New",
+        detail="; ".join(parts),
+        progress=progress,
+    )
+
+
+def pods_of_cluster(pods: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the head and the workers that have not ended."""
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if "ray.io/node-type" in (pod["metadata"].get("labels") or {})
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    ]
 
 
 def is_cancelled(ray_job: dict[str, Any]) -> bool:
@@ -63,9 +110,10 @@ def _state(ray_job: dict[str, Any], deployment: str, job: str) -> JobState:
     return JobState.STOPPING if ray_job["metadata"].get("deletionTimestamp") else state
 
 
-def _detail(ray_job: dict[str, Any], state: JobState) -> str:
+def _details(ray_job: dict[str, Any], state: JobState, words_before: str) -> list[str]:
     status, is_suspended = ray_job.get("status") or {}, ray_job.get("spec", {}).get("suspend")
-    parts = [status.get("reason"), status.get("message")]
+    message = status.get("message")
+    parts = [status.get("reason"), None if message in SAYS_NOTHING else message]
     if state is JobState.PENDING and is_suspended:
         queue = queue_of(ray_job)
         parts.append(
@@ -74,10 +122,21 @@ def _detail(ray_job: dict[str, Any], state: JobState) -> str:
             else "suspended by hand; set spec.suspend: false"
         )
     if not state.is_terminal:
-        workers = (status.get("rayClusterStatus") or {}).get("availableWorkerReplicas")
-        parts += [None if workers is None else f"{workers} workers", _failures(status)]
-    return "; ".join(" ".join(part.split()) for part in parts if part)
+        parts += [_workers(ray_job), _failures(status, words_before)]
+    return [" ".join(part.split()) for part in parts if part]
 
 
-def _failures(status: dict[str, Any]) -> str | None:
-    return f"failed {status['failed']} times, tries again" if status.get("failed") else None
+def _workers(ray_job: dict[str, Any]) -> str | None:
+    number = how_many_workers(ray_job)
+    if number is None:
+        return None
+    there, wanted = number
+    return f"{there} workers" if wanted is None else f"{there} of {wanted} workers"
+
+
+def _failures(status: dict[str, Any], words_before: str) -> str | None:
+    number = status.get("failed")
+    if not number:
+        return None
+    said = f", last with: {words_before}" if words_before else ""
+    return f"failed {number} {'time' if number == 1 else 'times'}{said}; tries again"

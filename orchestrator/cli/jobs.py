@@ -4,6 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from cluster import open_backend
@@ -252,7 +253,9 @@ def _describe(
     with console.capture() as capture:
         if counts is None:
             where = f"results in {jobs.results}, which is on the cluster, like the data"
-            console.print(f"{sweep.name}: not counted here; {where}", soft_wrap=True)
+            progress = latest.status.progress if latest is not None else None
+            said = "not counted here" if progress is None else f"{progress}, as the driver says"
+            console.print(f"{sweep.name}: {said}; {where}", soft_wrap=True)
         else:
             console.print(counts_line(sweep, store, counts), soft_wrap=True)
             for line in (*stored.standing.lines(), *stored.closed):
@@ -293,6 +296,7 @@ def _describe_json(
             "is_over": now.state.is_terminal,
             "native": now.native,
             "detail": now.detail,
+            "progress": None if now.progress is None else asdict(now.progress),
             "submitted_at": record.submitted_at,
             "folder": str(latest.folder),
             "has_changed": jobs.has_changed_since(record),

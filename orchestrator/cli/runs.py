@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED
+from cluster.contract import DONE, INTERRUPTED, SOME_FAILED, STOPPED, Counts
 from cluster.node.machine import (
     ask_gpus,
     available_memory_bytes,
@@ -168,6 +168,8 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    if args.as_job:  # for who reads the log where the results cannot be seen
+        console.print(str(_counts_of(work)))
     _print_lines([*standing.lines(), *_notes(planned), *unused], console)
 
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
@@ -222,6 +224,17 @@ def verify(args: argparse.Namespace) -> int:
 
 
 # What these commands are made of
+
+
+def _counts_of(work: Work) -> Counts:
+    """How far a sweep is before anything of it runs."""
+    return Counts(
+        done=len(work.completed),
+        total=len(work.planned),
+        failed=len(work.failed),
+        running=0,
+        left=len(work.left),
+    )
 
 
 def _rescore(

@@ -123,8 +123,13 @@ def stopped_lines(reason: str, words: Sequence[str]) -> list[str]:
 
     Args:
         reason: why.
-        words: the command line, by which it goes on.
+        words: the command line, by which it goes on, or of a job, which `resume` sends again.
     """
+    if "--as-job" in words:
+        return [
+            f"Stopped ({reason}); all that was finished is kept. Go on, where it was submitted, "
+            "with: sparsweep resume"
+        ]
     kept = f"Stopped ({reason}); all that was finished is kept. Go on with:"
     return [kept, f"  {join(['sparsweep', *words])}"]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cluster.contract import Counts
 from orchestrator.planning.capacity import wall_s
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.speed import NOT_TOLD, Kind, Speed, Speeds, Timing
@@ -94,13 +95,16 @@ class Snapshot:
 
     def __str__(self) -> str:
         """For example `12/32 done, 1 failed, 2 running, 17 left, about 14 min left`."""
-        counts = (
-            f"{self.num_done}/{self.num_total} done, {self.num_failed} failed, "
-            f"{len(self.running)} running, {self.num_left} left"
+        counts = Counts(
+            done=self.num_done,
+            total=self.num_total,
+            failed=self.num_failed,
+            running=len(self.running),
+            left=self.num_left,
         )
         is_over = self.stopping is not None or not (self.running or self.num_left)
         if self.left_s is None or is_over:
-            return counts
+            return str(counts)
         return f"{counts}, about {duration(self.left_s)} left"
 
 

@@ -15,6 +15,7 @@ from cluster.contract import (
     PROGRAM,
     SOME_FAILED,
     STOPPED,
+    Counts,
     has_crashed,
 )
 
@@ -33,3 +34,18 @@ def test_a_driver_that_did_not_decide_to_end_has_crashed(code):
 @pytest.mark.parametrize("code", [DONE, SOME_FAILED, BAD_INPUT, FAULT, STOPPED, INTERRUPTED])
 def test_what_the_driver_exits_with_itself_is_no_crash(code):
     assert not has_crashed(code)
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "[{}]", "[{}, about 14 min left]", "{}, about 2 h left", "{}, 3 min so far"]
+)
+def test_counts_are_read_as_the_driver_writes_them(line: str) -> None:
+    counts = Counts(done=12, total=32, failed=1, running=2, left=17)
+
+    assert str(counts) == "12/32 done, 1 failed, 2 running, 17 left"
+    assert Counts.read(line.format(counts)) == counts
+
+
+@pytest.mark.parametrize("line", ["", "done     en sparsity 0", "x 1/2 done, 0 failed", "1/2 done"])
+def test_other_lines_have_no_counts(line: str) -> None:
+    assert Counts.read(line) is None

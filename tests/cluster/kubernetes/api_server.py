@@ -29,6 +29,9 @@ RESOURCES = {
         "v1/secrets",
         "v1/serviceaccounts",
         "v1/persistentvolumeclaims",
+        "v1/events",
+        "v1/resourcequotas",
+        "kueue.x-k8s.io/v1beta1/workloads",
         "kueue.x-k8s.io/v1beta1/localqueues",
         "scheduling.k8s.io/v1/priorityclasses",
         "v1/namespaces",
@@ -73,6 +76,10 @@ class FakeServer(KubernetesEmulator):
             None if key not in self.objects or self.objects[key].deleted else self.objects[key].raw
         )
 
+    def remove(self, plural: str, name: str) -> None:
+        """Take an object away, as somebody else would."""
+        self.objects[RESOURCES[plural], "team", name].delete()
+
     def change(self, name: str, **status: Any) -> None:
         """Set a RayJob's status, as the operator would."""
         self.edit(name, {"status": status})
@@ -101,6 +108,8 @@ class FakeServer(KubernetesEmulator):
             is_allowed = (right["verb"], right["resource"]) not in self.denied
             return self._answer_with(request.data | {"status": {"allowed": is_allowed}})
         if request.subresource == "log":
+            if error := self.refusals.get((method, "pods/log")):
+                raise error
             return aiohttp.web.Response(text=self.pod_logs[str(request.name)])
         if "labelSelector" in request.params:
             return self._select(request, plural, method)

@@ -40,9 +40,24 @@ def test_jobs_that_suspending_would_not_stop_are_deleted_with_their_grace(
 
     backend.cancel(ID, NAME, now=False)
 
+    assert "gracePeriodSeconds" not in server.asked[-1]
+    assert "propagationPolicy=Background" in server.asked[-1]
     assert backend.status(ID, FOLDER).state is JobState.GONE
-    assert "gracePeriodSeconds" not in server.asked[-2]
-    assert "propagationPolicy=Background" in server.asked[-2]
+
+
+def test_a_deleted_job_is_stopping_until_its_pods_have_ended(server: FakeServer) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    labels = {"app.kubernetes.io/instance": NAME, "ray.io/node-type": "head"}
+    server.put("pods", "head", {"metadata": {"labels": labels}, "status": {"phase": "Running"}})
+    server.change(NAME, jobDeploymentStatus="Waiting")
+    backend.cancel(ID, NAME, now=False)
+
+    status = backend.status(ID, FOLDER)
+
+    assert (status.state, status.detail) == (JobState.STOPPING, "pods that have not ended: head")
+    server.remove("pods", "head")
+    assert backend.status(ID, FOLDER).state is JobState.GONE
 
 
 def test_cancelling_now_leaves_no_time_to_pods(server: FakeServer) -> None:

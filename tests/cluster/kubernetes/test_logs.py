@@ -1,7 +1,11 @@
 """The driver's output, as the API server has it."""
 
+from pathlib import Path
+from threading import Timer
+
+from cluster.contract import Counts
 from tests.cluster.kubernetes.api_server import FakeServer
-from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend
+from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 
 
 def test_log_is_that_of_the_newest_driver(server: FakeServer) -> None:
@@ -67,6 +71,88 @@ def test_following_goes_on_through_a_broken_connection_until_the_job_is_over(
     server.pod_logs["driver"] += "three\n"
     server.change(NAME, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
     assert list(lines) == ["three"]
+
+
+def test_a_cancelled_jobs_log_stays_as_far_as_it_was_read(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    server.change(NAME, jobDeploymentStatus="Running", jobStatus="RUNNING")
+    put_submitter(server, "driver", "2026-01-01T00:00:00Z", "one\ntwo\n")
+    assert list(backend.logs(ID, tmp_path, follow=False)) == ["one", "two"]
+    backend.cancel(ID, NAME, now=True)
+    server.remove("pods", "driver")
+
+    assert list(backend.logs(ID, tmp_path, follow=False)) == ["one", "two"]
+    assert (tmp_path / "driver.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_tracebacks_of_a_submitter_whose_cluster_is_gone_are_left_out(server: FakeServer) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    last_words = [
+        *("stopped en sparsity 0: at step 158/384", "Traceback (most recent call last):"),
+        *('  File "urllib3/connection.py", line 1, in _new_conn', "    raise", ""),
+        "The above exception was the direct cause of the following exception:",
+        *("", "Traceback (most recent call last):", '  File "requests/adapters.py", line 2'),
+        "requests.exceptions.ConnectionError: HTTPConnectionPool(host='sw-x-head-svc', port=8265)",
+    ]
+    put_submitter(server, "driver", "2026-01-01T00:00:00Z", "\n".join(last_words))
+    assert list(backend.logs(ID, FOLDER, follow=False)) == last_words[:1]
+
+    ours = ["Traceback (most recent call last):", "  File x", "ValueError: no", "going on"]
+    server.pod_logs["driver"] = "\n".join(ours)
+    assert list(backend.logs(ID, FOLDER, follow=False)) == ours
+
+
+def test_following_waits_for_a_node_that_does_not_answer(server: FakeServer) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    server.change(NAME, jobDeploymentStatus="Running", jobStatus="RUNNING")
+    put_submitter(server, "driver", "2026-01-01T00:00:00Z", "one\n")
+    lines = backend.logs(ID, FOLDER, follow=True)
+    assert next(lines) == "one"
+    server.refusals["get", "pods/log"] = refusal(500, "InternalError", "no route to host")
+    Timer(0.2, server.refusals.clear).start()
+    Timer(0.2, lambda: server.pod_logs.update(driver="one\ntwo\n")).start()
+
+    assert next(lines) == "two"
+
+
+def test_status_has_what_the_driver_says_of_its_progress(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    server.change(NAME, jobDeploymentStatus="Running", jobStatus="RUNNING")
+    said = "[0/6 done, 0 failed, 1 running, 5 left]\n[1/6 done, 2 failed, 1 running, 2 left]\nx\n"
+    put_submitter(server, "driver", "2026-01-01T00:00:00Z", said)
+    list(backend.logs(ID, tmp_path, follow=False))
+
+    counts = Counts(done=1, total=6, failed=2, running=1, left=2)
+    assert backend.status(ID, tmp_path).progress == counts
+    assert "tailLines=400" in server.asked[-1]
+    server.remove("pods", "driver")
+    assert backend.status(ID, tmp_path).progress == counts  # as far as the log was read
+
+
+def test_last_words_of_a_failed_attempt_are_told_while_the_next_one_comes(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    server.change(NAME, jobDeploymentStatus="Running", jobStatus="FAILED")
+    put_submitter(server, "first", "2026-01-01T00:00:00Z", "x\nsparsweep: results: no\n---\n")
+    backend.status(ID, tmp_path)
+    server.remove("pods", "first")
+    server.change(NAME, jobDeploymentStatus="Initializing", jobStatus="", failed=1)
+
+    detail = "failed 1 time, last with: sparsweep: results: no; tries again"
+    assert backend.status(ID, tmp_path).detail == detail
+    assert list(backend.logs(ID, tmp_path, follow=False)) == [
+        f"{ID}: no output yet, the job is pending (Initializing: {detail})"
+    ]
 
 
 def put_submitter(

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from cluster.backend import JobState
+from cluster.contract import Counts
+from cluster.kubernetes.reasons import Reason
 from cluster.kubernetes.states import CANCELLED_ANNOTATION, STATES, job_status
 
 CASES = [
@@ -95,12 +97,69 @@ def test_detail_has_the_reason_the_workers_and_the_failures() -> None:
     ray_job = _ray_job(
         "Running", "RUNNING", rayClusterStatus={"availableWorkerReplicas": 3}, failed=1
     )
-    assert job_status("ns/x", ray_job).detail == "3 workers; failed 1 times, tries again"
+    assert job_status("ns/x", ray_job).detail == "3 workers; failed 1 time; tries again"
 
     ray_job = _ray_job(
         "ValidationFailed", "", reason="ValidationFailed", message="the name\nis too long", failed=1
     )
     assert job_status("ns/x", ray_job).detail == "ValidationFailed; the name is too long"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "detail"),
+    [
+        ({}, ""),
+        ({"desiredWorkerReplicas": 2}, "0 of 2 workers"),  # KubeRay leaves out what is 0
+        ({"desiredWorkerReplicas": 2, "availableWorkerReplicas": 1}, "1 of 2 workers"),
+    ],
+)
+def test_workers_that_never_come_are_counted(cluster: dict[str, int], detail: str) -> None:
+    ray_job = _ray_job("Running", "RUNNING", rayClusterStatus=cluster)
+    ray_job["status"]["message"] = "Job is currently running."
+
+    assert job_status("ns/x", ray_job).detail == detail
+
+
+def test_why_it_waits_comes_last() -> None:
+    ray_job = _ray_job("Running", "RUNNING", rayClusterStatus={"desiredWorkerReplicas": 2})
+
+    status = job_status("ns/x", ray_job, reason=Reason(cause="scheduling", text="no node"))
+
+    assert status.detail == "0 of 2 workers; no node"
+
+
+def test_a_retry_has_the_last_words_of_the_attempt_before() -> None:
+    ray_job = _ray_job("Initializing", "", failed=2)
+
+    status = job_status("ns/x", ray_job, words_before="sparsweep: results: cannot be written")
+
+    assert status.detail == (
+        "failed 2 times, last with: sparsweep: results: cannot be written; tries again"
+    )
+
+
+def test_a_sweep_whose_trials_failed_is_not_said_to_have_finished_well() -> None:
+    ray_job = _ray_job("Complete", "SUCCEEDED", message="Job finished successfully.")
+    counts = Counts(done=4, total=6, failed=2, running=0, left=0)
+
+    status = job_status("ns/x", ray_job, progress=counts)
+
+    assert (status.state, status.detail) == (JobState.COMPLETED, "2 of 6 trials failed")
+    assert status.progress == counts
+
+
+def test_a_cancelled_job_is_stopping_until_its_pods_have_ended() -> None:
+    ray_job = _ray_job("Suspended", "")
+    ray_job["metadata"]["annotations"] = {CANCELLED_ANNOTATION: "true"}
+    head = {"metadata": {"name": "head", "labels": {"ray.io/node-type": "head"}}}
+    submitter = {"metadata": {"name": "submitter"}, "status": {"phase": "Running"}}
+
+    status = job_status("ns/x", ray_job, pods=[head, submitter])
+
+    assert status.state is JobState.STOPPING
+    assert status.detail == "pods that may still save checkpoints: head"
+    ended = head | {"status": {"phase": "Failed"}}
+    assert job_status("ns/x", ray_job, pods=[ended, submitter]).state is JobState.CANCELLED
 
 
 def _ray_job(deployment: str, job: str, suspend: bool = False, **status: Any) -> dict[str, Any]:

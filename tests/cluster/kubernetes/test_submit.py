@@ -172,7 +172,9 @@ def test_a_job_that_does_not_go_away_is_said(server: FakeServer) -> None:
     server.change(NAME, jobDeploymentStatus="Failed")
     server.edit(NAME, {"metadata": {"finalizers": ["ray.io/rayjob-finalizer"]}})
 
-    with pytest.raises(ClusterError, match="does not go away; is KubeRay's operator running"):
+    with pytest.raises(
+        ClusterError, match="not go away; see that KubeRay's operator runs, or take"
+    ):
         backend.submit(JOB)
 
 

@@ -17,6 +17,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.factories import make_circumstances
+from tests.orchestrator.toybox.profile import ToyProfile
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -136,6 +137,26 @@ def test_each_look_of_a_watch_counts_and_names_what_failed_by_then(
     last = out[out.rindex("tiny: 4 trials, ") :]
     assert last.startswith("tiny: 4 trials, 0 completed, 1 failed, 3 new")
     assert last.endswith(f"failed: {trial.spec.describe()}: bad_data: no sentences\n")
+
+
+def test_progress_of_results_that_only_the_cluster_sees_is_what_the_driver_says(
+    sparsweep, spec, toy_queue, monkeypatch
+):
+    monkeypatch.setattr(ToyProfile, "data_is_there", True)
+    sparsweep("submit", spec, "--on", "mine")
+    job_id = job(sparsweep, spec)["job_id"]
+    assert sparsweep("status", spec)[1].startswith("tiny: not counted here; results in ")
+
+    (toy_queue / job_id).write_text("running\n[1/4 done, 1 failed, 1 running, 1 left]")
+    said = "tiny: 1/4 done, 1 failed, 1 running, 1 left, as the driver says; results in "
+    assert sparsweep("status", spec)[1].startswith(said)
+    counts = {"done": 1, "total": 4, "failed": 1, "running": 1, "left": 1}
+    assert job(sparsweep, spec)["progress"] == counts
+
+    (toy_queue / job_id).write_text("completed\n3/4 done, 1 failed, 0 running, 0 left")
+    job(sparsweep, spec)
+    (toy_queue / job_id).unlink()  # a batch system forgets
+    assert sparsweep("status", spec)[1].startswith("tiny: 3/4 done, 1 failed, 0 running, 0 left")
 
 
 def test_changed_sweep_is_said_to_be_so_and_not_resumed(sparsweep, spec, toy_queue):

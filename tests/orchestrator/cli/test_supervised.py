@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from orchestrator.cli.supervised import tell_why
+from orchestrator.cli.supervised import stopped_lines, tell_why
 
 SUPERVISED = """
 import os, signal, subprocess, sys, time
@@ -46,6 +46,12 @@ def run(does: str, *words: str) -> tuple[int, str, str]:
     process = start(does, *words)
     out, err = process.communicate(timeout=30)
     return process.returncode, out, err
+
+
+def test_a_job_that_stopped_names_the_command_that_sends_it_again():
+    words = ["run", "/etc/sparsweep/sweep.json", "--as-job", "--expect-plan", "4f2a"]
+    (line,) = stopped_lines("SIGTERM", words)
+    assert line.endswith("Go on, where it was submitted, with: sparsweep resume")
 
 
 def test_exit_codes_and_messages_go_through():

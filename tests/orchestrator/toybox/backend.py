@@ -1,9 +1,10 @@
-"""A toy batch system: a job is a file in a folder, and its content is the job's state."""
+"""A toy batch system: a job is a file in a folder, and its content is how it stands."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.backend import JobSpec, JobState, JobStatus
+from cluster.contract import Counts
 from cluster.errors import ClusterError
 from cluster.job_files import run_words, write_sweep_file
 from tests.orchestrator.toybox.profile import ToyProfile
@@ -38,9 +39,10 @@ class ToyBackend:
         return [job_id for job_id in ids if not self.status(job_id, Path()).state.is_terminal]
 
     def status(self, job_id: str, folder: Path) -> JobStatus:
-        """What the job's file says."""
-        native = (self.queue / job_id).read_text()
-        return JobStatus(job_id=job_id, state=JobState(native), native=native)
+        """What the job's file says: its state and, on a line of its own, what its driver said."""
+        native, _, said = (self.queue / job_id).read_text().partition("\n")
+        progress = Counts.read(said)
+        return JobStatus(job_id=job_id, state=JobState(native), native=native, progress=progress)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """A line of the toy's own."""
