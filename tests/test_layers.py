@@ -27,7 +27,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     "orchestrator": (
         {"cli", "orchestrator"},  # orchestrator: __init__.py, which offers what analysts need
         {"report"},
-        {"submission", "running", "analysis"},
+        {"submission", "running", "analysis", "trackers"},
         {"planning"},
         {"results"},
         {"spec"},
@@ -85,6 +85,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     "analysis": {
         *("workers.data", "workers.pruning", "workers.trial", "workers.tags", "workers.storage"),
     },
+    "trackers": {"workers.storage", "workers.trial"},
     "planning": {
         *("workers.trial", "workers.data", "workers.model", "workers.pruning"),
         *("workers.visits", "cluster.contract", "cluster.profile_fields"),
@@ -299,6 +300,7 @@ USES_RAY = {"events.py", "nodes.py", "searcher.py", "trainable.py"}
 @pytest.mark.parametrize("file", sources("orchestrator"), ids=place)
 def test_the_command_line_starts_without_heavy_imports(file):
     heavy = {"torch", "ray", "transformers", "datasets", "faker", "seqeval", "kubernetes"}
+    heavy |= {"tensorboardX", "mlflow", "sqlalchemy", "alembic"}
     at_the_top = {name.partition(".")[0] for name in imports(file, True)}
     assert bool(at_the_top & heavy) == (file.name in USES_RAY)
 

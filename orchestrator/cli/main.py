@@ -115,6 +115,12 @@ def _reports() -> ModuleType:
     return reports
 
 
+def _trackers() -> ModuleType:
+    from orchestrator.cli import trackers
+
+    return trackers
+
+
 def _doctor() -> ModuleType:
     from orchestrator.cli import doctor
 
@@ -423,6 +429,16 @@ def _add_results(line: CommandLine) -> None:
     analyze.add_argument(
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
     )
+
+    export = line.add(
+        "export",
+        lambda args: _trackers().export(args),
+        "Bring curves, settings and scores of all trials that have ended into a folder that "
+        "TensorBoard or MLflow reads. Done again it adds what is new, also while a sweep runs.",
+        takes_results=True,
+    )
+    export.add_argument("--to", required=True, metavar="TRACKER", help="tensorboard or mlflow")
+    export.add_argument("folder", metavar="FOLDER", help="a new one, or one that the tracker reads")
 
     line.add(
         "compact",

@@ -1,0 +1,1 @@
+"""Trials in other projects' trackers, where people already look at curves."""
