@@ -102,8 +102,10 @@ def parts_of(tensors: Mapping[str, Tensor]) -> Iterator[Part]:
 
 def part_of(name: str, tensor: Tensor) -> Part:
     """A tensor of any device, for a digest."""
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    return name, str(tensor.dtype), tensor.shape, data
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    if not len(flat):  # of NumPy, nothing has a stride of 0, of which there is no view as bytes
+        flat = flat.new_empty(0)
+    return name, str(tensor.dtype), tensor.shape, flat.view(torch.uint8).numpy().data
 
 
 def read_header(data: bytes) -> tuple[Header, str | None]:

@@ -1,5 +1,6 @@
 """Files of tensors: any reader of safetensors reads them, and damage shows."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
@@ -22,6 +23,8 @@ def test_tensors_of_all_types_and_sizes_are_read_back(tmp_path):
         for dtype, name in DTYPES.items()
         for number in (0, 1, 7)
     } | {"0-dimensional": torch.tensor(5), "matrix": torch.arange(6.0).reshape(2, 3).T}
+    tensors["of none"] = torch.from_numpy(np.zeros(0, np.float32))
+    assert tensors["of none"].stride() == (0,)
     data = written(tmp_path, tensors)
     header, digest = read_header(data)
     found = load(data)
