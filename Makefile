@@ -76,7 +76,7 @@ test: $(READY) ## run all tests, but those of Slurm, Kubernetes and GPUs
 test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 15 minutes)
 	SPARSWEEP_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/integration/slurm $(PYTEST_ARGS)
 
-test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=…)
+test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=… SPARSWEEP_KUBE_CLAIM=…, a claim with ReadWriteMany)
 	$(BIN)/python -m pytest -m kubernetes tests/integration/kubernetes $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one

@@ -70,6 +70,10 @@ class ClusterProfile(Section):
     grows: ClassVar[bool]
     """Whether machines join while the sweep runs. What a trial gets is then decided beforehand,
     from `hardware`."""
+    keeps_log: ClassVar[bool] = True
+    """Whether the driver's log can be read after the job was cancelled."""
+    takes_another: ClassVar[bool] = True
+    """Whether a sweep may have several live jobs there."""
 
     backend: str
     mps: bool = False
@@ -84,6 +88,10 @@ class ClusterProfile(Section):
         Args:
             here: this machine, for a profile that stands for it.
         """
+
+    def besides(self) -> list[str]:
+        """What a job asks of the cluster besides the machines that run trials, a line each."""
+        return []
 
     def describe(self) -> dict[str, Any]:
         """The fields that are set, as JSON values, without those at their default."""

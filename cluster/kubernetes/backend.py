@@ -4,6 +4,7 @@ A name is used by one job at a time. The RayJob stays after its end, to be looke
 sweep is submitted again.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 from cluster.backend import JobSpec, JobState, JobStatus
 from cluster.errors import ClusterError
+from cluster.kubernetes.checks import look, look_for_things
 from cluster.kubernetes.documents import collect, list_pods
 from cluster.kubernetes.explain import status_of
 from cluster.kubernetes.kept import keep_words, keeping, kept_lines, words_before
@@ -27,6 +29,8 @@ from cluster.kubernetes.states import (
     pods_of_cluster,
     queue_of,
 )
+
+log = logging.getLogger(__name__)
 
 LONGEST_SUBMISSION = timedelta(seconds=60)
 """A ConfigMap without a RayJob that is older was left behind."""
@@ -50,12 +54,12 @@ class KubernetesBackend:
 
     def check(self) -> list[str]:
         """What stands in the way of a submission, one line each; empty when all is well."""
-        from cluster.kubernetes.checks import find_obstacles
-
         try:
-            return list(find_obstacles(self._server(), self._profile))
+            found = look(self._server(), self._profile)
         except ClusterError as error:
             return str(error).splitlines()
+        _tell(found.notes)
+        return found.obstacles
 
     def render(self, job: JobSpec) -> str:
         """The manifests, as YAML; pure, and quick.
@@ -69,13 +73,18 @@ class KubernetesBackend:
         """Create the ConfigMap and the RayJob, after the server has checked both, and return the
         job's id.
 
-        An earlier job of that name makes room if it is over.
+        An earlier job of that name makes room if it is over. What the profile names is looked for
+        first: pods would wait for it, and KubeRay cannot even delete some jobs that lack something.
         """
         config_map, ray_job = _parse(self.render(job))
         server = self._server()
         earlier = server.find_job(job.job_name)
         if earlier is not None:
             self._refuse_if_live(server, earlier)
+        found = look_for_things(server, self._profile)
+        if found.obstacles:
+            raise ClusterError("\n".join(found.obstacles))
+        _tell(found.notes)
         _rehearse(server, config_map, ray_job)
         if earlier is not None:
             self._remove(server, earlier)
@@ -224,6 +233,11 @@ def _gone(job_id: str, server: Server, name: str, folder: Path) -> JobStatus:
     )
 
 
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        log.warning("%s", note)
+
+
 def _parse(text: str) -> tuple[Object, Object]:
     import yaml
 
@@ -279,8 +293,15 @@ def _kill(server: Server, ray_job: Object) -> None:
     try:
         server.delete_pods(f"app.kubernetes.io/instance={ray_job['metadata']['name']}")
     except ClusterError as error:
-        if status_of(error) != 403:  # who may not delete pods waits for their grace period
+        if status_of(error) != 403:
             raise
+        spec = ray_job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+        log.warning(
+            "kubernetes: you may not delete pods in namespace %s, so they have their grace period "
+            "of %s s all the same; ask who runs the cluster for that right (deletecollection)",
+            server.namespace,
+            spec["terminationGracePeriodSeconds"],
+        )
 
 
 def _refuse_if_not_ours(ray_job: Object, job_id: str) -> None:

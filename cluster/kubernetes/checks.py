@@ -1,49 +1,120 @@
-"""What stands in the way of a submission, found by looking: rights, and things that the profile
-names."""
+"""What stands in the way of a submission, found by looking: rights, things that the profile names,
+quotas."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.explain import status_of
-from cluster.kubernetes.profile import KubernetesProfile
+from cluster.kubernetes.profile import AUTOSCALER, SUBMITTER, KubernetesProfile, amount
+from cluster.kubernetes.reasons import FIELDS, Documents, find_reason, no_such
 from cluster.kubernetes.server import Object, Server
 
-RIGHTS = [
-    *[(verb, "ray.io", "rayjobs", "") for verb in ("create", "get", "list", "patch", "delete")],
-    *[(verb, "", "configmaps", "") for verb in ("create", "get", "update", "delete")],
-    ("list", "", "pods", ""),
-    ("get", "", "pods", "log"),
-]
-"""Verb, API group, resource, subresource: what submit, status, logs and cancel do."""
+ROLE = Path(__file__).with_name("templates") / "role.yaml"
+
+Right = tuple[str, str, str, str]
+"""Verb, API group, resource, subresource."""
 
 
-def find_obstacles(server: Server, profile: KubernetesProfile) -> Iterator[str]:
-    """What stands in the way, a line each with the remedy; none when all is well."""
+@dataclass(frozen=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        obstacles: what stands in the way, a line each with the remedy.
+        notes: what is to be known besides: what was not looked at, what one has to wait for.
+    """
+
+    obstacles: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@cache
+def needed_rights() -> list[Right]:
+    """What submit, status, logs and cancel do: the first role of `ROLE`."""
+    import yaml
+
+    role = next(yaml.safe_load_all(ROLE.read_text(encoding="utf-8")))
+    return list(rights_of(role))
+
+
+def rights_of(role: Object) -> Iterator[Right]:
+    """The rights that a role gives."""
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            name, _, subresource = resource.partition("/")
+            for verb in rule["verbs"]:
+                yield verb, rule["apiGroups"][0], name, subresource
+
+
+def look(server: Server, profile: KubernetesProfile) -> Findings:
+    """All that can be known before a submission: the server, rights, and what the profile names."""
     try:
         if server.find_namespace() is None:
-            yield (
-                f"namespace: {server.namespace} is not there; make it, or name another in the "
-                "profile"
+            return Findings(
+                [
+                    f"namespace: {server.namespace} is not there; make it, or name another in the "
+                    "profile"
+                ]
             )
-            return
-        server.list_jobs()
+        jobs = server.list_jobs()
     except ClusterError as error:
-        yield (
-            str(error)
-            if status_of(error) != 404
-            else (
-                "kubernetes: the server knows no RayJobs (rayjobs.ray.io); have KubeRay's "
-                "operator installed: helm install kuberay-operator kuberay/kuberay-operator"
-            )
+        if status_of(error) != 404:
+            return Findings([str(error)])
+        return Findings(
+            [
+                "kubernetes: the server knows no RayJobs (rayjobs.ray.io); have KubeRay's operator "
+                "installed: helm install kuberay-operator kuberay/kuberay-operator"
+            ]
         )
-        return
+    found = look_for_things(server, profile)
+    obstacles = [*_untaken(jobs), *_missing_rights(server), *found.obstacles]
+    return Findings(obstacles, found.notes)
 
-    yield from _missing_rights(server)
-    yield from _missing_things(server, profile)
+
+def look_for_things(server: Server, profile: KubernetesProfile) -> Findings:
+    """What the profile names and what the namespace has room for; what may not be looked at is
+    noted."""
+    found, unseen = Findings(), []
+    for kind, name in _named(profile):
+        thing = server.find(kind, name)
+        if thing is None:
+            line = f"{no_such(kind, name, server.namespace)}; make it, or correct the profile"
+            found.obstacles.append(f"{_field(profile, kind, name)}: {line}")
+        elif not thing:
+            unseen.append(f"{kind} {name}")
+        elif kind == "claim":
+            found.obstacles.extend(_claim_faults(thing, name))
+    if profile.submission_mode == "SidecarMode":
+        found.obstacles.extend(_pod_security_faults(server.find_namespace()))
+    try:
+        for line, is_obstacle in _quota_faults(server.list_quotas(), profile):
+            (found.obstacles if is_obstacle else found.notes).append(line)
+    except ClusterError as error:
+        if status_of(error) != 403:
+            raise
+        unseen.append("resource quotas")
+    if unseen:
+        found.notes.append(
+            f"kubernetes: not checked in namespace {server.namespace}, since you may not look: "
+            f"{', '.join(unseen)}"
+        )
+    return found
+
+
+def _untaken(jobs: list[Object]) -> Iterator[str]:
+    """Jobs that no operator has looked at, of whomever."""
+    for job in jobs:
+        reason = find_reason(Documents(ray_job=job))
+        if reason is not None and reason.cause == "operator":
+            yield f"kubernetes: job {job['metadata']['name']}: {reason.text}"
+            return
 
 
 def _missing_rights(server: Server) -> Iterator[str]:
-    for verb, group, resource, subresource in RIGHTS:
+    for verb, group, resource, subresource in needed_rights():
         if not server.may(verb, group, resource, subresource):
             name = (
                 f"{resource}.{group}" if group else "/".join(filter(None, (resource, subresource)))
@@ -54,35 +125,24 @@ def _missing_rights(server: Server) -> Iterator[str]:
             )
 
 
-def _missing_things(server: Server, profile: KubernetesProfile) -> Iterator[str]:
-    named = [
-        *[("image_pull_secrets", "secret", name) for name in profile.image_pull_secrets],
-        *[("env_from_secrets", "secret", name) for name in profile.env_from_secrets],
-        *[
-            ("service_account", "service account", name)
-            for name in [profile.service_account]
-            if name
-        ],
-        *[("queue", "queue", name) for name in [profile.queue] if name],
-        *[("priority_class", "priority class", name) for name in [profile.priority_class] if name],
-    ]
-    for field, kind, name in named:
-        if server.find(kind, name) is None:
-            yield (
-                f"{field}: there is no {kind} {name} in namespace {server.namespace}; make it, or "
-                "correct the profile"
-            )
+def _named(profile: KubernetesProfile) -> Iterator[tuple[str, str]]:
+    """Kind and name of all things that a profile names."""
+    for name in dict.fromkeys((*profile.image_pull_secrets, *profile.env_from_secrets)):
+        yield "secret", name
+    for kind in ("service account", "queue", "priority class"):
+        if name := getattr(profile, FIELDS[kind]):
+            yield kind, name
     for volume in profile.volumes:
-        yield from _claim_faults(server.find("claim", volume.claim), volume.claim, server.namespace)
+        yield "claim", volume.claim
 
 
-def _claim_faults(claim: Object | None, name: str, namespace: str) -> Iterator[str]:
-    if claim is None:
-        yield (
-            f"volumes: there is no claim {name} in namespace {namespace}; make it, or correct the "
-            "profile"
-        )
-        return
+def _field(profile: KubernetesProfile, kind: str, name: str) -> str:
+    if kind != "secret":
+        return FIELDS[kind]
+    return "image_pull_secrets" if name in profile.image_pull_secrets else "env_from_secrets"
+
+
+def _claim_faults(claim: Object, name: str) -> Iterator[str]:
     modes = claim.get("spec", {}).get("accessModes", [])
     # Head and workers are on several nodes.
     if modes and not {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
@@ -92,3 +152,58 @@ def _claim_faults(claim: Object | None, name: str, namespace: str) -> Iterator[s
         )
     if claim.get("status", {}).get("phase") == "Lost":
         yield f"volumes: claim {name} has lost its volume; make it anew"
+
+
+def _pod_security_faults(namespace: Object | None) -> Iterator[str]:
+    """KubeRay puts a container of its own into the head's pod there, without what `restricted` asks
+    for."""
+    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    if labels.get("pod-security.kubernetes.io/enforce") == "restricted":
+        yield (
+            "submission_mode: SidecarMode cannot run where Pod Security is restricted, as in this "
+            "namespace; use K8sJobMode"
+        )
+
+
+def _quota_faults(quotas: list[Object], profile: KubernetesProfile) -> Iterator[tuple[str, bool]]:
+    """Where the smallest cluster, with one worker, does not fit into the namespace's quotas, and
+    whether it never will."""
+    needed = smallest_cluster(profile)
+    for quota in quotas:
+        if quota.get("spec", {}).get("scopes") or quota.get("spec", {}).get("scopeSelector"):
+            continue  # whether it counts our pods is not known
+        status, name = quota.get("status") or {}, quota["metadata"]["name"]
+        for key, limit in (status.get("hard") or quota.get("spec", {}).get("hard") or {}).items():
+            asked = needed.get(key.removeprefix("requests.").removeprefix("limits."), 0.0)
+            used = amount((status.get("used") or {}).get(key, "0"))
+            if asked > amount(limit):
+                yield (
+                    f"quota {name}: head and one worker ask for {asked:g} of {key}, and {limit} is "
+                    "the limit; lower what the profile asks for, or ask who runs the cluster",
+                    True,
+                )
+            elif asked > amount(limit) - used:
+                yield (
+                    f"quota {name}: head and one worker ask for {asked:g} of {key}, and {used:g} "
+                    f"of {limit} are in use; they wait for other jobs",
+                    False,
+                )
+
+
+def smallest_cluster(profile: KubernetesProfile) -> dict[str, float]:
+    """What head, autoscaler, submitter and one worker ask for, by resource; memory in bytes."""
+    pods = [
+        {"cpu": str(profile.head_cpus), "memory": profile.head_memory},
+        {"cpu": str(profile.worker_cpus), "memory": profile.worker_memory}
+        | {profile.gpu_resource: str(profile.gpus_per_worker)},
+    ]
+    if profile.queue is None:
+        pods.append(AUTOSCALER)
+    if profile.submission_mode == "K8sJobMode":
+        pods.append(SUBMITTER)
+    resources = dict.fromkeys(resource for pod in pods for resource in pod)
+    needed = {
+        resource: sum(amount(pod.get(resource, "0")) for pod in pods) for resource in resources
+    }
+    num_pods = 2 + (profile.submission_mode == "K8sJobMode")
+    return needed | {"pods": float(num_pods)}

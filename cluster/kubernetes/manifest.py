@@ -16,7 +16,7 @@ from cluster.backend import JobSpec, user_name
 from cluster.contract import COMMAND
 from cluster.errors import ClusterError
 from cluster.job_files import run_options
-from cluster.kubernetes.profile import KubernetesProfile
+from cluster.kubernetes.profile import AUTOSCALER, SUBMITTER, KubernetesProfile
 
 TEMPLATE = Path(__file__).with_name("templates") / "rayjob.yaml"
 SWEEP_PATH = "/etc/sparsweep/sweep.json"
@@ -162,6 +162,8 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
             "memory": profile.worker_memory,
             **gpus,
         },
+        "autoscaler_resources": AUTOSCALER,
+        "submitter_resources": SUBMITTER,
         "mps": profile.mps,
         "worker_cpus": str(profile.worker_cpus),
         "worker_gpus": str(profile.gpus_per_worker),

@@ -31,8 +31,13 @@ Quantity = Annotated[
 """An amount as Kubernetes writes it, such as 16Gi."""
 WHOLE_GPU = "nvidia.com/gpu"
 """What clusters call a GPU of NVIDIA's; parts of one (MIG) have other names."""
-_BYTES = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+AUTOSCALER = {"cpu": "500m", "memory": "512Mi"}
+"""What KubeRay's autoscaler asks for, in the head's pod and besides the head."""
+SUBMITTER = {"cpu": "500m", "memory": "1Gi"}
+"""What the pod asks for that hands the driver to Ray and follows its log."""
 
 
 class Toleration(Section):
@@ -72,6 +77,8 @@ class KubernetesProfile(ClusterProfile):
     shares_files: ClassVar[bool] = False
     data_is_there: ClassVar[bool] = True
     grows: ClassVar[bool] = True
+    keeps_log: ClassVar[bool] = False
+    takes_another: ClassVar[bool] = False
 
     backend: Literal["kubernetes"] = "kubernetes"
     context: Word | None = None
@@ -88,7 +95,8 @@ class KubernetesProfile(ClusterProfile):
     """Service account of the pods; null: the namespace's default. The token of Kubernetes is not
     mounted where Ray does not need it."""
     submission_mode: Literal["K8sJobMode", "HTTPMode", "SidecarMode"] = "K8sJobMode"
-    """How KubeRay starts the driver. Its InteractiveMode starts none."""
+    """How KubeRay starts the driver. Its InteractiveMode starts none; SidecarMode cannot run where
+    Pod Security `restricted` is enforced; HTTPMode has no log to follow."""
     workers: PositiveInt = 8
     """Worker pods at most; there are as many as trials need, down to none."""
     gpus_per_worker: NaturalInt = 1
@@ -105,7 +113,7 @@ class KubernetesProfile(ClusterProfile):
     head_cpus: PositiveInt = 2
     """Cores of the head pod, which runs no trials."""
     head_memory: Quantity = "8Gi"
-    """Memory of the head pod."""
+    """Memory of the head pod. KubeRay's autoscaler asks for 500m and 512Mi in the same pod."""
     node_selector: dict[LabelKey, LabelValue] = {}
     """Labels of the nodes that workers run on."""
     head_node_selector: dict[LabelKey, LabelValue] = {}
@@ -128,7 +136,7 @@ class KubernetesProfile(ClusterProfile):
     retries: NaturalInt = 2
     """How often KubeRay builds the cluster anew when the driver failed."""
     deadline_s: PositiveInt = 7 * 24 * 3600
-    """The job is stopped after this time."""
+    """The job has failed after this time, and its pods go `ttl_s` later."""
     ttl_s: NaturalInt = 60
     """How long the pods of a finished job stay to be looked at; the job itself and the driver's log
     stay longer."""
@@ -151,17 +159,30 @@ class KubernetesProfile(ClusterProfile):
             cpus=self.worker_cpus,
             gpus=self.gpus_per_worker,
             gpu_gib=self.gpu_memory_gib,
-            memory_gib=_gib(self.worker_memory),
+            memory_gib=amount(self.worker_memory) / 2**30,
             memory_field="worker_memory",
             job_s=self.deadline_s,
             limit_field="deadline_s",
         )
 
+    def besides(self) -> list[str]:
+        """What pods ask for that run no trials."""
+        asks = [f"the head asks for {self.head_cpus} CPUs and {self.head_memory}"]
+        if self.queue is None:
+            asks.append(_asks("KubeRay's autoscaler in the same pod", AUTOSCALER))
+        if self.submission_mode == "K8sJobMode":
+            asks.append(_asks("the pod that follows the driver's log", SUBMITTER))
+        return [f"besides the workers, {', '.join(asks)}"]
 
-def _gib(quantity: str) -> float:
-    """An amount of memory in GiB."""
+
+def _asks(what: str, asked: dict[str, str]) -> str:
+    return f"{what} for {asked['cpu']} and {asked['memory']}"
+
+
+def amount(quantity: str) -> float:
+    """An amount as Kubernetes writes it as a number: cores, bytes, or how many."""
     number = quantity.rstrip("mkKMGTi")
-    return float(number) * _BYTES[quantity.removeprefix(number)] / 2**30
+    return float(number) * _UNITS[quantity.removeprefix(number)]
 
 
 Profile = KubernetesProfile

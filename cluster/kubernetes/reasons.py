@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from cluster.kubernetes.profile import AUTOSCALER
+
 Object = dict[str, Any]
 
 UNTAKEN_S = 60.0
 """A running operator says something of a new job within seconds."""
 UNDELETED_S = 120.0
 """After this time, and the pods' grace period, a deleted job is taken to be stuck."""
-AUTOSCALER = {"cpu": "500m", "memory": "512Mi"}
-"""What the autoscaler asks for in the head's pod, besides the head itself."""
 
 FIELDS = {
     "secret": "env_from_secrets or image_pull_secrets",

@@ -13,6 +13,7 @@ class RayProfile(ClusterProfile):
     shares_files: ClassVar[bool] = False
     data_is_there: ClassVar[bool] = False
     grows: ClassVar[bool] = False
+    takes_another: ClassVar[bool] = False
 
     backend: Literal["ray"] = "ray"
     address: Annotated[str, Field(pattern=r"^https?://[^\s/@]+/?$")] | None = None

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from cluster import open_backend
-from cluster.backend import JobState
+from cluster.backend import Backend, JobState
 from cluster.contract import DONE, SOME_FAILED
 from cluster.errors import ClusterError
 from cluster.profile_fields import ClusterProfile
 from orchestrator.cli.shared import (
     FAILURES_READ,
+    are_elsewhere,
     count,
     counts_line,
     find_closed,
@@ -35,6 +36,8 @@ from orchestrator.submission.records import Submission
 from workers.storage import may_pass
 
 LOOKS_EVERY_S = 5.0
+HEARS_EVERY_S, LONGEST_END_S = 1.0, 600.0
+"""How often the log of a job that stops is read, and for how long at most."""
 
 
 def submit(args: argparse.Namespace) -> int:
@@ -116,11 +119,16 @@ def cancel(args: argparse.Namespace) -> int:
         )
     for submission in live:
         record, now = submission.record, submission.status
-        record.backend().cancel(now.job_id, record.job_name, args.now)
+        backend, keeps_log = record.backend(), record.cluster().keeps_log
+        # Reading a log that goes with the job keeps it.
+        lines = [] if keeps_log else list(backend.logs(now.job_id, submission.folder, False))
+        backend.cancel(now.job_id, record.job_name, args.now)
         how = "as soon as the trials that run are saved"
         if args.now or now.state is JobState.PENDING:
             how = "at once; what is not saved is computed again"
-        print(f"{record.profile_name} job {now.job_id}: stops {how}")
+        print(f"{record.profile_name} job {now.job_id}: stops {how}", flush=True)
+        if not keeps_log and not args.now and now.state is JobState.RUNNING:
+            _hear_out(backend, submission, len(lines))
     return DONE
 
 
@@ -205,6 +213,7 @@ def _send(
     """Send a sweep to the cluster of this name and profile; `args` say what is run again."""
     again = {"retry_failed": args.retry_failed, "rerun_lacking": args.rerun_lacking}
     sweep, left = jobs.sweep, jobs.left(**again)
+    is_counted = not are_elsewhere(profile, open_store(sweep.results, must_exist=False))
     if left == []:
         print(f"{sweep.name}: nothing is left to run; results in {jobs.results}")
         return DONE
@@ -212,7 +221,7 @@ def _send(
         jobs.results.check_writable()
 
     submission, is_new = jobs.submit(name, profile, another=another, **again)
-    number = "its" if left is None else str(len(left))
+    number = "its" if left is None else str(len(left)) if is_counted else "what is left of its"
     if is_new:
         print(
             f"{sweep.name}: {name} job {submission.status.job_id} runs {number} trials; results "
@@ -220,11 +229,28 @@ def _send(
         )
     else:
         state = submission.status.state
-        print(
-            f"{sweep.name}: {name} job {submission.status.job_id} is {state} already; --another "
-            "sends one beside it"
+        more = (
+            "--another sends one beside it"
+            if profile.takes_another
+            else "there is one at a time; wait for its end or cancel it"
         )
+        print(f"{sweep.name}: {name} job {submission.status.job_id} is {state} already; {more}")
     return DONE
+
+
+def _hear_out(backend: Backend, submission: Submission, num_known: int) -> None:
+    """Print what a driver says while it stops, where its log goes with the job."""
+    job_id, folder = submission.status.job_id, submission.folder
+    until = time.monotonic() + LONGEST_END_S
+    while True:
+        is_over = backend.status(job_id, folder).state.is_terminal
+        lines = list(backend.logs(job_id, folder, False))
+        for line in lines[num_known:]:
+            print(line, flush=True)
+        num_known = max(num_known, len(lines))
+        if is_over or time.monotonic() > until:
+            return
+        time.sleep(HEARS_EVERY_S)
 
 
 def _latest(jobs: Jobs) -> Submission:
@@ -236,10 +262,8 @@ def _latest(jobs: Jobs) -> Submission:
 
 def _counts(jobs: Jobs, store: ResultStore, latest: Submission | None) -> dict[str, int] | None:
     """None where the results, or the data that the plan needs, are on the cluster alone."""
-    is_there = (
-        latest is not None and latest.record.cluster().data_is_there and jobs.results.is_local
-    )
-    if jobs.planned is None or (is_there and not store.planned_sweeps()):
+    is_there = latest is not None and are_elsewhere(latest.record.cluster(), store)
+    if jobs.planned is None or is_there:
         return None
     return count(jobs.planned, jobs.statuses)
 

@@ -29,6 +29,7 @@ from orchestrator.analysis.inputs.reading import read_rows
 from orchestrator.analysis.show_aggregate import f1_table
 from orchestrator.cli.shared import (
     FAILURES_READ,
+    are_elsewhere,
     count,
     counts_line,
     find_failed_reruns,
@@ -96,12 +97,14 @@ def plan(args: argparse.Namespace) -> int:
     memory = trial_memory(left, rows, sweep.resources)
     here = _hardware_here()
     place: Hardware | None = here
-    outlook = None
+    outlook, besides, is_counted = None, [], True
     if args.on:
         profile = load_profile(args.on, sweep.clusters)
         refuse_useless_mps(profile, sweep.resources)
         place = profile.hardware(here)
         outlook = on_hardware(asked, place, sweep.resources, memory)
+        besides = [f"on that cluster: {line}" for line in profile.besides()]
+        is_counted = not are_elsewhere(profile, store)
     power = None if args.power is None else _find_power(store, args.power)
     if args.json:
         trials = [
@@ -133,8 +136,13 @@ def plan(args: argparse.Namespace) -> int:
     takes = _memory_lines(memory, sweep, here, place)
     if not args.on and has_gpus(here, sweep.resources):
         takes += describe_room(memory, here, sweep.resources)
-    console.print("\n".join([*lines(asked, outlook), *sharing.lines(), *takes]))
-    console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    console.print("\n".join([*lines(asked, outlook), *besides, *sharing.lines(), *takes]))
+    if is_counted:
+        console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
+    else:
+        where = f"results in {store.location}, which is on the cluster"
+        what = "what of it is done is not counted here"
+        console.print(f"{sweep.name}: {len(planned)} trials; {what}; {where}", soft_wrap=True)
     _print_lines(standing.lines(), console)
     _print_lines(_notes(planned), console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)

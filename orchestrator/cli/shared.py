@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.console import Console
 
+from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import find_standing, known_fingerprints
@@ -46,6 +47,12 @@ def open_store(location: str, must_exist: bool = True) -> ResultStore:
             f"{location}: holds no results; give the results of a sweep that has been run"
         )
     return store
+
+
+def are_elsewhere(profile: ClusterProfile, store: ResultStore) -> bool:
+    """Whether the results of a sweep on a cluster are, as far as is known, in a folder that only
+    the cluster sees."""
+    return profile.data_is_there and store.location.is_local and not store.planned_sweeps()
 
 
 def report_line(store: ResultStore) -> str:

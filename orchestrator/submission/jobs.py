@@ -187,11 +187,13 @@ class Jobs:
         newest = live[0]
         is_elsewhere = newest.record.profile_name != wanted.profile_name
         if is_elsewhere or self.has_changed_since(newest.record):
+            takes_another = wanted.cluster().takes_another or is_elsewhere
+            beside = ", or submit beside it with --another" if takes_another else ""
             what = "on" if is_elsewhere else "of another version of this sweep on"
             raise SweepError(
                 f"{self.sweep.name}: job {newest.status.job_id} {what} "
                 f"{newest.record.profile_name} is {newest.status.state}; `sparsweep cancel` it "
-                "first, or submit beside it with --another"
+                f"first{beside}"
             )
         return newest
 

@@ -75,7 +75,9 @@ def test_cancelling_now_leaves_no_time_to_pods(server: FakeServer) -> None:
     assert all("gracePeriodSeconds=0" in line for line in server.asked if line.startswith("delete"))
 
 
-def test_cancelling_now_works_without_rights_on_pods(server: FakeServer) -> None:
+def test_cancelling_now_without_rights_on_pods_says_that_they_take_their_time(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
     backend = make_backend()
     backend.submit(JOB)
     server.refusals["delete", "pods"] = refusal(403, "Forbidden", "ada cannot delete pods")
@@ -83,6 +85,11 @@ def test_cancelling_now_works_without_rights_on_pods(server: FakeServer) -> None
     backend.cancel(ID, NAME, now=True)
 
     assert backend.status(ID, FOLDER).state is JobState.GONE
+    (note,) = caplog.messages
+    assert (
+        "you may not delete pods in namespace team, so they have their grace period of 120 s"
+        in note
+    )
 
 
 def test_a_fault_while_pods_are_deleted_is_said(server: FakeServer) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from kmock import KubernetesError
 
+from cluster.errors import ClusterError
 from cluster.kubernetes.backend import KubernetesBackend
 from tests.cluster.kubernetes.api_server import FakeServer, kubernetes_server, write_kubeconfig
-from tests.cluster.kubernetes.jobs import make_profile
+from tests.cluster.kubernetes.jobs import JOB, make_backend, make_profile
 
 
 @pytest.fixture
@@ -72,12 +73,104 @@ def test_things_that_the_profile_names_and_are_not_there(
     assert obstacle.startswith(line)
 
 
-def test_things_that_one_may_not_look_at_are_taken_to_be_there(server: FakeServer) -> None:
+def test_things_that_one_may_not_look_at_are_said_not_to_be_checked(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    forbidden = KubernetesError(status=403, reason="Forbidden", message="no")
+    for plural in ("secrets", "persistentvolumeclaims", "resourcequotas"):
+        server.refusals["get", plural] = forbidden
+
+    assert check(image_pull_secrets=["registry"], volumes=[{"claim": "c", "mount": "/c"}]) == []
+    assert caplog.messages == [
+        "kubernetes: not checked in namespace team, since you may not look: secret registry, claim "
+        "c, resource quotas"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hard", "used", "obstacles", "notes"),
+    [
+        ({"requests.cpu": "8", "limits.memory": "40Gi", "pods": "3"}, {}, [], []),
+        ({"count/rayjobs.ray.io": "0", "requests.storage": "0"}, {}, [], []),
+        (
+            {"limits.cpu": "6500m"},
+            {},
+            [
+                "quota q: head and one worker ask for 7 of limits.cpu, and 6500m is the limit; "
+                "lower what the profile asks for, or ask who runs the cluster"
+            ],
+            [],
+        ),
+        (
+            {"requests.nvidia.com/gpu": "2"},
+            {"requests.nvidia.com/gpu": "2"},
+            [],
+            [
+                "quota q: head and one worker ask for 1 of requests.nvidia.com/gpu, and 2 of 2 are "
+                "in use; they wait for other jobs"
+            ],
+        ),
+    ],
+)
+def test_the_smallest_cluster_is_compared_with_the_quota(
+    server: FakeServer,
+    caplog: pytest.LogCaptureFixture,
+    hard: dict[str, str],
+    used: dict[str, str],
+    obstacles: list[str],
+    notes: list[str],
+) -> None:
+    """2 cores for the head, half a core for the autoscaler and the submitter each, 4 for a
+    worker."""
+    server.put("resourcequotas", "q", {"spec": {"hard": hard}, "status": {"used": used}})
+    other = {"spec": {"hard": {"pods": "0"}, "scopes": ["BestEffort"]}}
+    server.put("resourcequotas", "of-others", other)
+
+    assert check() == obstacles
+    assert caplog.messages == notes
+
+
+def test_a_mode_that_the_namespace_forbids(server: FakeServer) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    server.put("namespaces", "team", {"metadata": {"labels": labels}})
+
+    assert check() == []
+    (obstacle,) = check(submission_mode="SidecarMode")
+    assert obstacle == (
+        "submission_mode: SidecarMode cannot run where Pod Security is restricted, as in this "
+        "namespace; use K8sJobMode"
+    )
+
+
+def test_jobs_that_no_operator_has_looked_at(server: FakeServer) -> None:
+    created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    server.put("rayjobs", "forgotten", {"metadata": created})
+
+    (obstacle,) = check()
+
+    assert obstacle.startswith("kubernetes: job forgotten: no operator has looked at the job for ")
+
+
+def test_submit_looks_for_what_the_profile_names_before_it_sends(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
     server.refusals["get", "secrets"] = KubernetesError(
         status=403, reason="Forbidden", message="no"
     )
 
-    assert check(image_pull_secrets=["registry"]) == []
+    with pytest.raises(ClusterError) as refused:
+        make_backend(service_account="c", priority_class="e").submit(JOB)
+    assert str(refused.value).splitlines() == [
+        "service_account: there is no service account c in namespace team; make it, or correct the "
+        "profile",
+        "priority_class: there is no priority class e in namespace team; make it, or correct the "
+        "profile",
+    ]
+    assert not [line for line in server.asked if line.startswith("post")]
+
+    make_backend(env_from_secrets=["b"]).submit(JOB)
+    (note,) = caplog.messages
+    assert note.endswith("not checked in namespace team, since you may not look: secret b")
 
 
 def test_faults_while_looking_are_said(server: FakeServer) -> None:

@@ -260,3 +260,16 @@ def test_ids_of_other_backends_are_refused(server: FakeServer, job_id: str) -> N
         ClusterError, match=f"job: {job_id} is no id of a job on Kubernetes; give NAMESPACE/NAME"
     ):
         make_backend().status(job_id, FOLDER)
+
+
+def test_a_deleted_job_that_stays_says_the_way_out(server: FakeServer) -> None:
+    backend = make_backend(service_account="nope")
+    server.put("serviceaccounts", "nope", {})
+    backend.submit(JOB)
+    server.edit(NAME, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+
+    with pytest.raises(ClusterError, match="is there already and stopping") as refused:
+        backend.submit(JOB)
+
+    assert "kubectl create serviceaccount nope" in str(refused.value)
+    assert f"kubectl patch rayjob {NAME} --type merge" in str(refused.value)

@@ -71,7 +71,8 @@ def job(backend: KubernetesBackend) -> Iterator[JobSpec]:
         "languages": ["en"],
         "seeds": [0],
     }
-    sweep["resources"] = {"cpus_per_trial": 1, "gpus_per_trial": 0}
+    # As `submit` sets it where machines join while the sweep runs.
+    sweep["resources"] = {"cpus_per_trial": 1, "gpus_per_trial": 0, "max_concurrent_trials": 2}
     job = JobSpec(
         name="smoke",
         sweep_id=sweep_id,

@@ -17,6 +17,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.factories import make_circumstances
+from tests.orchestrator.toybox.backend import ToyBackend
 from tests.orchestrator.toybox.profile import ToyProfile
 
 Run = Callable[..., tuple[int, str, str]]
@@ -157,6 +158,69 @@ def test_progress_of_results_that_only_the_cluster_sees_is_what_the_driver_says(
     job(sparsweep, spec)
     (toy_queue / job_id).unlink()  # a batch system forgets
     assert sparsweep("status", spec)[1].startswith("tiny: 3/4 done, 1 failed, 0 running, 0 left")
+
+
+def test_cancelling_waits_for_the_last_words_of_a_driver_whose_log_goes_with_its_job(
+    sparsweep, spec, toy_queue, monkeypatch
+):
+    monkeypatch.setattr(ToyProfile, "keeps_log", False)
+    monkeypatch.setattr(jobs, "HEARS_EVERY_S", 0.1)
+    heard = [["started"], ["started"], ["started", "stopping SIGTERM"], ["stopping SIGTERM"]]
+
+    def logs(backend: ToyBackend, job_id: str, folder: Path, follow: bool) -> list[str]:
+        if len(heard) == 2:
+            (toy_queue / job_id).write_text("cancelled")
+        return heard.pop(0)
+
+    monkeypatch.setattr(ToyBackend, "logs", logs)
+    monkeypatch.setattr(ToyBackend, "cancel", lambda *_: None)
+    sparsweep("submit", spec, "--on", "mine")
+    job_id = job(sparsweep, spec)["job_id"]
+    (toy_queue / job_id).write_text("running")
+
+    code, out, _ = sparsweep("cancel", spec)
+
+    assert (code, heard) == (0, [])
+    assert out.splitlines() == [
+        f"mine job {job_id}: stops as soon as the trials that run are saved",
+        "stopping SIGTERM",
+    ]
+
+
+def test_a_cluster_that_takes_one_job_of_a_sweep_is_not_offered_another(
+    sparsweep, spec, monkeypatch
+):
+    monkeypatch.setattr(ToyProfile, "takes_another", False)
+    sparsweep("submit", spec, "--on", "mine")
+    code, out, _ = sparsweep("submit", spec, "--on", "mine")
+    end = "is pending already; there is one at a time; wait for its end or cancel it\n"
+    assert (code, out.endswith(end)) == (0, True)
+
+    text = Path(spec).read_text()
+    Path(spec).write_text(text.replace("[0]", "[0, 1]").replace("- 0\n", "- 0\n- 1\n"))
+    code, _, err = sparsweep("submit", spec, "--on", "mine")
+    assert (code, "of another version" in err, "--another" in err) == (2, True, False), err
+
+
+def test_what_only_the_cluster_sees_is_not_counted_before_it_is_sent(
+    sparsweep, spec, toy_queue, monkeypatch
+):
+    monkeypatch.setattr(ToyProfile, "data_is_there", True)
+    _, out, _ = sparsweep("plan", spec, "--on", "mine")
+    assert "tiny: 4 trials; what of it is done is not counted here; results in " in out
+    assert "4 new" not in out
+    assert "runs what is left of its trials" in sparsweep("submit", spec, "--on", "mine")[1]
+
+
+def test_what_a_cluster_adds_to_the_profile_is_planned(sparsweep, toy_queue, tmp_path):
+    pods = {"backend": "kubernetes", "image": "i", "gpus_per_worker": 0}
+    spec = write_spec(tmp_path / "tiny.yaml", toy_queue, clusters={"pods": pods})
+    _, out, _ = sparsweep("plan", spec, "--on", "pods")
+    assert (
+        "on that cluster: besides the workers, the head asks for 2 CPUs and 8Gi, KubeRay's "
+        "autoscaler in the same pod for 500m and 512Mi, the pod that follows the driver's log for "
+        "500m and 1Gi"
+    ) in " ".join(out.split())
 
 
 def test_changed_sweep_is_said_to_be_so_and_not_resumed(sparsweep, spec, toy_queue):
