@@ -58,6 +58,7 @@ from orchestrator.planning.plan import (
     PlannedTrial,
     describe_replaced_head,
     describe_unfindable,
+    describe_unknown_languages,
     plan_digest,
     trials_left,
 )
@@ -144,7 +145,7 @@ def plan(args: argparse.Namespace) -> int:
         what = "what of it is done is not counted here"
         console.print(f"{sweep.name}: {len(planned)} trials; {what}; {where}", soft_wrap=True)
     _print_lines(standing.lines(), console)
-    _print_lines(_notes(planned), console)
+    _print_lines(_notes(sweep, planned), console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     if power is not None:
         from orchestrator.analysis.show import show
@@ -178,7 +179,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     if args.as_job:  # for who reads the log where the results cannot be seen
         console.print(str(_counts_of(work)))
-    _print_lines([*standing.lines(), *_notes(planned), *unused], console)
+    _print_lines([*standing.lines(), *_notes(sweep, planned), *unused], console)
 
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
     # A signal that comes when nothing is left stops nothing.
@@ -261,9 +262,10 @@ def _rescore(
     return number == len(trials)
 
 
-def _notes(planned: Sequence[PlannedTrial]) -> list[str]:
+def _notes(sweep: SweepSpec, planned: Sequence[PlannedTrial]) -> list[str]:
     """What is to be said of a sweep before it runs; nothing, as a rule."""
     return [
+        *describe_unknown_languages(sweep, planned),
         *describe_unfindable(planned),
         *describe_replaced_head(planned),
         *describe_few_steps(planned),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SpecError
-from orchestrator.planning.pools import Pools
-from orchestrator.spec.languages import language
+from orchestrator.planning.pools import SHARED, Pools
+from orchestrator.spec.languages import DESCRIBE, LANGUAGES, did_you_mean, wikiann_language
 from orchestrator.spec.sweep_spec import Corpus, Pruning, SweepSpec
 from workers.pruning.compatibility import refusals
 from workers.pruning.schedule import SCHEDULES, num_candidates
@@ -46,7 +46,8 @@ class PlannedTrial:
 
     Attributes:
         without_begin: what it scores, as "yo test", whose entities have no B- tag.
-        num_steps: its optimizer steps; a few more where sentences are too long and are split.
+        num_steps: its optimizer steps; a few more where sentences are too long and are split. 0
+            where the size of its corpus is not known.
         num_trained: its cost without scoring.
     """
 
@@ -140,6 +141,39 @@ def describe_replaced_head(planned: Sequence[PlannedTrial]) -> list[str]:
     if task is None:
         return []
     return [f"model.name: {model.name} is a {task}; its head is replaced by one that seeds decide"]
+
+
+def describe_unknown_languages(sweep: SweepSpec, planned: Iterable[PlannedTrial]) -> list[str]:
+    """Lines on what does not apply to languages of which too little is known; nothing, as a rule.
+
+    Args:
+        sweep: what was asked.
+        planned: its trials.
+    """
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for code in dict.fromkeys((*sweep.languages, *sweep.evaluation.languages)):
+        known = sweep.find_language(code)
+        facts = [name for name in ("script", "family") if not getattr(known, name)]
+        without = [
+            name
+            for name in sweep.robustness.perturbations
+            if name in SHARED and not SHARED[name][1](known)
+        ]
+        if facts:
+            tables = f"tables by {' and '.join(facts)}"
+            lacking.setdefault((" and ".join(facts), ", ".join([tables, *without])), []).append(
+                code
+            )
+    lines = [
+        f"{facts} of {', '.join(codes)}: not known, so they have no part in {without}; {DESCRIBE}"
+        for (facts, without), codes in lacking.items()
+    ]
+    if unsized := sorted({trial.spec.language for trial in planned if not trial.num_trained}):
+        lines.append(
+            f"{', '.join(unsized)}: how many sentences {sweep.corpus.name} has is known when they "
+            "are loaded; until then these trials count as if they took no time"
+        )
+    return lines
 
 
 def plan_digest(planned: Sequence[PlannedTrial]) -> str:
@@ -267,7 +301,7 @@ def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
         trained = num_epochs * num_train
     of_splits = sum(num_sentences[split] for split in spec.evaluation.splits)
     of_others = data.zero_shot.num_sentences
-    num_passes = num_candidates(spec, num_steps, steps_per_epoch)
+    num_passes = num_candidates(spec, num_steps, steps_per_epoch) if steps_per_epoch else 0
     of_candidates = num_passes * num_sentences["validation"]
     of_perturbed = _num_perturbed(spec, num_sentences["test"])
     scored = of_splits + of_others + of_candidates + of_perturbed
@@ -437,14 +471,16 @@ def _examine_corpus(
 
     corpus = sweep.corpus
     if corpus.kind == "hub":
-        known = language(code)
-        return CorpusFacts(
-            None,
-            {"train": known.num_train, "validation": known.num_validation, "test": known.num_test},
-        )
+        return CorpusFacts(None, _sizes_on_hub(sweep, code))
     splits = [*(["train"] if is_trained else []), *sweep.evaluation.splits]
     if folder is not None:
-        facts = examine_folder(folder, code, splits)
+        try:
+            facts = examine_folder(folder, code, splits)
+        except TrialError as error:
+            if (folder / code).is_dir() or not folder.is_dir():
+                raise
+            hint = did_you_mean(code, [entry.name for entry in folder.iterdir() if entry.is_dir()])
+            raise SpecError(f"{error}; {hint}".rstrip("; ")) from error
         fingerprint_files = fingerprint_language if is_trained else fingerprint_scored
         fingerprint = fingerprint_files(folder, code)
         sizes = dict.fromkeys(SPLITS, 0) | facts.num_sentences
@@ -456,6 +492,25 @@ def _examine_corpus(
     except ValueError as error:
         raise SpecError(str(error)) from error
     return CorpusFacts(synthetic.fingerprint(corpus.seed), sizes)
+
+
+def _sizes_on_hub(sweep: SweepSpec, code: str) -> dict[str, int]:
+    """How many sentences the splits of a language have; 0 where that is not known.
+
+    Raises:
+        SpecError: WikiANN lacks the language; or, of another data set, nothing at all is known of
+            it, as of one that is mistyped.
+    """
+    if sweep.corpus.is_wikiann:
+        known = wikiann_language(code)
+        sizes = (known.num_train, known.num_validation, known.num_test)
+        return {split: size or 0 for split, size in zip(SPLITS, sizes, strict=True)}
+    if code not in sweep.language_table and not sweep.find_language(code).is_known:
+        raise SpecError(
+            f"languages: nothing is known of {code!r}; {did_you_mean(code, LANGUAGES)}if "
+            f"{sweep.corpus.name} has it, {DESCRIBE}"
+        )
+    return dict.fromkeys(SPLITS, 0)
 
 
 def _limited(size: int, split: str, corpus: Corpus) -> int:

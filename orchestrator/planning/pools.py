@@ -1,7 +1,7 @@
 """Which languages give entities to the perturbed test sets of which.
 
-A pool may be empty by nature: no other of the 40 languages is written in Greek letters. That is no
-error; the trial's row says so.
+A pool may be empty by nature: none of XTREME's other languages is written in Greek letters. That is
+no error; the trial's row says so, also where nobody knows what a language shares with others.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import SpecError
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import DESCRIBE, XTREME, Language, is_in_wikiann
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.trial import (
     PERTURBATIONS,
@@ -22,12 +22,12 @@ from workers.trial import (
     digest,
 )
 
-SHARED: dict[Perturbation, tuple[str, Callable[[str], str]]] = {
-    "within_script": ("script", lambda code: LANGUAGES[code].script),
-    "within_family": ("family", lambda code: LANGUAGES[code].family),
-    "within_branch": ("branch", lambda code: LANGUAGES[code].branch or LANGUAGES[code].family),
+SHARED: dict[Perturbation, tuple[str, Callable[[Language], str]]] = {
+    "within_script": ("script", lambda language: language.script),
+    "within_family": ("family", lambda language: language.family),
+    "within_branch": ("branch", lambda language: language.branch or language.family),
 }
-"""What donor and receiver have in common."""
+"""What donor and receiver have in common; empty where it is not known."""
 
 
 class Pools:
@@ -42,19 +42,19 @@ class Pools:
     """
 
     def __init__(self, sweep: SweepSpec, folder: Path | None):
-        self.asked, self.folder = sweep.robustness, folder
+        self.asked, self.folder, self.find_language = sweep.robustness, folder, sweep.find_language
         self.splits = tuple(dict.fromkeys(("train", self.asked.donor_split)))
         present = _present(sweep, folder, self.splits)
         for code in self.asked.donors or ():
-            if code not in LANGUAGES:
-                raise SpecError(
-                    f"robustness.donors: {code!r} is no language whose script and family are "
-                    f"known; accepted: {', '.join(LANGUAGES)}"
-                )
             if code not in present:
                 raise SpecError(
                     f"robustness.donors: the corpus has no {' and '.join(self.splits)} split of "
-                    f"{code!r}; it has {_list(present)}"
+                    f"{code!r}; it has {', '.join(present) or 'no language'}"
+                )
+            if not sweep.find_language(code).is_known:
+                raise SpecError(
+                    f"robustness.donors: {code!r} is no language whose script or family is known; "
+                    f"{DESCRIBE}, or remove it from robustness.donors"
                 )
         self.available = [
             code for code in present if self.asked.donors is None or code in self.asked.donors
@@ -106,18 +106,21 @@ class Pools:
         if perturbation == "within_language":
             return DonorPool(language=code, perturbation=perturbation, donors=(code,), reason=None)
         kind, shared = SHARED[perturbation]
-        if code not in LANGUAGES:
-            reason = f"{code} is none of the 40 languages whose {kind} is known"
+        own = shared(self.find_language(code))
+        if not own:
+            reason = f"the {kind} of {code} is not known; {DESCRIBE}"
             return DonorPool(language=code, perturbation=perturbation, donors=(), reason=reason)
         donors = tuple(
-            other for other in self.available if other != code and shared(other) == shared(code)
+            other
+            for other in self.available
+            if other != code and shared(self.find_language(other)) == own
         )
         candidates = (
             "no other language of the corpus"
             if self.asked.donors is None
             else "none of robustness.donors"
         )
-        nobody = None if donors else f"{candidates} shares its {kind}, {shared(code)}"
+        nobody = None if donors else f"{candidates} shares its {kind}, {own}"
         return DonorPool(language=code, perturbation=perturbation, donors=donors, reason=nobody)
 
 
@@ -178,19 +181,22 @@ def _fingerprint_donors(
 
 
 def _present(sweep: SweepSpec, folder: Path | None, splits: Sequence[str]) -> list[str]:
-    """Of the 40 languages those that the corpus has these splits of, sorted."""
+    """The languages that the corpus has these splits of and that may give entities, sorted."""
+    asked = sweep.robustness.donors or ()
+    named = {*sweep.languages, *sweep.evaluation.languages, *sweep.language_table, *asked}
     if folder is not None:
-        return [
-            code
-            for code in LANGUAGES
-            if all(any((folder / code).glob(f"{split}*")) for split in splits)
-        ]
+        return sorted(
+            entry.name
+            for entry in (folder.iterdir() if folder.is_dir() else ())
+            # A folder may have other things in it, such as one called "old", which is a language.
+            if (entry.name in named or sweep.find_language(entry.name).family)
+            and all(any(entry.glob(f"{split}*")) for split in splits)
+        )
     if sweep.corpus.kind == "synthetic":
         from workers.data import synthetic
 
-        return [code for code in LANGUAGES if code in synthetic.LANGUAGES]
-    return list(LANGUAGES)
-
-
-def _list(codes: Collection[str]) -> str:
-    return ", ".join(codes) or "none of the 40 languages"
+        return sorted(synthetic.LANGUAGES)
+    if not sweep.corpus.is_wikiann:
+        return sorted(named)
+    # The rest of WikiANN gives entities where it is asked to: all of it would be read otherwise.
+    return sorted({*XTREME, *(code for code in asked if is_in_wikiann(code))})

@@ -10,7 +10,7 @@ import pandas as pd
 
 from orchestrator.analysis.tables import VERDICTS
 from orchestrator.report.figure import ROWS
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import find_language
 
 if TYPE_CHECKING:
     import altair as alt
@@ -79,8 +79,10 @@ def by_language() -> alt.Facet:
 
 def named(languages: Sequence[str] | pd.Series) -> list[str]:
     """Codes of languages with their English names, such as `sw Swahili`."""
+    codes = [str(code) for code in languages]
+    names = [find_language(code).name for code in codes]
     return [
-        f"{code} {LANGUAGES[code].name}" if code in LANGUAGES else str(code) for code in languages
+        code if name == code else f"{code} {name}" for code, name in zip(codes, names, strict=True)
     ]
 
 

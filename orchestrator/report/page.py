@@ -21,7 +21,7 @@ from orchestrator.report.material import Material
 from orchestrator.report.sections import SECTIONS
 from orchestrator.report.theme import config
 from orchestrator.results.export import write_text
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import find_language
 from orchestrator.wording import counted
 from workers.storage import Location
 
@@ -156,5 +156,5 @@ def _find_choices(drawings: Sequence[Drawing]) -> Sequence[tuple[str, str, Mappi
 
 
 def _name(column: str, value: str) -> str:
-    known = LANGUAGES.get(value) if column == "language" else None
-    return f"{value} ({known.name})" if known else value
+    name = find_language(value).name if column == "language" else value
+    return value if name == value else f"{value} ({name})"

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.running.progress import Event, RunningTrial, Snapshot, SweepProgress
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import find_language
 from orchestrator.wording import duration
 
 SUMMARY_EVERY_S = 60.0
@@ -161,9 +161,10 @@ def _running_table(trials: tuple[RunningTrial, ...], width: int) -> Table:
 
 def _cells(trial: RunningTrial, is_wide: bool) -> list[str]:
     spec, progress = trial.planned.spec, trial.progress
-    known = LANGUAGES.get(spec.language) if is_wide else None
+    known = find_language(spec.language) if is_wide else None
     sparsity = f"{spec.target_sparsity:g}" + ("+e" if spec.embedding_sparsity else "")
-    cells = [f"{spec.language} {known.name}" if known else spec.language, sparsity, str(spec.seed)]
+    name = f" {known.name}" if known and known.name != spec.language else ""
+    cells = [f"{spec.language}{name}", sparsity, str(spec.seed)]
     if progress is None or progress.phase == "loading":
         return [*cells, "", "", "", "loading"]
     loss = "" if progress.loss is None else f"{progress.loss:.3f}"

@@ -23,6 +23,7 @@ from pydantic import (
 
 from cluster.profile_fields import NaturalInt, PositiveInt, Section
 from orchestrator.errors import SpecError
+from orchestrator.spec.languages import Language, find_language
 from orchestrator.spec.profiles import ProfilesByName
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
 from workers.pruning.compatibility import REGISTRIES
@@ -102,6 +103,11 @@ class Corpus(Section):
     subset_seed: NaturalInt | None = None
     """Draw the training sentences that are kept at random by this seed, for each language apart;
     fewer are always some of more. null keeps the first."""
+
+    @property
+    def is_wikiann(self) -> bool:
+        """Whether it is the hub's WikiANN, whose languages and sizes are known."""
+        return self.kind == "hub" and self.name.rpartition("/")[2] == "wikiann"
 
     @model_validator(mode="before")
     @classmethod
@@ -288,7 +294,8 @@ class Robustness(Section):
     seed: NaturalInt = 0
     """Seed of the replacements; all trials meet the same sentences."""
     donors: list[Code] | None = None
-    """Languages that give entities; null: all of the 40 that the corpus has."""
+    """Languages that give entities; null: all that the corpus has and something is known of. Of the
+    hub's WikiANN, those of XTREME; of another data set there, those that the sweep names."""
     donor_split: Literal["train", "validation", "test"] = "train"
     """Which of their sentences: train, whose entities a model may have been trained on; or those of
     validation or test that are in no train split of the language itself or of its donors."""
@@ -299,6 +306,22 @@ class Robustness(Section):
     @classmethod
     def _distinct_donors(cls, donors: list[str] | None) -> list[str] | None:
         return None if donors is None else refuse_duplicates(donors)
+
+
+class LanguageFacts(Section):
+    """What is known of a language that the built-in table lacks, or has otherwise; all of it may be
+    left out. No part of a trial's identity."""
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """In English."""
+    script: Annotated[str, Field(pattern=r"^[A-Z][a-z]{3}$")] | None = None
+    """ISO 15924 code of the script that its sentences are written in, such as Latn."""
+    family: Annotated[str, Field(min_length=1)] | None = None
+    """Such as Niger-Congo; written as in the built-in table, it is the same group."""
+    branch: Annotated[str, Field(min_length=1)] | None = None
+    """The group below the family, such as Bantu."""
+    tier: Literal["up to 100", "up to 1,000", "up to 10,000", "over 10,000"] | None = None
+    """Resource tier that tables put it in; null: by its train sentences."""
 
 
 class Resources(Section):
@@ -332,7 +355,11 @@ class SweepSpec(Section):
     results: str = Field(min_length=1)
     """Where results go: a folder, or a location such as s3://bucket/folder. Sweeps may share it."""
     languages: list[Code] = Field(min_length=1)
-    """WikiANN codes, for example sw."""
+    """Codes as the corpus has them, for example sw of WikiANN, or the names of a folder's
+    folders."""
+    language_table: dict[Code, LanguageFacts] = Field(default={})
+    """By code, what languages are called, and which script, family, branch and tier they have,
+    where the built-in table does not say it, or says it otherwise."""
     regime: Regime = "monolingual"
     """monolingual: a trial trains on one language; multilingual: on all listed ones together, and
     is scored on each."""
@@ -353,6 +380,12 @@ class SweepSpec(Section):
     user's. No part of what is stored with results."""
 
     _distinct = field_validator("languages", "sparsities", "seeds")(refuse_duplicates)
+
+    def find_language(self, code: str) -> Language:
+        """What is known of a language: what the sweep says of it, else the built-in table."""
+        given = self.language_table.get(code)
+        facts = {} if given is None else given.model_dump(exclude_none=True)
+        return find_language(code).described_as(facts)
 
     @property
     def pruning_ends_at(self) -> float:

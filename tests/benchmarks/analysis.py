@@ -26,7 +26,7 @@ from orchestrator.results.parquet import encode_small
 from orchestrator.results.rows import Failure, Row, spec_columns, trial_row
 from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import LANGUAGES, XTREME
 from tests.benchmarks.measurement import Measurement, in_own_process
 from tests.factories import (
     PRUNING,
@@ -42,7 +42,7 @@ SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 SEEDS = (0, 1, 2)
 DRAWS = 2
 NUM_SENTENCES = 1_000
-NUM_LANGUAGES = len(LANGUAGES)
+NUM_LANGUAGES = len(XTREME)
 NUM_LAYERS = 12
 MATRICES = {
     **{f"attention.self.{name}": 768 * 768 for name in ("query", "key", "value")},
@@ -90,7 +90,7 @@ def analysis(
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or temporary
         if not ResultStore(folder).planned_sweeps():
-            languages = tuple(LANGUAGES)[: num_languages or NUM_LANGUAGES]
+            languages = XTREME[: num_languages or NUM_LANGUAGES]
             make_results(folder, languages, num_sentences=num_sentences)
             ResultStore(folder).compact()
         told = in_own_process("tests.benchmarks.analysis", "--measure", folder)

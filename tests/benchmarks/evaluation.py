@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.results.store import ResultStore
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import LANGUAGES, XTREME
 from tests.benchmarks.measurement import Measurement, side_by_side, timed
 from tests.factories import (
     make_circumstances,
@@ -116,7 +116,7 @@ def perturbing() -> Iterator[Measurement]:
     """Other entities in ten thousand English sentences, from all languages in Latin script."""
     corpus = _wikiann() or make_trial_spec().corpus
     corpus = replace(corpus, fingerprint=None)
-    latin = [code for code, language in LANGUAGES.items() if language.script == "Latn"]
+    latin = [code for code in XTREME if LANGUAGES[code].script == "Latn"]
     if corpus.kind == "synthetic":
         latin = [code for code in latin if code in synthetic.LANGUAGES]
     donors: dict[str, TrainText] = {}

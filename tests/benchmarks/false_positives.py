@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from orchestrator.analysis.inputs.frames import family_of
 from orchestrator.analysis.topics.covariates import WIKIPEDIA_MB
 from orchestrator.analysis.topics.disagreement import compare_seeds
 from orchestrator.analysis.topics.inference import signed_rank
 from orchestrator.analysis.topics.losses import correlate, regress
 from orchestrator.analysis.topics.mixed_model import TERMS, fit_slopes, p_values
 from orchestrator.results.rows import Row
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import LANGUAGES, XTREME
 
 CODES = {
     4: ("af", "en", "sw", "yo"),
     6: ("af", "en", "jv", "my", "sw", "yo"),
-    40: tuple(LANGUAGES),
+    40: XTREME,
 }
 SHARES = (0.0, 0.1, 0.3, 0.5)
 """Parts of the variance that are common to a family."""
@@ -39,7 +38,7 @@ def draw(
     codes: Sequence[str], share: float, generator: np.random.Generator, num: int = 1
 ) -> np.ndarray:
     """Values of languages with a variance of 1; float64 (num, languages)."""
-    families = [family_of(code) for code in codes]
+    families = [LANGUAGES[code].family for code in codes]
     numbers = np.unique(families, return_inverse=True)[1]
     own = generator.standard_normal((num, len(codes)))
     common = generator.standard_normal((num, numbers.max() + 1))[:, numbers]
@@ -52,13 +51,13 @@ def _sizes(codes: Sequence[str]) -> np.ndarray:
 
 def tests(codes: Sequence[str], share: float, generator: np.random.Generator) -> Row:
     """Changes that are centred on 0."""
-    return signed_rank(draw(codes, share, generator)[0], [family_of(code) for code in codes])
+    return signed_rank(draw(codes, share, generator)[0], [LANGUAGES[code].family for code in codes])
 
 
 def correlations(codes: Sequence[str], share: float, generator: np.random.Generator) -> Row:
     """Changes that have nothing to do with the size of a Wikipedia."""
     changes = draw(codes, share, generator)[0]
-    return correlate(_sizes(codes), changes, [family_of(code) for code in codes])
+    return correlate(_sizes(codes), changes, [LANGUAGES[code].family for code in codes])
 
 
 def dense_f1(codes: Sequence[str], share: float, generator: np.random.Generator) -> Row:
@@ -66,13 +65,13 @@ def dense_f1(codes: Sequence[str], share: float, generator: np.random.Generator)
     noise = SEED_SD / np.sqrt(3) * generator.standard_normal((2, len(codes)))
     dense = DENSE_SD * draw(codes, share, generator)[0] + noise[0]
     changes = CHANGE_SD * draw(codes, share, generator)[0] + noise[1] - noise[0]
-    return correlate(dense, changes, [family_of(code) for code in codes])
+    return correlate(dense, changes, [LANGUAGES[code].family for code in codes])
 
 
 def slopes(codes: Sequence[str], share: float, generator: np.random.Generator) -> Row:
     """Slopes on sparsity that have nothing to do with the size of a Wikipedia."""
     changes = draw(codes, share, generator)[0]
-    return regress(_sizes(codes), changes, [family_of(code) for code in codes])
+    return regress(_sizes(codes), changes, [LANGUAGES[code].family for code in codes])
 
 
 def model(codes: Sequence[str], share: float, generator: np.random.Generator) -> Row:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.results.store import ResultStore
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import XTREME
 from tests.benchmarks.analysis import NUM_LANGUAGES, NUM_SENTENCES, make_results
 from tests.benchmarks.measurement import Measurement, in_own_process
 from tests.browser import CHROMIUM, open_browser
@@ -63,7 +63,7 @@ def report(num_sentences: int | None = None, keep: str | None = None) -> Iterato
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or temporary
         if not ResultStore(folder).planned_sweeps():
-            languages = tuple(LANGUAGES)[:NUM_LANGUAGES]
+            languages = XTREME[:NUM_LANGUAGES]
             make_results(folder, languages, num_sentences=num_sentences or NUM_SENTENCES)
             ResultStore(folder).compact()
         analysis, page = (

@@ -6,7 +6,7 @@ In these frames NaN is a number that is null and an empty string a text that is 
 pandas can group and join; finished tables have null for both.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -25,7 +25,7 @@ from orchestrator.analysis.tables import TIERS, AnalysisTable
 from orchestrator.errors import StoreError
 from orchestrator.results.columns import TEXT, Table
 from orchestrator.results.rows import Row
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import find_language
 from orchestrator.wording import counted
 
 SERIES = ["series", "regime", "settings"]
@@ -97,7 +97,7 @@ def make_results(rows: StoredRows, split: str, matching: str | None = None) -> R
     by_trial = pd.DataFrame(row for cell in cells for row in _trial_rows(cell))
     by_trial["delta"] = by_trial["f1"] - by_trial["dense_f1"]
     _name_fixed_embeddings(by_trial)
-    facts = _find_facts(by_trial)
+    facts = _find_facts(by_trial, rows.described)
     by_trial = by_trial.merge(facts, on=["series", "language"])
 
     # A row a cell and language. All trials of a cell are of one series and prune alike.
@@ -176,16 +176,19 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _find_facts(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a series and language: its number of train sentences, tiers, script and family."""
+def _find_facts(trials: pd.DataFrame, described: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """A row a series and language: its number of train sentences, tiers, script and family; what is
+    not known is empty. For `described` see `reading.read_described`."""
     grouped = trials.groupby(["series", "language"])[["num_used", "max_train_sentences"]]
     facts = grouped.max().astype(float).reset_index()
-    known = [LANGUAGES.get(code) for code in facts["language"]]
+    known = [
+        find_language(code).described_as(described.get(code, {})) for code in facts["language"]
+    ]
 
-    # Where the number used is not known, it is the published one up to the sweep's limit.
-    published = pd.Series(
-        [float(language.num_train) if language else float("nan") for language in known]
-    )
+    # Where the number used is not known, it is the published one up to the sweep's limit. Whoever
+    # uses more sentences than WikiANN publishes has another corpus.
+    published = pd.Series([_number(language.num_train) for language in known], dtype=float)
+    published = published.where(~(facts["num_used"] > published))
     limit = facts["max_train_sentences"]
     limited = published.where(limit.isna(), published.clip(upper=limit))
     # Of a language that is scored zero-shot none was used, and no logarithm is taken of that.
@@ -193,12 +196,11 @@ def _find_facts(trials: pd.DataFrame) -> pd.DataFrame:
     is_used = ~facts["series"].isin(trials.loc[is_zero_shot, "series"])
     facts["num_train_sentences"] = facts["num_used"].fillna(limited).where(is_used)
 
-    facts["tier"] = [tier(language.num_train) if language else "" for language in known]
-    facts["tier_used"] = [
-        "" if pd.isna(number) else tier(int(number)) for number in facts["num_train_sentences"]
-    ]
-    facts["script"] = [language.script if language else "" for language in known]
-    facts["family"] = [language.family if language else "" for language in known]
+    tiers = [_tier_or_none(number) for number in published.fillna(facts["num_used"])]
+    facts["tier"] = [language.tier or name for language, name in zip(known, tiers, strict=True)]
+    facts["tier_used"] = [_tier_or_none(number) for number in facts["num_train_sentences"]]
+    facts["script"] = [language.script for language in known]
+    facts["family"] = [language.family for language in known]
     return facts.drop(columns=["num_used", "max_train_sentences"])
 
 
@@ -207,11 +209,15 @@ def tier(num_train: int) -> str:
     return next(name for limit, name in TIERS if num_train <= limit)
 
 
-def family_of(code: str) -> str:
-    """The language family of a WikiANN code; the code itself where the language is not in the list,
-    which makes it a family of its own."""
-    known = LANGUAGES.get(code)
-    return known.family if known else code
+def _tier_or_none(num_train: float) -> str:
+    return "" if pd.isna(num_train) else tier(int(num_train))
+
+
+def families_of(rows: pd.DataFrame) -> dict[str, str]:
+    """The family of each language of rows with the columns `language` and `family`; the code itself
+    where it is not known, which makes it a family of its own."""
+    pairs = zip(rows["language"], rows["family"], strict=True)
+    return {code: family or code for code, family in pairs}
 
 
 def in_order(frame: pd.DataFrame, by: Sequence[str] = ("language",)) -> pd.DataFrame:

@@ -6,11 +6,13 @@ and the notes of what is computed count them, as they count pairs of sparse and 
 were computed on different devices.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.analysis.inputs.comparable import SETTINGS_READ
 from orchestrator.results.columns import TEXT
@@ -67,6 +69,7 @@ class StoredRows:
         num_pairs: sparse trials whose dense trial has run, too.
         num_across: those of them that other models of device computed than their dense trial.
         is_same_device: these are not compared with it; their `dense_trial_id` is null.
+        described: what sweeps say of languages, see `read_described`.
     """
 
     trials: pa.Table
@@ -76,6 +79,7 @@ class StoredRows:
     num_pairs: int = 0
     num_across: int = 0
     is_same_device: bool = False
+    described: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
@@ -126,7 +130,30 @@ def read_rows(store: ResultStore, same_device: bool = False) -> StoredRows:
         scores=store.read("scores", SCORES_READ),
         plans=store.read("plans"),
     )
-    return _with_pairs(rows, same_device)
+    return replace(_with_pairs(rows, same_device), described=read_described(store))
+
+
+def read_described(store: ResultStore) -> dict[str, dict[str, str]]:
+    """What the sweeps in a results location say of languages (`SweepSpec.language_table`).
+
+    Args:
+        store: the results.
+
+    Returns:
+        By code, the facts that are given, by the names of `orchestrator.spec.languages.Language`.
+        Of two sweeps that differ the one counts whose trial began last.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    rows = store.read("trials", ["started_at", "asked_json"])
+    rows = rows.filter(pc.match_substring(rows["asked_json"], '"language_table":{"'))
+    asked_when = rows.group_by("asked_json").aggregate([("started_at", "max")])
+    described: dict[str, dict[str, str]] = {}
+    for asked in asked_when.sort_by("started_at_max")["asked_json"].to_pylist():
+        for code, facts in json.loads(asked)["language_table"].items():
+            described[code] = {name: fact for name, fact in facts.items() if fact is not None}
+    return described
 
 
 def _with_pairs(rows: StoredRows, same_device: bool) -> StoredRows:

@@ -4,13 +4,13 @@ Languages of one family are not independent. So p comes from flipping the signs 
 beside it stands Wilcoxon's, which takes languages as independent.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from orchestrator.analysis.inputs.frames import CELL, Results, family_of, finish, in_order
+from orchestrator.analysis.inputs.frames import CELL, Results, families_of, finish, in_order
 from orchestrator.analysis.statistics.permutations import numbered, p_value, sign_flips
 from orchestrator.analysis.tables import TESTS, AnalysisTable
 from orchestrator.analysis.topics.quality import pair_embeddings
@@ -33,12 +33,13 @@ def compare_languages(results: Results) -> AnalysisTable:
     Source: Wilcoxon 1945; Winkler et al. 2015, Multi-level block permutation; corrections of Holm
         1979 and of Benjamini and Hochberg 1995.
     """
+    families = families_of(results.trials)
     changes = results.sparse.rename(columns={"delta": "change"})
-    rows = [*_test_levels(changes, SPARSE)]
+    rows = [*_test_levels(changes, SPARSE, families)]
     pairs = pair_embeddings(results)
     if not pairs.empty:
         pairs["change"] = pairs["f1"] - pairs["f1_dense"]
-        rows += _test_levels(pairs, EMBEDDINGS)
+        rows += _test_levels(pairs, EMBEDDINGS, families)
     if not rows:
         return finish(TESTS, pd.DataFrame(), ["No sparse trials: nothing to test."])
 
@@ -50,7 +51,9 @@ def compare_languages(results: Results) -> AnalysisTable:
     return finish(TESTS, in_order(table, ["comparison"]), _test_notes(table, results))
 
 
-def _test_levels(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
+def _test_levels(
+    trials: pd.DataFrame, comparison: str, families: Mapping[str, str]
+) -> Iterator[Row]:
     """The row of each level, from the `change` of trials and languages."""
     for place, rows in trials.groupby(CELL):
         means = rows.groupby("language")["change"].mean()
@@ -58,7 +61,7 @@ def _test_levels(trials: pd.DataFrame, comparison: str) -> Iterator[Row]:
         yield dict(zip(CELL, place, strict=True)) | {
             "comparison": comparison,
             "median_change": float(changes.median()) if len(changes) else None,
-            **signed_rank(changes.to_numpy(), [family_of(code) for code in changes.index]),
+            **signed_rank(changes.to_numpy(), [families[code] for code in changes.index]),
             "num_languages": len(changes),
             "num_languages_missing": len(means) - len(changes),
             "num_trials": rows.loc[rows["change"].notna(), "trial_id"].nunique(),

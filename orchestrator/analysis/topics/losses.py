@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from orchestrator.analysis.inputs.frames import CELL, SERIES, Results, family_of, finish, in_order
+from orchestrator.analysis.inputs.frames import CELL, SERIES, Results, families_of, finish, in_order
 from orchestrator.analysis.statistics.permutations import exchanges, numbered, p_value
 from orchestrator.analysis.tables import COLLAPSED, CORRELATIONS, SLOPES, AnalysisTable
 from orchestrator.analysis.topics.inference import DIGITS, corrected
@@ -63,27 +63,30 @@ def find_losses(results: Results, described: pd.DataFrame) -> list[AnalysisTable
 
 
 def _test_each(
-    test: Callable[[pd.DataFrame, pd.Series], Row],
+    test: Callable[[pd.DataFrame, pd.Series, Mapping[str, str]], Row],
     rows: pd.DataFrame,
     values: Mapping[tuple[Hashable, ...], pd.Series],
     series: tuple[Hashable, ...],
 ) -> Iterator[Row]:
     """The rows of a test of each outcome and covariate that there are values of."""
+    families = families_of(rows)
     for outcome, column in OUTCOMES.items():
         losses = rows[["language", "target_sparsity", "f1_mean"]].assign(loss=rows[column])
         for place, of_languages in values.items():
             if place[: len(SERIES)] == series and len(of_languages):
-                yield {"outcome": outcome, "covariate": place[-1]} | test(losses, of_languages)
+                yield {"outcome": outcome, "covariate": place[-1]} | test(
+                    losses, of_languages, families
+                )
 
 
-def _correlate_level(losses: pd.DataFrame, values: pd.Series) -> Row:
+def _correlate_level(losses: pd.DataFrame, values: pd.Series, families: Mapping[str, str]) -> Row:
     """The numbers of one sparsity, outcome and covariate."""
     losses = losses.set_index("language")
     has_loss = losses["loss"].notna()
     is_collapsed = has_loss & (losses["f1_mean"] < COLLAPSED)
     kept = losses.loc[has_loss & ~is_collapsed, "loss"]
     kept = kept[kept.index.isin(values.index)]
-    found = _judge(correlate, CORRELATION, values, kept)
+    found = _judge(correlate, CORRELATION, values, kept, families)
     num_collapsed = int(is_collapsed.sum())
     return found | {
         "num_collapsed": num_collapsed,
@@ -91,7 +94,7 @@ def _correlate_level(losses: pd.DataFrame, values: pd.Series) -> Row:
     }
 
 
-def _regress_slopes(losses: pd.DataFrame, values: pd.Series) -> Row:
+def _regress_slopes(losses: pd.DataFrame, values: pd.Series, families: Mapping[str, str]) -> Row:
     """The numbers of one kind of embeddings, outcome and covariate, over sparsities.
 
     All slopes are of the same sparsities: those at which no language has collapsed. A language that
@@ -118,10 +121,12 @@ def _regress_slopes(losses: pd.DataFrame, values: pd.Series) -> Row:
     }
     if len(table.columns) < 2:
         reason = "fewer than 2 sparsities at which no language collapsed"
-        return dict.fromkeys(SLOPE) | counts | _counts_of(table.index) | {"reason": reason}
+        return (
+            dict.fromkeys(SLOPE) | counts | _counts_of(table.index, families) | {"reason": reason}
+        )
     sparsities = table.columns.to_numpy() - table.columns.to_numpy().mean()
     slopes = pd.Series(table.to_numpy() @ sparsities / (sparsities**2).sum(), table.index)
-    return _judge(regress, SLOPE, values, slopes) | counts
+    return _judge(regress, SLOPE, values, slopes, families) | counts
 
 
 def _judge(
@@ -129,6 +134,7 @@ def _judge(
     names: Sequence[str],
     values: pd.Series,
     losses: pd.Series,
+    families: Mapping[str, str],
 ) -> Row:
     """A test's numbers, how many languages are behind them, and why there are none."""
     first = np.round(values[losses.index].to_numpy(), DIGITS)
@@ -141,16 +147,16 @@ def _judge(
     elif np.ptp(second) == 0:
         reason = "all languages change alike"
     if reason:
-        return dict.fromkeys(names) | _counts_of(losses.index) | {"reason": reason}
-    numbers = test(first, second, [family_of(code) for code in losses.index])
+        return dict.fromkeys(names) | _counts_of(losses.index, families) | {"reason": reason}
+    numbers = test(first, second, [families[code] for code in losses.index])
     if numbers["p"] is None:
         reason = "no p: languages of one family are too few or too much alike"
-    return numbers | _counts_of(losses.index) | {"reason": reason}
+    return numbers | _counts_of(losses.index, families) | {"reason": reason}
 
 
-def _counts_of(languages: pd.Index) -> Row:
-    families = {family_of(code) for code in languages}
-    return {"num_languages": len(languages), "num_families": len(families)}
+def _counts_of(languages: pd.Index, families: Mapping[str, str]) -> Row:
+    num_families = len({families[code] for code in languages})
+    return {"num_languages": len(languages), "num_families": num_families}
 
 
 def correlate(values: np.ndarray, losses: np.ndarray, families: Sequence[Hashable]) -> Row:

@@ -173,11 +173,10 @@ def _group_notes(results: Results) -> list[str]:
             "Where num_languages differs between sparsities, compare changes: they are paired, F1 "
             "is not."
         )
-    unknown = sorted(set(results.cells.loc[results.cells["tier"] == "", "language"]))
-    if unknown:
-        notes.append(
-            f"No tier, script and family are known of {', '.join(unknown)}: group is null."
-        )
+    for name in ("tier", "script", "family"):
+        unknown = sorted(set(results.cells.loc[results.cells[name] == "", "language"]))
+        if unknown:
+            notes.append(f"No {name} is known of {', '.join(unknown)}: group is null.")
     return notes
 
 

@@ -40,6 +40,23 @@ def test_plan_warns_of_few_steps_and_goes_on(capsys, tmp_path):
     assert (code, "fewer than" in out) == (0, False)
 
 
+def test_plan_says_what_does_not_apply_to_languages_that_nobody_knows(capsys, tmp_path):
+    text = "token\tB-PER\n"
+    for split in ("train", "validation", "test"):
+        (tmp_path / "xx").mkdir(exist_ok=True)
+        (tmp_path / "xx" / f"{split}.tsv").write_text(text)
+    spec = tmp_path / "sweep.yaml"
+    spec.write_text(
+        f"name: other\nresults: {tmp_path}/r\nlanguages: [xx]\nsparsities: [0]\nseeds: [0]\n"
+        f"corpus: {{path: {tmp_path}}}\nmodel: {{name: some/encoder}}\n"
+    )
+    code, out, _ = run(capsys, "plan", str(spec))
+    assert (code, "script and family of xx: not known" in out) == (0, True)
+    described = "language_table={xx: {script: Latn, family: Xian}}"
+    code, out, _ = run(capsys, "plan", str(spec), "--set", described)
+    assert (code, "not known" in out) == (0, False)
+
+
 @pytest.mark.slow
 def test_a_planned_trial_runs_by_itself(capsys, tmp_path):
     sets = (

@@ -15,11 +15,12 @@ from orchestrator.errors import SpecError
 from orchestrator.planning.plan import (
     describe_replaced_head,
     describe_unfindable,
+    describe_unknown_languages,
     make_plan,
     plan_digest,
     trials_left,
 )
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import XTREME
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from workers.data.corpus import fingerprint_folder, fingerprint_language, fingerprints_before
 from workers.trial import PERTURBATIONS, TrialSpec
@@ -359,7 +360,7 @@ def test_zero_shot_sweep_trains_on_english_and_scores_the_others():
         (("en",), seed) for seed in (0, 1, 2)
     }
     assert {spec.evaluation.languages for spec in (trial.spec for trial in planned)} == {
-        tuple(code for code in LANGUAGES if code != "en")
+        tuple(code for code in XTREME if code != "en")
     }
     assert {trial.spec.evaluation.select_after for trial in planned} == {0.0}
 
@@ -535,10 +536,99 @@ def test_why_a_pool_is_empty_is_told():
 def test_donors_may_be_listed():
     found = pools(languages=["en"], robustness={"donors": ["id", "ka"]})
     assert (found["en", "within_script"], found["en", "within_family"]) == (("id",), ())
+
+
+def test_languages_that_nothing_is_known_of_give_no_entities():
+    hub = {"corpus": {"kind": "hub", "name": "some/corpus"}, "model": {"name": "some/encoder"}}
+    asked = {"languages": ["en", "xx"], "robustness": {"donors": ["xx"]}} | hub
+    table = {"xx": {"name": "Xish"}}
     with pytest.raises(
-        SpecError, match=r"robustness.donors: 'xx' is no language whose script and family are known"
+        SpecError,
+        match=r"robustness.donors: 'xx' is no language whose script or family is known; describe "
+        "it under language_table",
     ):
-        pools(robustness={"donors": ["xx"]})
+        pools(language_table=table, **asked)
+    table["xx"] |= {"script": "Latn"}
+    found = pools(language_table=table, **asked)
+    assert (found["en", "within_script"], found["en", "within_family"]) == (("xx",), ())
+
+
+OTHER_HUB = {"corpus": {"kind": "hub", "name": "some/corpus"}, "model": {"name": "some/encoder"}}
+
+
+def test_languages_outside_the_table_are_planned_and_what_does_not_apply_is_said(tmp_path):
+    for code in ("hau", "ibo", "xx", "old"):
+        make_corpus(tmp_path / code, num_train=64)
+    asked = {
+        "languages": ["hau", "xx"],
+        "corpus": {"path": str(tmp_path)},
+        "model": {"name": "some/encoder"},
+        "robustness": {"perturbations": list(PERTURBATIONS)},
+    }
+    assert describe_unknown_languages(sweep(**asked), make_plan(sweep(**asked))) == [
+        "script and family of xx: not known, so they have no part in tables by script and family, "
+        "within_script, within_family, within_branch; describe it under language_table"
+    ]
+    found = pools(**asked)
+    assert (found["hau", "within_script"], found["hau", "within_family"]) == (("ibo",), ())
+    assert (found["xx", "within_language"], found["xx", "within_script"]) == (("xx",), ())
+    before = {trial.trial_id for trial in make_plan(sweep(**asked))}
+
+    asked["language_table"] = {"xx": {"script": "Latn", "family": "Afro-Asiatic"}}
+    described = sweep(**asked)
+    assert describe_unknown_languages(described, make_plan(described)) == []
+    assert {trial.trial_id for trial in make_plan(described)} == before
+    found = pools(**asked)
+    assert found["xx", "within_script"] == ("hau", "ibo")
+    assert found["xx", "within_branch"] == (), "Hausa is of another branch"
+    assert found["xx", "within_family"] == ("hau",)
+
+
+def test_a_mistyped_language_of_a_folder_is_refused_with_a_close_one(tmp_path):
+    make_corpus(tmp_path / "sw", num_train=3)
+    make_corpus(tmp_path / "hau", num_train=3)
+    asked = {"corpus": {"path": str(tmp_path)}, "model": {"name": "some/encoder"}}
+    for code, hint in (("swa", "sw (Swahili)"), ("huas", "hau (Hausa)")):
+        with pytest.raises(SpecError) as refusal:
+            make_plan(sweep(languages=[code], **asked))
+        assert str(refusal.value) == (
+            f"languages: {code!r} has no folder in {tmp_path}; folders there: hau, sw; "
+            f"did you mean {hint}?"
+        )
+    with pytest.raises(SpecError, match="folders there: hau, sw$"):
+        make_plan(sweep(languages=["xx"], **asked))
+
+
+def test_other_corpora_of_the_hub_have_languages_that_somebody_knows():
+    asked = {"languages": ["hau", "ibo"], "sparsities": [0.0], "seeds": [0]} | OTHER_HUB
+    evaluation = {"selection": "best_epoch"}
+    planned = make_plan(sweep(**asked, evaluation=evaluation))
+    assert [trial.num_steps for trial in planned] == [0, 0]
+    assert describe_unknown_languages(sweep(**asked), planned) == [
+        "hau, ibo: how many sentences some/corpus has is known when they are loaded; until then "
+        "these trials count as if they took no time"
+    ]
+    found = pools(**asked)
+    assert found["hau", "within_script"] == ("ibo",), "of the languages that the sweep names"
+    with pytest.raises(
+        SpecError,
+        match=r"languages: nothing is known of 'huas'; did you mean .*\? if some/corpus has it, "
+        "describe it under language_table",
+    ):
+        make_plan(sweep(**asked | {"languages": ["huas"]}))
+    table = {"huas": {"name": "Huasa"}}
+    assert len(make_plan(sweep(**asked | {"languages": ["huas"]}, language_table=table))) == 1
+
+
+def test_all_languages_of_wikiann_are_planned_and_those_of_xtreme_give_entities():
+    hub = {"corpus": {"kind": "hub"}, "model": {"name": "some/encoder"}}
+    (trial, *_) = make_plan(sweep(languages=["lt"], training={"num_epochs": 1}, **hub))
+    assert trial.num_steps == -(-10_000 // 32)
+    found = pools(languages=["lt", "gu"], **hub)
+    assert set(found["lt", "within_script"]) < set(XTREME)
+    assert found["lt", "within_branch"] == found["gu", "within_script"] == ()
+    found = pools(languages=["lt"], robustness={"donors": ["lv", "en"]}, **hub)
+    assert found["lt", "within_branch"] == ("lv",)
 
 
 def test_donors_that_are_not_there_are_refused_by_that_name(tmp_path):

@@ -5,13 +5,13 @@ from math import log2, log10
 import pytest
 
 from orchestrator.analysis.topics.covariates import WIKIPEDIA_MB
-from orchestrator.spec.languages import LANGUAGES
+from orchestrator.spec.languages import XTREME
 from tests.factories import make_predicted_set, make_trial_spec, make_vocabulary
 from tests.orchestrator.analysis.committing import commit, commit_together, rows_of, tables_of
 
 
 def test_every_language_has_the_size_of_its_wikipedia():
-    assert set(WIKIPEDIA_MB) == set(LANGUAGES)
+    assert set(WIKIPEDIA_MB) == set(XTREME)
     assert max(WIKIPEDIA_MB, key=WIKIPEDIA_MB.get) == "en"
     assert min(WIKIPEDIA_MB, key=WIKIPEDIA_MB.get) == "yo"
 

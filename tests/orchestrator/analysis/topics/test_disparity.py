@@ -81,8 +81,8 @@ def test_of_equals_the_worst_is_the_first_in_the_alphabet(store):
         ),
         (
             {("xx", 0): (0.5, 0.25), ("xy", 0): (0.5, 0.5)},
-            "no tier is known",
-            {"tier_gap", "top_tier", "bottom_tier"},
+            "one tier: up to 100",
+            {"tier_gap"},
         ),
         ({("de", 0): (0.0, 0.0), ("yo", 0): (0.0, 0.0)}, None, set()),
     ],
@@ -99,6 +99,14 @@ def test_where_there_is_no_number_a_word_says_why(store, pairs, reason, absent):
     assert is_said == (reason is not None)
     assert (row["tier_gap"] is None) == (reason is not None)
     assert max(map(len, shown_tables([table]).splitlines())) <= 100
+
+
+def test_languages_of_one_trial_whose_sizes_nobody_knows_have_no_tier(store):
+    for sparsity in (0.0, 0.5):
+        commit_together(store, sparsity, 0, {"xx": 0.5, "xy": 0.25})
+    row = only_row(store)
+    assert row["reason"] == "no tier is known"
+    assert [row[name] for name in ("tier_gap", "top_tier", "bottom_tier")] == [None] * 3
 
 
 def test_without_sparse_trials_there_is_nothing_to_compare(store):
