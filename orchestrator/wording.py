@@ -1,4 +1,4 @@
-"""How numbers are told to people: time spans, and counts with their noun."""
+"""How numbers are told to people: time spans, sizes, and counts with their noun."""
 
 
 def duration(seconds: float) -> str:
@@ -17,3 +17,9 @@ def duration(seconds: float) -> str:
 def counted(number: int, what: str) -> str:
     """A number with its noun: `1 trial`, `1,845 trials`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def size_in_words(num_bytes: float) -> str:
+    """A size as people say it: `1 MiB` at least, `2.3 GiB`."""
+    mib = num_bytes / 2**20
+    return f"{mib / 1024:.1f} GiB" if mib >= 999.5 else f"{max(1.0, mib):.0f} MiB"

@@ -22,7 +22,7 @@ TOGETHER = (
 """Folders whose tests are run by one process: what they share is made once."""
 ON_ONE_RAY = {
     f"tests/integration/test_{name}.py"
-    for name in ("cluster", "questions", "scoring_later", "shared_steps", "sweep")
+    for name in ("cluster", "kept_models", "questions", "scoring_later", "shared_steps", "sweep")
 }
 """Files of tests whose sweeps share a Ray that runs; one process starts it."""
 ON_GPUS = {f"tests/workers/test_{name}.py" for name in ("gpu", "gpu_trials", "replay")}

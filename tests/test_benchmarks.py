@@ -155,6 +155,17 @@ SMALL = {
             "num_attention_heads": 2,
         },
     },
+    "kept_models": {
+        "REPEATS": 1,
+        "CHANGED_ROWS": 20,
+        "MBERT": {
+            "vocab_size": 100,
+            "intermediate_size": 32,
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+        },
+    },
 }
 """What the benchmarks measure, as little of it as can be; by module."""
 

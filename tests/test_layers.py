@@ -78,7 +78,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "running": {
         *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
-        *("workers.prefix_file", "workers.pruning"),
+        *("workers.prefix_file", "workers.pruning", "workers.model"),
         *("workers.scoring", "workers.tags", "workers.source", "workers.visits"),
         *("cluster.contract", "cluster.node"),
     },

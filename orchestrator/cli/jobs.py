@@ -89,7 +89,7 @@ def status(args: argparse.Namespace) -> int:
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
-        stored = Stored.read(sweep.name, jobs.planned or (), store)
+        stored = Stored.read(sweep, jobs.planned or (), store)
         jobs.update(stored.standing.statuses)
 
 
@@ -165,12 +165,15 @@ class Stored(NamedTuple):
     closed: list[str]
 
     @classmethod
-    def read(cls, name: str, planned: Sequence[PlannedTrial], store: ResultStore) -> "Stored":
+    def read(
+        cls, sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
+    ) -> "Stored":
         """Read the rows of all trials, once."""
         columns = list(dict.fromkeys((*READ, *FAILURES_READ)))
         rows = store.read("trials", columns).to_pylist()
-        failures, closed = find_failures(planned, rows), find_closed(name, store)
-        return cls(find_standing(planned, store, rows), failures, closed)
+        failures, closed = find_failures(planned, rows), find_closed(sweep.name, store)
+        standing = find_standing(planned, store, rows, sweep.keeps_models)
+        return cls(standing, failures, closed)
 
 
 def _open_jobs(
@@ -182,7 +185,7 @@ def _open_jobs(
     nothing = Stored(Standing({}), [], [])
     try:
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
-        stored = Stored.read(sweep.name, planned, store) if reads_results else nothing
+        stored = Stored.read(sweep, planned, store) if reads_results else nothing
         standing = stored.standing
         lacking = [trial.trial_id for trial in standing.to_run_again(planned)]
         return Jobs(sweep, planned, standing.statuses, store.location, lacking), store, stored

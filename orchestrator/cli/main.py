@@ -228,6 +228,7 @@ def _add_runs(line: CommandLine) -> None:
     )
 
     run = line.add("run", _run, "Run the trials of a sweep that are not done yet.", takes_spec=True)
+    run.set_defaults(only_score=False)
     run.add_argument(
         "--retry-failed",
         action="store_true",
@@ -236,7 +237,8 @@ def _add_runs(line: CommandLine) -> None:
     run.add_argument(
         "--rerun-lacking",
         action="store_true",
-        help="also run completed trials again that lack scores or predictions which are asked for",
+        help="also run completed trials again that lack scores or predictions which are asked for; "
+        "those whose model is kept are scored and not trained",
     )
     run.add_argument(
         "--as-job", action="store_true", help="exit with 0 although trials failed; for batch jobs"
@@ -245,6 +247,16 @@ def _add_runs(line: CommandLine) -> None:
         "--expect-plan",
         metavar="DIGEST",
         help="refuse to run other trials than those; for batch jobs",
+    )
+
+    score = line.add(
+        "score",
+        _run,
+        "Score kept models on what a sweep asks for and its completed trials lack; train nothing.",
+        takes_spec=True,
+    )
+    score.set_defaults(
+        only_score=True, retry_failed=False, rerun_lacking=False, as_job=False, expect_plan=None
     )
 
     line.add(

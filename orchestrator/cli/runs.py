@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -53,6 +53,7 @@ from orchestrator.planning.memory import (
     memory_as_json,
     trial_memory,
 )
+from orchestrator.planning.model_room import describe_model_room
 from orchestrator.planning.outlook import as_json, lines, on_hardware, refuse_useless_mps
 from orchestrator.planning.plan import (
     PlannedTrial,
@@ -90,7 +91,7 @@ def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that
     takes."""
     sweep, planned, store = load(args)
-    standing, rows = _read_rows(planned, store)
+    standing, rows = _read_rows(sweep, planned, store)
     statuses, left = standing.statuses, trials_left(planned, standing.statuses)
     speeds = Speeds.from_rows(planned, rows, sweep.resources)
     sharing = find_sharing(left, sweep.resources.share_first_steps)
@@ -115,6 +116,8 @@ def plan(args: argparse.Namespace) -> int:
                 "cost": t.cost,
                 "to_score_from_predictions": standing.lack(t).of_predictions,
                 "lacks": standing.lack(t).of_training,
+                "lacks_model": standing.lack(t).is_without_model,
+                "model_is_kept": t.trial_id in standing.models,
                 "spec": asdict(t.spec),
             }
             for t in planned
@@ -135,6 +138,8 @@ def plan(args: argparse.Namespace) -> int:
     if args.weights or sweep.pruning.include or sweep.pruning.exclude:
         _print_weights(planned, console)
     takes = _memory_lines(memory, sweep, here, place)
+    if sweep.keeps_models:
+        takes += describe_model_room(left)
     if not args.on and has_gpus(here, sweep.resources):
         takes += describe_room(memory, here, sweep.resources)
     console.print("\n".join([*lines(asked, outlook), *besides, *sharing.lines(), *takes]))
@@ -169,10 +174,14 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     store.check_writable()
     store.remove_leftovers()
     remove_leftovers()
-    standing, rows = _read_rows(planned, store)
+    standing, rows = _read_rows(sweep, planned, store)
     statuses = standing.statuses
-    run_again = standing.to_run_again(planned) if args.rerun_lacking else []
+    run_again = []
+    if args.rerun_lacking or args.only_score:
+        run_again = standing.to_run_again(planned, only_scored=args.only_score)
     work = Work.of(planned, statuses, args.retry_failed, run_again)
+    if args.only_score:
+        work = replace(work, left=run_again)
     unused = describe_unused_checkpoints(sweep.name, planned, store)
     store.write_plan(sweep.name, [trial.spec for trial in planned])
     console = open_console()
@@ -194,7 +203,12 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
             speeds=Speeds.from_rows(planned, rows, sweep.resources),
         )
         memory = trial_memory(work.left, rows, sweep.resources)
-        driver = Driver(sweep, work.left, store, progress, signals=signals, memory=memory)
+        driver = Driver(
+            *(sweep, work.left, store, progress),
+            signals=signals,
+            memory=memory,
+            models=standing.models,
+        )
         with open_view(progress, console):
             driver.run()
         console.print(str(progress.snapshot()), soft_wrap=True)
@@ -206,6 +220,8 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
         return INTERRUPTED if stop_reason == "SIGINT" else STOPPED
 
     code = _conclude(sweep, planned, run_again, store, console)
+    if args.only_score and code == STOPPED:
+        return DONE  # that others are new is not its affair
     # A job that exits with a failure may be run again, and what failed would fail again.
     return DONE if code == SOME_FAILED and args.as_job else code
 
@@ -278,12 +294,12 @@ def _print_lines(lines: Sequence[str], console: Console) -> None:
 
 
 def _read_rows(
-    planned: Sequence[PlannedTrial], store: ResultStore
+    sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
 ) -> tuple[Standing, list[dict[str, Any]]]:
     """How the sweep stands, and the rows of stored trials, which tell how long trials take and how
     much memory."""
     rows = store.read("trials", list(dict.fromkeys((*READ, *COLUMNS, *PEAKS)))).to_pylist()
-    return find_standing(planned, store, rows), rows
+    return find_standing(planned, store, rows, sweep.keeps_models), rows
 
 
 def _plan_table(
@@ -382,6 +398,7 @@ def _conclude(
     counts = count(planned, {row["trial_id"]: row["status"] for row in rows})
     print_failures(find_failures(planned, rows), console)
     failed_again = find_failed_reruns(run_again, store)
+    _print_lines(_describe_unkept(sweep, planned, store), console)
     print_failures(failed_again, console)
     console.print(
         f"Results: {store.location}, all trials of a table in compact/<table>.parquet",
@@ -400,6 +417,24 @@ def _conclude(
     if counts["failed"] or failed_again:
         return SOME_FAILED
     return STOPPED if counts["new"] else DONE
+
+
+def _describe_unkept(
+    sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
+) -> list[str]:
+    """A line on the models that should have been kept and are not; nothing, as a rule."""
+    if not sweep.keeps_models:
+        return []
+    lacks = find_standing(planned, store, keeps_models=True).lacks
+    without = [trial_id for trial_id, lack in lacks.items() if lack.is_without_model]
+    if not without:
+        return []
+    are = "model is" if len(without) == 1 else "models are"
+    names = ", ".join(without[:3]) + (" and others" if len(without) > 3 else "")
+    return [
+        f"{len(without):,} {are} not kept, of completed trials ({names}); --rerun-lacking trains "
+        "them again"
+    ]
 
 
 def _print_weights(planned: Sequence[PlannedTrial], console: Console) -> None:

@@ -49,6 +49,7 @@ class PlannedTrial:
         num_steps: its optimizer steps; a few more where sentences are too long and are split. 0
             where the size of its corpus is not known.
         num_trained: its cost without scoring.
+        num_train_sentences: of the train splits of its languages.
     """
 
     spec: TrialSpec
@@ -57,6 +58,7 @@ class PlannedTrial:
     without_begin: tuple[str, ...] = ()
     num_steps: int = 0
     num_trained: float = 0.0
+    num_train_sentences: int = 0
 
     def cost_without(self, share: float) -> float:
         """The cost where this fraction of the steps was computed by another trial."""
@@ -312,6 +314,7 @@ def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
         (*data.without_begin, *data.zero_shot.without_begin),
         num_steps,
         trained,
+        num_sentences["train"],
     )
 
 

@@ -12,10 +12,18 @@ from orchestrator.results.lacking import Lack, describe_lacks, find_lack
 from orchestrator.results.rows import read_spec
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.wording import counted
+from orchestrator.wording import counted, size_in_words
 from workers.trial import RECIPE_VERSION, SPLITS, TrialSpec
 
-READ = ("trial_id", "status", "recipe_version", "spec_json", "file_key")
+READ = (
+    "trial_id",
+    "status",
+    "recipe_version",
+    "spec_json",
+    "file_key",
+    "model_digest",
+    "model_bytes",
+)
 """Columns of trials that are looked at."""
 
 
@@ -28,12 +36,16 @@ class Standing:
         lacks: what completed trials of the sweep lack, by id; only those that lack something.
         stored: these trials as they were run, by id.
         other_recipes: how many trials of the sweep were run with another recipe, by its version.
+        models: digests of the models that are kept of completed trials of the sweep, by id.
+        models_bytes: of all these together.
     """
 
     statuses: dict[str, str]
     lacks: dict[str, Lack] = field(default_factory=dict)
     stored: dict[str, TrialSpec] = field(default_factory=dict)
     other_recipes: dict[int, int] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    models_bytes: int = 0
 
     def lack(self, trial: PlannedTrial) -> Lack:
         """What a trial of the sweep lacks; nothing where it is not completed."""
@@ -43,25 +55,47 @@ class Standing:
         """Trials with scores to be computed from stored predictions."""
         return [trial for trial in planned if self.lack(trial).of_predictions]
 
-    def to_run_again(self, planned: Iterable[PlannedTrial]) -> list[PlannedTrial]:
-        """Trials that lack what only running them again gives, as they have to be run: scored on
-        all that is asked for and on all that they were scored on before."""
-        return [
-            replace(trial, spec=with_scoring_of(trial.spec, self.stored[trial.trial_id]))
-            for trial in planned
-            if self.lack(trial).of_training
-        ]
+    def to_run_again(
+        self, planned: Iterable[PlannedTrial], only_scored: bool = False
+    ) -> list[PlannedTrial]:
+        """Trials that lack what predictions do not give, as they have to be run: scored on all that
+        is asked for and on all that they were scored on before.
+
+        Args:
+            planned: trials of the sweep.
+            only_scored: only those whose model is kept, so that nothing is trained.
+        """
+        again = []
+        for trial in planned:
+            has_model = trial.trial_id in self.models
+            if not self.lack(trial).needs_run or (only_scored and not has_model):
+                continue
+            spec = with_scoring_of(trial.spec, self.stored[trial.trial_id])
+            if has_model:
+                trial = replace(trial, cost=trial.cost_without(1.0), num_trained=0.0)
+            again.append(replace(trial, spec=spec))
+        return again
 
     def lines(self) -> list[str]:
         """What is to be said beside the counts; nothing, as a rule."""
         lines = []
+        if self.models:
+            kept = counted(len(self.models), "model")
+            lines.append(f"{kept} kept, {size_in_words(self.models_bytes)}")
         lacks = self.lacks.values()
         if number := sum(bool(lack.of_predictions) for lack in lacks):
             lines.append(f"{counted(number, 'trial')} to score from stored predictions")
-        if number := sum(bool(lack.of_training) for lack in lacks):
+        with_model = [self.lacks[trial_id] for trial_id in self.lacks if trial_id in self.models]
+        if number := sum(lack.needs_run for lack in with_model):
+            lines.append(
+                f"{counted(number, 'trial')} to score from kept models, lacking: "
+                f"{describe_lacks(with_model)}; `sparsweep score` does that"
+            )
+        without = [self.lacks[trial_id] for trial_id in self.lacks if trial_id not in self.models]
+        if number := sum(lack.needs_run for lack in without):
             are = "trial is" if number == 1 else "trials are"
             lines.append(
-                f"{number:,} {are} completed but lack: {describe_lacks(lacks)}; "
+                f"{number:,} {are} completed but lack: {describe_lacks(without)}; "
                 "give --rerun-lacking to run them again"
             )
         for recipe, number in sorted(self.other_recipes.items()):
@@ -76,6 +110,7 @@ def find_standing(
     planned: Sequence[PlannedTrial],
     store: ResultStore,
     rows: Sequence[Mapping[str, Any]] | None = None,
+    keeps_models: bool = False,
 ) -> Standing:
     """Compare a sweep's trials with the results.
 
@@ -84,6 +119,7 @@ def find_standing(
         store: the results.
         rows: all rows of `trials`, with the columns `READ` and maybe others, where they have been
             read; None: they are read here.
+        keeps_models: whether the sweep asks for the models of its trials.
 
     Raises:
         StoreError: results are damaged or of a newer version.
@@ -98,11 +134,13 @@ def find_standing(
         return Standing(statuses, other_recipes=other_recipes)
 
     rescored = store.rescored()
+    models = _find_models(done, completed, store)
     lacking = {}
     for trial in done:
         trial_id = trial.trial_id
         spec = read_spec(completed[trial_id]["spec_json"], completed[trial_id]["file_key"])
-        if find_lack(trial.spec, spec, rescored.get(trial_id, ())) != Lack():
+        is_without = keeps_models and trial_id not in models
+        if is_without or find_lack(trial.spec, spec, rescored.get(trial_id, ())) != Lack():
             lacking[trial_id] = (trial.spec, spec)
 
     lacks, stored = {}, {}
@@ -110,9 +148,24 @@ def find_standing(
     for trial_id, (asked, spec) in lacking.items():
         known = (rescored.get(trial_id, ()), earlier.get(trial_id, ()))
         lack = find_lack(asked, spec, *known)
+        lack = replace(lack, is_without_model=keeps_models and trial_id not in models)
         if lack != Lack():
             lacks[trial_id], stored[trial_id] = lack, spec
-    return Standing(statuses, lacks, stored, other_recipes)
+    models_bytes = sum(completed[trial_id].get("model_bytes") or 0 for trial_id in models)
+    return Standing(statuses, lacks, stored, other_recipes, models, models_bytes)
+
+
+def _find_models(
+    done: Iterable[PlannedTrial], rows: Mapping[str, Mapping[str, Any]], store: ResultStore
+) -> dict[str, str]:
+    """Digests of the models that rows name and that are there, by the id of the trial."""
+    digests = {
+        trial.trial_id: digest
+        for trial in done
+        if (digest := rows[trial.trial_id].get("model_digest")) is not None
+    }
+    there = store.model_ids() if digests else set()
+    return {trial_id: digest for trial_id, digest in digests.items() if trial_id in there}
 
 
 def known_fingerprints(sweep: SweepSpec, store: ResultStore) -> set[str | None]:

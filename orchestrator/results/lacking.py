@@ -2,8 +2,9 @@
 
 How a trained model is scored is no part of a trial's id, so a trial may be completed and yet not
 have all that a later sweep asks for. Scores by the other rule of matching follow from stored
-predictions; whatever else is lacking needs the model, which is not kept: the trial has to be run
-again. What an earlier run of it was scored on by another rule stays readable, and is not lacking.
+predictions; whatever else is lacking needs the model: one that was kept, or else the trial has to
+be run again. What an earlier run of it was scored on by another rule stays readable, and is not
+lacking.
 """
 
 from collections import Counter
@@ -22,11 +23,18 @@ class Lack:
 
     Attributes:
         of_predictions: what follows from stored predictions: splits, and `perturbed`.
-        of_training: what only running the trial again gives, each in words.
+        of_training: what only the model gives, a kept one or that of another run, each in words.
+        is_without_model: whether the model shall be kept, and is not.
     """
 
     of_predictions: tuple[str, ...] = ()
     of_training: tuple[str, ...] = ()
+    is_without_model: bool = False
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether something is lacking that predictions do not give."""
+        return bool(self.of_training) or self.is_without_model
 
 
 def find_lack(
@@ -84,9 +92,12 @@ def shown_beside(earlier: TrialSpec, shown: TrialSpec) -> TrialSpec:
 
 
 def describe_lacks(lacks: Iterable[Lack]) -> str:
-    """What trials lack that only running them again gives, with the number of trials, as in
-    `robustness within_family (12), predictions of test (4)`."""
+    """What trials lack that predictions do not give, with the number of trials, as in
+    `robustness within_family (12), predictions of test (4), the model (2)`."""
+    lacks = list(lacks)
     counts = Counter(what for lack in lacks for what in lack.of_training)
+    if number := sum(lack.is_without_model for lack in lacks):
+        counts["the model"] = number
     return ", ".join(f"{what} ({number:,})" for what, number in counts.items())
 
 

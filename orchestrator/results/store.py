@@ -10,6 +10,8 @@
     <results>/plans/<sweep>.parquet           what a sweep consists of, as of its last run
     <results>/compact/<table>.parquet         all of a table in one file, from `compact`; that of
                                               `trials` also from time to time while a sweep runs
+    <results>/models/<trial_id>.safetensors   the model that was scored, where models are kept, see
+                                              `workers.model.kept_model`
     <results>/checkpoints/<trial_id>.safetensors
     <results>/prefixes/<prefix_id>.safetensors
                                               the state of a trial that runs or was interrupted
@@ -18,6 +20,10 @@
 is ever rewritten, nor removed: `orchestrator.results.reading` shows what it holds as today's.
 
 A completed trial is never overwritten; a failed one may be, by a better outcome or a newer failure.
+A model gets its name just before its trial's row is written, which says its digest: of several that
+compute one trial, it is the model of the one whose numbers are stored. It is replaced where the
+trial is trained again.
+
 What is added to a completed trial has files of its own:
 
     <results>/{scores,robustness}/<key>-<rule>.parquet
@@ -41,7 +47,8 @@ import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Unpack
+from dataclasses import replace
+from typing import NamedTuple, Protocol, Unpack
 
 import pyarrow as pa
 
@@ -77,10 +84,28 @@ CHECKPOINT = ".safetensors"
 PREFIXES = "prefixes"
 """Where trials leave the state after the first steps that they have in common; names end alike."""
 
+MODELS = "models"
+"""Where kept models are; names end alike."""
+
 COMPACT_EVERY_ATTEMPTS = 200
 """How often the compact file of `trials` is renewed while a sweep runs, so that whoever asks how it
 stands reads one file and at most so many small ones (0.1 s). Of 2,000 trials it takes 0.4 s, which
 is 2 ms an attempt."""
+
+
+class WrittenModel(Protocol):
+    """A model whose file is written and has no name yet; see `workers.model.kept_model.ModelFile`.
+
+    `digest` is that of its weights, None where it could not be written.
+    """
+
+    digest: str | None
+
+    def publish(self) -> int | None:
+        """Give it its name. Returns bytes of the file, None where there is none."""
+
+    def discard(self) -> None:
+        """Remove it."""
 
 
 class ResultStore:
@@ -122,10 +147,18 @@ class ResultStore:
         """Where trials leave the state after their first steps, see `workers.prefix_file`."""
         return self.location / PREFIXES / f"{prefix_id}{CHECKPOINT}"
 
+    def model(self, trial_id: str) -> Location:
+        """Where a trial's model is kept."""
+        return self.location / MODELS / f"{trial_id}{CHECKPOINT}"
+
+    def model_ids(self) -> set[str]:
+        """Ids of the trials of which a model is kept, by the names of the files."""
+        return self._ids_of_states(MODELS)
+
     def remove_leftovers(self) -> None:
         """Remove what processes that were killed while they wrote have left, such as half a
         checkpoint."""
-        for folder in (*TABLES, "compact", CHECKPOINTS, PREFIXES):
+        for folder in (*TABLES, "compact", CHECKPOINTS, PREFIXES, MODELS):
             (self.location / folder).remove_leftovers()
 
     def checkpoint_ids(self) -> set[str]:
@@ -141,12 +174,23 @@ class ResultStore:
         return {name.removesuffix(CHECKPOINT) for name in names if name.endswith(CHECKPOINT)}
 
     def commit_completed(
-        self, spec: TrialSpec, result: TrialResult, **circumstances: Unpack[Circumstances]
+        self,
+        spec: TrialSpec,
+        result: TrialResult,
+        model: WrittenModel | None = None,
+        **circumstances: Unpack[Circumstances],
     ) -> bool:
-        """Keep a trial's numbers, and a record of the attempt.
+        """Keep a trial's numbers, its model, and a record of the attempt.
 
         A trial that is completed and lacks some of what `spec` asks for gets these numbers as those
-        of one more run, and they are shown from then on; what is stored stays where it is.
+        of one more run, and they are shown from then on; what is stored stays where it is. The same
+        holds of a trial without a model, where one is given.
+
+        Args:
+            spec: the trial.
+            result: its numbers.
+            model: its model; None: none is kept. One whose name cannot be written is dropped.
+            circumstances: of the attempt.
 
         Returns:
             False if the trial was completed before and lacks nothing: then these numbers are
@@ -156,7 +200,7 @@ class ResultStore:
             StoreError: a value cannot be stored, such as NaN; nothing has been written.
             OSError: writing failed; the trial does not exist, or is as it was.
         """
-        return self._commit(spec, result, circumstances)
+        return self._commit(spec, result, circumstances, model=model)
 
     def commit_failed(
         self,
@@ -200,9 +244,13 @@ class ResultStore:
             or any(map(self._has_completed, self._files.later_runs(trial_id)))
         )
 
-    def has(self, spec: TrialSpec) -> bool:
+    def has(self, spec: TrialSpec, with_model: bool = False) -> bool:
         """Whether a trial is completed and has all that this spec asks for, or what follows from
         its predictions.
+
+        Args:
+            spec: the trial.
+            with_model: whether its model shall be there, too.
 
         Raises:
             StoreError: a row is damaged, or of a later version.
@@ -210,8 +258,10 @@ class ResultStore:
         trial_id = spec.trial_id()
         if not self.is_completed(trial_id):
             return False
-        stored, _, earlier = self._shown(trial_id)
-        return not find_lack(spec, stored, earlier=earlier).of_training
+        shown = self._shown(trial_id)
+        if find_lack(spec, shown.spec, earlier=shown.earlier).of_training:
+            return False
+        return not with_model or self._has_model(trial_id, shown)
 
     def rescored(self) -> dict[str, set[str]]:
         """Rules of matching by which scores were added to trials, by the id of the trial.
@@ -394,11 +444,14 @@ class ResultStore:
         circumstances: Circumstances,
         *,
         is_final: bool = True,
+        model: WrittenModel | None = None,
     ) -> bool:
         check_circumstances(circumstances)
         trial_id = spec.trial_id()
         with self.location.locked():
-            file_key = self._key_for(spec, outcome)
+            file_key = self._key_for(spec, outcome, model)
+            if isinstance(outcome, TrialResult) and model is not None:
+                outcome = _with_model(outcome, model, is_kept=file_key is not None)
             if isinstance(outcome, Failure):
                 status = outcome.status
             else:
@@ -429,7 +482,7 @@ class ResultStore:
                 self._renew_compact_trials()
         return file_key is not None
 
-    def _key_for(self, spec: TrialSpec, outcome: Outcome) -> str | None:
+    def _key_for(self, spec: TrialSpec, outcome: Outcome, model: WrittenModel | None) -> str | None:
         """The key of the files that an outcome goes to; None where what is stored stays as it is
         and is all that is asked for."""
         trial_id = spec.trial_id()
@@ -437,14 +490,18 @@ class ResultStore:
             return trial_id
         if isinstance(outcome, Failure):
             return None
-        stored, shown, earlier = self._shown(trial_id)
-        if not find_lack(spec, stored, earlier=earlier).of_training:
+        shown = self._shown(trial_id)
+        has_all = not find_lack(spec, shown.spec, earlier=shown.earlier).of_training
+        brings_model = model is not None and model.digest is not None
+        if has_all and (not brings_model or self._has_model(trial_id, shown)):
             return None
-        return f"{trial_id}-{1 + number_of_run(shown, trial_id)}"
+        return f"{trial_id}-{1 + number_of_run(shown.key, trial_id)}"
 
-    def _shown(self, trial_id: str) -> tuple[TrialSpec, str, list[TrialSpec]]:
-        """A completed trial as it was run, the key of its files, those that are shown, and earlier
-        runs of it by another rule of matching.
+    def _has_model(self, trial_id: str, shown: "_Shown") -> bool:
+        return shown.model_digest is not None and trial_id in self.model_ids()
+
+    def _shown(self, trial_id: str) -> "_Shown":
+        """What is shown of a completed trial.
 
         Asked after each trial of a sweep, so it reads the files of this trial alone.
         """
@@ -456,11 +513,12 @@ class ResultStore:
             shown = self._reader.catalog().keys()[trial_id]
         superseded = {key: shown for key in keys if key != shown}
         earlier = self._reader.earlier_runs(superseded).get(shown, [])
-        columns = ["spec_json", "file_key"]
+        columns = ["spec_json", "file_key", "model_digest"]
         stored = self._files.read_file("trials", shown, columns)
         (row,) = self._reader.upgraded("trials", shown, stored, dict, columns).to_pylist()
         spec = read_spec(row["spec_json"], row["file_key"])
-        return spec, row["file_key"], [run.spec for run in earlier]
+        earlier_specs = [run.spec for run in earlier]
+        return _Shown(spec, row["file_key"], earlier_specs, row["model_digest"])
 
     def _has_completed(self, key: str) -> bool:
         """Whether the file of this key is there and has a completed trial."""
@@ -519,6 +577,27 @@ class ResultStore:
             for set_id, sentences in sets.items()
             if set_id not in known
         ]
+
+
+class _Shown(NamedTuple):
+    """A completed trial as it was run, the key of its files, those that are shown, earlier runs of
+    it by another rule of matching, and the digest of its model; None: none was kept."""
+
+    spec: TrialSpec
+    key: str
+    earlier: list[TrialSpec]
+    model_digest: str | None
+
+
+def _with_model(result: TrialResult, model: WrittenModel, is_kept: bool) -> TrialResult:
+    """The result, which says what its model is; a model that is not to be kept is removed."""
+    if not is_kept:
+        model.discard()
+        return result
+    digest, num_bytes = model.digest, model.publish()
+    if num_bytes is None:
+        return result
+    return replace(result, model_bytes=num_bytes, model_digest=digest)
 
 
 def _later_runs(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -74,6 +74,8 @@ class Driver:
         signals: what listens to signals since the process started; None: listen while the sweep
             runs.
         memory: what a trial takes of it; None: not known.
+        models: digests of kept models by trial id: a trial that has one is scored from it, and not
+            trained.
 
     Raises:
         SweepError: the time limit in the environment is not a number.
@@ -89,12 +91,15 @@ class Driver:
         reuse_workers: bool = True,
         signals: StopSignals | None = None,
         memory: TrialMemory | None = None,
+        models: Mapping[str, str] | None = None,
     ):
         self.spec, self.trials, self.store, self.progress = spec, trials, store, progress
         self.trainable, self.reuse_workers, self.signals = trainable, reuse_workers, signals
         self.memory = memory or TrialMemory()
+        self._models = models or {}
         self._specs = {trial.trial_id: trial.spec for trial in trials}
-        sharing = find_sharing(trials, spec.resources.share_first_steps)
+        trained = [trial for trial in trials if trial.trial_id not in self._models]
+        sharing = find_sharing(trained, spec.resources.share_first_steps)
         self._prefixes = Prefixes(sharing.prefixes, store)
         self._switch = StopSwitch()
         self._is_ray_lost = threading.Event()
@@ -303,6 +308,7 @@ class Driver:
             spec_json=trial.spec.to_json(),
             prefix_id=prefix.prefix_id if prefix else None,
             prefix_steps=prefix.num_steps if prefix else 0,
+            model_digest=self._models.get(trial.trial_id),
         )
 
     def _stop_in_time(self) -> None:
@@ -323,7 +329,8 @@ class Driver:
 
     def _is_wanted(self, assignment: Assignment) -> bool:
         try:
-            is_done = self.store.has(self._specs[assignment.trial_id])
+            spec = self._specs[assignment.trial_id]
+            is_done = self.store.has(spec, with_model=self.spec.keeps_models)
         except OSError as error:
             self._switch.results_failed(error)
             return False
@@ -344,6 +351,7 @@ class Driver:
             num_threads=self.spec.resources.cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
             kernels=self.spec.pruning.kernels,
+            keeps_models=self.spec.keeps_models,
             stop_signal=stop_signal,
             code=code_identity(),
         )

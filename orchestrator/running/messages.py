@@ -32,6 +32,7 @@ class WorkerSetup:
         num_threads: CPU cores that a trial computes with.
         gpus_per_trial: GPUs that it is given; a fraction of one, 0 for none.
         kernels: `pruning.kernels` of the sweep.
+        keeps_models: whether each trial that is trained leaves its model.
         stop_signal: name of the actor that workers ask whether they shall stop.
         code: which code planned the sweep, see `workers.source.code_identity`.
     """
@@ -43,6 +44,7 @@ class WorkerSetup:
     num_threads: int
     gpus_per_trial: float
     kernels: str
+    keeps_models: bool
     stop_signal: str
     code: str
 
@@ -78,6 +80,7 @@ class Assignment:
         start_by: the latest time, in seconds since 1970, at which it may begin; None: any time.
         prefix_id: of the first steps that it shares with other trials; None: it shares none.
         prefix_steps: how many these are.
+        model_digest: of the kept model that is scored, and nothing trained; None: it is trained.
     """
 
     trial_id: str
@@ -88,6 +91,7 @@ class Assignment:
     start_by: float | None = None
     prefix_id: str | None = None
     prefix_steps: int = 0
+    model_digest: str | None = None
 
     @property
     def prefix(self) -> SharedPrefix | None:
@@ -120,7 +124,7 @@ class Completed:
 
     `f1` is the one to show; None where it is not defined. Device and seconds are those of the
     trial's `TrialResult`; `work_s` are its seconds of training and scoring, and `share` is the
-    fraction of its steps that another trial computed.
+    fraction of its steps that others computed, all of a trial that is scored from its model.
     """
 
     f1: float | None
@@ -180,7 +184,8 @@ class Report:
         is_held: whether the trial was not begun since its place gets no more trials; the worker
             takes no other, so that none comes there.
         is_leaving: whether the node is about to leave; the trial is saved, the worker ends.
-        unsaved: why the trial's state could not be saved, in a line; None: it was, or was not due.
+        unsaved: why the trial's state could not be saved, or its model not kept, in a line; None:
+            it was, or was not due.
         ending: how the attempt ended; None: it goes on.
     """
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -42,6 +42,9 @@ from orchestrator.running.messages import (
 from workers.result import Progress, TrialResult
 from workers.source import code_folder, code_identity
 from workers.trial import MICRO, ErrorKind, TrialError, TrialSpec
+
+if TYPE_CHECKING:
+    from workers.model.kept_model import KeptModel
 
 REPORT_EVERY_S = 0.5
 
@@ -112,13 +115,41 @@ class TrialTrainable(tune.Trainable):
         """The work of a trial; what benchmarks of the driver replace."""
         from workers.run import prepare_process, run_trial
 
+        kept = None if self.kept_digest is None else self.read_model(self.kept_digest)
         num_threads = self.sweep.num_threads
         memory_bytes = _share_of_memory(num_threads)
         if self.sweep.use_gpu:
             refuse_other_gpus(self.given_gpus(), os.environ)
         share, kernels = min(self.sweep.gpus_per_trial, 1.0), self.sweep.kernels
         device = prepare_process(num_threads, self.sweep.use_gpu, memory_bytes, kernels, share)
-        return (yield from run_trial(spec, device, self.checkpoint, kernels, self.prefix))
+        files = (self.checkpoint, kernels, self.prefix, self.model_file, kept)
+        return (yield from run_trial(spec, device, *files))
+
+    def read_model(self, digest: str) -> "KeptModel":
+        """The kept model of the trial.
+
+        Raises:
+            TrialError: kind `bad_data`, when it is gone, damaged, or not the one that the stored
+                scores are of.
+        """
+        from workers.model.kept_model import REMEDY, read_kept_model
+
+        location = self.store.model(self.spec.trial_id())
+        try:
+            kept = read_kept_model(location)
+        except FileNotFoundError as error:
+            message = (
+                f"{location}: the kept model is gone; `sparsweep run SPEC --rerun-lacking` trains "
+                "it again"
+            )
+            raise TrialError("bad_data", message) from error
+        if kept.digest != digest:
+            raise TrialError(
+                "bad_data",
+                f"{location}: it is not the model that the stored scores are of ({kept.digest}, "
+                f"not {digest}); {REMEDY}",
+            )
+        return kept
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
         """The id of this node, and what tells whether the sweep stops; what tests without a Ray
@@ -155,6 +186,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         from workers.checkpoint import Checkpoint
+        from workers.model.kept_model import ModelFile
         from workers.prefix_file import PrefixFile
 
         assignment = Assignment.from_config(config)
@@ -167,6 +199,10 @@ class TrialTrainable(tune.Trainable):
         self.prefix: PrefixFile | None = None
         if (prefix := assignment.prefix) is not None:
             self.prefix = PrefixFile(self.store.prefix(prefix.prefix_id), prefix)
+        self.kept_digest = assignment.model_digest
+        self.model_file: ModelFile | None = None
+        if self.sweep.keeps_models and self.kept_digest is None:
+            self.model_file = ModelFile(self.store.model(assignment.trial_id))
         self.started_at = datetime.now(UTC)
         self.has_arrived, self.begins_s = False, time.monotonic() + assignment.wait_s
         self.is_held = False
@@ -221,9 +257,13 @@ class TrialTrainable(tune.Trainable):
             progress=progress,
             is_held=self.is_held,
             is_leaving=is_leaving,
-            unsaved=self.checkpoint.unsaved,
+            unsaved=self._unsaved(),
             ending=ending,
         )
+
+    def _unsaved(self) -> str | None:
+        unkept = None if self.model_file is None else self.model_file.unkept
+        return unkept or self.checkpoint.unsaved
 
     def _shall_leave(self) -> bool:
         return self.drain_file is not None and Path(self.drain_file).exists()
@@ -235,21 +275,25 @@ class TrialTrainable(tune.Trainable):
         return self._report(progress, is_leaving=True)
 
     def _commit(self, result: TrialResult) -> Report:
-        self.store.commit_completed(self.spec, result, **self._circumstances())
+        model = self.model_file
+        self.store.commit_completed(self.spec, result, model, **self._circumstances())
         self.checkpoint.delete()
+        is_scored = result.scored_from_model
         completed = Completed(
             f1=_overall_f1(result, self.spec.languages),
             device=result.device,
             device_name=result.device_name,
             num_threads=result.num_threads,
             load_s=result.load_s,
-            work_s=result.train_s + result.evaluate_s,
-            share=result.shared_steps / result.num_steps,
+            work_s=result.evaluate_s + (0.0 if is_scored else result.train_s),
+            share=1.0 if is_scored else result.shared_steps / result.num_steps,
         )
         return self._report(ending=completed)
 
     def _fail(self, kind: ErrorKind, error: Exception) -> dict[str, Any]:
         self.running.close()
+        if self.model_file is not None:
+            self.model_file.discard()
         failed = Failed(
             kind=kind,
             message=" ".join(str(error).split()) or type(error).__name__,

@@ -324,6 +324,16 @@ class LanguageFacts(Section):
     """Resource tier that tables put it in; null: by its train sentences."""
 
 
+class Models(Section):
+    """Whether the trained models are kept. No part of a trial's identity."""
+
+    keep: Literal["none", "final", "best"] = "none"
+    """none; final: the weights after the last step, with selection last; best: those of the best
+    epoch, with selection best_epoch. So it is the model that is scored, exact to the bit, stored as
+    what it differs in from the encoder, in `models/` of the results: `sparsweep score` scores it on
+    what is asked for later, without training. `sparsweep plan` says how much room that takes."""
+
+
 class Resources(Section):
     """What a trial is given. Nothing here changes which trials there are."""
 
@@ -374,6 +384,7 @@ class SweepSpec(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     robustness: Robustness = Robustness()
+    models: Models = Models()
     resources: Resources = Resources()
     clusters: ProfilesByName = Field(default={}, exclude=True)
     """Profiles of clusters by name, for `sparsweep submit --on NAME`; they come before files of the
@@ -386,6 +397,11 @@ class SweepSpec(Section):
         given = self.language_table.get(code)
         facts = {} if given is None else given.model_dump(exclude_none=True)
         return find_language(code).described_as(facts)
+
+    @property
+    def keeps_models(self) -> bool:
+        """Whether each trial leaves its model."""
+        return self.models.keep != "none"
 
     @property
     def pruning_ends_at(self) -> float:
@@ -419,6 +435,7 @@ class SweepSpec(Section):
             self._check_builtin_model()
         self._check_training()
         self._check_evaluation()
+        self._check_models()
         return self
 
     def _check_pruning(self) -> None:
@@ -486,6 +503,16 @@ class SweepSpec(Section):
             raise ValueError(
                 "robustness.perturbations: it is test sentences that are perturbed; add test to "
                 "splits"
+            )
+
+    def _check_models(self) -> None:
+        selection = self.evaluation.selection
+        needed = {"final": "last", "best": "best_epoch"}.get(self.models.keep, selection)
+        if selection != needed:
+            fitting = "best" if selection == "best_epoch" else "final"
+            raise ValueError(
+                f"models.keep: {self.models.keep} with evaluation.selection {selection}, which "
+                f"scores another model than that; give {fitting}, or set selection={needed}"
             )
 
     def _check_builtin_model(self) -> None:

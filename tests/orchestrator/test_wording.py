@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.wording import counted, duration
+from orchestrator.wording import counted, duration, size_in_words
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,11 @@ def test_durations_read_as_people_say_them(seconds, text):
 
 def test_numbers_are_counted_in_words():
     assert (counted(1, "trial"), counted(1845, "trial")) == ("1 trial", "1,845 trials")
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(0, "1 MiB"), (3 * 2**20, "3 MiB"), (1000 * 2**20, "1.0 GiB"), (13.2 * 2**30, "13.2 GiB")],
+)
+def test_sizes_read_as_people_say_them(num_bytes, text):
+    assert size_in_words(num_bytes) == text

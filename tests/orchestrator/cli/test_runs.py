@@ -293,6 +293,7 @@ def test_plan_and_run_name_checkpoints_that_are_not_used(capsys, tmp_path, words
 def test_a_signal_stops_a_run_only_where_something_is_left(capsys, words, overrides, code, last):
     args = Namespace(spec=words[0], set=[*words[2::2], *overrides], words=["run", *words])
     args.expect_plan, args.retry_failed, args.rerun_lacking, args.as_job = None, False, False, False
+    args.only_score = False
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         assert runs.run(args, signals) == code

@@ -178,6 +178,57 @@ def test_checkpoints_that_no_sweep_goes_on_from_are_named_with_what_removes_them
     assert line.startswith("2 checkpoints are of no trial of demo as it is now: ")
 
 
+@pytest.fixture
+def with_models(store) -> ResultStore:
+    """The first trial's model is kept."""
+    row = store.read("trials").to_pylist()[0]
+    files = TableFiles(store.location)
+    files.write(("trials", row["trial_id"], [row | {"model_digest": "d", "model_bytes": 2**20}]))
+    store.model(row["trial_id"]).write_atomic(b"a model")
+    return store
+
+
+def test_trials_whose_model_is_kept_are_scored_and_the_others_are_run(with_models):
+    asked = planned(predictions=("validation",))
+    standing = find_standing(asked, with_models)
+    (kept,) = standing.models
+    assert standing.models == {kept: "d"}
+    assert standing.lines() == [
+        "1 model kept, 1 MiB",
+        "1 trial to score from kept models, lacking: predictions of validation (1); "
+        "`sparsweep score` does that",
+        "1 trial is completed but lack: predictions of validation (1); give --rerun-lacking to "
+        "run them again",
+    ]
+    (scored_only,) = standing.to_run_again(asked, only_scored=True)
+    assert scored_only.trial_id == kept
+    assert [trial.trial_id for trial in standing.to_run_again(asked)] == [
+        trial.trial_id for trial in asked
+    ]
+
+
+def test_scoring_a_kept_model_costs_no_training(with_models):
+    asked = [replace(trial, cost=3.0, num_trained=2.0) for trial in planned(predictions=())]
+    asked = [replace(trial, spec=scored(trial.spec, splits=("train",))) for trial in asked]
+    standing = find_standing(asked, with_models)
+    costs = {trial.trial_id: trial.cost for trial in standing.to_run_again(asked)}
+    assert sorted(costs.values()) == [1.0, 3.0]
+    assert costs[next(iter(standing.models))] == 1.0
+
+
+def test_a_sweep_that_keeps_models_lacks_those_that_are_not_there(with_models):
+    standing = find_standing(planned(), with_models, keeps_models=True)
+    assert standing.lines() == [
+        "1 model kept, 1 MiB",
+        "1 trial is completed but lack: the model (1); give --rerun-lacking to run them again",
+    ]
+    assert find_standing(planned(), with_models).lines() == ["1 model kept, 1 MiB"]
+    with_models.model(next(iter(standing.models))).delete()
+    both = find_standing(planned(), with_models, keeps_models=True)
+    assert (both.models, len(both.to_run_again(planned()))) == ({}, 2)
+    assert both.to_run_again(planned(), only_scored=True) == []
+
+
 def test_a_stored_spec_that_a_newer_version_wrote_is_refused_in_one_line(tmp_path, store):
     files = TableFiles(Location.parse(str(tmp_path)))
     (row,) = [row for row in store.read("trials").to_pylist() if row["seed"] == 0]

@@ -31,6 +31,7 @@ ASSIGNMENT = Assignment(
     start_by=1e9,
     prefix_id="p1",
     prefix_steps=3,
+    model_digest="d1",
 )
 SETUP = WorkerSetup(
     results="/results",
@@ -40,6 +41,7 @@ SETUP = WorkerSetup(
     num_threads=2,
     gpus_per_trial=0.5,
     kernels="auto",
+    keeps_models=True,
     stop_signal="stop",
     code="0.2.0, code 012345678901",
 )

@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from orchestrator.errors import SweepError
@@ -80,6 +82,7 @@ def setup_of(tmp_path: Path, gpus_per_trial: float, code: str = CODE) -> WorkerS
         num_threads=1,
         gpus_per_trial=gpus_per_trial,
         kernels="auto",
+        keeps_models=False,
         stop_signal="the sweep's signal",
         code=code,
     )
@@ -137,6 +140,57 @@ def test_a_trial_arrives_reports_and_is_committed(start, tmp_path):
     assert ended.timing == Timing(Device("a processor", "CPU", 1), 0.25, 2.5)
     (row,) = ResultStore(str(tmp_path / "results")).read("trials").to_pylist()
     assert (row["trial_id"], row["status"], row["sweep"]) == (SPEC.trial_id(), "completed", "tiny")
+
+
+class Keeping(Scripted):
+    """A worker whose trials have the built-in model as it begins."""
+
+    def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
+        yield progress(1)
+        self.leave_model(spec)
+        return make_trial_result()
+
+    def leave_model(self, spec: TrialSpec) -> None:
+        from workers.model.encoder import make_model
+
+        if self.model_file is not None:
+            model = make_model(spec.model, spec.seed, torch.device("cpu"))
+            self.model_file.prepare(model, spec, None, {})
+
+
+@pytest.fixture
+def keeping(tmp_path) -> Keeping:
+    """A worker of a sweep that keeps its models."""
+    setup = replace(setup_of(tmp_path, 0.0), keeps_models=True)
+    return make_worker(Keeping, setup, {"cpu": 1, "gpu": 0})(config())
+
+
+def test_a_model_is_committed_with_its_trial_and_asked_for_by_its_digest(keeping, tmp_path):
+    while step(keeping).ending is None:
+        pass
+    store = ResultStore(str(tmp_path / "results"))
+    (row,) = store.read("trials").to_pylist()
+    assert store.model(SPEC.trial_id()).read_bytes()[8:9] == b"{"
+    assert keeping.reset_config(config(model_digest=row["model_digest"]))
+    assert keeping.model_file is None, "a model that is scored is not kept again"
+    assert keeping.read_model(row["model_digest"]).spec == SPEC
+    with pytest.raises(TrialError, match="not the model that the stored scores are of .*--rerun"):
+        keeping.read_model("another")
+    store.model(SPEC.trial_id()).delete()
+    with pytest.raises(TrialError, match="the kept model is gone; .*--rerun-lacking` trains it"):
+        keeping.read_model(row["model_digest"])
+
+
+def test_a_model_that_cannot_be_kept_is_reported_and_its_trial_is_committed(keeping, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "models").write_text("in the way")
+    reports = [step(keeping)]
+    while reports[-1].ending is None:
+        reports.append(step(keeping))
+    assert isinstance(reports[-1].ending, Completed)
+    assert "models cannot be kept (File exists)" in str(reports[-1].unsaved)
+    (row,) = ResultStore(str(tmp_path / "results")).read("trials").to_pylist()
+    assert (row["status"], row["model_digest"]) == ("completed", None)
 
 
 @pytest.mark.parametrize(

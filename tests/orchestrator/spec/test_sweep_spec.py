@@ -242,6 +242,16 @@ def test_a_field_says_what_it_means_in_the_schema():
             ["evaluation={predictions: [validation], splits: [test]}"],
             r"evaluation.predictions: validation is not scored",
         ),
+        (["models.keep=all"], r"models.keep: 'all': input should be 'none', 'final' or 'best'"),
+        (
+            ["models.keep=best"],
+            r"models.keep: best with evaluation.selection last, which scores another model than "
+            r"that; give final, or set selection=best_epoch",
+        ),
+        (
+            ["models.keep=final", "evaluation.selection=best_epoch"],
+            r"models.keep: final with .* best_epoch, .* give best, or set selection=last",
+        ),
         (
             ["robustness.perturbations=[within_script]", "evaluation.splits=[validation]"],
             r"robustness.perturbations: it is test sentences that are perturbed",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel
+from transformers import AutoModelForTokenClassification, BertConfig, BertModel, T5Config
 
 from tests.factories import PRUNING
 from tests.workers.trials import (
@@ -178,6 +178,25 @@ def test_the_encoder_may_lie_elsewhere(device, tmp_path):
     with pytest.raises(TrialError, match="is not a folder; give a Hugging Face model folder"):
         load_kept_model(kept)
     assert load_kept_model(kept, base=str(tmp_path / "moved")) is not None
+
+
+def test_weights_that_modules_share_are_kept_once(device, tmp_path):
+    """T5 has its word embeddings in two places."""
+    folder = tmp_path / "t5"
+    small_tokenizer(0).save_pretrained(folder)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    config = T5Config(vocab_size=8000, **sizes)
+    AutoModelForTokenClassification.from_config(config).base_model.save_pretrained(folder)
+    fingerprint = fingerprint_model_folder(folder, "pretrained")
+    t5 = ModelSpec(name=str(folder), revision=None, init="pretrained", fingerprint=fingerprint)
+    spec = training_of(small_trial(model=t5), num_steps=2, weight_decay=0.0)
+    _, location = keep(spec, device, tmp_path)
+    kept = read_kept_model(location)
+    assert "transformer.encoder.embed_tokens.weight" in kept.tied.keys() | kept.tied.values()
+    state = load_kept_model(kept).state_dict()
+    assert set(kept.forms) == state.keys() - kept.tied.keys()
+    for name, other in kept.tied.items():
+        assert torch.equal(state[name], state[other])
 
 
 def test_another_encoder_is_refused(device, tmp_path, encoder):
