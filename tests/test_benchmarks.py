@@ -26,7 +26,7 @@ from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.benchmarks.__main__ import BENCHMARKS
 from tests.factories import PRUNING, make_trial_spec
 from tests.real_sweeps import TINY_MODEL
-from workers.tags import TAGS
+from tests.wikiann_tags import TAGS
 
 FOLDER = Path(__file__).with_name("benchmarks")
 ROOT = FOLDER.parents[1]

@@ -40,8 +40,8 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"model", "replay"},
         {"data", "pruning", "checkpoint", "devices"},
         {"kernels", "result", "tensor_file"},
-        {"trial", "tags", "storage", "measured", "source", "digests"},
-        {"leftovers", "visits"},
+        {"trial", "storage", "measured", "source", "digests"},
+        {"leftovers", "visits", "tags"},
     ),
     "cluster": (
         {"cluster"},  # __init__.py: from a profile to its backend
@@ -87,12 +87,12 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "trackers": {"workers.storage", "workers.trial"},
     "planning": {
-        *("workers.trial", "workers.data", "workers.model", "workers.pruning"),
+        *("workers.trial", "workers.tags", "workers.data", "workers.model", "workers.pruning"),
         *("workers.visits", "cluster.contract", "cluster.profile_fields"),
     },
-    "results": {"workers.trial", "workers.result", "workers.tags", "workers.storage"},
+    "results": {"workers.trial", "workers.result", "workers.storage"},
     "spec": {
-        *("workers.trial", "workers.pruning", "workers.visits"),
+        *("workers.trial", "workers.tags", "workers.pruning", "workers.visits"),
         *("cluster", "cluster.profile_fields", "cluster.user_folders"),
     },
 }
@@ -284,7 +284,11 @@ def test_cluster_loads_without_what_only_some_backends_need(file):
 
 
 def test_trials_need_the_standard_library_only():
-    assert top_names(ROOT / "workers" / "trial.py") <= set(sys.stdlib_module_names)
+    known = set(sys.stdlib_module_names)
+    trial, tags = (ROOT / "workers" / name for name in ("trial.py", "tags.py"))
+    assert top_names(trial) <= known | {"workers"}
+    assert {name for name in imports(trial) if name.startswith("workers")} == {"workers.tags"}
+    assert top_names(tags) <= known
 
 
 @pytest.mark.parametrize("file", sources("orchestrator"), ids=place)

@@ -232,9 +232,11 @@ def _score_kept(
     loading = load_trial_data(spec, check_files(spec))
     data = yield from _with_progress(loading, lambda: LOADING)
     train = join([language.train for language in data.languages])
-    training = Training(spec, make_model(spec.model, spec.seed, device), train, device, kernels)
+    num_labels = len(spec.corpus.tags)
+    model = make_model(spec.model, spec.seed, device, num_labels=num_labels)
+    training = Training(spec, model, train, device, kernels)
     kept.refuse_other_commit(training.model_commit)
-    training.load_model_state(kept.weights(encoder_weights(spec.model)))
+    training.load_model_state(kept.weights(encoder_weights(spec.model, num_labels)))
     trial = _RunningTrial(data, training, Selection(training), [])
     _refuse_unreadable(training, data)
     scores = yield from trial.score()
@@ -345,7 +347,9 @@ def _start(
     train = join([language.train for language in data.languages])
 
     def start_anew() -> _RunningTrial:
-        model = make_model(spec.model, spec.seed, device, row_use(spec, train))
+        model = make_model(
+            spec.model, spec.seed, device, row_use(spec, train), len(spec.corpus.tags)
+        )
         training = Training(spec, model, train, device, kernels)
         selection = Selection(training)
         devices = [DeviceStretch(name=name_device(device), from_step=0)]

@@ -16,6 +16,8 @@ from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
 
+from workers.tags import WIKIANN, TagSet
+
 RECIPE_VERSION = 4
 """Part of every trial's identity. Raise it when a change of the code changes the numbers of a trial
 that is otherwise the same, so that old and new rows are never averaged."""
@@ -27,6 +29,9 @@ AS_BEFORE: dict[str, Any] = {
     "robustness.donor_split": "train",
     "evaluation.languages": (),
     "evaluation.language_fingerprints": (),
+    "corpus.entity_types": None,
+    "corpus.scheme": "auto",
+    "corpus.validation_from_train": None,
 }
 """Settings that are younger than the stored results, by dotted name, as in
 `"training.label_smoothing": 0.0`, each with the value that means "as before the setting existed".
@@ -59,6 +64,8 @@ MULTILINGUAL = "multilingual"
 """In place of a language: one model trained on several together."""
 
 Regime = Literal["monolingual", "multilingual"]
+Scheme = Literal["auto", "iob2", "iob1", "bioes", "io"]
+"""How the tags of files are read."""
 Perturbation = Literal["within_language", "within_script", "within_family", "within_branch"]
 PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
 CLEAN = "none"
@@ -106,7 +113,10 @@ class CorpusSpec:
 
     `path` says where the files lie and is no part of a trial's identity. `fingerprint`, which is,
     stands for their content: that of the splits train, validation and test as far as they are
-    there, whichever of them are scored.
+    there, whichever of them are scored. `entity_types` is None for WikiANN's; `scheme` is how tags
+    are read, see `orchestrator.spec.sweep_spec`; `validation_from_train` is the fraction of train
+    that is the validation split of a language that has none, None where all of the trial's have
+    one or none is asked for.
     """
 
     kind: Literal["hub", "path", "synthetic"]
@@ -118,6 +128,14 @@ class CorpusSpec:
     max_train_sentences: int | None
     max_eval_sentences: int | None
     subset_seed: int | None = None
+    entity_types: tuple[str, ...] | None = None
+    scheme: Scheme = "auto"
+    validation_from_train: float | None = None
+
+    @property
+    def tags(self) -> TagSet:
+        """The entity types, and the labels of their tags."""
+        return WIKIANN if self.entity_types is None else TagSet(self.entity_types)
 
     def identity(self) -> dict[str, Any]:
         """What decides the sentences, wherever they lie."""

@@ -137,22 +137,22 @@ def analyze(
     @cache
     def predicted() -> list[SetPredictions]:
         if wanted.isdisjoint({CALIBRATION.name, RELIABILITY.name}):
-            return read_predictions(store, _with_predictions(results), split)
+            return read_predictions(store, _with_predictions(results), split, tags=results.tags)
         columns = [*PREDICTIONS_READ, "confidence"]
         tables = store.read_each("predictions", _with_predictions(results), columns)
-        return collect_predictions(calibrations.taking(tables), split)
+        return collect_predictions(calibrations.taking(tables), split, tags=results.tags)
 
     @cache
     def perturbed() -> list[SetPredictions]:
         # Most results have no predictions of perturbed sentences, and then nothing is read again.
         ids = _with_predictions(on_test(), is_perturbed=True)
-        return read_predictions(store, ids, "test", is_perturbed=True)
+        return read_predictions(store, ids, "test", is_perturbed=True, tags=results.tags)
 
     @cache
     def predicted_on_test() -> list[SetPredictions]:
         if split == "test":
             return predicted()
-        return read_predictions(store, _with_predictions(on_test()), "test")
+        return read_predictions(store, _with_predictions(on_test()), "test", tags=results.tags)
 
     @cache
     def counted() -> ErrorCounts:

@@ -57,6 +57,7 @@ from orchestrator.planning.model_room import describe_model_room
 from orchestrator.planning.outlook import as_json, lines, on_hardware, refuse_useless_mps
 from orchestrator.planning.plan import (
     PlannedTrial,
+    describe_mended,
     describe_replaced_head,
     describe_unfindable,
     describe_unknown_languages,
@@ -282,6 +283,7 @@ def _notes(sweep: SweepSpec, planned: Sequence[PlannedTrial]) -> list[str]:
     """What is to be said of a sweep before it runs; nothing, as a rule."""
     return [
         *describe_unknown_languages(sweep, planned),
+        *describe_mended(planned),
         *describe_unfindable(planned),
         *describe_replaced_head(planned),
         *describe_few_steps(planned),
@@ -452,7 +454,7 @@ def _print_weights(planned: Sequence[PlannedTrial], console: Console) -> None:
     shown = set()
     for spec in choices.values():
         try:
-            lines = tuple(describe_prunable(spec.model, spec.pruning))
+            lines = tuple(describe_prunable(spec.model, spec.pruning, len(spec.corpus.tags)))
         except TrialError as error:
             if error.kind != "storage":
                 raise SweepError(str(error)) from error

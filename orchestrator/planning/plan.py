@@ -5,12 +5,13 @@ would fail later, before any job is queued. It imports neither torch nor ray.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SpecError
+from orchestrator.planning.entity_types import describe_reading, resolve_entity_types
 from orchestrator.planning.pools import SHARED, Pools
 from orchestrator.spec.languages import DESCRIBE, LANGUAGES, did_you_mean, wikiann_language
 from orchestrator.spec.sweep_spec import Corpus, Pruning, SweepSpec
@@ -33,7 +34,7 @@ from workers.trial import (
 from workers.visits import visiting
 
 if TYPE_CHECKING:
-    from workers.data.corpus import CorpusFacts
+    from workers.data.corpus import CorpusFacts, Reading
 
 FORWARD_COST = 1 / 3
 """Scoring a sentence costs a forward pass; training on it costs that and a backward pass of twice
@@ -50,6 +51,7 @@ class PlannedTrial:
             where the size of its corpus is not known.
         num_trained: its cost without scoring.
         num_train_sentences: of the train splits of its languages.
+        read_as: what of its files is read otherwise than it stands there, a line each.
     """
 
     spec: TrialSpec
@@ -59,6 +61,7 @@ class PlannedTrial:
     num_steps: int = 0
     num_trained: float = 0.0
     num_train_sentences: int = 0
+    read_as: tuple[str, ...] = ()
 
     def cost_without(self, share: float) -> float:
         """The cost where this fraction of the steps was computed by another trial."""
@@ -123,8 +126,19 @@ def describe_unfindable(planned: Iterable[PlannedTrial]) -> list[str]:
         return []
     return [
         f"no B- tag in {', '.join(sorted(found))}: strict matching finds no entity there, so F1 is "
-        "undefined; set evaluation.matching=lenient"
+        "undefined; set corpus.scheme=iob1 or io, if that is how entities are marked, or "
+        "evaluation.matching=lenient"
     ]
+
+
+def describe_mended(planned: Iterable[PlannedTrial]) -> list[str]:
+    """What of a corpus' files is read otherwise than it stands there, a line each; nothing, as a
+    rule.
+
+    Args:
+        planned: the trials of a sweep.
+    """
+    return sorted({line for trial in planned for line in trial.read_as})
 
 
 def describe_replaced_head(planned: Sequence[PlannedTrial]) -> list[str]:
@@ -195,6 +209,7 @@ class _Data:
     num_sentences: dict[str, int]
     without_begin: tuple[str, ...]
     zero_shot: "_ZeroShot"
+    read_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,6 +220,7 @@ class _ZeroShot:
     fingerprints: tuple[str, ...] = ()
     num_sentences: int = 0
     without_begin: tuple[str, ...] = ()
+    facts: Mapping[str, "CorpusFacts"] = field(default_factory=dict)
 
 
 def _language_groups(sweep: SweepSpec) -> list[tuple[str, ...]]:
@@ -315,6 +331,7 @@ def _plan_trial(spec: TrialSpec, data: _Data) -> PlannedTrial:
         num_steps,
         trained,
         num_sentences["train"],
+        data.read_as,
     )
 
 
@@ -396,12 +413,20 @@ def _resolve_data(
     )
     if folder is not None and known_fingerprints and fingerprint not in known_fingerprints:
         fingerprint = _known_before(folder, codes, known_fingerprints) or fingerprint
+    by_code = dict(zip(codes, facts, strict=True))
+    zero_shot = _resolve_zero_shot(sweep, codes, folder)
+    listed = None if isinstance(corpus.entity_types, str) else corpus.entity_types
+    types = resolve_entity_types(listed, by_code, zero_shot.facts)
+    is_held_out = any(of_code.is_held_out for of_code in facts)
     spec = CorpusSpec(
         kind=corpus.kind,
         fingerprint=fingerprint,
         max_train_sentences=corpus.max_train_sentences,
         max_eval_sentences=corpus.max_eval_sentences,
         subset_seed=corpus.subset_seed,
+        entity_types=types,
+        scheme=corpus.scheme,
+        validation_from_train=corpus.validation_from_train if is_held_out else None,
         **fields,
     )
     without_begin = tuple(
@@ -410,8 +435,14 @@ def _resolve_data(
         for split in of_code.without_begin
         if split in sweep.evaluation.splits
     )
-    zero_shot = _resolve_zero_shot(sweep, codes, folder)
-    return _Data(codes, spec, pools.resolve(codes), sizes, without_begin, zero_shot)
+    read_as = tuple(
+        line
+        for of_codes in (by_code, zero_shot.facts)
+        for code, of_code in of_codes.items()
+        for line in describe_reading(code, of_code)
+    )
+    robustness = pools.resolve(codes, types)
+    return _Data(codes, spec, robustness, sizes, without_begin, zero_shot, read_as)
 
 
 def _resolve_zero_shot(sweep: SweepSpec, codes: tuple[str, ...], folder: Path | None) -> _ZeroShot:
@@ -441,6 +472,7 @@ def _resolve_zero_shot(sweep: SweepSpec, codes: tuple[str, ...], folder: Path | 
             for split in splits
         ),
         tuple(f"{code} {split}" for code in others for split in facts[code].without_begin),
+        facts,
     )
 
 
@@ -470,6 +502,7 @@ def _examine_corpus(
         examine_folder,
         fingerprint_language,
         fingerprint_scored,
+        folder_of,
     )
 
     corpus = sweep.corpus
@@ -477,17 +510,20 @@ def _examine_corpus(
         return CorpusFacts(None, _sizes_on_hub(sweep, code))
     splits = [*(["train"] if is_trained else []), *sweep.evaluation.splits]
     if folder is not None:
+        reading = reading_of(corpus)
+        if not is_trained:
+            reading = replace(reading, validation_from_train=None)
         try:
-            facts = examine_folder(folder, code, splits)
+            facts = examine_folder(folder, code, splits, reading)
         except TrialError as error:
-            if (folder / code).is_dir() or not folder.is_dir():
+            if folder_of(folder, code).is_dir() or not folder.is_dir():
                 raise
             hint = did_you_mean(code, [entry.name for entry in folder.iterdir() if entry.is_dir()])
             raise SpecError(f"{error}; {hint}".rstrip("; ")) from error
         fingerprint_files = fingerprint_language if is_trained else fingerprint_scored
         fingerprint = fingerprint_files(folder, code)
         sizes = dict.fromkeys(SPLITS, 0) | facts.num_sentences
-        return CorpusFacts(fingerprint, sizes, facts.without_begin)
+        return replace(facts, fingerprint=fingerprint, num_sentences=sizes)
     from workers.data import synthetic
 
     try:
@@ -514,6 +550,18 @@ def _sizes_on_hub(sweep: SweepSpec, code: str) -> dict[str, int]:
             f"{sweep.corpus.name} has it, {DESCRIBE}"
         )
     return dict.fromkeys(SPLITS, 0)
+
+
+def reading_of(corpus: Corpus) -> "Reading":
+    """How a sweep asks for the files of its corpus to be read."""
+    from workers.data.corpus import Reading
+
+    types = corpus.entity_types
+    return Reading(
+        scheme=corpus.scheme,
+        entity_types=None if isinstance(types, str) else tuple(types),
+        validation_from_train=corpus.validation_from_train,
+    )
 
 
 def _limited(size: int, split: str, corpus: Corpus) -> int:

@@ -7,8 +7,10 @@ no error; the trial's row says so, also where nobody knows what a language share
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import SpecError
+from orchestrator.planning.entity_types import Types, refuse_other_types
 from orchestrator.spec.languages import DESCRIBE, XTREME, Language, is_in_wikiann
 from orchestrator.spec.sweep_spec import SweepSpec
 from workers.trial import (
@@ -21,6 +23,9 @@ from workers.trial import (
     combine_fingerprints,
     digest,
 )
+
+if TYPE_CHECKING:
+    from workers.data.corpus import CorpusFacts
 
 SHARED: dict[Perturbation, tuple[str, Callable[[Language], str]]] = {
     "within_script": ("script", lambda language: language.script),
@@ -59,13 +64,20 @@ class Pools:
         self.available = [
             code for code in present if self.asked.donors is None or code in self.asked.donors
         ]
-        self._fingerprints: dict[str, str | None] = {}
+        self._scheme = sweep.corpus.scheme
+        listed = sweep.corpus.entity_types
+        self._listed = None if isinstance(listed, str) else tuple(listed)
+        self._facts: dict[str, CorpusFacts] = {}
 
-    def resolve(self, codes: Collection[str]) -> RobustnessSpec | None:
+    def resolve(self, codes: Collection[str], types: Types = None) -> RobustnessSpec | None:
         """The perturbed test sets of trials on these languages; None where the sweep asks for none.
 
+        Args:
+            codes: the languages.
+            types: the entity types of these trials.
+
         Raises:
-            SpecError: a donor's train split is damaged.
+            SpecError: a donor's train split is damaged, or has other entity types.
         """
         if not self.asked.perturbations:
             return None
@@ -76,11 +88,14 @@ class Pools:
         if self.folder is not None and self.asked.donor_split != "train":
             for code in codes:  # its own train split is left out, and it may give entities itself
                 self._examine(code, self.folder)
+        donor_fingerprint = self._fingerprint(pools)  # which looks at all donors
+        for code in {code for pool in pools for code in pool.donors} & self._facts.keys():
+            refuse_other_types(self._facts[code], code, types, codes)
         return RobustnessSpec(
             perturbations=perturbations,
             draws=self.asked.draws,
             seed=self.asked.seed,
-            donor_fingerprint=self._fingerprint(pools),
+            donor_fingerprint=donor_fingerprint,
             donor_split=self.asked.donor_split,
             pools=pools,
         )
@@ -93,14 +108,15 @@ class Pools:
 
     def _examine(self, code: str, folder: Path) -> str | None:
         """Check the splits of a donor that matter, once for all trials; their fingerprint."""
-        from workers.data.corpus import examine_folder
+        from workers.data.corpus import Reading, examine_folder
 
-        if code not in self._fingerprints:
+        if code not in self._facts:
+            reading = Reading(self._scheme, self._listed)
             try:
-                self._fingerprints[code] = examine_folder(folder, code, self.splits).fingerprint
+                self._facts[code] = examine_folder(folder, code, self.splits, reading)
             except TrialError as error:
                 raise SpecError(f"robustness.donors: {error}") from error
-        return self._fingerprints[code]
+        return self._facts[code].fingerprint
 
     def _pool(self, code: str, perturbation: Perturbation) -> DonorPool:
         if perturbation == "within_language":

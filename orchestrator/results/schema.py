@@ -26,7 +26,7 @@ from orchestrator.results.columns import (
     unit_of,
 )
 from orchestrator.spec import sweep_spec
-from workers import result, tags, trial
+from workers import result, trial
 
 SCHEMA_VERSION = 7
 """Part of every file. Raise it with any change of a column, and say in
@@ -307,7 +307,10 @@ F1 = Column(
     "fraction",
 )
 ENTITY_TYPE = Column(
-    "entity_type", TEXT, f"{', '.join(tags.ENTITY_TYPES)}, or micro: all entities together."
+    "entity_type",
+    TEXT,
+    "One of the corpus' entity types, such as PER (see corpus_entity_types in trials), or micro: "
+    "all entities together.",
 )
 MATCHING = Column(
     "matching",

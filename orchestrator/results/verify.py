@@ -17,7 +17,6 @@ from orchestrator.results.rows import Row, spec_columns
 from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.table_files import TableFiles
 from orchestrator.results.versions import CONFIDENCE_SINCE, FIRST_VERSION_OF, TrialFacts
-from workers.tags import TAGS
 from workers.trial import CLEAN, TrialSpec
 
 PLACES = {
@@ -84,7 +83,7 @@ def _check_trial(
         raise StoreError(
             f"{row['status']}: {row['error_kind']}: {row['error_message']}; run with --retry-failed"
         )
-    _check_spec(where, trial_id, row)
+    spec = _check_spec(where, trial_id, row)
     if row["file_key"] != key:
         raise StoreError(f"{where}: holds trial {row['file_key']}; {remedy}")
 
@@ -98,7 +97,7 @@ def _check_trial(
             continue
         tables[name] = _check_children(reader, name, key, row[count], fact)
         if name == "predictions":
-            _check_predictions(reader.files, key, tables[name], row["evaluation_matching"])
+            _check_predictions(reader.files, key, tables[name], spec)
             _check_confidences(key, tables[name], stored.version)
         if name == "vocabulary":
             _check_vocabulary(key, tables[name])
@@ -193,8 +192,8 @@ def _read_row(files: TableFiles, keys: Sequence[str]) -> tuple[str, Stored]:
     raise StoreError("missing: it has not been run to its end; run the sweep again")
 
 
-def _check_spec(where: str, trial_id: str, row: Row) -> None:
-    """Compare a row of `trials` with the spec that it stores."""
+def _check_spec(where: str, trial_id: str, row: Row) -> TrialSpec:
+    """Compare a row of `trials` with the spec that it stores, and return this."""
     remedy = "delete it, then run the sweep again"
     try:
         spec = TrialSpec.from_json(row["spec_json"])
@@ -208,9 +207,10 @@ def _check_spec(where: str, trial_id: str, row: Row) -> None:
             raise StoreError(
                 f"{where}: {column} is {row[column]!r}, its spec_json says {value!r}; {remedy}"
             )
+    return spec
 
 
-def _check_predictions(files: TableFiles, key: str, predictions: pa.Table, matching: str) -> None:
+def _check_predictions(files: TableFiles, key: str, predictions: pa.Table, spec: TrialSpec) -> None:
     """Compare a trial's predictions with the sentences that they are for, and what it has counted
     of each with what seqeval counts."""
     for set_id in predictions["set_id"].unique().to_pylist():
@@ -229,7 +229,7 @@ def _check_predictions(files: TableFiles, key: str, predictions: pa.Table, match
                 f"{where}: {known.num_rows} sentences, trial {key} has predictions for "
                 f"{of_set.num_rows}; {remedy}"
             )
-        if difference := _find_difference(known.sort_by("sentence")["gold"], of_set, matching):
+        if difference := _find_difference(known.sort_by("sentence")["gold"], of_set, spec):
             raise StoreError(f"{where}: trial {key}, {difference}; {remedy}")
 
 
@@ -246,7 +246,7 @@ def _check_vocabulary(key: str, rows: pa.Table) -> None:
             )
 
 
-def _find_difference(gold: pa.ChunkedArray, predictions: pa.Table, matching: str) -> str:
+def _find_difference(gold: pa.ChunkedArray, predictions: pa.Table, spec: TrialSpec) -> str:
     """What is wrong with the first sentence whose tags or counts are not right; empty where all
     are."""
     predicted = predictions["predicted"]
@@ -255,14 +255,15 @@ def _find_difference(gold: pa.ChunkedArray, predictions: pa.Table, matching: str
         number = others[0]
         return f"sentence {number} has {sizes[1][number]} tags for {sizes[0][number]} words"
     stored = np.stack([predictions[name].to_numpy() for name in COUNTS], axis=1)
+    known = spec.corpus.tags.tags
     for tags in (gold, predicted):
-        is_tag = pc.is_in(pc.list_flatten(tags), value_set=pa.array(TAGS))
+        is_tag = pc.is_in(pc.list_flatten(tags), value_set=pa.array(known))
         if not pc.all(is_tag).as_py():
             word = pc.index(is_tag, False).as_py()
             number = pc.list_parent_indices(tags)[word].as_py()
             tag = pc.list_flatten(tags)[word].as_py()
-            return f"sentence {number}: a tag is {tag!r}; there are {', '.join(TAGS)}"
-    found = count_by_seqeval(gold, predicted, matching)
+            return f"sentence {number}: a tag is {tag!r}; there are {', '.join(known)}"
+    found = count_by_seqeval(gold, predicted, spec.evaluation.matching)
     for number, column in np.argwhere(stored != found)[:1]:
         numbers = f"{stored[number, column]}, its tags give {found[number, column]}"
         return f"sentence {number}: {COUNTS[column]} is {numbers}"

@@ -19,7 +19,8 @@ Version 6, of 2026-11-26: `pruning_num_updates`, which later files of version 5 
     alone; `evaluation_select_after`, `corpus_subset_seed`, `robustness_donor_split`,
     `evaluation_languages`; `is_zero_shot` in scores and predictions, `confidence` in
     predictions; table vocabulary.
-Version 7, not released yet: `scored_from_model`, `model_bytes`, `model_digest`.
+Version 7, not released yet: `scored_from_model`, `model_bytes`, `model_digest`;
+    `corpus_entity_types`, `corpus_scheme`, `corpus_validation_from_train`.
 """
 
 import json

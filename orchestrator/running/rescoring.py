@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from orchestrator.results.store import ResultStore
 from workers.result import EntityScore, RobustnessScore
 from workers.scoring.evaluate import count_entities, score, score_perturbed
-from workers.tags import ENTITY_TYPES, TAGS
+from workers.tags import WIKIANN, TagSet
 from workers.trial import CLEAN, TrialSpec
 
 Rows = list[dict[str, Any]]
@@ -54,8 +54,9 @@ def rescore(
     ):
         if is_stopping():
             return
-        rule = specs[trial_id].evaluation.matching
-        scores = score_predictions(predictions, perturbed.to_pylist(), read_sentences, rule)
+        spec = specs[trial_id]
+        rule, tags = spec.evaluation.matching, spec.corpus.tags
+        scores = score_predictions(predictions, perturbed.to_pylist(), read_sentences, rule, tags)
         store.add_scores(keys[trial_id], specs[trial_id], *scores)
         yield trial_id
 
@@ -65,6 +66,7 @@ def score_predictions(
     perturbed: Rows,
     read_sentences: Callable[[str], pa.Table],
     matching: str,
+    tags: TagSet = WIKIANN,
 ) -> tuple[list[EntityScore], list[RobustnessScore]]:
     """Score all sets that one trial has predicted.
 
@@ -73,6 +75,7 @@ def score_predictions(
         perturbed: its rows of `robustness`, by whatever rule, for what no rule changes.
         read_sentences: gives the rows of `sentences` of a set, in any order.
         matching: strict or lenient.
+        tags: those of the trial.
 
     Returns:
         Scores of published sets and of perturbed ones.
@@ -84,15 +87,15 @@ def score_predictions(
     robustness: list[RobustnessScore] = []
     for (set_id, language, split, perturbation, draw), predicted in _sets(predictions):
         known = read_sentences(set_id).sort_by("sentence")
-        gold, offsets = _labels(known["gold"])
-        labels, their_offsets = _labels(predicted)
+        gold, offsets = _labels(known["gold"], tags)
+        labels, their_offsets = _labels(predicted, tags)
         _refuse_other_lengths(set_id, np.diff(offsets), np.diff(their_offsets))
-        counts = count_entities(gold, labels, offsets, matching)
+        counts = count_entities(gold, labels, offsets, matching, tags)
         if perturbation == CLEAN:
             scores += score(language, split, counts, known["is_seen"].to_numpy())
         else:
             place = (language, perturbation, draw)
-            num_replaced = _num_replaced(perturbed, place, len(predicted))
+            num_replaced = _num_replaced(perturbed, place, len(predicted), tags)
             robustness += score_perturbed(*place, counts, num_replaced)
     if robustness:
         robustness += _not_applicable(perturbed)
@@ -111,15 +114,15 @@ def _sets(predictions: pa.Table) -> Iterator[tuple[tuple[Any, ...], pa.ChunkedAr
         start += num_sentences
 
 
-def _labels(tags: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def _labels(stored: pa.ChunkedArray, tags: TagSet) -> tuple[np.ndarray, np.ndarray]:
     """Stored tags by sentence as labels, int64 (num_words,), and where each sentence begins,
     int64 (num_sentences + 1,)."""
-    words = pc.list_flatten(tags)
-    labels = pc.index_in(words, value_set=pa.array(TAGS))
+    words = pc.list_flatten(stored)
+    labels = pc.index_in(words, value_set=pa.array(tags.tags))
     if labels.null_count:
         unknown = words.filter(pc.is_null(labels))[0].as_py()
-        raise ValueError(f"tags: {unknown!r} is not known; there are {', '.join(TAGS)}")
-    offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(tags).to_numpy())])
+        raise ValueError(f"tags: {unknown!r} is not known; there are {', '.join(tags.tags)}")
+    offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(stored).to_numpy())])
     return labels.to_numpy().astype(np.int64), offsets
 
 
@@ -138,22 +141,24 @@ def _refuse_other_lengths(set_id: str, gold: np.ndarray, predicted: np.ndarray) 
         )
 
 
-def _num_replaced(perturbed: Rows, place: tuple[str, str, int], num_sentences: int) -> np.ndarray:
+def _num_replaced(
+    perturbed: Rows, place: tuple[str, str, int], num_sentences: int, tags: TagSet
+) -> np.ndarray:
     """How many entities of each type were replaced in a perturbed set, whatever the rule.
 
     Their sums over the sentences are stored, and the sums alone are scored: the first sentence gets
     them.
 
     Returns:
-        int64 (num_sentences, 3), types in the order of `ENTITY_TYPES`.
+        int64 (num_sentences, num_types), in the order of `tags`.
     """
     sums = {
         row["entity_type"]: row["num_replaced"]
         for row in perturbed
         if (row["language"], row["perturbation"], row["draw"]) == place
     }
-    num_replaced = np.zeros((num_sentences, len(ENTITY_TYPES)), np.int64)
-    num_replaced[0] = [sums[entity_type] for entity_type in ENTITY_TYPES]
+    num_replaced = np.zeros((num_sentences, tags.num_types), np.int64)
+    num_replaced[0] = [sums[entity_type] for entity_type in tags.entity_types]
     return num_replaced
 
 

@@ -28,7 +28,8 @@ from orchestrator.spec.profiles import ProfilesByName
 from orchestrator.spec.yaml_models import describe_fault, read_yaml
 from workers.pruning.compatibility import REGISTRIES
 from workers.pruning.schedule import SCHEDULES
-from workers.trial import BUILTIN_MODEL, Perturbation, Regime
+from workers.tags import MAX_TYPES, fault_of_type
+from workers.trial import BUILTIN_MODEL, Perturbation, Regime, Scheme
 from workers.visits import visiting
 
 BUILTIN_FOLDER = Path(__file__).parents[1] / "sweeps"
@@ -69,6 +70,19 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _entity_types(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("input should be auto or a list of names")
+    for name in value:
+        if fault := fault_of_type(name):
+            raise ValueError(f"{name!r} cannot be an entity type: {fault}")
+    if not 1 <= len(value) <= MAX_TYPES:
+        raise ValueError(f"input should have 1 to {MAX_TYPES} names")
+    return refuse_duplicates(value)
+
+
 EmbeddingSparsity = Annotated[Literal["off", "same"] | float, BeforeValidator(_embedding_sparsity)]
 
 
@@ -91,8 +105,19 @@ class Corpus(Section):
     revision: str = "main"
     """Commit, tag or branch of that repository; give a commit to pin the data."""
     path: Annotated[str, Field(min_length=1)] | None = None
-    """Folder with <language>/<split>.parquet (or all its shards) or <language>/<split>.tsv; needed
-    by kind path."""
+    """Folder with <language>/<split>.parquet (or all its shards) or <language>/<split>.tsv, or in
+    one of the other layouts that METHODS.md lists; needed by kind path."""
+    entity_types: Annotated[Literal["auto"] | list[str], BeforeValidator(_entity_types)] = "auto"
+    """What entities are told apart. auto: of a folder, the types of the train splits; of others,
+    WikiANN's PER, ORG and LOC. A list, such as [PER, ORG, LOC, DATE], gives labels this order; so
+    numbers mean in files that do not name their tags: 0 is O, then come B- and I- of each. In
+    results null stands for WikiANN's."""
+    scheme: Scheme = "auto"
+    """How entities are marked in files: auto, IOB2, and BIOES or BILOU where their prefixes are;
+    iob1, entities begin with I-; io, nothing marks a beginning; iob2 and bioes refuse others."""
+    validation_from_train: Annotated[Number, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    """Of a language in a folder that has no validation split: this fraction of its train sentences
+    becomes it, drawn once for all. null: such a language is refused where validation is scored."""
     seed: NaturalInt = 0
     """Seed of the synthetic corpus."""
     max_train_sentences: PositiveInt | None = None
@@ -425,6 +450,18 @@ class SweepSpec(Section):
             raise ValueError(
                 f"corpus.path: {self.corpus.path!r} is not used by kind {self.corpus.kind}; "
                 "remove it or set corpus.kind=path"
+            )
+        if self.corpus.kind != "path" and self.corpus.validation_from_train is not None:
+            raise ValueError(
+                f"corpus.validation_from_train: {self.corpus.validation_from_train} is not used by "
+                f"kind {self.corpus.kind}, only by path; remove it"
+            )
+        if self.corpus.kind == "synthetic" and (
+            self.corpus.entity_types != "auto" or self.corpus.scheme != "auto"
+        ):
+            raise ValueError(
+                "corpus.entity_types: the synthetic corpus has PER, ORG and LOC in IOB2; remove "
+                "entity_types and scheme"
             )
         if self.corpus.subset_seed is not None and self.corpus.max_train_sentences is None:
             raise ValueError(

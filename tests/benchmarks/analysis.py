@@ -35,7 +35,7 @@ from tests.factories import (
     make_trial_result,
     make_trial_spec,
 )
-from workers.tags import ENTITY_TYPES, TAGS
+from tests.wikiann_tags import ENTITY_TYPES, TAGS
 from workers.trial import MICRO, PERTURBATIONS, SUBSETS, DonorPool, RobustnessSpec, TrialSpec
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)

@@ -22,6 +22,7 @@ from tests.factories import (
     make_trial_spec,
 )
 from tests.real_data import real_data
+from tests.wikiann_tags import TAGS
 from workers.data import synthetic
 from workers.data.corpus import Sentences, load_sentences
 from workers.data.entities import (
@@ -34,7 +35,6 @@ from workers.data.entities import (
 from workers.data.languages import load_text
 from workers.scoring.evaluate import count_entities, score, tags_of_sentences
 from workers.scoring.robustness import perturb as perturb_text
-from workers.tags import TAGS
 from workers.trial import CorpusSpec, DonorPool
 
 NUM_SENTENCES = 10_000

@@ -17,11 +17,11 @@ from torch.nn.utils import prune
 
 from tests.benchmarks.measurement import Measurement, peak_extra_mib, ratios, side_by_side, timed
 from tests.factories import PRUNING, make_split, make_trial_spec
+from tests.wikiann_tags import TAGS
 from workers.data.align import EncodedSplit
 from workers.data.batch import make_batch
 from workers.pruning.masked_adamw import MaskedAdamW
 from workers.pruning.used_rows import keep_used_rows
-from workers.tags import TAGS
 from workers.train import Training, row_use
 from workers.trial import PruningSpec
 

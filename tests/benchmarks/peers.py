@@ -47,13 +47,13 @@ from tests.benchmarks.measurement import (
     write_csv,
 )
 from tests.factories import make_split
+from tests.wikiann_tags import TAGS
 from workers.data.align import EncodedSplit, load_encoded
 from workers.data.batch import make_batch, training_order
 from workers.data.wordpiece import SMALL_VOCAB_SIZE
 from workers.pruning.schedule import Schedule
 from workers.pruning.scope import prunable_weights
 from workers.run import prepare_process
-from workers.tags import TAGS
 from workers.train import Training
 from workers.trial import TrialSpec
 

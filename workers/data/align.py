@@ -160,7 +160,7 @@ def load_encoded(
         TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
     """
     if text is None:
-        text = flatten_table(load_table(corpus, language, split))
+        text = flatten_table(load_table(corpus, language, split), corpus.tags)
     key = [language, split]
     if corpus.fingerprint is None:  # a revision of the hub may move: what it gave is what counts
         key.append(_content(text))

@@ -1,31 +1,40 @@
 """Sentences and their tags, checked before use: from the hub, a folder or the embedded corpus.
 
-What is checked: there are sentences, each has words, and each word has one of the seven IOB2 tags.
-An I- tag that does not continue an entity of its type (WikiANN's ja and zh have some) is legal
-here; it is counted, and scored as `EvaluationSpec.matching` says.
+What is checked: there are sentences, each has words, and each word has a tag of the corpus. An I-
+tag that does not continue an entity of its type (WikiANN's ja and zh have some) is legal here; it
+is counted, and scored as `EvaluationSpec.matching` says.
 """
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from workers.data import synthetic
 from workers.data.corpus_files import (
-    LABEL_OF_TAG,
-    as_table,
     find_files,
+    has_split,
     list_files,
     read_split,
-    with_labels,
+    tagged,
+    without_prefix,
 )
 from workers.data.fingerprints import fingerprint_files
-from workers.tags import TAGS
-from workers.trial import SPLITS, CorpusSpec, TrialError, combine_fingerprints
+from workers.data.tagged_text import (
+    Mended,
+    TaggedText,
+    as_label_lists,
+    from_lists,
+    to_labels,
+    types_of,
+)
+from workers.tags import MAX_TYPES, WIKIANN, TagSet
+from workers.trial import SPLITS, CorpusSpec, Scheme, TrialError, combine_fingerprints
+
+HELD_OUT_SEED = 0
+"""Draws the validation split of a language that has none from its train split."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,28 @@ class Sentences:
 
     Attributes:
         tokens: the words.
-        labels: indices into `workers.tags.TAGS`, as many as words.
+        labels: of `tags`, as many as words.
+        tags: what labels stand for.
     """
 
     tokens: list[list[str]]
     labels: list[list[int]]
+    tags: TagSet = WIKIANN
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a corpus shall be read, as a sweep asks for it.
+
+    Attributes:
+        scheme: see `workers.trial.CorpusSpec`.
+        entity_types: those that are asked for; None: those of the files.
+        validation_from_train: see `workers.trial.CorpusSpec`; where it is asked for.
+    """
+
+    scheme: Scheme = "auto"
+    entity_types: tuple[str, ...] | None = None
+    validation_from_train: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +75,20 @@ class CorpusFacts:
         fingerprint: of its files; None where it has none.
         num_sentences: by split, without any limit.
         without_begin: splits that have entities of which none begins with a B- tag.
+        types: by split, the entity types that its files declare, or else have; none of a file that
+            has numbers without names.
+        unnamed: splits with such files.
+        mended: by split, what was read otherwise than it stands there.
+        is_held_out: its validation split is a part of its train split.
     """
 
     fingerprint: str | None
     num_sentences: dict[str, int]
     without_begin: tuple[str, ...] = ()
+    types: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unnamed: tuple[str, ...] = ()
+    mended: dict[str, Mended] = field(default_factory=dict)
+    is_held_out: bool = False
 
 
 def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
@@ -69,7 +104,7 @@ def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
             accepted.
     """
     table = load_table(corpus, language, split)
-    return Sentences(table["tokens"].to_pylist(), table["labels"].to_pylist())
+    return Sentences(table["tokens"].to_pylist(), table["labels"].to_pylist(), corpus.tags)
 
 
 def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
@@ -87,8 +122,7 @@ def load_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
         TrialError: as `load_sentences`.
     """
     limit = corpus.max_train_sentences if split == "train" else corpus.max_eval_sentences
-    where, table = _read_table(corpus, language, split)
-    _check(table, where)
+    table = _read_table(corpus, language, split)
     if split != "train" or corpus.subset_seed is None or limit is None:
         return table.slice(0, limit)
     return table.take(draw_subset(table.num_rows, limit, corpus.subset_seed, language))
@@ -109,27 +143,88 @@ def draw_subset(size: int, limit: int, seed: int, language: str) -> np.ndarray:
     return np.sort(order[:limit])
 
 
-def examine_folder(path: Path, language: str, splits: Sequence[str]) -> CorpusFacts:
+def examine_folder(
+    path: Path, language: str, splits: Sequence[str], reading: Reading | None = None
+) -> CorpusFacts:
     """Check a language's files in a corpus folder without keeping them.
 
     Args:
         path: the corpus folder.
-        language: the language's code, which is the name of its folder.
+        language: the language's code, which is the name of its folder or stands in a column.
         splits: those that are wanted.
+        reading: how they are read; None: with all that is asked for left out.
 
     Raises:
         TrialError: kind `bad_data`, as `load_sentences`.
     """
-    num_sentences, without_begin = {}, []
-    for split in splits:
-        where, table = read_split(path, language, split)
-        _check(table, where)
-        num_sentences[split] = table.num_rows
-        tags = {TAGS[label] for label in pc.unique(pc.list_flatten(table["labels"])).to_pylist()}
-        if tags != {"O"} and not any(tag.startswith("B-") for tag in tags):
+    reading = reading or Reading()
+    is_held_out = holds_out(path, language, reading.validation_from_train)
+    read = [split for split in splits if not (is_held_out and split == "validation")]
+    texts = {split: read_split(path, language, split) for split in read}
+    types = {
+        split: in_order([types_of(text, reading.scheme) for text in of_split])
+        for split, of_split in texts.items()
+    }
+    tags = TagSet(reading.entity_types or resolve_types(list(types.values())))
+    if tags.num_types > MAX_TYPES:
+        raise TrialError(
+            "bad_data",
+            f"{path / language}: {tags.num_types} entity types; at most {MAX_TYPES} are told apart",
+        )
+    num_sentences, without_begin, mended = {}, [], {}
+    for split, of_split in texts.items():
+        num_sentences[split] = sum(len(text.tokens) for text in of_split)
+        labelled = [to_labels(text, tags, reading.scheme) for text in of_split]
+        mended[split] = sum((one for _, one in labelled), Mended())
+        labels = np.concatenate([one for one, _ in labelled])
+        if labels.any() and not (labels % 2 == 1).any():
             without_begin.append(split)
-    fingerprint = fingerprint_folder(path, language, splits)
-    return CorpusFacts(fingerprint, num_sentences, tuple(without_begin))
+    if is_held_out and "train" in num_sentences:
+        num_held = _num_held_out(num_sentences["train"], reading.validation_from_train)
+        num_sentences["validation"] = num_held
+        num_sentences["train"] -= num_held
+    fingerprint = fingerprint_folder(path, language, read)
+    return CorpusFacts(
+        fingerprint,
+        num_sentences,
+        tuple(without_begin),
+        types,
+        tuple(split for split, of in texts.items() if any(text.names is None for text in of)),
+        mended,
+        is_held_out,
+    )
+
+
+def in_order(types: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The types of several files or languages: in their order where that is the same everywhere,
+    else sorted."""
+    if len(set(types)) == 1:
+        return types[0]
+    return tuple(sorted({name for one in types for name in one}))
+
+
+def resolve_types(types: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The entity types of a corpus whose files have these: WikiANN's where there are no others."""
+    together = in_order(list(types))
+    known = set(WIKIANN.entity_types)
+    return WIKIANN.entity_types if set(together) <= known else together
+
+
+def holds_out(path: Path, language: str, fraction: float | None) -> bool:
+    """Whether the validation split of a language is a part of its train split: where that is asked
+    for, and it has none."""
+    return fraction is not None and not has_split(path, language, "validation")
+
+
+def _num_held_out(num_train: int, fraction: float | None) -> int:
+    """Sentences of train that are the validation split; at least one, and not all."""
+    if num_train < 2:
+        raise TrialError(
+            "bad_data",
+            f"corpus.validation_from_train: {num_train} train sentence cannot be parted; give the "
+            "language a validation split",
+        )
+    return min(num_train - 1, max(1, round(num_train * (fraction or 0.0))))
 
 
 def fingerprint_folder(path: Path, language: str, splits: Iterable[str]) -> str:
@@ -163,7 +258,7 @@ def fingerprint_language(path: Path, language: str) -> str:
     Raises:
         TrialError: kind `bad_data`, when there is no train split.
     """
-    others = [split for split in SPLITS[1:] if list_files(path / language, split)]
+    others = [split for split in SPLITS[1:] if has_split(path, language, split)]
     return fingerprint_folder(path, language, ("train", *others))
 
 
@@ -178,7 +273,7 @@ def fingerprint_scored(path: Path, language: str) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    present = [split for split in SPLITS[1:] if list_files(path / language, split)]
+    present = [split for split in SPLITS[1:] if has_split(path, language, split)]
     return fingerprint_folder(path, language, present)
 
 
@@ -202,82 +297,49 @@ def count_unstarted_entities(labels: list[list[int]]) -> int:
     """I- tags that continue nothing: at the start of a sentence, after O, or after another type.
 
     Args:
-        labels: of each sentence, indices into `workers.tags.TAGS`.
+        labels: of each sentence, of any `workers.tags.TagSet`.
     """
-    tags = [[TAGS[label] for label in sentence] for sentence in labels]
     return sum(
-        tag.startswith("I-") and before[1:] != tag[1:]
-        for sentence in tags
-        for before, tag in zip(["O", *sentence], sentence, strict=False)
+        label > 0 and label % 2 == 0 and before not in (label, label - 1)
+        for sentence in labels
+        for before, label in zip([0, *sentence], sentence, strict=False)
     )
 
 
-def _read_table(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.Table]:
-    """Where the sentences come from, in words, and a table of `tokens` and `labels`."""
+def _read_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:
+    """The sentences of a split, a row each: `tokens` and `labels`."""
+    if corpus.kind == "path":
+        path = Path(str(corpus.path))
+        fraction = corpus.validation_from_train
+        if split in ("train", "validation") and holds_out(path, language, fraction):
+            table = _as_table(corpus, read_split(path, language, "train"))
+            held = draw_subset(
+                table.num_rows, _num_held_out(table.num_rows, fraction), HELD_OUT_SEED, language
+            )
+            kept = np.setdiff1d(np.arange(table.num_rows), held)
+            return table.take(held if split == "validation" else kept)
+        return _as_table(corpus, read_split(path, language, split))
     if corpus.kind == "synthetic":
         tokens, tags = synthetic.make_sentences(language, split, corpus.seed or 0)
-        labels = [[LABEL_OF_TAG[tag] for tag in sentence] for sentence in tags]
-        return f"synthetic {language} {split}", as_table(tokens, labels)
-    if corpus.kind == "path":
-        return read_split(Path(str(corpus.path)), language, split)
-    return _read_hub(corpus, language, split)
+        return _as_table(corpus, [from_lists(f"synthetic {language} {split}", tokens, tags)])
+    return _as_table(corpus, _read_hub(corpus, language, split))
 
 
-def _read_hub(corpus: CorpusSpec, language: str, split: str) -> tuple[str, pa.Table]:
+def _as_table(corpus: CorpusSpec, texts: Sequence[TaggedText]) -> pa.Table:
+    tables = []
+    for text in texts:
+        labels, _ = to_labels(text, corpus.tags, corpus.scheme)
+        tables.append(as_label_lists(text, labels))
+    return pa.concat_tables(tables)
+
+
+def _read_hub(corpus: CorpusSpec, language: str, split: str) -> list[TaggedText]:
     import datasets
 
     where = f"{corpus.name} {language} {split}"
     data = datasets.load_dataset(corpus.name, language, split=split, revision=corpus.revision)
-    names = getattr(getattr(data.features.get("ner_tags"), "feature", None), "names", None)
-    return where, with_labels(data.with_format("arrow")[:], where, names)
-
-
-def _check(table: pa.Table, where: str) -> None:
-    """Refuse what training would choke on later."""
-    if table.num_rows == 0:
+    feature = data.features.get("ner_tags", data.features.get("tags"))
+    names = getattr(getattr(feature, "feature", None), "names", None)
+    if data.num_rows == 0:
         raise TrialError("bad_data", f"{where}: no sentences; at least one is needed")
-    num_tokens = pc.fill_null(pc.list_value_length(table["tokens"]), 0).to_numpy()
-    num_labels = pc.fill_null(pc.list_value_length(table["labels"]), 0).to_numpy()
-    for position in np.flatnonzero((num_tokens != num_labels) | (num_tokens == 0))[:1]:
-        raise TrialError(
-            "bad_data",
-            f"{where}: sentence {position} has {num_tokens[position]} words and "
-            f"{num_labels[position]} tags; expected at least one word and a tag for each",
-        )
-    words, labels = pc.list_flatten(table["tokens"]), pc.list_flatten(table["labels"])
-    if words.null_count or labels.null_count:
-        raise TrialError(
-            "bad_data",
-            f"{where}: {words.null_count + labels.null_count} empty words or tags; fill them",
-        )
-    _refuse_swallowed_columns(words, where)
-    bounds = pc.min_max(labels).as_py()
-    for value in (bounds["min"], bounds["max"]):
-        if not 0 <= value < len(TAGS):
-            raise TrialError(
-                "bad_data",
-                f"{where}: tag {value} is outside 0 to {len(TAGS) - 1}, "
-                f"which stand for {', '.join(TAGS)}",
-            )
-
-
-_LANGUAGE_PREFIX = re.compile(r"[A-Za-z][A-Za-z_-]{1,15}:(?=.)", re.DOTALL)
-"""What WikiANN's own files write before each word: `yo:`."""
-
-
-def _refuse_swallowed_columns(words: pa.Array, where: str) -> None:
-    """Words that hold what other layouts of such files write beside or before a word."""
-    broken = words.filter(pc.match_substring(words, "\t"))
-    if len(broken):
-        raise TrialError(
-            "bad_data",
-            f"{where}: the word {broken[0].as_py()[:60]!r} holds a tab, as where a column was "
-            "read into it; give words alone",
-        )
-    prefix = _LANGUAGE_PREFIX.match(words[0].as_py())
-    if prefix and pc.all(pc.starts_with(words, prefix[0])).as_py():
-        raise TrialError(
-            "bad_data",
-            f"{where}: every word begins with {prefix[0]!r}, as in WikiANN's own files; "
-            f"remove it (in text files: sed -i 's/^{prefix[0]}//')",
-        )
+    return without_prefix([tagged(data.with_format("arrow")[:], where, names)])

@@ -1,13 +1,16 @@
 """The files of a split in a corpus folder: which they are, and what they say.
 
-Two layouts are read: that of the Hugging Face hub (Parquet, in one file or in shards) and text
-(`token<TAB>tag`). A file whose metadata name its tags, as the `datasets` library writes them, is
-believed: its numbers mean what these names say.
+A language has a folder, or all languages share the files of the corpus folder itself, which then
+have a column that names them. Read are Parquet in the layout of the Hugging Face hub, in one file
+or in shards; columns of text as CoNLL's; and JSON lines (`workers.data.text_files`). A file whose
+metadata name its tags, as the `datasets` library writes them, is believed: its numbers mean what
+these names say.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +19,52 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from workers.data.tagged_text import TaggedText
+from workers.data.text_files import read_columns, read_json_lines
 from workers.storage import PARQUET_DAMAGE, is_storage_fault
-from workers.tags import TAGS
 from workers.trial import TrialError, first_line
 from workers.visits import visiting
-
-LABEL_OF_TAG = {tag: label for label, tag in enumerate(TAGS)}
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(-[0-9a-f]{16})?\.parquet")
 """How `datasets` names a shard after its split; versions before 2.15 added 16 digits of a hash."""
 
 _LAYOUTS = "{0}.parquet, all shards {0}-NNNNN-of-NNNNN.parquet, or {0}.tsv"
 
+NAMES = {"validation": ("validation", "dev", "valid", "val")}
+"""What files of a split may be called, beside its own name."""
 
-def read_split(path: Path, language: str, split: str) -> tuple[str, pa.Table]:
-    """Read the files of a split; what is in them is not yet checked but for its types.
+COLUMNS = ("", ".tsv", ".conll", ".txt", ".iob", ".iob2", ".bio")
+"""Ends of the names of text files with a word a line; WikiANN's own have none."""
+
+JSON_LINES = (".jsonl", ".json")
+COMPRESSED = ".gz"
+
+LANGUAGE_COLUMNS = ("language", "lang")
+
+
+def read_split(path: Path, language: str, split: str) -> list[TaggedText]:
+    """Read the files of a split.
 
     Args:
         path: the corpus folder.
-        language: the language's code, which is the name of its folder.
+        language: the language's code, which is the name of its folder or stands in a column.
         split: train, validation or test.
 
     Returns:
-        The first file, in words, and a row a sentence: `tokens`, list of strings, and `labels`,
-        list of int64.
+        The files in their order, at least one; together they have at least one sentence.
 
     Raises:
         TrialError: kind `bad_data`.
     """
     files = find_files(path, language, split)
-    return str(files[0]), pa.concat_tables([_read_file(file) for file in files])
+    shared = language if files[0].parent == path else None
+    texts = [_read_file(file, shared) for file in files]
+    if not any(len(text.tokens) for text in texts):
+        of_language = f" of language {language!r}" if shared else ""
+        raise TrialError(
+            "bad_data", f"{files[0]}: no sentences{of_language}; at least one is needed"
+        )
+    return without_prefix(texts)
 
 
 def find_files(path: Path, language: str, split: str) -> list[Path]:
@@ -53,7 +72,7 @@ def find_files(path: Path, language: str, split: str) -> list[Path]:
 
     Args:
         path: the corpus folder.
-        language: the language's code, which is the name of its folder.
+        language: the language's code, which is the name of its folder or stands in a column.
         split: train, validation or test.
 
     Raises:
@@ -64,7 +83,7 @@ def find_files(path: Path, language: str, split: str) -> list[Path]:
             "bad_data",
             f"corpus.path: {str(path)!r} is not a folder; it holds one folder a language",
         )
-    folder = path / language
+    folder = folder_of(path, language)
     if not folder.is_dir():
         present = (
             ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
@@ -82,6 +101,33 @@ def find_files(path: Path, language: str, split: str) -> list[Path]:
     return files
 
 
+def folder_of(path: Path, language: str) -> Path:
+    """Where the files of a language are: in its folder, or else in that of the corpus, where that
+    has a train or a test split itself.
+
+    Args:
+        path: the corpus folder.
+        language: the language's code.
+    """
+    own = path / language
+    if own.is_dir() or not path.is_dir():
+        return own
+    is_shared = any(
+        any(path.glob(f"{split}*.parquet")) or _otherwise_named(path, split)
+        for split in ("train", "test")
+    )
+    return path if is_shared else own
+
+
+def has_split(path: Path, language: str, split: str) -> bool:
+    """Whether a corpus folder has files of a split of a language; they are not looked into.
+
+    Raises:
+        TrialError: kind `bad_data`, when there is more than one split of this name, or less.
+    """
+    return bool(list_files(folder_of(path, language), split))
+
+
 def list_files(folder: Path, split: str) -> list[Path]:
     """The files of a split in the order of its sentences; none where the folder has none.
 
@@ -96,11 +142,15 @@ def list_files(folder: Path, split: str) -> list[Path]:
         TrialError: kind `bad_data`, when there is more than one split of this name, or less.
     """
     files = sorted([*folder.glob(f"{split}*.parquet"), *folder.glob(f"{split}.tsv")])
+    files = files or _otherwise_named(folder, split)
     names = [file.name for file in files]
     shards = [_SHARD.fullmatch(name.removeprefix(split)) for name in names]
     order = [(int(shard[1]), int(shard[2])) for shard in shards if shard]
     is_all = len(order) == len(files) and order == [(i, len(files)) for i in range(len(files))]
-    if is_all or names in ([f"{split}.parquet"], [f"{split}.tsv"]):
+    is_odd = names[:1] != [f"{split}.parquet"] and any(
+        file.match(f"{split}*.parquet") for file in files
+    )
+    if is_all or (len(files) == 1 and not is_odd):
         return files
     present = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     raise TrialError(
@@ -110,12 +160,37 @@ def list_files(folder: Path, split: str) -> list[Path]:
     )
 
 
-def _read_file(file: Path) -> pa.Table:
+def _otherwise_named(folder: Path, split: str) -> list[Path]:
+    """Files of a split that are neither Parquet nor .tsv of its own name; they count where there
+    are none of these."""
+    found = []
+    for name in NAMES.get(split, (split,)):
+        ends = (*COLUMNS, *JSON_LINES, *([".parquet"] if name != split else []))
+        for end in ends:
+            found += [folder / f"{name}{end}", folder / f"{name}{end}{COMPRESSED}"]
+    return sorted(file for file in found if file.is_file())
+
+
+def _read_file(file: Path, language: str | None) -> TaggedText:
+    """A file; of one that several languages share, the sentences of this one."""
+    end = file.name.removesuffix(COMPRESSED)
+    end = f".{end.rpartition('.')[2]}" if "." in end else ""
     with visiting(file):
-        return _read_parquet(file) if file.suffix == ".parquet" else _read_tsv(file)
+        if end == ".parquet":
+            return _read_parquet(file, language)
+        if end in JSON_LINES:
+            table, lines = read_json_lines(file)
+            return tagged(table, str(file), None, language, lines)
+        if language is not None:
+            raise TrialError(
+                "bad_data",
+                f"{file}: no column names the languages of a text file; give each its folder, such "
+                f"as {file.parent / language}",
+            )
+        return read_columns(file)
 
 
-def _read_parquet(file: Path) -> pa.Table:
+def _read_parquet(file: Path, language: str | None) -> TaggedText:
     try:
         table = pq.read_table(file, memory_map=True)
         table.validate(full=True)  # also that texts are UTF-8
@@ -125,14 +200,15 @@ def _read_parquet(file: Path) -> pa.Table:
         raise TrialError(
             "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
         ) from error
-    return with_labels(table, str(file), _names_of_tags(table.schema))
+    return tagged(table, str(file), _names_of_tags(table.schema), language)
 
 
 def _names_of_tags(schema: pa.Schema) -> Sequence[str] | None:
     """The names of tags by number, where `datasets` has written them into a file's metadata."""
     try:
         metadata = json.loads((schema.metadata or {})[b"huggingface"])
-        feature = metadata["info"]["features"]["ner_tags"]
+        features = metadata["info"]["features"]
+        feature = features["ner_tags" if "ner_tags" in features else "tags"]
         while "names" not in feature:  # a list of class labels, as each version has written that
             feature = feature[0] if isinstance(feature, list) else feature["feature"]
         return [str(name) for name in feature["names"]]
@@ -140,137 +216,165 @@ def _names_of_tags(schema: pa.Schema) -> Sequence[str] | None:
         return None
 
 
-def with_labels(table: pa.Table, where: str, names: Sequence[str] | None) -> pa.Table:
+def tagged(
+    table: pa.Table,
+    where: str,
+    names: Sequence[str] | None,
+    language: str | None = None,
+    lines: Sequence[int] | None = None,
+) -> TaggedText:
     """The sentences of a table in the hub's layout.
 
     Args:
-        table: with the columns `tokens` and `ner_tags`, whose tags are names or numbers.
+        table: with the columns `tokens` and `ner_tags` (or `tags`), whose tags are names or
+            numbers.
         where: the file or data set, in words.
-        names: what the numbers mean, in any order; None: the order of `workers.tags.TAGS`.
-
-    Returns:
-        A row a sentence: `tokens`, list of strings, and `labels`, list of int64.
+        names: what the numbers mean, in any order; None: nobody says.
+        language: take the sentences of this one, which the column `language` (or `lang`) names;
+            None: all.
+        lines: of each sentence, the file's line; None in files without lines.
 
     Raises:
         TrialError: kind `bad_data`.
     """
-    missing = {"tokens", "ner_tags"} - set(table.column_names)
-    if missing:
+    column = next((one for one in ("ner_tags", "tags") if one in table.column_names), None)
+    missing = {"tokens"} - set(table.column_names) | ({"ner_tags"} if column is None else set())
+    if missing or column is None:
         raise TrialError(
             "bad_data",
             f"{where}: no column {', '.join(sorted(missing))}; "
             "expected tokens and ner_tags, a list each",
         )
     try:
-        tokens = table["tokens"].cast(pa.list_(pa.string()))
-        labels = _as_labels(table["ner_tags"], where, names)
-        read = pa.table({"tokens": tokens, "labels": labels})
+        if language is not None:
+            table, lines = _of_language(table, where, language, lines)
+        tokens = table["tokens"].cast(pa.list_(pa.string())).combine_chunks()
+        tags, known = _numbered(table[column], names)
+        _check(tokens, tags, where)
+        numbers = tags.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
     except (pa.ArrowException, *PARQUET_DAMAGE) as error:
-        types = f"tokens {table['tokens'].type}, ner_tags {table['ner_tags'].type}"
+        types = f"tokens {table['tokens'].type}, {column} {table[column].type}"
         raise TrialError(
             "bad_data",
-            f"{where}: {types}; expected a list of strings and one of tags "
-            f"(their names, or integers 0 to {len(TAGS) - 1})",
+            f"{where}: {types}; expected a list of strings and one of tags (names or integers)",
         ) from error
-    return read
+    if known is not None:
+        for number in numbers[(numbers < 0) | (numbers >= len(known))][:1]:
+            raise TrialError(
+                "bad_data",
+                f"{where}: tag {number} is outside 0 to {len(known) - 1}, "
+                f"which stand for {', '.join(known)}",
+            )
+    lengths = tokens.value_lengths().to_numpy(zero_copy_only=False)
+    return TaggedText(
+        where=where,
+        tokens=tokens,
+        tags=numbers,
+        names=known,
+        is_declared=names is not None and known is not None and list(known) == list(names),
+        lines=None if lines is None else np.repeat(np.array(lines, np.int64), lengths),
+    )
 
 
-def _as_labels(tags: pa.ChunkedArray, where: str, names: Sequence[str] | None) -> pa.ChunkedArray:
-    """Labels of tags that are names, or numbers that stand for `names`.
+def _of_language(
+    table: pa.Table, where: str, language: str, lines: Sequence[int] | None
+) -> tuple[pa.Table, Sequence[int] | None]:
+    """The rows of one language, and their lines."""
+    column = next((one for one in LANGUAGE_COLUMNS if one in table.column_names), None)
+    if column is None:
+        raise TrialError(
+            "bad_data",
+            f"{where}: no column language, and {language!r} has no folder; give one of the two",
+        )
+    is_own = pc.equal(table[column].cast(pa.string()), language)
+    kept = None
+    if lines is not None:
+        kept = [line for line, own in zip(lines, is_own.to_pylist(), strict=True) if own]
+    return table.filter(is_own), kept
+
+
+def _numbered(
+    tags: pa.ChunkedArray, names: Sequence[str] | None
+) -> tuple[pa.ListArray, tuple[str, ...] | None]:
+    """Tags as lists of numbers, and the names that these stand for, if any are known.
 
     Raises:
-        TrialError: kind `bad_data`, when a tag is none of the seven.
-        pa.ArrowException, ValueError: they are neither.
+        pa.ArrowException, ValueError: they are neither names nor numbers.
     """
     inner = getattr(tags.type, "value_type", None)
     inner = getattr(inner, "value_type", inner)  # of a dictionary of strings
     if inner is not None and (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
         listed = tags.cast(pa.list_(pa.string())).combine_chunks()
-        return _relist(listed, _labels_of_names(listed.flatten(), where))
-    numbers = tags.cast(pa.list_(pa.int64()))
-    if names is None or tuple(names) == TAGS:
-        return numbers
-
-    labels = [LABEL_OF_TAG.get(name) for name in names]
-    if None in labels:
-        raise TrialError(
-            "bad_data", f"{where}: tags are {names}; expected {list(TAGS)}, in any order"
+        encoded = listed.flatten().dictionary_encode()
+        return _relist(listed, encoded.indices.cast(pa.int64())), tuple(
+            encoded.dictionary.to_pylist()
         )
-    listed = numbers.combine_chunks()
-    flat = listed.flatten()
-    bounds = pc.min_max(flat).as_py()
-    for value in bounds.values():
-        if value is not None and not 0 <= value < len(labels):
-            raise TrialError(
-                "bad_data",
-                f"{where}: tag {value} is outside 0 to {len(labels) - 1}, "
-                f"which stand for {', '.join(names)}",
-            )
-    return _relist(listed, pa.array(labels, pa.int64()).take(flat))
+    numbers = tags.cast(pa.list_(pa.int64())).combine_chunks()
+    return numbers, None if names is None else tuple(names)
 
 
-def _labels_of_names(tags: pa.Array, where: str) -> pa.Array:
-    labels = pc.index_in(tags, pa.array(TAGS)).cast(pa.int64())
-    unknown = tags.filter(pc.and_(pc.is_null(labels), pc.is_valid(tags)))
-    if len(unknown):
-        raise TrialError(
-            "bad_data", f"{where}: tag {unknown[0].as_py()!r} is none of {', '.join(TAGS)}"
-        )
-    return labels
-
-
-def _relist(like: Any, values: pa.Array) -> pa.ChunkedArray:
+def _relist(like: pa.ListArray, values: pa.Array) -> pa.ListArray:
     """Values in lists as long as those of `like`."""
     lengths = pc.fill_null(pc.list_value_length(like), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
-    return pa.chunked_array([pa.ListArray.from_arrays(offsets, values)])
+    return pa.ListArray.from_arrays(offsets, values)
 
 
-def _read_tsv(file: Path) -> pa.Table:
-    tokens: list[list[str]] = []
-    labels: list[list[int]] = []
-    for block in _blocks(file):
-        tokens.append([token for token, _ in block])
-        labels.append([label for _, label in block])
-    return as_table(tokens, labels)
-
-
-def _blocks(file: Path) -> Iterator[list[tuple[str, int]]]:
-    """Runs of lines between empty lines."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
+def _check(tokens: pa.ListArray, tags: pa.ListArray, where: str) -> None:
+    """Refuse what training would choke on later."""
+    num_tokens = pc.fill_null(pc.list_value_length(tokens), 0).to_numpy(zero_copy_only=False)
+    num_tags = pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False)
+    for position in np.flatnonzero((num_tokens != num_tags) | (num_tokens == 0))[:1]:
         raise TrialError(
-            "bad_data", f"{file}: not UTF-8 text (byte {error.start}); expected token<TAB>tag"
-        ) from error
-    block = []
-    for number, line in enumerate(lines, start=1):
-        line = line.rstrip("\r")
-        if line:
-            token, _, tag = line.partition("\t")
-            if not token or line.count("\t") != 1:
-                raise TrialError(
-                    "bad_data",
-                    f"{file}:{number}: {line[:60]!r} is not token<TAB>tag (two columns)",
-                )
-            if tag not in LABEL_OF_TAG:
-                raise TrialError(
-                    "bad_data", f"{file}:{number}: tag {tag!r} is none of {', '.join(TAGS)}"
-                )
-            block.append((token, LABEL_OF_TAG[tag]))
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
+            "bad_data",
+            f"{where}: sentence {position} has {num_tokens[position]} words and "
+            f"{num_tags[position]} tags; expected at least one word and a tag for each",
+        )
+    words, flat = tokens.flatten(), tags.flatten()
+    if words.null_count or flat.null_count:
+        raise TrialError(
+            "bad_data",
+            f"{where}: {words.null_count + flat.null_count} empty words or tags; fill them",
+        )
+    broken = words.filter(pc.match_substring(words, "\t"))
+    if len(broken):
+        raise TrialError(
+            "bad_data",
+            f"{where}: the word {broken[0].as_py()[:60]!r} holds a tab, as where a column was "
+            "read into it; give words alone",
+        )
 
 
-def as_table(tokens: list[list[str]], labels: list[list[int]]) -> pa.Table:
-    """Sentences as `read_split` gives them.
+_LANGUAGE_PREFIX = re.compile(r"[A-Za-z][A-Za-z_-]{1,15}:(?=.)", re.DOTALL)
+"""What WikiANN's own files write before each word: `yo:`."""
 
-    Args:
-        tokens: the words, a list a sentence.
-        labels: indices into `workers.tags.TAGS`, as many as words.
+
+def without_prefix(texts: Sequence[TaggedText]) -> list[TaggedText]:
+    """The files of a split without what WikiANN's own write before each word, such as `yo:`.
+
+    It is taken off where every word of the split begins with it, and has more.
     """
-    types = {"tokens": pa.list_(pa.string()), "labels": pa.list_(pa.int64())}
-    return pa.table({"tokens": tokens, "labels": labels}, schema=pa.schema(types))
+    words = [text.tokens.flatten() for text in texts]
+    first = next((one[0].as_py() for one in words if len(one)), "")
+    prefix = _LANGUAGE_PREFIX.match(first)
+    if prefix is None or not all(_have_prefix(one, prefix[0]) for one in words):
+        return list(texts)
+    for text, one in zip(texts, words, strict=True):
+        if (place := pc.index(one, prefix[0]).as_py()) >= 0:
+            raise TrialError(
+                "bad_data",
+                f"{text.place(place)}: the word {prefix[0]!r} is nothing without what every word "
+                "begins with; remove it",
+            )
+    return [_cut(text, one, len(prefix[0])) for text, one in zip(texts, words, strict=True)]
+
+
+def _have_prefix(words: pa.Array, prefix: str) -> bool:
+    return pc.all(pc.starts_with(words, prefix)).as_py() is not False
+
+
+def _cut(text: TaggedText, words: pa.Array, length: int) -> TaggedText:
+    cut = pc.utf8_slice_codeunits(words, length)
+    offsets: Any = pa.array(text.starts, pa.int32())
+    tokens = pa.ListArray.from_arrays(offsets, cut)
+    return replace(text, tokens=tokens, num_prefixed=len(words))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.data.corpus import Sentences
-from workers.tags import ENTITY_TYPES
+from workers.tags import WIKIANN, TagSet
 
 BETWEEN_WORDS = b"\xff"
 """Joins the words of a key. No UTF-8 text has this byte, so equal keys stand for equal words."""
@@ -28,13 +28,15 @@ class FlatSentences:
 
     Attributes:
         words: strings (num_words,).
-        labels: int8 (num_words,), indices into `workers.tags.TAGS`.
+        labels: int8 (num_words,), labels of `tags`.
         offsets: int64 (num_sentences + 1,); sentence i is `words[offsets[i]:offsets[i + 1]]`.
+        tags: what labels stand for.
     """
 
     words: pa.Array
     labels: np.ndarray
     offsets: np.ndarray
+    tags: TagSet = WIKIANN
 
     @property
     def num_sentences(self) -> int:
@@ -50,7 +52,7 @@ class Entities:
         sentence: which sentence.
         start: first word, counted through all sentences.
         end: word after the last one.
-        kind: index into `ENTITY_TYPES`.
+        kind: its type, an index into `TagSet.entity_types`.
     """
 
     sentence: np.ndarray
@@ -61,18 +63,21 @@ class Entities:
     def __len__(self) -> int:
         return len(self.start)
 
-    def count(self, num_sentences: int, is_counted: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def count(
+        self, num_sentences: int, num_types: int, is_counted: np.ndarray | slice = slice(None)
+    ) -> np.ndarray:
         """How many entities each sentence has.
 
         Args:
             num_sentences: sentences of the text, with those that have no entity.
+            num_types: entity types that there are.
             is_counted: bool (num_entities,), which entities count; all by default.
 
         Returns:
-            int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
+            int64 (num_sentences, num_types).
         """
         sentences, kinds = self.sentence[is_counted], self.kind[is_counted]
-        return count_by_sentence(sentences, kinds, num_sentences, len(ENTITY_TYPES))
+        return count_by_sentence(sentences, kinds, num_sentences, num_types)
 
 
 def count_by_sentence(
@@ -116,7 +121,7 @@ class TrainText:
     Attributes:
         text: the split itself.
         sentences: binary (num_distinct_sentences,), the distinct sentences as keys.
-        entities: binary (num_distinct_entities,) of each type in the order of `ENTITY_TYPES`: the
+        entities: binary (num_distinct_entities,) of each type in the order of `text.tags`: the
             distinct entities as keys, see `entity_keys`, sorted.
     """
 
@@ -133,7 +138,7 @@ def describe_text(text: FlatSentences) -> TrainText:
     """
     entities = find_entities(text.labels, text.offsets)
     keys = entity_keys(text, entities)
-    distinct = [keys.filter(entities.kind == kind).unique() for kind in range(len(ENTITY_TYPES))]
+    distinct = [keys.filter(entities.kind == kind).unique() for kind in range(text.tags.num_types)]
     return TrainText(
         text=text,
         sentences=sentence_keys(text.words, text.offsets).unique(),
@@ -197,26 +202,30 @@ def sentence_facts(train: TrainText, evaluated: FlatSentences) -> SentenceFacts:
 
     return SentenceFacts(
         is_seen=_is_in(sentence_keys(evaluated.words, evaluated.offsets), train.sentences),
-        num_unseen_entities=entities.count(evaluated.num_sentences, is_new).sum(1),
+        num_unseen_entities=entities.count(
+            evaluated.num_sentences, evaluated.tags.num_types, is_new
+        ).sum(1),
     )
 
 
 def flatten(sentences: Sentences) -> FlatSentences:
     """Lay sentences end to end."""
     words = pa.array(list(chain.from_iterable(sentences.tokens)), pa.string())
-    return FlatSentences(words, *flatten_labels(sentences.labels))
+    return FlatSentences(words, *flatten_labels(sentences.labels), sentences.tags)
 
 
-def flatten_table(table: pa.Table) -> FlatSentences:
+def flatten_table(table: pa.Table, tags: TagSet = WIKIANN) -> FlatSentences:
     """Like `flatten`, without a Python object a word.
 
     Args:
         table: as `workers.data.corpus.load_table` gives it.
+        tags: what its labels stand for, those of its corpus.
     """
     # Concatenating copies, so that nothing holds on to sentences beyond the corpus' limit.
     words = pa.concat_arrays(pc.list_flatten(table["tokens"]).chunks)
     labels = pc.list_flatten(table["labels"]).to_numpy().astype(np.int8)
-    return FlatSentences(words, labels, _offsets(pc.list_value_length(table["tokens"]).to_numpy()))
+    offsets = _offsets(pc.list_value_length(table["tokens"]).to_numpy())
+    return FlatSentences(words, labels, offsets, tags)
 
 
 def unflatten(flat: FlatSentences) -> Sentences:
@@ -224,7 +233,7 @@ def unflatten(flat: FlatSentences) -> Sentences:
     tokens = pa.ListArray.from_arrays(pa.array(flat.offsets, pa.int32()), flat.words)
     labels = flat.labels.tolist()
     bounds = pairwise(flat.offsets.tolist())
-    return Sentences(tokens.to_pylist(), [labels[start:end] for start, end in bounds])
+    return Sentences(tokens.to_pylist(), [labels[start:end] for start, end in bounds], flat.tags)
 
 
 def flatten_labels(labels: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -246,7 +255,7 @@ def find_entities(labels: np.ndarray, offsets: np.ndarray, matching: str = "leni
     """Find the entities of sentences that are laid end to end.
 
     Args:
-        labels: integers (num_words,), indices into `workers.tags.TAGS`.
+        labels: integers (num_words,), of any `workers.tags.TagSet`.
         offsets: int64 (num_sentences + 1,), first word of each sentence.
         matching: lenient, see above; or strict: what begins at an I- tag is none.
 

@@ -32,7 +32,6 @@ from workers.data.entities import (
     sentence_facts,
     unflatten,
 )
-from workers.tags import TAGS
 from workers.trial import (
     CLEAN,
     CorpusSpec,
@@ -56,8 +55,8 @@ class ScoredText:
         text: words and labels.
         encoded: the same sentences as sub-words.
         facts: what of each sentence the train split of the language has.
-        num_replaced: int64 (num_sentences, 3), replaced entities by type in the order of
-            `ENTITY_TYPES`; None for published sentences.
+        num_replaced: int64 (num_sentences, num_types), replaced entities in the order of
+            `text.tags`; None for published sentences.
     """
 
     language: str
@@ -78,7 +77,7 @@ class ScoredText:
             "perturbation": self.perturbation,
             "draw": self.draw,
             "tokens": sentences.tokens,
-            "gold": [[TAGS[label] for label in labels] for labels in sentences.labels],
+            "gold": [self.text.tags.as_tags(labels) for labels in sentences.labels],
             "num_subwords": self.encoded.num_subwords_of_sentences.tolist(),
             "num_unseen_entities": self.facts.num_unseen_entities.tolist(),
             "is_seen": self.facts.is_seen.tolist(),
@@ -342,7 +341,7 @@ def load_text(corpus: CorpusSpec, language: str, split: str = "train") -> TrainT
         corpus = replace(corpus, max_train_sentences=None)
     return LOADED.get(
         ("text", corpus, language, split),
-        lambda: describe_text(flatten_table(load_table(corpus, language, split))),
+        lambda: describe_text(flatten_table(load_table(corpus, language, split), corpus.tags)),
     )
 
 
@@ -377,7 +376,7 @@ def _load_scored(
     train_text: TrainText,
     encode: Callable[[FlatSentences], EncodedSplit],
 ) -> ScoredText:
-    text = flatten_table(load_table(source.corpus, source.language, split))
+    text = flatten_table(load_table(source.corpus, source.language, split), source.corpus.tags)
     return ScoredText(
         language=source.language,
         split=split,

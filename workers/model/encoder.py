@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from workers.data.tokenizer import refusal_of_model
 from workers.model.folder import refuse_model_that_reads_more
 from workers.pruning.used_rows import RowUse, can_use_rows, keep_used_rows, word_embeddings
-from workers.tags import TAGS
+from workers.tags import WIKIANN
 from workers.trial import BUILTIN_MODEL, ModelSpec, PruningSpec, TrialError
 
 NAMED_FROM = 0.1
@@ -28,7 +28,11 @@ log = logging.getLogger(__name__)
 
 
 def make_model(
-    spec: ModelSpec, seed: int, device: torch.device, use: RowUse | None = None
+    spec: ModelSpec,
+    seed: int,
+    device: torch.device,
+    use: RowUse | None = None,
+    num_labels: int = len(WIKIANN),
 ) -> nn.Module:
     """The trial's model on `device`, in training mode, with no gradients.
 
@@ -39,6 +43,7 @@ def make_model(
         device: where the model shall be.
         use: which word embeddings are trained, where the model allows that (`can_use_rows`); None:
             all.
+        num_labels: that the head tells apart.
 
     Returns:
         The model, float32. With `use` it shares the embeddings that nothing changes; of the rest
@@ -49,13 +54,13 @@ def make_model(
             when the hub does not answer.
     """
     if spec.init == "random":
-        config = _config(spec)
+        config = _config(spec, num_labels)
         torch.manual_seed(seed)
         model: nn.Module = _auto_class().from_config(
             config, dtype=torch.float32, trust_remote_code=False
         )
     else:
-        model = _Pretrained.of(spec).with_head(seed, use)
+        model = _Pretrained.of(spec, num_labels).with_head(seed, use)
     if use is not None and can_use_rows(model, use):
         keep_used_rows(model, use)
     settings: Any = model.config
@@ -77,12 +82,15 @@ def _settle(model: nn.Module) -> None:
                 module.set_attention_type("original_full")  # type: ignore[operator]
 
 
-def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]:
+def describe_prunable(
+    spec: ModelSpec, pruning: PruningSpec | None, num_labels: int = len(WIKIANN)
+) -> list[str]:
     """Name the weights that would be pruned, without loading any.
 
     Args:
         spec: which encoder.
         pruning: how it is pruned; None as for a dense trial.
+        num_labels: that the head tells apart.
 
     Returns:
         A line for each kind with name, shape and number. Layers that differ by number only share a
@@ -96,7 +104,7 @@ def describe_prunable(spec: ModelSpec, pruning: PruningSpec | None) -> list[str]
 
     with torch.device("meta"):
         model = _auto_class().from_config(
-            _config(spec), dtype=torch.float32, trust_remote_code=False
+            _config(spec, num_labels), dtype=torch.float32, trust_remote_code=False
         )
     lines = _describe(prunable_weights(model, pruning))
     others = other_matrices(model)
@@ -141,10 +149,10 @@ def _ranges(numbers: list[int]) -> str:
 class _Pretrained:
     """A loaded model that is never trained, and the names of what the seed decides."""
 
-    last: "tuple[ModelSpec, _Pretrained] | None" = None
+    last: "tuple[tuple[ModelSpec, int], _Pretrained] | None" = None
 
-    def __init__(self, spec: ModelSpec):
-        self.model, info = _load(spec)
+    def __init__(self, spec: ModelSpec, num_labels: int):
+        self.model, info = _load(spec, num_labels)
         body: Any = self.model.base_model
         inside = {id(value) for value in _values(body).values()}
         self.head = {name for name, value in _values(self.model).items() if id(value) not in inside}
@@ -171,11 +179,11 @@ class _Pretrained:
             )
 
     @classmethod
-    def of(cls, spec: ModelSpec) -> "_Pretrained":
+    def of(cls, spec: ModelSpec, num_labels: int) -> "_Pretrained":
         """The loaded model, read from disk only when the last trial used another one."""
-        if cls.last is None or cls.last[0] != spec:
+        if cls.last is None or cls.last[0] != (spec, num_labels):
             cls.last = None  # free the old one first
-            cls.last = (spec, cls(spec))
+            cls.last = ((spec, num_labels), cls(spec, num_labels))
         return cls.last[1]
 
     def with_head(self, seed: int, use: RowUse | None) -> nn.Module:
@@ -206,13 +214,13 @@ class _Pretrained:
         return model
 
 
-def _load(spec: ModelSpec) -> tuple[nn.Module, dict[str, Any]]:
+def _load(spec: ModelSpec, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
     """Hugging Face's model, and what it says of the names that it met."""
     try:
         model, info = _auto_class().from_pretrained(
             spec.name,
             revision=spec.revision,
-            num_labels=len(TAGS),
+            num_labels=num_labels,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head of another size is replaced
@@ -241,11 +249,12 @@ def _values(model: nn.Module) -> dict[str, Tensor]:
     )
 
 
-def encoder_weights(spec: ModelSpec) -> dict[str, Tensor]:
+def encoder_weights(spec: ModelSpec, num_labels: int = len(WIKIANN)) -> dict[str, Tensor]:
     """The weights of the encoder that trials start from, by name, on the CPU; nothing of the head.
 
     Args:
         spec: which encoder.
+        num_labels: of the head of trials on it, with which it is held in memory.
 
     Returns:
         What nobody may write to; nothing with `init: random`, where there is no encoder.
@@ -255,7 +264,7 @@ def encoder_weights(spec: ModelSpec) -> dict[str, Tensor]:
     """
     if spec.init == "random":
         return {}
-    loaded = _Pretrained.of(spec)
+    loaded = _Pretrained.of(spec, num_labels)
     state = loaded.model.state_dict()
     return {name: value for name, value in state.items() if name not in loaded.head}
 
@@ -277,7 +286,7 @@ def _auto_class() -> Any:
     return AutoModelForTokenClassification
 
 
-def _config(spec: ModelSpec) -> Any:
+def _config(spec: ModelSpec, num_labels: int) -> Any:
     from transformers import AutoConfig, BertConfig
 
     if spec.name == BUILTIN_MODEL:
@@ -290,11 +299,11 @@ def _config(spec: ModelSpec) -> Any:
             num_attention_heads=4,
             intermediate_size=512,
             max_position_embeddings=512,
-            num_labels=len(TAGS),
+            num_labels=num_labels,
         )
     try:
         return AutoConfig.from_pretrained(
-            spec.name, revision=spec.revision, num_labels=len(TAGS), trust_remote_code=False
+            spec.name, revision=spec.revision, num_labels=num_labels, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise refusal_of_model(error, f"no config of {spec.name}") from error

@@ -171,7 +171,7 @@ def pack(
         model_commit: of the hub's repository that its encoder is of.
         result: what the trial measured, as JSON values.
     """
-    encoder = encoder_weights(spec.model)
+    encoder = encoder_weights(spec.model, len(spec.corpus.tags))
     first = first_names(model)
     weights = _plain_weights(model, first)
     forms: dict[str, tuple[str, str, list[int]]] = {}
@@ -267,7 +267,8 @@ def load_kept_model(
     """
     spec = kept.spec.model if base is None else replace(kept.spec.model, name=base)
     _refuse_other_folder(kept, spec)
-    model = make_model(spec, kept.spec.seed, torch.device("cpu"))
+    num_labels = len(kept.spec.corpus.tags)
+    model = make_model(spec, kept.spec.seed, torch.device("cpu"), num_labels=num_labels)
     if spec.fingerprint is None:
         kept.refuse_other_commit(getattr(model.config, "_commit_hash", None))
     put_weights(kept, model, spec)
@@ -285,7 +286,7 @@ def put_weights(kept: KeptModel, model: nn.Module, spec: ModelSpec) -> None:
     Raises:
         TrialError: kind `bad_data`, when the encoder is another one.
     """
-    weights = kept.weights(encoder_weights(spec))
+    weights = kept.weights(encoder_weights(spec, len(kept.spec.corpus.tags)))
     try:
         model.load_state_dict(
             {name: weights[first] for name, first in first_names(model).items()}, strict=True

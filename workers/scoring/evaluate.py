@@ -25,7 +25,7 @@ from workers.data.entities import Entities, find_entities
 from workers.data.packing import PackedBatches
 from workers.model.positions import first_position, reads_packed_rows
 from workers.result import EntityScore, RobustnessScore
-from workers.tags import ENTITY_TYPES, TAGS
+from workers.tags import MAX_TYPES, WIKIANN, TagSet
 from workers.trial import MICRO, SUBSETS, DonorPool, Perturbation, TrialSpec
 
 SUBWORDS_A_PASS_OF_A_CPU = 512
@@ -41,14 +41,16 @@ most."""
 
 @dataclass(frozen=True, kw_only=True)
 class EntityCounts:
-    """Entities of each sentence: int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
+    """Entities of each sentence: int64 (num_sentences, num_types), in the order of `tags`.
 
     Attributes:
+        tags: whose entity types are counted.
         support: those that are there.
         num_predicted: those that were predicted.
         num_correct: those that are there and were predicted.
     """
 
+    tags: TagSet
     support: np.ndarray
     num_predicted: np.ndarray
     num_correct: np.ndarray
@@ -87,7 +89,7 @@ def predict(
         After every forward pass.
 
     Returns:
-        The labels, int8 (num_words,), indices into `TAGS`; and the probabilities that the model
+        The labels, int8 (num_words,), of the corpus' tags; and the probabilities that the model
         gives them, the largest of each word, uint8 (num_words,): in 255ths, to the nearest; None
         where they are not wanted.
     """
@@ -129,27 +131,35 @@ def split_by_sentence(values: np.ndarray, offsets: np.ndarray) -> list[list[int]
     return [numbers[start:end] for start, end in pairwise(offsets.tolist())]
 
 
-def tags_of_sentences(labels: np.ndarray, offsets: np.ndarray) -> list[list[str]]:
+def tags_of_sentences(
+    labels: np.ndarray, offsets: np.ndarray, tags: TagSet = WIKIANN
+) -> list[list[str]]:
     """Word labels as the tags that are stored, by sentence.
 
     Args:
-        labels: integers (num_words,), indices into `TAGS`.
+        labels: integers (num_words,), of `tags`.
         offsets: int64 (num_sentences + 1,), first word of each sentence.
+        tags: what labels stand for.
     """
-    tags = np.array(TAGS, object)[labels].tolist()
-    return [tags[start:end] for start, end in pairwise(offsets.tolist())]
+    named = np.array(tags.tags, object)[labels].tolist()
+    return [named[start:end] for start, end in pairwise(offsets.tolist())]
 
 
 def count_entities(
-    gold: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, matching: str
+    gold: np.ndarray,
+    predicted: np.ndarray,
+    offsets: np.ndarray,
+    matching: str,
+    tags: TagSet = WIKIANN,
 ) -> EntityCounts:
     """Find the entities of both, and those that are in both, of all sentences at once.
 
     Args:
-        gold: the true label of each word, integers (num_words,), indices into `TAGS`.
+        gold: the true label of each word, integers (num_words,), of `tags`.
         predicted: the predicted ones of the same words.
         offsets: int64 (num_sentences + 1,), first word of each sentence.
         matching: strict or lenient.
+        tags: what labels stand for.
 
     Raises:
         ValueError: there are not as many predicted labels as true ones, or `matching` is not known.
@@ -162,16 +172,17 @@ def count_entities(
     true_at = np.zeros(len(gold), np.int64)  # 0: none, for no entity ends at 0
     true_at[true.start] = _end_and_kind(true)
     is_correct = true_at[guessed.start] == _end_and_kind(guessed)
-    num_sentences = len(offsets) - 1
+    size = len(offsets) - 1, tags.num_types
     return EntityCounts(
-        support=true.count(num_sentences),
-        num_predicted=guessed.count(num_sentences),
-        num_correct=guessed.count(num_sentences, is_correct),
+        tags=tags,
+        support=true.count(*size),
+        num_predicted=guessed.count(*size),
+        num_correct=guessed.count(*size, is_correct),
     )
 
 
 def _end_and_kind(entities: Entities) -> np.ndarray:
-    numbers: np.ndarray = entities.end * len(ENTITY_TYPES) + entities.kind
+    numbers: np.ndarray = entities.end * MAX_TYPES + entities.kind
     return numbers
 
 
@@ -219,12 +230,12 @@ def score_perturbed(
         perturbation: stored with the scores.
         draw: stored with the scores.
         counts: of the perturbed sentences.
-        num_replaced: int64 (num_sentences, 3), by type in the order of `ENTITY_TYPES`.
+        num_replaced: int64 (num_sentences, num_types), in the order of `counts.tags`.
 
     Returns:
         Of each entity type, then of all together. Rates lie in [0, 1].
     """
-    replaced = _with_micro(num_replaced)
+    replaced = _with_micro(num_replaced, counts.tags)
     return tuple(
         RobustnessScore(
             language=language,
@@ -266,7 +277,7 @@ def not_applicable(pool: DonorPool) -> RobustnessScore:
 def _numbers(counts: EntityCounts, is_member: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each entity type, and micro, with the fields that all kinds of scores have."""
     sums = [
-        _with_micro(array[is_member])
+        _with_micro(array[is_member], counts.tags)
         for array in (counts.support, counts.num_predicted, counts.num_correct)
     ]
     for entity_type in sums[0]:
@@ -284,7 +295,7 @@ def _rates(support: int, num_predicted: int, num_correct: int) -> dict[str, Any]
     }
 
 
-def _with_micro(per_sentence: np.ndarray) -> dict[str, int]:
+def _with_micro(per_sentence: np.ndarray, tags: TagSet) -> dict[str, int]:
     """Sums over the sentences by entity type, and of all types."""
     sums = [int(total) for total in per_sentence.sum(0)]
-    return dict(zip((*ENTITY_TYPES, MICRO), (*sums, sum(sums)), strict=True))
+    return dict(zip((*tags.entity_types, MICRO), (*sums, sum(sums)), strict=True))

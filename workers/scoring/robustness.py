@@ -16,6 +16,7 @@ arXiv 2211.02738).
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 
 from workers.data.align import encode_text
 from workers.data.cache import LOADED
-from workers.data.corpus import LABEL_OF_TAG, Sentences, load_table
+from workers.data.corpus import Sentences, load_table
 from workers.data.entities import (
     Entities,
     FlatSentences,
@@ -43,7 +44,6 @@ from workers.data.entities import (
 )
 from workers.data.languages import LanguageData, ScoredText, load_text
 from workers.storage import Location
-from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import CorpusSpec, DonorPool, RobustnessSpec
 
 
@@ -56,8 +56,8 @@ class Perturbed:
         sentences: the same, with other entities, whose tags are laid anew. One that began with an
             I- tag still does, so that by either rule of matching there are as many entities as
             before.
-        num_replaced: int64 (num_sentences, 3), replaced entities by type in the order of
-            `ENTITY_TYPES`. An entity stays, and is not counted, where no donor has another one of
+        num_replaced: int64 (num_sentences, num_types), replaced entities in the order of the
+            corpus' types. An entity stays, and is not counted, where no donor has another one of
             its type.
         num_donors: entities to draw from: the distinct ones of each type and language of the pool,
             added up.
@@ -92,7 +92,7 @@ def load_perturbed(
         raise ValueError(
             f"draw: {draw} is outside 0 to {robustness.draws - 1}; robustness.draws says how many"
         )
-    test = flatten_table(load_table(corpus, pool.language, "test"))
+    test = flatten_table(load_table(corpus, pool.language, "test"), corpus.tags)
     known = {pool.language, *pool.donors} if robustness.donor_split != "train" else ()
     train_texts = {code: load_text(corpus, code) for code in known}
     donor_texts = {code: load_text(corpus, code, robustness.donor_split) for code in pool.donors}
@@ -116,7 +116,7 @@ def donor_entities(
         pool: the language and its donors.
 
     Returns:
-        By donor, the entities of each type in the order of `ENTITY_TYPES`, as keys, sorted.
+        By donor, the entities of each type in the corpus' order, as keys, sorted.
     """
     given = {code: donor_texts[code].entities for code in pool.donors}
     if robustness.donor_split == "train":
@@ -221,7 +221,7 @@ def perturb(
     chances = _generator(seed, pool, draw).random((len(entities), 2))
     chances = chances[_first_mentions(entities, keys)]
     new_keys = np.full(len(entities), None, object)
-    for kind in range(len(ENTITY_TYPES)):
+    for kind in range(test.tags.num_types):
         is_kind = entities.kind == kind
         forms = [of_language[kind] for of_language in of_donors]
         new_keys[is_kind] = _draw(keys.filter(is_kind), forms, chances[is_kind])
@@ -230,7 +230,7 @@ def perturb(
     return Perturbed(
         original=original,
         sentences=_lay_in(original, entities, test.offsets, new_keys),
-        num_replaced=entities.count(test.num_sentences, is_replaced),
+        num_replaced=entities.count(test.num_sentences, test.tags.num_types, is_replaced),
         num_donors=sum(len(forms) for of_language in of_donors for forms in of_language),
     )
 
@@ -310,12 +310,12 @@ def _lay_in(
         if key is None:
             continue
         words = words_of_key(key)
-        inside = LABEL_OF_TAG[f"I-{ENTITY_TYPES[kind]}"]
+        inside = 2 + 2 * kind  # see TagSet
         # An I- that starts an entity stays one: strict scores count neither it nor the new entity.
         first = labels[sentence][start]
         tokens[sentence][start:end] = words
         labels[sentence][start:end] = [first, *[inside] * (len(words) - 1)]
-    return Sentences(tokens, labels)
+    return Sentences(tokens, labels, test.tags)
 
 
 def _as_tsv(sentences: Sentences, path: str) -> bytes:
@@ -326,7 +326,10 @@ def _as_tsv(sentences: Sentences, path: str) -> bytes:
                 "give a name that ends in .parquet"
             )
     blocks = (
-        "".join(f"{word}\t{TAGS[label]}\n" for word, label in zip(words, labels, strict=True))
+        "".join(
+            f"{word}\t{tag}\n"
+            for word, tag in zip(words, sentences.tags.as_tags(labels), strict=True)
+        )
         for words, labels in zip(sentences.tokens, sentences.labels, strict=True)
     )
     text = "\n".join(blocks)
@@ -342,6 +345,12 @@ def _as_parquet(perturbed: Perturbed) -> bytes:
         "original_tokens": pa.array(perturbed.original.tokens, pa.list_(pa.string())),
         "num_replaced": pa.array(perturbed.num_replaced.sum(1), pa.int32()),
     }
+    # What the numbers mean is said as the `datasets` library says it.
+    names = {"names": perturbed.sentences.tags.tags, "_type": "ClassLabel"}
+    feature = {"ner_tags": {"feature": names, "_type": "List"}}
+    table = pa.table(columns).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": feature}})}
+    )
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(table, buffer)
     return buffer.getvalue().to_pybytes()  # type: ignore[no-any-return]

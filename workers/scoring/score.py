@@ -134,7 +134,9 @@ def _predict(
         training.model, text.encoded, max_subwords, device, dtype, with_confidences
     )
     words = text.text
-    counts = count_entities(words.labels, labels, words.offsets, spec.evaluation.matching)
+    counts = count_entities(
+        words.labels, labels, words.offsets, spec.evaluation.matching, words.tags
+    )
     return labels, confidences, counts
 
 
@@ -143,7 +145,7 @@ def _predicted_set(
 ) -> PredictedSet:
     return PredictedSet(
         sentences=SentenceSet(set_id=text.set_id, **text.describe()),
-        predicted=tags_of_sentences(labels, text.text.offsets),
+        predicted=tags_of_sentences(labels, text.text.offsets, text.text.tags),
         confidence=split_by_sentence(confidences, text.text.offsets),
         support=counts.support.sum(1).tolist(),
         num_predicted=counts.num_predicted.sum(1).tolist(),

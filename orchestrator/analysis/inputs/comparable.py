@@ -51,12 +51,14 @@ class Series:
             none of the trials has run.
         matching: the rule by which predicted entities count in all its scores; None where none of
             the trials has run.
+        entity_types: those of its corpus; None: WikiANN's, or none of the trials has run.
     """
 
     number: int
     label: str | None
     languages: tuple[str, ...]
     matching: str | None
+    entity_types: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ def find_series(
         for trial_id, trial in run.items()
         if trial.key.regime == "multilingual"
     }
+    types = {
+        trial.key: tuple(listed)
+        for trial_id, trial in run.items()
+        if (listed := rows[trial_id]["corpus_entity_types"]) is not None
+    }
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys.values()))}
     return {
         cell_id: Series(
@@ -113,6 +120,7 @@ def find_series(
             label=labels[key],
             languages=languages.get(key, ()),
             matching=matching or _choose_matching(key),
+            entity_types=types.get(key),
         )
         for cell_id, key in keys.items()
     }

@@ -7,7 +7,7 @@ pandas can group and join; finished tables have null for both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 import pyarrow as pa
@@ -27,6 +27,8 @@ from orchestrator.results.columns import TEXT, Table
 from orchestrator.results.rows import Row
 from orchestrator.spec.languages import find_language
 from orchestrator.wording import counted
+from workers.tags import WIKIANN, TagSet, union_of
+from workers.trial import MICRO
 
 SERIES = ["series", "regime", "settings"]
 """Columns that say which series a row belongs to: what is not comparable differs in them."""
@@ -55,6 +57,8 @@ class Results:
             `tier_used`, `script` and `family` are facts of the language.
         cells: a row a cell and language, with the columns of `tables.AGGREGATES` and these facts.
         holes: the trials without an F1, or without one in all their languages.
+        tags: the entity types of all series together.
+        types_of: by series, those of its corpus.
         notes: sentences on what was left out of the comparison.
     """
 
@@ -63,6 +67,19 @@ class Results:
     cells: pd.DataFrame
     holes: list[Hole]
     notes: list[str]
+    tags: TagSet = WIKIANN
+    types_of: Mapping[int, TagSet] = field(default_factory=dict)
+
+    def has_type(self, rows: pd.DataFrame) -> pd.Series:
+        """Whether the entity type of each row is one of its series', or all types together.
+
+        Args:
+            rows: with the columns `series` and `entity_type`.
+        """
+        known = {(number, MICRO) for number in self.types_of}
+        known |= {(n, name) for n, tags in self.types_of.items() for name in tags.entity_types}
+        pairs = zip(rows["series"], rows["entity_type"], strict=True)
+        return pd.Series([pair in known for pair in pairs], rows.index, dtype=bool)
 
     @property
     def sparse(self) -> pd.DataFrame:
@@ -97,6 +114,10 @@ def make_results(rows: StoredRows, split: str, matching: str | None = None) -> R
     by_trial = pd.DataFrame(row for cell in cells for row in _trial_rows(cell))
     by_trial["delta"] = by_trial["f1"] - by_trial["dense_f1"]
     _name_fixed_embeddings(by_trial)
+    types_of = {
+        cell.series.number: TagSet(cell.series.entity_types or WIKIANN.entity_types)
+        for cell in cells
+    }
     facts = _find_facts(by_trial, rows.described)
     by_trial = by_trial.merge(facts, on=["series", "language"])
 
@@ -111,6 +132,8 @@ def make_results(rows: StoredRows, split: str, matching: str | None = None) -> R
         cells=in_order(by_cell),
         holes=aggregates.holes,
         notes=aggregates.notes,
+        tags=union_of(list(types_of.values())),
+        types_of=types_of,
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from orchestrator.errors import StoreError
 from orchestrator.results.store import ResultStore
 from workers.data.entities import sentence_keys
-from workers.tags import TAGS
+from workers.tags import WIKIANN, TagSet
 from workers.trial import CLEAN
 
 PREDICTIONS_READ = [
@@ -38,6 +38,7 @@ class SetPredictions:
         perturbation: `CLEAN`, or where the entities of its sentences come from.
         support: int32 (n,), entities annotated in each sentence.
         num_words: int32 (n,), words of each sentence.
+        tags: those that the sequences are made of: of all trials of the results.
         trial_ids: the trials. The lists that follow have an entry for each of them.
         num_predicted: int32 (n,) each, entities predicted in each sentence.
         num_correct: int32 (n,) each, those of them that are right.
@@ -50,6 +51,7 @@ class SetPredictions:
     perturbation: str
     support: np.ndarray
     num_words: np.ndarray
+    tags: TagSet = WIKIANN
     trial_ids: list[str] = field(default_factory=list)
     num_predicted: list[np.ndarray] = field(default_factory=list)
     num_correct: list[np.ndarray] = field(default_factory=list)
@@ -64,9 +66,9 @@ class SetPredictions:
             rows: with the columns `PREDICTIONS_READ`, in the order of sentences.
 
         Raises:
-            StoreError: a tag is none of `workers.tags.TAGS`.
+            StoreError: a tag is none of the set's.
         """
-        sequences = as_bytes(rows["predicted"], "predictions", self.set_id)
+        sequences = as_bytes(rows["predicted"], "predictions", self.set_id, self.tags)
         self.trial_ids.append(trial_id)
         self.num_predicted.append(_ints(rows["num_predicted"]))
         self.num_correct.append(_ints(rows["num_correct"]))
@@ -83,7 +85,12 @@ class SetPredictions:
 
 
 def read_predictions(
-    store: ResultStore, trial_ids: Iterable[str], split: str, *, is_perturbed: bool = False
+    store: ResultStore,
+    trial_ids: Iterable[str],
+    split: str,
+    *,
+    is_perturbed: bool = False,
+    tags: TagSet = WIKIANN,
 ) -> list[SetPredictions]:
     """Read what trials predicted on the sentences of a split.
 
@@ -92,6 +99,7 @@ def read_predictions(
         trial_ids: trials that have predictions.
         split: validation or test.
         is_perturbed: whether on all perturbed sentences, or else on those as published.
+        tags: all that may have been predicted.
 
     Returns:
         The sets, by language.
@@ -100,11 +108,15 @@ def read_predictions(
         StoreError: a file is missing, damaged or of a later version.
     """
     tables = store.read_each("predictions", trial_ids, PREDICTIONS_READ)
-    return collect_predictions(tables, split, is_perturbed=is_perturbed)
+    return collect_predictions(tables, split, is_perturbed=is_perturbed, tags=tags)
 
 
 def collect_predictions(
-    tables: Iterable[tuple[str, pa.Table]], split: str, *, is_perturbed: bool = False
+    tables: Iterable[tuple[str, pa.Table]],
+    split: str,
+    *,
+    is_perturbed: bool = False,
+    tags: TagSet = WIKIANN,
 ) -> list[SetPredictions]:
     """Collect predictions by the set of sentences that they are of.
 
@@ -112,9 +124,10 @@ def collect_predictions(
         tables: each trial's id and its rows of `predictions`, with the columns `PREDICTIONS_READ`.
         split: validation or test. Rows of other splits are left out.
         is_perturbed: see `read_predictions`.
+        tags: see `read_predictions`.
 
     Raises:
-        StoreError: a tag is none of `workers.tags.TAGS`.
+        StoreError: a tag is none of these.
     """
     sets: dict[str, SetPredictions] = {}
     for trial_id, rows in tables:
@@ -131,6 +144,7 @@ def collect_predictions(
                     perturbation=of_set["perturbation"][0].as_py(),
                     support=_ints(of_set["support"]),
                     num_words=_ints(pc.list_value_length(of_set["predicted"])),
+                    tags=tags,
                 )
             sets[set_id].add(trial_id, of_set)
     return sorted(sets.values(), key=lambda of_set: (of_set.language, of_set.set_id))
@@ -171,22 +185,30 @@ def split_by_set(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
             yield encoded.dictionary[numbers[start]].as_py(), rows.slice(start, end - start)
 
 
-def as_bytes(column: pa.ChunkedArray, table: str, set_id: str) -> pa.Array:
-    """Each list of tags as a string of bytes: a byte a tag, its place in `TAGS`.
+def as_bytes(column: pa.ChunkedArray, table: str, set_id: str, tags: TagSet = WIKIANN) -> pa.Array:
+    """Each list of tags as a string of bytes: a byte a tag, its label in `tags`.
 
     Args:
         column: lists of tags.
         table: the stored table that it is of, for the message.
         set_id: the set that it is of, for the message.
+        tags: all that there may be.
 
     Raises:
-        StoreError: a tag is none of `workers.tags.TAGS`.
+        StoreError: a tag is none of these, or there are more than a byte tells apart.
     """
+    if len(tags) > 256:
+        raise StoreError(
+            f"results: {tags.num_types} entity types in one location, of which the analysis tells "
+            "127 apart; keep sweeps of other corpora in a folder of their own"
+        )
     lists = column.combine_chunks()
-    codes = pc.index_in(lists.flatten(), value_set=pa.array(TAGS))
+    codes = pc.index_in(lists.flatten(), value_set=pa.array(tags.tags))
     if codes.null_count:
         odd = lists.flatten().filter(pc.is_null(codes))[0].as_py()
-        raise StoreError(f"{table}: {odd!r} of set {set_id} is no tag; tags are {', '.join(TAGS)}")
+        raise StoreError(
+            f"{table}: {odd!r} of set {set_id} is no tag; tags are {', '.join(tags.tags)}"
+        )
     # Lists and strings have equal offsets.
     offsets = lists.offsets.to_numpy()
     starts = pa.py_buffer((offsets - offsets[0]).astype(np.int32).tobytes())

@@ -18,6 +18,7 @@ from orchestrator.analysis.inputs.comparable import SETTINGS_READ
 from orchestrator.results.columns import TEXT
 from orchestrator.results.store import ResultStore
 from orchestrator.wording import counted
+from workers.tags import WIKIANN, TagSet, union_of
 from workers.trial import RECIPE_VERSION
 
 PERTURBED_SETS = tuple(
@@ -214,6 +215,19 @@ def of_one_recipe(*, trials: pa.Table, scores: pa.Table, plans: pa.Table) -> Sto
         plans=_without(plans, "sweep", sweeps),
         num_left_out=num_left_out,
     )
+
+
+def tags_of(trials: pa.Table) -> TagSet:
+    """The tags of all corpora of some trials together.
+
+    Args:
+        trials: rows of `trials` with the column `corpus_entity_types`.
+    """
+    listed = {
+        None if one is None else tuple(one) for one in trials["corpus_entity_types"].to_pylist()
+    }
+    sets = [WIKIANN if one is None else TagSet(one) for one in listed]
+    return union_of(sorted(sets, key=lambda one: one.entity_types))
 
 
 def choose_recipe(versions: Iterable[int]) -> int:

@@ -26,7 +26,7 @@ from orchestrator.analysis.statistics.over_seeds import KEY, OverSeeds
 from orchestrator.analysis.tables import ERRORS, SUBSETS, AnalysisTable
 from orchestrator.errors import StoreError
 from workers.data.entities import Entities, count_by_sentence, find_entities
-from workers.tags import ENTITY_TYPES
+from workers.tags import WIKIANN, TagSet
 from workers.trial import CLEAN, MICRO
 
 OVERLAPS = ("correct", "type", "boundary", "boundary_and_type")
@@ -48,12 +48,15 @@ SIDE_SUMS = np.array([[one[0] == other[0] for one in COUNTED] for other in COUNT
 
 TRUE_CORRECT = COUNTED.index(("true", "correct"))
 
-SHAPE = (len(SUBSETS), len(COUNTED), len(ENTITY_TYPES))
-"""Of the counts of a trial and language, laid flat in `ErrorCounts`."""
+
+def shape_of(tags: TagSet) -> tuple[int, int, int]:
+    """The shape of the counts of a trial and language, which are laid flat in `ErrorCounts`."""
+    return len(SUBSETS), len(COUNTED), tags.num_types
+
 
 ErrorCounts = Mapping[str, pd.DataFrame]
 """By perturbation, `CLEAN` included: a row a trial, language and rule of matching, with an index of
-`KEY` and the columns `HEAD`, then counts of `SHAPE`, means over draws. Where nothing is stored
+`KEY` and the columns `HEAD`, then counts of `shape_of`, means over draws. Where nothing is stored
 there is no frame."""
 
 NUMBERS = tuple(f"num_{subset}" for subset in SUBSETS)
@@ -88,7 +91,7 @@ def count_errors(
     met: defaultdict[str, defaultdict[tuple[str, str, str], list[str]]]
     met = defaultdict(lambda: defaultdict(list))
     for one in sets:
-        gold = as_bytes(sentences_of(one.set_id)["gold"], "sentences", one.set_id)
+        gold = as_bytes(sentences_of(one.set_id)["gold"], "sentences", one.set_id, one.tags)
         weights = [subsets.of(one, trial_id) for trial_id in one.trial_ids]
         for rule in rules:
             of_trials = count_of_trials(one, gold, weights, rule)
@@ -138,8 +141,8 @@ def _only_all(num_sentences: int) -> np.ndarray:
 
 
 def _f1s(counts: np.ndarray) -> np.ndarray:
-    """Micro F1 of each subset, float64 (subsets,), from counts of `SHAPE`; NaN where no entity is
-    there or predicted."""
+    """Micro F1 of each subset, float64 (subsets,), from counts of `shape_of`; NaN where no entity
+    is there or predicted."""
     kinds = counts.sum(axis=-1, dtype=np.float64)
     entities = kinds @ (
         SIDE_SUMS[TRUE_CORRECT] + SIDE_SUMS[COUNTED.index(("predicted", "correct"))]
@@ -196,10 +199,10 @@ def find_errors(results: Results, counts: ErrorCounts) -> AnalysisTable:
         results: what was run.
         counts: what became of entities.
     """
-    over = OverSeeds(results)
+    over, tags = OverSeeds(results), results.tags
     nothing = pd.DataFrame(
         index=pd.MultiIndex.from_arrays([[], [], []], names=KEY),
-        columns=range(len(HEAD) + math.prod(SHAPE)),
+        columns=range(len(HEAD) + math.prod(shape_of(tags))),
     )
     parts = []
     num, dense = [], []
@@ -210,10 +213,10 @@ def find_errors(results: Results, counts: ErrorCounts) -> AnalysisTable:
             is_other = results.trials["own_perturbed_as"] != results.trials["perturbed_as"]
             own[is_other.to_numpy()] = np.nan
         others[own[:, 0] != others[:, 0]] = np.nan  # shares of other sentences are no pair
-        for subset, entity_type in _margins(perturbation):
+        for subset, entity_type in _margins(perturbation, tags):
             parts.append((perturbation, subset, entity_type))
-            num.append(part_of(own, subset, entity_type))
-            dense.append(part_of(others, subset, entity_type))
+            num.append(part_of(own, subset, entity_type, tags))
+            dense.append(part_of(others, subset, entity_type, tags))
 
     shares = [_shares(values) for values in num]
     deltas = [own - _shares(other) for own, other in zip(shares, dense, strict=True)]
@@ -237,23 +240,24 @@ def find_errors(results: Results, counts: ErrorCounts) -> AnalysisTable:
         },
         [name in COUNTED[SHOWN] for _ in parts for name in COUNTED],
     )
+    rows = rows[results.has_type(rows)]
     return finish(ERRORS, rows, _notes(rows, len(over.cells)))
 
 
-def _margins(perturbation: str) -> Iterator[tuple[str, str]]:
+def _margins(perturbation: str, tags: TagSet) -> Iterator[tuple[str, str]]:
     """The subset and entity type of each part that is told of: one at a time."""
     yield "all", MICRO
     if perturbation == CLEAN:
         yield from ((subset, MICRO) for subset in SUBSETS if subset != "all")
-        yield from (("all", entity_type) for entity_type in ENTITY_TYPES)
+        yield from (("all", entity_type) for entity_type in tags.entity_types)
 
 
-def part_of(flat: np.ndarray, subset: str, entity_type: str) -> np.ndarray:
+def part_of(flat: np.ndarray, subset: str, entity_type: str, tags: TagSet = WIKIANN) -> np.ndarray:
     """`COUNTED` of a subset and entity type, float64 (rows, counts), from rows of `ErrorCounts`."""
-    counts = flat[:, len(HEAD) :].reshape(len(flat), *SHAPE)[:, SUBSETS.index(subset)]
+    counts = flat[:, len(HEAD) :].reshape(len(flat), *shape_of(tags))[:, SUBSETS.index(subset)]
     if entity_type == MICRO:
         return counts.sum(axis=-1)  # type: ignore[no-any-return]
-    return counts[..., ENTITY_TYPES.index(entity_type)]
+    return counts[..., tags.entity_types.index(entity_type)]
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
@@ -276,7 +280,7 @@ def count_of_trials(
         matching: strict or lenient.
 
     Yields:
-        Each trial's id and counts of `SHAPE`, float32.
+        Each trial's id and counts of `shape_of`, float32.
 
     Raises:
         StoreError: the set has other words than were predicted.
@@ -297,23 +301,29 @@ def count_of_trials(
     from_true = np.arange(len(predicted)) + np.repeat(
         true_offsets[sentences] - offsets[:-1], np.diff(offsets)
     )
-    counts = count_kinds(true_labels[from_true], predicted, offsets, matching)
+    tags = predictions.tags
+    counts = count_kinds(true_labels[from_true], predicted, offsets, matching, tags.num_types)
     flat = counts.reshape(len(counts), -1).astype(np.float32)
     trials = zip(predictions.trial_ids, which.reshape(places.shape), weights, strict=True)
     for trial_id, of_trial, of_subsets in trials:
-        yield trial_id, (of_subsets @ flat[of_trial]).reshape(SHAPE)
+        yield trial_id, (of_subsets @ flat[of_trial]).reshape(shape_of(tags))
 
 
 def count_kinds(
-    gold: np.ndarray, predicted: np.ndarray, offsets: np.ndarray, matching: str
+    gold: np.ndarray,
+    predicted: np.ndarray,
+    offsets: np.ndarray,
+    matching: str,
+    num_types: int = WIKIANN.num_types,
 ) -> np.ndarray:
     """Count what became of the entities of each sentence.
 
     Args:
-        gold: the true label of each word, integers (num_words,), indices into `TAGS`.
+        gold: the true label of each word, integers (num_words,), see `TagSet`.
         predicted: the predicted ones of the same words.
         offsets: int64 (num_sentences + 1,), first word of each sentence.
         matching: strict or lenient.
+        num_types: entity types that there are.
 
     Returns:
         `COUNTED` by the type of the entity itself, int64 (num_sentences, counts, entity types).
@@ -338,7 +348,6 @@ def count_kinds(
         (guessed, _sort_out(len(guessed), pairs[1], has_words, has_type), len(OVERLAPS) + 1),
         (begun, predicted[begun.start] % 2, 2),
     ]
-    num_types = len(ENTITY_TYPES)
     counts = [
         count_by_sentence(
             entities.sentence, kinds * num_types + entities.kind, num_sentences, num * num_types

@@ -21,7 +21,6 @@ from orchestrator.analysis.tables import (
     AnalysisTable,
 )
 from orchestrator.analysis.topics.error_kinds import F1S, NUMBERS, ErrorCounts
-from workers.tags import ENTITY_TYPES
 from workers.trial import CLEAN
 
 WHERE_REASONS_ARE = "Why a perturbation does not apply is in robustness."
@@ -39,7 +38,8 @@ def find_robustness_types(
             `robustness.ROBUSTNESS_READ`.
     """
     rows = robustness.filter(pc.equal(robustness["status"], "scored")).to_pandas()
-    rows = rows[rows["entity_type"].isin(ENTITY_TYPES)]
+    types = results.tags.entity_types
+    rows = rows[rows["entity_type"].isin(types)]
     if rows.empty:
         nothing = [
             "No perturbed sentences were scored: robustness.perturbations in the sweep names "
@@ -49,12 +49,13 @@ def find_robustness_types(
 
     is_clean = pc.and_(pc.equal(scores["split"], "test"), pc.equal(scores["subset"], "all"))
     clean = scores.filter(is_clean).to_pandas()
-    clean = clean.pivot_table("f1", KEY, "entity_type").reindex(columns=ENTITY_TYPES)
+    clean = clean.pivot_table("f1", KEY, "entity_type").reindex(columns=types)
     # Draws without an F1, where no such entity is there or predicted, are left out of the mean.
     perturbed = rows.pivot_table("f1", KEY, ["perturbation", "entity_type"])
     names = sorted(set(rows["perturbation"]))
-    parts = pd.MultiIndex.from_product([names, ENTITY_TYPES], names=["perturbation", "entity_type"])
+    parts = pd.MultiIndex.from_product([names, types], names=["perturbation", "entity_type"])
     table = _compare(results, clean, perturbed.reindex(columns=parts), {})
+    table = table[results.has_type(table)] if len(table) else table
     return finish(ROBUSTNESS_TYPES, table, [WHERE_REASONS_ARE])
 
 

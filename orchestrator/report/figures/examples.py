@@ -6,6 +6,7 @@ predicts differently some of each kind of change are shown. Predictions are read
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.analysis.inputs.predictions import as_bytes, split_by_set
+from orchestrator.analysis.inputs.reading import tags_of
 from orchestrator.analysis.topics.error_kinds import COUNTED, count_kinds
 from orchestrator.errors import StoreError
 from orchestrator.report.charts import named
@@ -21,7 +23,7 @@ from orchestrator.report.figures.disagreement import NO_PREDICTIONS
 from orchestrator.report.material import Material
 from orchestrator.results.rows import Row
 from orchestrator.wording import counted
-from workers.tags import TAGS
+from workers.tags import WIKIANN, TagSet
 from workers.trial import CLEAN
 
 MOST_SHOWN = 8_000
@@ -82,6 +84,11 @@ class Reader:
     material: Material
     looked: dict[str, Looked] = field(default_factory=dict)
 
+    @cached_property
+    def tags(self) -> TagSet:
+        """All that trials may have predicted."""
+        return tags_of(self.material.store.read("trials", ["corpus_entity_types"]))
+
     def read(self, trial_ids: Sequence[str]) -> Iterator[tuple[str, Predicted]]:
         """What trials predicted on the split as published, one trial after the other.
 
@@ -100,7 +107,7 @@ class Reader:
         if set_id not in self.looked:
             self.looked[set_id] = self._look(set_id)
         predicted = rows["predicted"].take(pa.array(self.looked[set_id].sentences))
-        tags = as_bytes(predicted, "predictions", set_id).to_pylist()
+        tags = as_bytes(predicted, "predictions", set_id, self.tags).to_pylist()
         return set_id, (rows["language"][0].as_py(), tags)
 
     def _look(self, set_id: str) -> Looked:
@@ -111,7 +118,7 @@ class Reader:
         rows = rows.take(pa.array(order))
         return Looked(
             sentences=order,
-            gold=as_bytes(rows["gold"], "sentences", set_id).to_pylist(),
+            gold=as_bytes(rows["gold"], "sentences", set_id, self.tags).to_pylist(),
             words=[_one_text(tokens) for tokens in rows["tokens"].to_pylist()],
         )
 
@@ -187,37 +194,42 @@ def _find_rows(material: Material, pairs: pd.DataFrame, most: int) -> Iterator[R
             dense = predicted
             continue
         for place in of_trial[trial_id].to_dict("records"):
-            yield from _rows_of(place, reader.looked, dense, predicted, most)
+            yield from _rows_of(place, reader, dense, predicted, most)
 
 
 def _rows_of(
-    place: Row, looked: Mapping[str, Looked], dense: Predicted, sparse: Predicted, most: int
+    place: Row, reader: Reader, dense: Predicted, sparse: Predicted, most: int
 ) -> Iterator[Row]:
     """Sentences of one language that change from a dense to a sparse trial, a row each."""
-    rule = place["evaluation_matching"] or "strict"
+    rule, known = place["evaluation_matching"] or "strict", reader.tags
     for set_id in sorted(dense.keys() & sparse.keys()):
         language, tags = sparse[set_id]
         if language != place["language"]:
             continue
-        of_set, before = looked[set_id], dense[set_id][1]
-        for at, kinds in find_changes(of_set, before, tags, rule, most):
+        of_set, before = reader.looked[set_id], dense[set_id][1]
+        for at, kinds in find_changes(of_set, before, tags, rule, most, known):
             yield {
                 **{name: place[name] for name in SHOWN_OF_PAIR},
                 "sentence": int(of_set.sentences[at]),
                 "kinds": kinds,
                 "words": of_set.words[at],
-                "gold": _as_tags(of_set.gold[at]),
-                "dense": _as_tags(before[at]),
-                "sparse": _as_tags(tags[at]),
+                "gold": _as_text(of_set.gold[at], known),
+                "dense": _as_text(before[at], known),
+                "sparse": _as_text(tags[at], known),
             }
 
 
-def _as_tags(places: bytes) -> str:
-    return " ".join(TAGS[place] for place in places)
+def _as_text(labels: bytes, tags: TagSet) -> str:
+    return " ".join(tags.as_tags(labels))
 
 
 def find_changes(
-    looked: Looked, dense: Sequence[bytes], sparse: Sequence[bytes], rule: str, most: int
+    looked: Looked,
+    dense: Sequence[bytes],
+    sparse: Sequence[bytes],
+    rule: str,
+    most: int,
+    tags: TagSet = WIKIANN,
 ) -> list[tuple[int, str]]:
     """Sentences that two trials predict differently, of each kind of change in turn.
 
@@ -227,6 +239,7 @@ def find_changes(
         sparse: the same of the sparse trial.
         rule: of matching, strict or lenient.
         most: sentences wanted.
+        tags: all that there may be.
 
     Returns:
         Places in `looked`, ascending, and the kinds of change as in `broken, missed`.
@@ -240,14 +253,16 @@ def find_changes(
     if not changed:
         return []
     gold = [looked.gold[at] for at in changed]
-    before = _count(gold, [dense[at] for at in changed], rule)
-    after = _count(gold, [sparse[at] for at in changed], rule)
+    before = _count(gold, [dense[at] for at in changed], rule, tags)
+    after = _count(gold, [sparse[at] for at in changed], rule, tags)
     kinds = [_kinds(more) for more in after - before]
     chosen = take_in_turn(kinds, most)
     return [(changed[place], ", ".join(kinds[place])) for place in chosen]
 
 
-def _count(gold: Sequence[bytes], predicted: Sequence[bytes], rule: str) -> np.ndarray:
+def _count(
+    gold: Sequence[bytes], predicted: Sequence[bytes], rule: str, tags: TagSet
+) -> np.ndarray:
     """Counts of `COUNTED` of each sentence, int64 (n, counts)."""
     lengths = [len(one) for one in gold]
     if lengths != [len(one) for one in predicted]:
@@ -256,7 +271,8 @@ def _count(gold: Sequence[bytes], predicted: Sequence[bytes], rule: str) -> np.n
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     labels, guessed = (np.frombuffer(b"".join(side), np.uint8) for side in (gold, predicted))
-    return count_kinds(labels, guessed, offsets, rule).sum(axis=2)  # type: ignore[no-any-return]
+    counts = count_kinds(labels, guessed, offsets, rule, tags.num_types)
+    return counts.sum(axis=2)  # type: ignore[no-any-return]
 
 
 def _kinds(more: np.ndarray) -> list[str]:

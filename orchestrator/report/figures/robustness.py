@@ -18,7 +18,7 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, with_interval
-from workers.tags import ENTITY_TYPES
+from workers.tags import TagSet, union_of
 from workers.trial import PERTURBATIONS
 
 if TYPE_CHECKING:
@@ -185,11 +185,16 @@ def draw_robustness_types(material: Material) -> Drawing:
     return _draw_parts(
         material,
         rows,
-        ("entity_type", "entity type", ENTITY_TYPES),
+        ("entity_type", "entity type", _types_in_order(rows["entity_type"])),
         NO_PERTURBED,
         ["Means over the languages that a replacement applies to."],
         material.notes("robustness_types"),
     )
+
+
+def _types_in_order(names: pd.Series) -> Sequence[str]:
+    """Entity types, WikiANN's first, so that these have the same colours in every report."""
+    return union_of([TagSet(tuple(sorted(set(names))))]).entity_types
 
 
 def draw_robustness_subsets(material: Material) -> Drawing:

@@ -183,7 +183,8 @@ def test_what_strict_matching_cannot_find_is_said_in_one_line(tmp_path):
     strict = make_plan(sweep(**of_folder, evaluation={"matching": "strict"}))
     assert describe_unfindable(strict) == [
         "no B- tag in ka test: strict matching finds no entity there, so F1 is undefined; "
-        "set evaluation.matching=lenient"
+        "set corpus.scheme=iob1 or io, if that is how entities are marked, or "
+        "evaluation.matching=lenient"
     ]
     assert describe_unfindable(make_plan(sweep(**of_folder, languages=["en"]))) == []
     lenient = make_plan(sweep(**of_folder, evaluation={"matching": "lenient"}))

@@ -15,10 +15,10 @@ from tests.factories import (
     make_trial_spec,
 )
 from tests.golden_results import unpack
+from tests.wikiann_tags import TAGS
 from tests.workers.scoring.test_evaluate import count_tags
 from workers.result import EntityScore, PredictedSet, RobustnessScore, SentenceSet, TrialResult
 from workers.scoring.evaluate import score, score_perturbed
-from workers.tags import TAGS
 from workers.trial import CLEAN, TrialSpec
 
 LANGUAGES = ("sw", "yo")

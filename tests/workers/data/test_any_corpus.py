@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.any_input import PIECES, as_bytes, damaged, many, refused_in_words, scalars, seeds
+from tests.wikiann_tags import TAGS
 from workers.data.corpus import load_sentences
-from workers.tags import TAGS
 from workers.trial import CorpusSpec, TrialError
 
 SENTENCES = {

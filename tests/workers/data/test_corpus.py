@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.wikiann_tags import TAGS
 from workers.data.corpus import (
     count_unstarted_entities,
     draw_subset,
     examine_folder,
     load_sentences,
 )
-from workers.tags import TAGS
 from workers.trial import CorpusSpec, TrialError
 
 
@@ -208,7 +208,7 @@ def test_bad_text_is_refused_with_its_line(tmp_path, text, message):
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "sw").mkdir()
     (tmp_path / "sw" / "test.tsv").write_bytes(b"a\tO\n\xff\xfe\n")
-    with pytest.raises(TrialError, match=r"not UTF-8 text \(byte 4\)"):
+    with pytest.raises(TrialError, match=r"test.tsv:2: not UTF-8 text \(byte 0 of"):
         load_sentences(path_corpus(tmp_path), "sw", "test")
 
 

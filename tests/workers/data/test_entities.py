@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
 from tests.any_input import many
+from tests.wikiann_tags import ENTITY_TYPES, TAGS
 from tests.workers.data.test_corpus import path_corpus
-from workers.data.corpus import LABEL_OF_TAG, Sentences, load_sentences, load_table
+from workers.data.corpus import Sentences, load_sentences, load_table
 from workers.data.entities import (
     SentenceFacts,
     describe_text,
@@ -21,7 +22,6 @@ from workers.data.entities import (
     flatten_table,
     sentence_facts,
 )
-from workers.tags import ENTITY_TYPES, TAGS
 
 
 def tags_of(sentences: Sentences) -> list[list[str]]:
@@ -45,7 +45,7 @@ def found_by_seqeval(tags, matching) -> list[tuple[int, str, int, int]]:
 
 def laid_flat(tags) -> tuple[np.ndarray, np.ndarray]:
     """The labels of tags by sentence, and where each sentence begins."""
-    return flatten_labels([LABEL_OF_TAG[tag] for tag in one] for one in tags)
+    return flatten_labels([TAGS.index(tag) for tag in one] for one in tags)
 
 
 def found_by_us(tags, matching) -> list[tuple[int, str, int, int]]:

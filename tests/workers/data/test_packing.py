@@ -8,10 +8,10 @@ import torch
 from transformers import AutoTokenizer
 
 from tests.workers.data.test_batch import made_of_lengths
+from tests.workers.data.test_corpus import path_corpus
 from workers.data.align import NO_LABEL, encode
 from workers.data.batch import training_order
-from workers.data.corpus import Sentences
-from workers.data.corpus_files import read_split
+from workers.data.corpus import load_sentences
 from workers.data.packing import ROWS_OF_CPU, ROWS_OF_GPU, PackedBatches, pack
 
 CPU = torch.device("cpu")
@@ -53,13 +53,8 @@ def test_no_language_computes_more_than_an_eighth_too_much(wikiann, mbert):
     tokenizer = AutoTokenizer.from_pretrained(mbert)
     computed, real = Counter[str](), Counter[str]()
     for folder in sorted(path for path in wikiann.iterdir() if path.is_dir()):
-        _, table = read_split(wikiann, folder.name, "train")
-        sentences = table.slice(0, 1000)
-        encoded = encode(
-            Sentences(sentences["tokens"].to_pylist(), sentences["labels"].to_pylist()),
-            tokenizer,
-            max_length=128,
-        )
+        corpus = path_corpus(wikiann, max_train_sentences=1000)
+        encoded = encode(load_sentences(corpus, folder.name, "train"), tokenizer, max_length=128)
         for epoch in range(max(1, 1000 // encoded.num_sequences)):
             for indices in training_order(encoded.num_sequences, 32, seed=0, epoch=epoch):
                 rows, width = pack(encoded.lengths[indices], ROWS_OF_CPU)

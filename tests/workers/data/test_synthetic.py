@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.wikiann_tags import TAGS
 from workers.data import synthetic
 from workers.data.synthetic import LANGUAGES, fingerprint, make_sentences, num_sentences
 from workers.data.synthetic_grammars import NUMBER_RANGES, SPAN_OF_YEARS
-from workers.tags import TAGS
 from workers.trial import SPLITS
 
 ROOT = Path(__file__).parents[3]

@@ -15,13 +15,13 @@ from transformers import (
     T5Config,
 )
 
+from tests.wikiann_tags import TAGS
 from tests.workers.trials import finish, real_trial, small_trial, training_of
 from workers.data.tokenizer import load_tokenizer
 from workers.data.wordpiece import small_tokenizer
 from workers.model.encoder import _Pretrained, make_model
 from workers.model.folder import fingerprint_model_folder
 from workers.run import run_trial
-from workers.tags import TAGS
 from workers.train import Training
 from workers.trial import ModelSpec, TrialError
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification, Pretrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
 
 from tests.factories import PRUNING, make_split
+from tests.wikiann_tags import TAGS
 from tests.workers.trials import (
     finish,
     numbers,
@@ -34,7 +35,6 @@ from workers.model.positions import READ_PACKED_ROWS, first_position, reads_pack
 from workers.model.projections import find_projections
 from workers.model.rounded import read_rounded
 from workers.run import run_trial
-from workers.tags import TAGS
 from workers.trial import ModelSpec, TrialError, TrialSpec
 
 pytestmark = pytest.mark.slow

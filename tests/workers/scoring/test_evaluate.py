@@ -10,6 +10,7 @@ from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
 from tests.factories import make_trial_spec
+from tests.wikiann_tags import ENTITY_TYPES, TAGS
 from tests.workers.data.test_entities import MATCHINGS, laid_flat, with_errors
 from tests.workers.trials import finish
 from workers.data.align import NO_LABEL, EncodedSplit
@@ -25,7 +26,6 @@ from workers.scoring.evaluate import (
     subwords_a_pass,
     tags_of_sentences,
 )
-from workers.tags import ENTITY_TYPES, TAGS
 from workers.trial import SUBSETS, DonorPool
 
 GOLD = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "I-ORG", "I-ORG"], ["O", "O"]]

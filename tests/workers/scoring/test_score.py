@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from tests.wikiann_tags import TAGS
 from tests.workers.trials import evaluation_of, finish, small_trial, two_languages, undisturbed
 from workers.data.corpus import load_sentences
 from workers.run import run_trial
-from workers.tags import TAGS
 from workers.trial import DonorPool, RobustnessSpec
 
 

@@ -15,9 +15,9 @@ from orchestrator.results.store import ResultStore
 from tests.benchmarks.analysis import make_results
 from tests.factories import make_predicted_set, make_trial_spec
 from tests.orchestrator.analysis.committing import commit, commit_together, rows_of, tables_of
+from tests.wikiann_tags import TAGS
 from workers.data.entities import flatten_labels
 from workers.scoring.evaluate import count_entities
-from workers.tags import TAGS
 
 RULES = ("strict", "lenient")
 

@@ -12,7 +12,7 @@ from orchestrator.report.figures.examples import (
     find_changes,
     take_in_turn,
 )
-from workers.tags import TAGS
+from tests.wikiann_tags import TAGS
 
 
 def tags(text: str) -> bytes:
