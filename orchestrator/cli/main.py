@@ -109,6 +109,12 @@ def _reading() -> ModuleType:
     return reading
 
 
+def _corpus() -> ModuleType:
+    from orchestrator.cli import corpus
+
+    return corpus
+
+
 def _reports() -> ModuleType:
     from orchestrator.cli import reports
 
@@ -461,6 +467,14 @@ def _add_results(line: CommandLine) -> None:
 
 
 def _add_rest(line: CommandLine) -> None:
+    line.add(
+        "corpus",
+        lambda args: _corpus().corpus(args),
+        "Show what would be read of the corpus of a sweep, or of a corpus folder: splits, sizes, "
+        "entities, what is mended, sub-words, repetitions.",
+        takes_spec=True,
+    ).add_argument("--json", action="store_true", help="print JSON")
+
     perturb = line.add(
         "perturb",
         lambda args: _reading().perturb(args),

@@ -12,6 +12,8 @@ from seqeval.scheme import IOB2
 
 from orchestrator.analysis.analyze import analyze
 from orchestrator.planning.plan import make_plan
+from orchestrator.report.figures.examples import draw_examples
+from orchestrator.report.figures.robustness import draw_robustness_types
 from orchestrator.report.material import read_material
 from orchestrator.report.page import make_page
 from orchestrator.report.sections import FIGURES
@@ -151,10 +153,12 @@ def test_tables_by_entity_type_keep_corpora_apart(results):
 
 def test_the_report_shows_both(results):
     store, _ = results
-    needs = {name for figure in FIGURES.values() for name in figure.needs}
-    page = make_page(read_material(store, needs))
-    assert "B-DATE" in page
-    assert "B-PER" in page
+    material = read_material(store, {name for figure in FIGURES.values() for name in figure.needs})
+    assert "corpus.entity_types=DATE+LOC+PER" in make_page(material)
+    gold = set(" ".join(draw_examples(material).table["gold"]).split())
+    assert {"B-DATE", "I-DATE", "B-PER"} <= gold
+    types = set(draw_robustness_types(material).table["entity_type"])
+    assert types == {*TYPES["dates"], *TYPES["plain"]}
 
 
 def test_scores_by_the_other_rule_are_of_the_same_types(results):

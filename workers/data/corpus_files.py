@@ -160,6 +160,49 @@ def list_files(folder: Path, split: str) -> list[Path]:
     )
 
 
+def languages_of_files(path: Path) -> list[str]:
+    """The languages that share the files of a corpus folder itself, sorted; none where each has a
+    folder, or the files say none.
+
+    Args:
+        path: the corpus folder.
+    """
+    found: set[str] = set()
+    for split in ("train", "test"):
+        for file in list_files(path, split):
+            with visiting(file):
+                found |= _languages_in(file)
+    return sorted(found)
+
+
+def _languages_in(file: Path) -> set[str]:
+    if file.suffix == ".parquet":
+        try:
+            there = pq.read_schema(file).names
+            column = next((one for one in LANGUAGE_COLUMNS if one in there), None)
+            table = pq.read_table(file, columns=[] if column is None else [column])
+        except (pa.ArrowException, *PARQUET_DAMAGE) as error:
+            if is_storage_fault(error):
+                raise
+            raise TrialError(
+                "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
+            ) from error
+    elif _ending(file) in JSON_LINES:
+        table, _ = read_json_lines(file)
+        column = next((one for one in LANGUAGE_COLUMNS if one in table.column_names), None)
+    else:
+        return set()
+    if column is None:
+        return set()
+    return {str(code) for code in table[column].unique().to_pylist() if code is not None}
+
+
+def _ending(file: Path) -> str:
+    """The end of a file's name that says what it is, without that of its compression."""
+    name = file.name.removesuffix(COMPRESSED)
+    return f".{name.rpartition('.')[2]}" if "." in name else ""
+
+
 def _otherwise_named(folder: Path, split: str) -> list[Path]:
     """Files of a split that are neither Parquet nor .tsv of its own name; they count where there
     are none of these."""
@@ -173,8 +216,7 @@ def _otherwise_named(folder: Path, split: str) -> list[Path]:
 
 def _read_file(file: Path, language: str | None) -> TaggedText:
     """A file; of one that several languages share, the sentences of this one."""
-    end = file.name.removesuffix(COMPRESSED)
-    end = f".{end.rpartition('.')[2]}" if "." in end else ""
+    end = _ending(file)
     with visiting(file):
         if end == ".parquet":
             return _read_parquet(file, language)
