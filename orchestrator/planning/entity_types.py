@@ -11,6 +11,9 @@ from workers.tags import MAX_TYPES, WIKIANN
 if TYPE_CHECKING:
     from workers.data.corpus import CorpusFacts
 
+MOST_UNSTARTED = 0.5
+"""The part of entities that may begin with I- before that is said; WikiANN's ja and zh have few."""
+
 Types = tuple[str, ...] | None
 """As `workers.trial.CorpusSpec.entity_types`: None stands for WikiANN's."""
 
@@ -110,6 +113,12 @@ def describe_reading(code: str, facts: "CorpusFacts") -> list[str]:
             lines.append(
                 f"{code} {split}: a prefix such as {code}: was taken off "
                 f"{counted(mended.num_prefixed, 'word')}"
+            )
+    for split, (num_entities, num_unstarted) in facts.num_starts.items():
+        if num_unstarted > MOST_UNSTARTED * num_entities:
+            lines.append(
+                f"{code} {split}: of {num_entities:,} entities {num_unstarted:,} begin with I-, as "
+                "in IOB1 and IO; if that is how they are marked, set corpus.scheme=iob1 or io"
             )
     for split in facts.unnamed:
         lines.append(

@@ -201,12 +201,13 @@ def _present(sweep: SweepSpec, folder: Path | None, splits: Sequence[str]) -> li
     asked = sweep.robustness.donors or ()
     named = {*sweep.languages, *sweep.evaluation.languages, *sweep.language_table, *asked}
     if folder is not None:
+        there = {entry.name for entry in (folder.iterdir() if folder.is_dir() else ())}
         return sorted(
-            entry.name
-            for entry in (folder.iterdir() if folder.is_dir() else ())
+            code
+            for code in there | named
             # A folder may have other things in it, such as one called "old", which is a language.
-            if (entry.name in named or sweep.find_language(entry.name).family)
-            and all(any(entry.glob(f"{split}*")) for split in splits)
+            if (code in named or sweep.find_language(code).family)
+            and all(_is_there(folder, code, split) for split in splits)
         )
     if sweep.corpus.kind == "synthetic":
         from workers.data import synthetic
@@ -216,3 +217,12 @@ def _present(sweep: SweepSpec, folder: Path | None, splits: Sequence[str]) -> li
         return sorted(named)
     # The rest of WikiANN gives entities where it is asked to: all of it would be read otherwise.
     return sorted({*XTREME, *(code for code in asked if is_in_wikiann(code))})
+
+
+def _is_there(folder: Path, code: str, split: str) -> bool:
+    from workers.data.corpus_files import has_split
+
+    try:
+        return has_split(folder, code, split)
+    except TrialError:
+        return True  # who reads it says what is wrong

@@ -26,6 +26,7 @@ from workers.data.tagged_text import (
     Mended,
     TaggedText,
     as_label_lists,
+    count_starts,
     from_lists,
     to_labels,
     types_of,
@@ -80,6 +81,7 @@ class CorpusFacts:
         unnamed: splits with such files.
         mended: by split, what was read otherwise than it stands there.
         is_held_out: its validation split is a part of its train split.
+        num_starts: by split, how many entities there are and how many of them begin with I-.
     """
 
     fingerprint: str | None
@@ -89,6 +91,7 @@ class CorpusFacts:
     unnamed: tuple[str, ...] = ()
     mended: dict[str, Mended] = field(default_factory=dict)
     is_held_out: bool = False
+    num_starts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
@@ -171,13 +174,18 @@ def examine_folder(
             "bad_data",
             f"{path / language}: {tags.num_types} entity types; at most {MAX_TYPES} are told apart",
         )
-    num_sentences, without_begin, mended = {}, [], {}
+    num_sentences, without_begin, mended, num_starts = {}, [], {}, {}
     for split, of_split in texts.items():
         num_sentences[split] = sum(len(text.tokens) for text in of_split)
         labelled = [to_labels(text, tags, reading.scheme) for text in of_split]
         mended[split] = sum((one for _, one in labelled), Mended())
-        labels = np.concatenate([one for one, _ in labelled])
-        if labels.any() and not (labels % 2 == 1).any():
+        counted = [
+            count_starts(labels, text.starts)
+            for text, (labels, _) in zip(of_split, labelled, strict=True)
+        ]
+        num_entities, num_unstarted = (sum(numbers) for numbers in zip(*counted, strict=True))
+        num_starts[split] = (num_entities, num_unstarted)
+        if not any((labels % 2 == 1).any() for labels, _ in labelled) and num_entities:
             without_begin.append(split)
     if is_held_out and "train" in num_sentences:
         num_held = _num_held_out(num_sentences["train"], reading.validation_from_train)
@@ -192,6 +200,7 @@ def examine_folder(
         tuple(split for split, of in texts.items() if any(text.names is None for text in of)),
         mended,
         is_held_out,
+        num_starts,
     )
 
 

@@ -288,6 +288,19 @@ def _from_bioes(
     return labels, Mended(num_converted, num_odd, text.num_prefixed)
 
 
+def count_starts(labels: np.ndarray, starts: np.ndarray) -> tuple[int, int]:
+    """How many entities there are, and how many of them begin with I-.
+
+    Args:
+        labels: integers (num_words,).
+        starts: see `TaggedText.starts`.
+    """
+    before = _before(labels, starts, 0)
+    is_inside = (labels > 0) & (labels % 2 == 0)
+    is_unstarted = is_inside & (before != labels) & (before != labels - 1)
+    return int(((labels % 2 == 1) | is_unstarted).sum()), int(is_unstarted.sum())
+
+
 def as_label_lists(text: TaggedText, labels: np.ndarray) -> pa.Table:
     """The sentences with their labels: a row each, `tokens` and `labels`."""
     listed = pa.ListArray.from_arrays(

@@ -126,6 +126,27 @@ def test_what_is_read_otherwise_is_said(tmp_path):
     ]
 
 
+def test_files_that_look_like_iob1_are_told_and_read_when_asked(tmp_path):
+    iob1 = "Juma I-PER\nOjo I-PER\nna O\nAde I-PER\nAsha B-PER\n"
+    write(tmp_path, "sw", train=iob1, test=iob1)
+    planned = make_plan(sweep(tmp_path))
+    assert describe_mended(planned)[1] == (
+        "sw train: of 3 entities 2 begin with I-, as in IOB1 and IO; if that is how they are "
+        "marked, set corpus.scheme=iob1 or io"
+    )
+    (trial,) = planned = make_plan(sweep(tmp_path, {"scheme": "iob1"}))
+    assert describe_mended(planned)[1] == "sw train: 2 tags of another scheme read as IOB2"
+    assert load_sentences(trial.spec.corpus, "sw", "train").labels == [[1, 2, 0, 1, 1]]
+
+
+def test_donors_files_may_have_other_names(tmp_path):
+    for code in ("sw", "yo"):
+        write(tmp_path, code, train=DATES, dev="Bola B-PER\n", test=DATES)
+    robustness = {"perturbations": ["within_script"], "donor_split": "validation"}
+    (trial,) = make_plan(sweep(tmp_path, robustness=robustness))
+    assert trial.spec.robustness.pools[0].donors == ("yo",)
+
+
 def test_validation_may_be_held_out_of_train(tmp_path):
     write(tmp_path, "sw", train="".join(f"w{number} O\n\n" for number in range(50)), test=DATES)
     write(tmp_path, "yo", train=DATES, validation=DATES, test=DATES)

@@ -1,5 +1,6 @@
 """Whatever a file of a corpus holds, it is read or refused in words. See `tests.any_input`."""
 
+import gzip
 import io
 import json
 import tempfile
@@ -71,6 +72,22 @@ def test_any_text_as_a_split(corpus, text, seed):
         for form in damaged(base, seed):
             read(corpus, "train.tsv", form)
     Path(corpus, "sw", "train.tsv").unlink()
+
+
+@many
+@given(lines | st.text(), seeds, st.sampled_from(["train", "train.txt", "train.jsonl", "train.gz"]))
+def test_any_other_text_as_a_split(corpus, text, seed, name):
+    rows = [
+        {name: values[place] for name, values in SENTENCES.items()}
+        for place in range(len(SENTENCES["tokens"]))
+    ]
+    usual = "\n".join(map(json.dumps, rows)) if name.endswith("jsonl") else TSV.replace("\t", " X ")
+    name = "train.tsv.gz" if name == "train.gz" else name
+    for base in (as_bytes(text), as_bytes(usual + text)):
+        data = gzip.compress(base, mtime=0) if name.endswith(".gz") else base
+        for form in damaged(data, seed):
+            read(corpus, name, form)
+    Path(corpus, "sw", name).unlink()
 
 
 types = st.sampled_from(

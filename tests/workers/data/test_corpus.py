@@ -152,6 +152,8 @@ def test_a_repository_of_the_hub_is_loaded_and_its_tags_compared(tmp_path, names
     else:
         with pytest.raises(TrialError, match=r"sw train: tags are \['O', 'B-MISC'\]; expected"):
             load_sentences(corpus, "sw", "train")
+        listed = replace(corpus, entity_types=("DATE", "MISC"))
+        assert load_sentences(listed, "sw", "train").labels == [[3, 0]]
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,14 @@ def test_empty_split_is_refused(tmp_path):
     pq.write_table(table, tmp_path / "sw" / "train.parquet")
     with pytest.raises(TrialError, match="no sentences; at least one is needed"):
         examine_folder(tmp_path, "sw", ("train",))
+
+
+def test_a_column_that_one_shard_lacks_is_named_with_the_shard(tmp_path):
+    write_parquet(tmp_path / "sw", "train", [["a"]], [[0]], "-00000-of-00002")
+    table, shard = pa.table({"tokens": [["a"]]}), "train-00001-of-00002.parquet"
+    pq.write_table(table, tmp_path / "sw" / shard)
+    with pytest.raises(TrialError, match=f"{shard}: no column ner_tags; expected tokens and"):
+        load_sentences(path_corpus(tmp_path), "sw", "train")
 
 
 def test_missing_column_is_named(tmp_path):
