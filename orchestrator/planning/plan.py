@@ -502,8 +502,8 @@ def _examine_corpus(
         examine_folder,
         fingerprint_language,
         fingerprint_scored,
-        folder_of,
     )
+    from workers.data.corpus_files import folder_of
 
     corpus = sweep.corpus
     if corpus.kind == "hub":
