@@ -19,11 +19,11 @@ from transformers import BertConfig, BertForTokenClassification
 
 from tests.benchmarks.measurement import Measurement, ratios, side_by_side
 from tests.factories import make_trial_result, make_trial_spec
+from tests.wikiann_tags import TAGS
 from workers.model.encoder import first_names, make_model
 from workers.model.kept_model import ModelFile, load_kept_model, read_kept_model
 from workers.pruning.scope import prunable_weights
 from workers.storage import Location
-from workers.tags import TAGS
 from workers.trial import ModelSpec, TrialSpec
 
 MBERT = {"vocab_size": 119_547}

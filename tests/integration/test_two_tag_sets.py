@@ -50,7 +50,7 @@ def plan(folder: Path, name: str) -> list[TrialSpec]:
             "name": name,
             "results": "out",
             "languages": ["sw"],
-            "sparsities": [0, 0.5],
+            "sparsities": [0, 0.95],
             "seeds": [0],
             "corpus": {"path": str(folder / name)},
             "model": {"name": str(TINY_BERT), "init": "random"},
