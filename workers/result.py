@@ -26,7 +26,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class EntityScore:
-    """Entity-level scores of one language, split and subset. `entity_type` is PER, ORG, LOC or
+    """Entity-level scores of one language, split and subset. `entity_type` is one of the corpus or
     micro (all together).
 
     A value is None where it is not defined: precision when nothing was predicted, recall when there

@@ -109,8 +109,8 @@ class Corpus(Section):
     one of the other layouts that METHODS.md lists; needed by kind path."""
     entity_types: Annotated[Literal["auto"] | list[str], BeforeValidator(_entity_types)] = "auto"
     """What entities are told apart. auto: of a folder, the types of the train splits; of others,
-    WikiANN's PER, ORG and LOC. A list, such as [PER, ORG, LOC, DATE], gives labels this order; so
-    numbers mean in files that do not name their tags: 0 is O, then come B- and I- of each. In
+    WikiANN's PER, ORG and LOC. A list, such as [PER, ORG, LOC, DATE], is the order of labels, and
+    of the numbers in files that do not name their tags: 0 is O, then come B- and I- of each. In
     results null stands for WikiANN's."""
     scheme: Scheme = "auto"
     """How entities are marked in files: auto, IOB2, and BIOES or BILOU where their prefixes are;
