@@ -111,6 +111,14 @@ def test_everything_is_installed_in_locked_versions_and_nothing_editable() -> No
     assert shlex.split(installs[-1])[-1] == ".[jobs,kubernetes]"
 
 
+def test_old_pips_build_packages_as_new_ones_do_and_a_private_authority_is_an_argument() -> None:
+    build = stages()[0]
+
+    assert any("PIP_USE_PEP517=1" in rest.split() for word, rest in build if word == "ENV")
+    assert ("ARG", "PIP_CERT") in build
+    assert not any("PIP_CERT" in rest for _, rest in stages()[1])
+
+
 def test_package_lists_are_removed_in_the_layer_that_fetches_them() -> None:
     runs = [rest for word, rest in instructions() if word == "RUN" and "apt-get" in rest]
 

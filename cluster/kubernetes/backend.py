@@ -4,6 +4,7 @@ A name is used by one job at a time. The RayJob stays after its end, to be looke
 sweep is submitted again.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from cluster.errors import ClusterError
 from cluster.kubernetes.checks import look, look_for_things
 from cluster.kubernetes.documents import collect, list_pods
 from cluster.kubernetes.explain import status_of
-from cluster.kubernetes.kept import keep_words, keeping, kept_lines, words_before
+from cluster.kubernetes.kept import LogKeeper, keep_words, kept_lines, words_before
 from cluster.kubernetes.logs import driver_lines, hear, heard_in, no_output
 from cluster.kubernetes.manifest import USER_LABEL, render_manifests, this_user
 from cluster.kubernetes.profile import KubernetesProfile
@@ -119,10 +120,10 @@ class KubernetesBackend:
         server, name = self._server_of(job_id)
         is_silent = True
         describe = partial(_status, job_id, server, folder=folder)
-        lines = driver_lines(server, name, describe, follow, self._poll_s)
-        for line in keeping(folder, lines):
-            is_silent = False
-            yield line
+        with contextlib.closing(LogKeeper(folder)) as keeper:
+            for line in driver_lines(server, name, describe, keeper.add, follow, self._poll_s):
+                is_silent = False
+                yield line
         if is_silent and (kept := kept_lines(folder)):
             yield from kept
         elif is_silent and (ray_job := server.find_job(name)) is not None:
@@ -203,6 +204,8 @@ class KubernetesBackend:
 def _status(job_id: str, server: Server, ray_job: Object, folder: Path) -> JobStatus:
     """All that is known of a job that is there."""
     documents, heard = collect(server, ray_job), hear(server, ray_job)
+    state = job_status(job_id, ray_job).state
+    has_ended = state.is_terminal or state is JobState.STOPPING
     if heard.pod is None:
         progress = heard_in(kept_lines(folder)).progress
     else:
@@ -212,7 +215,7 @@ def _status(job_id: str, server: Server, ray_job: Object, folder: Path) -> JobSt
         job_id,
         ray_job,
         pods=documents.pods,
-        reason=find_reason(documents),
+        reason=find_reason(documents, has_ended=has_ended),
         progress=progress,
         words_before=words_before(folder, heard.pod),
     )

@@ -3,31 +3,38 @@ job is cancelled, and when KubeRay tries again."""
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from cluster.job_files import write_whole
 
 LOG, WORDS = "driver.log", "last_words.json"
 
 
-def keeping(folder: Path, lines: Iterable[str]) -> Iterator[str]:
-    """The lines, which the folder keeps as they pass; a folder that cannot be written keeps none.
+class LogKeeper:
+    """Keeps a log in a job's folder, line by line, from its beginning; what was kept before lasts
+    until there is a first line. A folder that cannot be written keeps none.
 
     Args:
         folder: of the job.
-        lines: the log from its beginning.
     """
-    with contextlib.ExitStack() as stack:
-        file = None
-        for number, line in enumerate(lines):
-            with contextlib.suppress(OSError):
-                if number == 0:  # what was kept before lasts until there is something new
-                    (folder / LOG).touch(mode=0o600)
-                    file = stack.enter_context((folder / LOG).open("w", encoding="utf-8"))
-                if file is not None:
-                    print(line, file=file, flush=True)
-            yield line
+
+    def __init__(self, folder: Path):
+        self._path = folder / LOG
+        self._file: TextIO | None = None
+
+    def add(self, line: str) -> None:
+        """Keep a line."""
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                self._path.touch(mode=0o600)
+                self._file = self._path.open("w", encoding="utf-8")
+            print(line, file=self._file, flush=True)
+
+    def close(self) -> None:
+        """End the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 def kept_lines(folder: Path) -> list[str]:

@@ -21,6 +21,9 @@ TAIL = 400
 """Lines among which the driver's last words and its counts are looked for: the table at a sweep's
 end comes after these."""
 
+LOOKS_EVERY_S = 10.0
+"""Who follows a job that waits is told why, whenever that has changed."""
+
 _TRACEBACK = "Traceback (most recent call last):"
 _OF_TRACEBACK = re.compile(
     r"\s|$|Traceback \(most recent|During handling of the above|The above exception was"
@@ -64,9 +67,15 @@ def heard_in(lines: Iterable[str], pod: str | None = None) -> Heard:
 
 
 def driver_lines(
-    server: Server, name: str, status: Callable[[Object], JobStatus], follow: bool, poll_s: float
+    server: Server,
+    name: str,
+    status: Callable[[Object], JobStatus],
+    keep: Callable[[str], None],
+    follow: bool,
+    poll_s: float,
 ) -> Iterator[str]:
-    """Lines so far; with `follow` also those to come, until the job is over.
+    """Lines so far; with `follow` also those to come, until the job is over, and why there are none
+    yet.
 
     Nothing where there is no output. After a retry the output is that of the newest driver. A node
     that does not answer is waited for.
@@ -75,22 +84,30 @@ def driver_lines(
         server: has the job.
         name: of the job.
         status: says how a job stands, for who waits.
+        keep: is given each line of the driver.
         follow: whether lines to come are waited for.
         poll_s: time between two looks, in seconds.
     """
     # Pod -> its lines that were passed on; a connection that broke starts from the beginning.
     shown: dict[str, int] = {}
-    said = ""
+    said, next_look = "", 0.0
     while True:
         ray_job = server.find_job(name)
         is_over = ray_job is None or job_status("", ray_job).state.is_terminal
         pod = None if ray_job is None else _find_pod(server, ray_job)
         if pod is not None:
-            yield from without_farewell(_new_lines(server, pod, follow and not is_over, shown))
+            lines = _new_lines(server, pod, follow and not is_over, shown)
+            for line in without_farewell(lines):
+                keep(line)
+                yield line
         if is_over or not follow:
             return
-        if pod is None and ray_job is not None and not shown and not said:
-            yield (said := no_output(ray_job, status(ray_job)))
+        if pod is None and ray_job is not None and time.monotonic() >= next_look:
+            next_look = time.monotonic() + LOOKS_EVERY_S
+            why = no_output(ray_job, status(ray_job))
+            if _without_numbers(why) != said:
+                said = _without_numbers(why)
+                yield why
         time.sleep(poll_s)
 
 
@@ -105,6 +122,11 @@ def no_output(ray_job: Object, status: JobStatus) -> str:
             f"({status.native}{because})"
         )
     return f"{status.job_id}: no output yet, the job is {status.state} ({status.native}{because})"
+
+
+def _without_numbers(text: str) -> str:
+    """Without how long something lasts, which changes all the time."""
+    return re.sub(r"\d+", "", text)
 
 
 def without_farewell(lines: Iterable[str]) -> Iterator[str]:

@@ -15,6 +15,9 @@ from cluster.kubernetes.profile import AUTOSCALER
 
 Object = dict[str, Any]
 
+ENDINGS = ("memory", "eviction")
+"""Causes that end a job; the others keep it waiting."""
+
 UNTAKEN_S = 60.0
 """A running operator says something of a new job within seconds."""
 UNDELETED_S = 120.0
@@ -98,17 +101,22 @@ class _Cause(NamedTuple):
     says: Callable[[_Voice, dict[str, str]], str]
 
 
-def find_reason(documents: Documents, now: datetime | None = None) -> Reason | None:
+def find_reason(
+    documents: Documents, now: datetime | None = None, *, has_ended: bool = False
+) -> Reason | None:
     """Why a job does not go on, or failed; None where nothing is known to be wrong.
 
     Args:
         documents: what the server has of it.
         now: the time; None: that of this machine's clock.
+        has_ended: whether it is over or stops, so that nothing is waited for any more.
     """
     now = now or datetime.now(UTC)
     if stuck := _undeletable(documents.ray_job, now):
         return stuck
     reasons = [_explain(voice) for voice in _voices(documents)]
+    if has_ended:
+        return next((reason for reason in reasons if reason.cause in ENDINGS), None)
     # A pod that left is a reason only where nothing keeps its successor away.
     stays = [reason for reason in reasons if reason.cause != "eviction"]
     return next(iter([*stays, *reasons]), None) or _silence(documents, now)

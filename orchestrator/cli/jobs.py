@@ -77,6 +77,11 @@ def status(args: argparse.Namespace) -> int:
     shown = None
     while True:
         latest = jobs.latest()
+        is_over = latest is None or latest.status.state.is_terminal
+        if shown is not None or (args.watch and is_over):
+            # After the job's state, so that what a job did last is counted once it is over.
+            stored = Stored.read(sweep, jobs.planned or (), store)
+            jobs.update(stored.standing.statuses)
         now = (
             _describe_json(sweep, jobs, store, stored, latest)
             if args.json
@@ -85,12 +90,9 @@ def status(args: argparse.Namespace) -> int:
         if now != shown:
             print(now, flush=True)
         shown = now
-        is_over = latest is None or latest.status.state.is_terminal
         if not args.watch or is_over:
             return DONE
         time.sleep(LOOKS_EVERY_S)
-        stored = Stored.read(sweep, jobs.planned or (), store)
-        jobs.update(stored.standing.statuses)
 
 
 def logs(args: argparse.Namespace) -> int:
@@ -245,13 +247,17 @@ def _hear_out(backend: Backend, submission: Submission, num_known: int) -> None:
     """Print what a driver says while it stops, where its log goes with the job."""
     job_id, folder = submission.status.job_id, submission.folder
     until = time.monotonic() + LONGEST_END_S
+    print("Its log until the end, since it goes with the job; ^C leaves the job to itself:")
     while True:
         is_over = backend.status(job_id, folder).state.is_terminal
         lines = list(backend.logs(job_id, folder, False))
         for line in lines[num_known:]:
             print(line, flush=True)
         num_known = max(num_known, len(lines))
-        if is_over or time.monotonic() > until:
+        if is_over:
+            return
+        if time.monotonic() > until:
+            print(f"It has not stopped after {LONGEST_END_S:.0f} s; see `sparsweep status`")
             return
         time.sleep(HEARS_EVERY_S)
 

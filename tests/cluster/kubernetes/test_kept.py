@@ -1,32 +1,39 @@
 """What a job's folder keeps of the driver's log."""
 
+import contextlib
 from pathlib import Path
 
-from cluster.kubernetes.kept import keep_words, keeping, kept_lines, words_before
+from cluster.kubernetes.kept import LogKeeper, keep_words, kept_lines, words_before
 
 
-def test_lines_pass_and_are_kept_one_by_one(tmp_path: Path) -> None:
-    lines = keeping(tmp_path, iter(["ɛ", "two"]))
-
-    assert next(lines) == "ɛ"
-    assert kept_lines(tmp_path) == ["ɛ"]
-    assert list(lines) == ["two"]
-    assert kept_lines(tmp_path) == ["ɛ", "two"]
+def keep(folder: Path, *lines: str) -> None:
+    with contextlib.closing(LogKeeper(folder)) as keeper:
+        for line in lines:
+            keeper.add(line)
 
 
-def test_a_log_that_has_nothing_to_say_any_more_does_not_replace_what_is_kept(
-    tmp_path: Path,
-) -> None:
-    list(keeping(tmp_path, ["one"]))
+def test_lines_are_kept_one_by_one_for_their_owner(tmp_path: Path) -> None:
+    with contextlib.closing(LogKeeper(tmp_path)) as keeper:
+        keeper.add("ɛ")
+        assert kept_lines(tmp_path) == ["ɛ"]
+        keeper.add("two")
+        assert kept_lines(tmp_path) == ["ɛ", "two"]
+    assert (tmp_path / "driver.log").stat().st_mode & 0o777 == 0o600
 
-    assert list(keeping(tmp_path, [])) == []
-    assert kept_lines(tmp_path) == ["one"]
+
+def test_only_a_log_that_says_something_replaces_what_is_kept(tmp_path: Path) -> None:
+    keep(tmp_path, "one", "two")
+    keep(tmp_path)
+    assert kept_lines(tmp_path) == ["one", "two"]
+
+    keep(tmp_path, "three")
+    assert kept_lines(tmp_path) == ["three"]
 
 
-def test_a_folder_that_is_not_there_keeps_nothing_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
     away = tmp_path / "away"
 
-    assert list(keeping(away, ["one", "two"])) == ["one", "two"]
+    keep(away, "one", "two")
     keep_words(away, "pod", "x")
     assert kept_lines(away) == []
     assert words_before(away, None) == ""

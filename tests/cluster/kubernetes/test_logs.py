@@ -3,7 +3,10 @@
 from pathlib import Path
 from threading import Timer
 
+import pytest
+
 from cluster.contract import Counts
+from cluster.kubernetes import logs
 from tests.cluster.kubernetes.api_server import FakeServer
 from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 
@@ -86,6 +89,23 @@ def test_a_cancelled_jobs_log_stays_as_far_as_it_was_read(
 
     assert list(backend.logs(ID, tmp_path, follow=False)) == ["one", "two"]
     assert (tmp_path / "driver.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_who_follows_a_job_that_waits_is_told_why_once_that_is_known(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "LOOKS_EVERY_S", 0.0)
+    backend = make_backend()
+    backend.submit(JOB)
+    lines = backend.logs(ID, tmp_path, follow=True)
+    assert next(lines) == f"{ID}: no output yet, the job is pending (New)"
+    condition = {"type": "HeadPodReady", "status": "False", "reason": "CreateContainerConfigError"}
+    condition["message"] = 'ray-head: secret "nope" not found'
+    cluster = {"conditions": [condition]}
+    server.change(NAME, jobDeploymentStatus="Initializing", rayClusterStatus=cluster)
+
+    assert "the head waits for secret nope, which is not there" in next(lines)
+    assert not (tmp_path / "driver.log").exists()
 
 
 def test_tracebacks_of_a_submitter_whose_cluster_is_gone_are_left_out(server: FakeServer) -> None:

@@ -389,6 +389,16 @@ def test_pods_of_an_earlier_attempt_explain_nothing() -> None:
     assert find_reason(documents(pods=[earlier]), NOW) is None
 
 
+def test_a_job_that_has_ended_waits_for_nothing_and_may_have_run_out_of_memory() -> None:
+    lacks = pod("submitter", **waiting("CreateContainerConfigError", 'secret "token" not found'))
+    killed = pod("worker", containerStatuses=[{"name": "x", "state": KILLED}])
+
+    assert find_reason(documents("Failed", pods=[lacks]), NOW, has_ended=True) is None
+    reason = find_reason(documents("Failed", pods=[lacks, killed]), NOW, has_ended=True)
+    assert reason is not None
+    assert reason.cause == "memory"
+
+
 @pytest.mark.parametrize(
     ("status", "created", "cause"),
     [

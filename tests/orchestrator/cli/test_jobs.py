@@ -183,6 +183,7 @@ def test_cancelling_waits_for_the_last_words_of_a_driver_whose_log_goes_with_its
     assert (code, heard) == (0, [])
     assert out.splitlines() == [
         f"mine job {job_id}: stops as soon as the trials that run are saved",
+        "Its log until the end, since it goes with the job; ^C leaves the job to itself:",
         "stopping SIGTERM",
     ]
 
