@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"train"},
         {"model", "replay"},
         {"data", "pruning", "checkpoint", "devices"},
-        {"kernels", "result", "tensor_file"},
+        {"kernels", "result", "tensor_file", "hub"},
         {"trial", "storage", "measured", "source", "digests"},
         {"leftovers", "visits", "tags"},
     ),
@@ -65,7 +65,7 @@ ANALYSIS: tuple[set[str], ...] = (
 KNOWN_OUTSIDE: dict[str, set[str]] = {
     "cli": {
         *("workers.trial", "workers.data", "workers.kernels", "workers.model", "workers.scoring"),
-        *("workers.storage", "workers.visits"),
+        *("workers.hub", "workers.storage", "workers.visits"),
         "workers.devices",
         *("cluster", "cluster.backend", "cluster.contract", "cluster.errors", "cluster.node"),
         "cluster.profile_fields",
@@ -87,7 +87,8 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
     },
     "trackers": {"workers.storage", "workers.trial"},
     "planning": {
-        *("workers.trial", "workers.tags", "workers.data", "workers.model", "workers.pruning"),
+        *("workers.trial", "workers.tags", "workers.data", "workers.hub", "workers.model"),
+        "workers.pruning",
         *("workers.visits", "cluster.contract", "cluster.profile_fields"),
     },
     "results": {"workers.trial", "workers.result", "workers.storage"},

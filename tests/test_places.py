@@ -49,6 +49,11 @@ ELSEWHERE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("workers/kernels/numba_dropout.py",),
     ),
     (
+        "faults of the hub are told where it is asked and where files come from it",
+        "tests/workers/hub/test_snapshots.py",
+        ("workers/hub/faults.py",),
+    ),
+    (
         "YAML is tested by the sweeps and profiles that are read from it",
         "tests/orchestrator/spec/test_sweep_spec.py",
         ("orchestrator/spec/yaml_models.py",),

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from workers.data.align import NO_LABEL, EncodedSplit
 from workers.data.batch import Batch, make_batch, split_by_length, training_order
 from workers.data.packing import PackedBatches
+from workers.hub.snapshots import commit_of
 from workers.kernels import AUTO
 from workers.model.encoder import first_names
 from workers.model.keyed_dropout import KeyedDropout
@@ -162,11 +164,10 @@ class Training:
             return settings.lr
         return settings.lr * (self.num_steps - step) / (self.num_steps - warmup_steps)
 
-    @property
+    @cached_property
     def model_commit(self) -> str | None:
         """The commit of the hub's repository that the encoder is of; None for a folder."""
-        commit: str | None = getattr(self.model.config, "_commit_hash", None)
-        return commit
+        return commit_of(self.spec.model)
 
     @property
     def last_loss(self) -> float | None:
@@ -388,7 +389,7 @@ class Training:
             ValueError: the tensors are of different steps, or another kind of device computed them,
                 or they go with another version of the encoder.
         """
-        if values["model_commit"] != self.model_commit:
+        if values["model_commit"] not in (None, self.model_commit):  # None: it was not known
             # Word embeddings that never change are not among the tensors.
             raise ValueError(
                 f"it is of the encoder's commit {values['model_commit']}, and "

@@ -26,6 +26,7 @@ from orchestrator.cli.shared import (
     report_line,
 )
 from orchestrator.errors import SpecError, SweepError
+from orchestrator.planning.hub import as_sweep_error, describe_files, files_lacking, pin, wants
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import READ, Standing, find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
@@ -34,6 +35,7 @@ from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from orchestrator.submission.jobs import Jobs
 from orchestrator.submission.records import Submission
 from workers.storage import may_pass
+from workers.trial import TrialError
 
 LOOKS_EVERY_S = 5.0
 HEARS_EVERY_S, LONGEST_END_S = 1.0, 600.0
@@ -186,6 +188,7 @@ def _open_jobs(
     store = open_store(sweep.results, must_exist=False)
     nothing = Stored(Standing({}), [], [])
     try:
+        sweep = pin(sweep, store if reads_results else None).sweep
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
         stored = Stored.read(sweep, planned, store) if reads_results else nothing
         standing = stored.standing
@@ -224,6 +227,7 @@ def _send(
         return DONE
     if profile.shares_files or not jobs.results.is_local:
         jobs.results.check_writable()
+    _look_for_hub_files(args.spec, left or (), profile)
 
     submission, is_new = jobs.submit(name, profile, another=another, **again)
     number = "its" if left is None else str(len(left)) if is_counted else "what is left of its"
@@ -260,6 +264,25 @@ def _hear_out(backend: Backend, submission: Submission, num_known: int) -> None:
             print(f"It has not stopped after {LONGEST_END_S:.0f} s; see `sparsweep status`")
             return
         time.sleep(HEARS_EVERY_S)
+
+
+def _look_for_hub_files(spec: str, left: Sequence[PlannedTrial], profile: ClusterProfile) -> None:
+    """Say what of the hub trials lack here, where a job finds what is here.
+
+    Raises:
+        SweepError: nobody knows which commits they are of; or the cache lacks something, and the
+            hub does not answer, or refuses it.
+    """
+    if not profile.shares_files:
+        try:
+            wants(left)
+        except TrialError as error:
+            raise as_sweep_error(error) from error
+    elif lacking := files_lacking(left):
+        print(
+            f"not in the hub's cache yet: {describe_files(lacking)}; the job fetches it where its "
+            f"nodes reach the hub, else run `sparsweep fetch {spec}` before it starts"
+        )
 
 
 def _latest(jobs: Jobs) -> Submission:

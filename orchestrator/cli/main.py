@@ -103,6 +103,12 @@ def _jobs() -> ModuleType:
     return jobs
 
 
+def _fetching() -> ModuleType:
+    from orchestrator.cli import fetching
+
+    return fetching
+
+
 def _reading() -> ModuleType:
     from orchestrator.cli import reading
 
@@ -263,6 +269,17 @@ def _add_runs(line: CommandLine) -> None:
     )
     score.set_defaults(
         only_score=True, retry_failed=False, rerun_lacking=False, as_job=False, expect_plan=None
+    )
+
+    fetch = line.add(
+        "fetch",
+        lambda args: _fetching().fetch(args),
+        "Download what a sweep needs of the Hugging Face hub, for machines without internet; what "
+        "is there already stays.",
+        takes_spec=True,
+    )
+    fetch.add_argument(
+        "--to", metavar="FOLDER", help="into this folder instead of the hub's own cache"
     )
 
     line.add(

@@ -36,7 +36,6 @@ from orchestrator.cli.shared import (
     find_failures,
     load,
     open_console,
-    open_store,
     print_failures,
     read_number,
     report_line,
@@ -45,6 +44,7 @@ from orchestrator.cli.supervised import stopped_lines
 from orchestrator.errors import SweepError
 from orchestrator.planning.estimate import estimate
 from orchestrator.planning.few_steps import describe_few_steps
+from orchestrator.planning.hub import describe_files, files_lacking
 from orchestrator.planning.memory import (
     GIB,
     PEAKS,
@@ -91,7 +91,8 @@ if TYPE_CHECKING:
 def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that
     takes."""
-    sweep, planned, store = load(args)
+    loaded = load(args)
+    sweep, planned, store = loaded.sweep, loaded.planned, loaded.store
     standing, rows = _read_rows(sweep, planned, store)
     statuses, left = standing.statuses, trials_left(planned, standing.statuses)
     speeds = Speeds.from_rows(planned, rows, sweep.resources)
@@ -151,7 +152,9 @@ def plan(args: argparse.Namespace) -> int:
         what = "what of it is done is not counted here"
         console.print(f"{sweep.name}: {len(planned)} trials; {what}; {where}", soft_wrap=True)
     _print_lines(standing.lines(), console)
-    _print_lines(_notes(sweep, planned), console)
+    _print_lines(
+        [*loaded.notes, *_notes(sweep, planned), *_describe_fetch(args.spec, left)], console
+    )
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     if power is not None:
         from orchestrator.analysis.show import show
@@ -170,7 +173,8 @@ def _find_power(store: ResultStore, text: str) -> "AnalysisTable":
 
 def run(args: argparse.Namespace, signals: StopSignals) -> int:
     """Run what is missing of a sweep, until it is done or a signal stops it."""
-    sweep, planned, store = load(args)
+    loaded = load(args)
+    sweep, planned, store = loaded.sweep, loaded.planned, loaded.store
     _refuse_other_plan(args.expect_plan, planned)
     store.check_writable()
     store.remove_leftovers()
@@ -189,8 +193,12 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     console.print(counts_line(sweep, store, count(planned, statuses)), soft_wrap=True)
     if args.as_job:  # for who reads the log where the results cannot be seen
         console.print(str(_counts_of(work)))
-    _print_lines([*standing.lines(), *_notes(sweep, planned), *unused], console)
+    _print_lines([*standing.lines(), *loaded.notes, *_notes(sweep, planned), *unused], console)
 
+    if lacking := files_lacking(
+        work.left
+    ):  # refuses what neither cache nor hub has, before Ray starts
+        _print_lines([f"trials fetch from the hub first: {describe_files(lacking)}"], console)
     are_scored = _rescore(standing.to_rescore(planned), store, signals, console)
     # A signal that comes when nothing is left stops nothing.
     stop_reason = signals.received if work.left or not are_scored else None
@@ -229,8 +237,8 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Check that every planned trial has exactly one valid completed row; say which have not."""
-    _, planned, _ = load(args)
-    store = open_store(args.results)
+    loaded = load(args, args.results)
+    planned, store = loaded.planned, loaded.store
     console = open_console()
     specs = {trial.trial_id: trial.spec for trial in planned}
     found = store.verify(specs)
@@ -287,6 +295,19 @@ def _notes(sweep: SweepSpec, planned: Sequence[PlannedTrial]) -> list[str]:
         *describe_unfindable(planned),
         *describe_replaced_head(planned),
         *describe_few_steps(planned),
+    ]
+
+
+def _describe_fetch(spec: str, left: Sequence[PlannedTrial]) -> list[str]:
+    """What trials that are left read of the hub and this machine lacks; nothing, as a rule."""
+    try:
+        lacking = files_lacking(left)
+    except SweepError as error:
+        return [str(error)]
+    if not lacking:
+        return []
+    return [
+        f"not in the hub's cache yet: {describe_files(lacking)}; `sparsweep fetch {spec}` brings it"
     ]
 
 

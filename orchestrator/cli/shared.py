@@ -6,13 +6,14 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 from rich.console import Console
 
 from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SweepError
+from orchestrator.planning.hub import pin
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
@@ -27,11 +28,34 @@ def load_sweep(args: argparse.Namespace) -> SweepSpec:
     return load_sweep_spec(args.spec, args.set)
 
 
-def load(args: argparse.Namespace) -> tuple[SweepSpec, list[PlannedTrial], ResultStore]:
-    """The sweep, its trials in order, and the store of its results."""
+class Loaded(NamedTuple):
+    """A sweep as it stands against the results.
+
+    Attributes:
+        sweep: with the commits of its revisions on the hub, where these are known.
+        planned: its trials in order.
+        store: its results.
+        notes: what is to be said of its revisions.
+    """
+
+    sweep: SweepSpec
+    planned: list[PlannedTrial]
+    store: ResultStore
+    notes: tuple[str, ...]
+
+
+def load(args: argparse.Namespace, results: str | None = None) -> Loaded:
+    """The sweep that a command names, planned.
+
+    Args:
+        args: of the command.
+        results: where its results are; None: where the sweep says.
+    """
     sweep = load_sweep(args)
-    store = open_store(sweep.results, must_exist=False)
-    return sweep, make_plan(sweep, known_fingerprints(sweep, store)), store
+    store = open_store(results or sweep.results, must_exist=results is not None)
+    pinned = pin(sweep, store)
+    planned = make_plan(pinned.sweep, known_fingerprints(sweep, store))
+    return Loaded(pinned.sweep, planned, store, pinned.notes)
 
 
 def open_store(location: str, must_exist: bool = True) -> ResultStore:

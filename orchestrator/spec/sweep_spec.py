@@ -103,7 +103,8 @@ class Corpus(Section):
     name: str = "unimelb-nlp/wikiann"
     """Repository of the hub with one configuration a language; used by kind hub."""
     revision: str = "main"
-    """Commit, tag or branch of that repository; give a commit to pin the data."""
+    """Commit, tag or branch of that repository; planning takes the commit that it is then, which is
+    a part of each trial's identity."""
     path: Annotated[str, Field(min_length=1)] | None = None
     """Folder with <language>/<split>.parquet (or all its shards) or <language>/<split>.tsv, or in
     one of the other layouts that METHODS.md lists; needed by kind path."""
@@ -149,7 +150,8 @@ class Model(Section):
     """Name on the Hugging Face hub, a local folder, or builtin:small-bert (a small BERT for the
     synthetic corpus)."""
     revision: str = "main"
-    """Commit, tag or branch on the hub; give a commit to pin the weights."""
+    """Commit, tag or branch on the hub; planning takes the commit that it is then, which is a part
+    of each trial's identity."""
     init: Literal["pretrained", "random"] = "pretrained"
     """pretrained: load the weights; random: the same architecture, initialised from the trial's
     seed."""

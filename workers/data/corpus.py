@@ -17,9 +17,8 @@ from workers.data.corpus_files import (
     find_files,
     has_split,
     list_files,
+    read_files,
     read_split,
-    tagged,
-    without_prefix,
 )
 from workers.data.fingerprints import fingerprint_files
 from workers.data.tagged_text import (
@@ -31,6 +30,9 @@ from workers.data.tagged_text import (
     to_labels,
     types_of,
 )
+from workers.hub.contents import CARD, names_of_tags
+from workers.hub.repository import Repository, resolve
+from workers.hub.snapshots import Want, obtain
 from workers.tags import MAX_TYPES, WIKIANN, TagSet
 from workers.trial import SPLITS, CorpusSpec, Scheme, TrialError, combine_fingerprints
 
@@ -343,12 +345,9 @@ def _as_table(corpus: CorpusSpec, texts: Sequence[TaggedText]) -> pa.Table:
 
 
 def _read_hub(corpus: CorpusSpec, language: str, split: str) -> list[TaggedText]:
-    import datasets
-
-    where = f"{corpus.name} {language} {split}"
-    data = datasets.load_dataset(corpus.name, language, split=split, revision=corpus.revision)
-    feature = data.features.get("ner_tags", data.features.get("tags"))
-    names = getattr(getattr(feature, "feature", None), "names", None)
-    if data.num_rows == 0:
-        raise TrialError("bad_data", f"{where}: no sentences; at least one is needed")
-    return without_prefix([tagged(data.with_format("arrow")[:], where, names)])
+    repository = Repository("dataset", str(corpus.name))
+    commit = resolve(repository, str(corpus.revision))
+    obtained = obtain(Want(repository, commit, splits=((language, split),)))
+    files = [obtained.folder / name for name in obtained.names if name != CARD]
+    names = names_of_tags(obtained.card(), language)
+    return read_files(files, f"{corpus.name} {language} {split}", names)

@@ -59,12 +59,30 @@ def read_split(path: Path, language: str, split: str) -> list[TaggedText]:
     files = find_files(path, language, split)
     shared = language if files[0].parent == path else None
     texts = [_read_file(file, shared) for file in files]
-    if not any(len(text.tokens) for text in texts):
-        of_language = f" of language {language!r}" if shared else ""
-        raise TrialError(
-            "bad_data", f"{files[0]}: no sentences{of_language}; at least one is needed"
-        )
+    of_language = f" of language {language!r}" if shared else ""
+    _refuse_nothing(texts, f"{files[0]}: no sentences{of_language}")
     return without_prefix(texts)
+
+
+def read_files(files: Sequence[Path], where: str, names: Sequence[str] | None) -> list[TaggedText]:
+    """Read files of a split that somebody else has found.
+
+    Args:
+        files: in the order of its sentences.
+        where: the data set, in words.
+        names: what the tags' numbers mean, in any order; None: what a file's own metadata say.
+
+    Raises:
+        TrialError: kind `bad_data`.
+    """
+    texts = [replace(_read_file(file, None, names), where=where) for file in files]
+    _refuse_nothing(texts, f"{where}: no sentences")
+    return without_prefix(texts)
+
+
+def _refuse_nothing(texts: Sequence[TaggedText], what: str) -> None:
+    if not any(len(text.tokens) for text in texts):
+        raise TrialError("bad_data", f"{what}; at least one is needed")
 
 
 def find_files(path: Path, language: str, split: str) -> list[Path]:
@@ -214,15 +232,16 @@ def _otherwise_named(folder: Path, split: str) -> list[Path]:
     return sorted(file for file in found if file.is_file())
 
 
-def _read_file(file: Path, language: str | None) -> TaggedText:
-    """A file; of one that several languages share, the sentences of this one."""
+def _read_file(file: Path, language: str | None, names: Sequence[str] | None = None) -> TaggedText:
+    """A file; of one that several languages share, the sentences of this one. Numbers of its tags
+    mean these names; None: what its own metadata say."""
     end = _ending(file)
     with visiting(file):
         if end == ".parquet":
-            return _read_parquet(file, language)
+            return _read_parquet(file, language, names)
         if end in JSON_LINES:
             table, lines = read_json_lines(file)
-            return tagged(table, str(file), None, language, lines)
+            return tagged(table, str(file), names, language, lines)
         if language is not None:
             raise TrialError(
                 "bad_data",
@@ -232,7 +251,7 @@ def _read_file(file: Path, language: str | None) -> TaggedText:
         return read_columns(file)
 
 
-def _read_parquet(file: Path, language: str | None) -> TaggedText:
+def _read_parquet(file: Path, language: str | None, names: Sequence[str] | None) -> TaggedText:
     try:
         table = pq.read_table(file, memory_map=True)
         table.validate(full=True)  # also that texts are UTF-8
@@ -242,7 +261,7 @@ def _read_parquet(file: Path, language: str | None) -> TaggedText:
         raise TrialError(
             "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
         ) from error
-    return tagged(table, str(file), _names_of_tags(table.schema), language)
+    return tagged(table, str(file), names or _names_of_tags(table.schema), language)
 
 
 def _names_of_tags(schema: pa.Schema) -> Sequence[str] | None:

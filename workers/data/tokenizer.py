@@ -6,6 +6,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
+from workers.hub.snapshots import load_arguments
 from workers.storage import may_pass
 from workers.trial import BUILTIN_MODEL, CorpusSpec, ModelSpec, TrialError
 
@@ -45,7 +46,7 @@ def _load_tokenizer(model: ModelSpec, seed: int) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            model.name, revision=model.revision, trust_remote_code=False
+            model.name, trust_remote_code=False, **load_arguments(model, with_weights=False)
         )
     except (ImportError, OSError, ValueError, KeyError) as error:
         if not can_read_sentencepiece() and "`tiktoken` is required" in str(error):

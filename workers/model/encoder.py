@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workers.data.tokenizer import refusal_of_model
+from workers.hub.snapshots import load_arguments
 from workers.model.folder import refuse_model_that_reads_more
 from workers.pruning.used_rows import RowUse, can_use_rows, keep_used_rows, word_embeddings
 from workers.tags import WIKIANN
@@ -219,7 +220,7 @@ def _load(spec: ModelSpec, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
     try:
         model, info = _auto_class().from_pretrained(
             spec.name,
-            revision=spec.revision,
+            **load_arguments(spec),
             num_labels=num_labels,
             dtype=torch.float32,
             output_loading_info=True,
@@ -303,7 +304,10 @@ def _config(spec: ModelSpec, num_labels: int) -> Any:
         )
     try:
         return AutoConfig.from_pretrained(
-            spec.name, revision=spec.revision, num_labels=num_labels, trust_remote_code=False
+            spec.name,
+            **load_arguments(spec, with_weights=False),
+            num_labels=num_labels,
+            trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
         raise refusal_of_model(error, f"no config of {spec.name}") from error

@@ -19,6 +19,7 @@ def test_help_lists_every_command(capsys):
     assert code == 0
     commands = (
         "plan",
+        "fetch",
         "run",
         "status",
         "aggregate",

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.hub_server import folder_files, hub, wikiann_files
 from tests.wikiann_tags import TAGS
 from workers.data.corpus import (
     count_unstarted_entities,
@@ -14,6 +15,8 @@ from workers.data.corpus import (
     load_sentences,
 )
 from workers.trial import CorpusSpec, TrialError
+
+__all__ = ["hub"]
 
 
 def path_corpus(path, **changes) -> CorpusSpec:
@@ -138,14 +141,12 @@ dataset_info:
 
 
 @pytest.mark.parametrize("names", [list(TAGS), ["B-PER", "O"], ["O", "B-MISC"]])
-def test_a_repository_of_the_hub_is_loaded_and_its_tags_compared(tmp_path, names):
-    """`load_dataset` takes a repository's folder by the code that reads it from the hub."""
-    write_parquet(tmp_path / "repo" / "sw", "train", [["Juma", "alienda"]], [[1, 0]])
+def test_a_repository_of_the_hub_is_loaded_and_its_tags_compared(hub, tmp_path, names):
+    write_parquet(tmp_path / "sw", "train", [["Juma", "alienda"]], [[1, 0]])
     named = {f"'{label}'": name for label, name in enumerate(names)}
-    (tmp_path / "repo" / "README.md").write_text(HUB_CARD.format(names=str(named).replace('"', "")))
-    corpus = replace(
-        path_corpus(tmp_path), kind="hub", name=str(tmp_path / "repo"), revision="main", path=None
-    )
+    card = HUB_CARD.format(names=str(named).replace('"', "")).encode()
+    commit = hub.publish("dataset", "x/y", folder_files(tmp_path) | {"README.md": card})
+    corpus = replace(path_corpus(tmp_path), kind="hub", name="x/y", revision=commit, path=None)
     if "B-MISC" not in names:
         labels = [[TAGS.index(names[1]), TAGS.index(names[0])]]
         assert load_sentences(corpus, "sw", "train").labels == labels
@@ -154,6 +155,21 @@ def test_a_repository_of_the_hub_is_loaded_and_its_tags_compared(tmp_path, names
             load_sentences(corpus, "sw", "train")
         listed = replace(corpus, entity_types=("DATE", "MISC"))
         assert load_sentences(listed, "sw", "train").labels == [[3, 0]]
+
+
+def test_the_hub_gives_the_sentences_that_a_folder_gives(hub, wikiann, tmp_path):
+    commit = hub.publish("dataset", "x/y", wikiann_files(wikiann, ["sw"]))
+    of_hub = replace(path_corpus(wikiann), kind="hub", name="x/y", revision=commit, path=None)
+    for split in ("train", "test"):
+        expected = load_sentences(path_corpus(wikiann), "sw", split)
+        assert load_sentences(of_hub, "sw", split) == expected
+
+
+def test_sentences_of_the_hub_may_be_lines_of_json(hub, tmp_path):
+    rows = b'{"tokens": ["Juma"], "ner_tags": [1]}\n{"tokens": ["a", "b"], "ner_tags": [0, 3]}\n'
+    commit = hub.publish("dataset", "x/y", {"sw/train.jsonl": rows})
+    corpus = replace(path_corpus(tmp_path), kind="hub", name="x/y", revision=commit, path=None)
+    assert load_sentences(corpus, "sw", "train").labels == [[1], [0, 3]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,238 @@
+"""What a sweep needs of the hub: which commits its revisions are, which files of them, and what of
+these is not in the hub's cache yet.
+
+A revision is resolved once, here, and the commit takes its place in the sweep: so it is part of
+every trial's identity, and a job loads what was planned, whatever a branch has become since. There
+are two exceptions. Trials of earlier versions were stored under the name of a branch; where results
+hold such trials, and nothing says that they loaded another commit, the sweep goes on under that
+name. And where neither the hub nor its cache answers, a sweep whose results are all of one commit
+is one of that commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich import filesize
+
+from orchestrator.errors import SpecError, SweepError
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.results.store import ResultStore
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.wording import counted, duration
+from workers.hub.repository import Repository, is_commit, is_offline, resolve
+from workers.hub.snapshots import Found, Want, survey
+from workers.model.folder import is_folder_name
+from workers.trial import TrialError, TrialSpec
+
+Part = Literal["model", "corpus"]
+
+BITS_PER_S = 100e6
+"""What a download is told to take is told at this rate."""
+
+READ = (
+    *("status", "model_name", "model_revision", "model_commit"),
+    *("corpus_name", "corpus_revision"),
+)
+"""Columns of trials that are looked at."""
+
+
+class HubAwayError(SweepError, TimeoutError):
+    """The hub, the way to it or its cache fails; nothing says that the wrong was asked for."""
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A sweep whose revisions are commits.
+
+    Attributes:
+        sweep: with commits in place of the revisions that could be resolved.
+        notes: what is to be said of it.
+    """
+
+    sweep: SweepSpec
+    notes: tuple[str, ...] = ()
+
+
+def pin(sweep: SweepSpec, store: ResultStore | None) -> Pinned:
+    """Resolve the revisions of a sweep's corpus and model to commits.
+
+    Args:
+        sweep: as it was written.
+        store: its results; None: they are not looked at.
+
+    Raises:
+        SpecError: the hub has no such repository or revision, or does not show it.
+        StoreError: results are damaged or of a newer version.
+    """
+    of_hub = {
+        part: repository
+        for part, repository in repositories(sweep).items()
+        if not is_commit(_asked(sweep, part))
+    }
+    if not of_hub:
+        return Pinned(sweep)
+    rows = store.read("trials", READ).to_pylist() if store is not None else []
+    changes: dict[str, Any] = {}
+    notes = []
+    for part, repository in of_hub.items():
+        known = _known(rows, part, repository.name)
+        commit, said = _choose(part, repository, _asked(sweep, part), known)
+        notes += said
+        if commit is not None:
+            section = getattr(sweep, part)
+            changes[part] = section.model_copy(update={"revision": commit})
+    return Pinned(sweep.model_copy(update=changes), tuple(notes))
+
+
+def repositories(sweep: SweepSpec) -> dict[Part, Repository]:
+    """The repositories of the hub that a sweep names."""
+    found: dict[Part, Repository] = {}
+    name = sweep.model.name
+    if not name.startswith("builtin:") and not is_folder_name(name):
+        found["model"] = Repository("model", name)
+    if sweep.corpus.kind == "hub":
+        found["corpus"] = Repository("dataset", sweep.corpus.name)
+    return found
+
+
+def wants(planned: Sequence[PlannedTrial]) -> list[Want]:
+    """What trials read of the hub.
+
+    Raises:
+        TrialError: a trial goes by the name of a branch, and neither hub nor cache knows it.
+    """
+    models: dict[tuple[str, str], str] = {}
+    corpora: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+    for spec in (trial.spec for trial in planned):
+        if spec.model.revision is not None:
+            models[spec.model.name, spec.model.revision] = spec.model.init
+        if spec.corpus.kind == "hub":
+            key = (str(spec.corpus.name), str(spec.corpus.revision))
+            corpora.setdefault(key, {}).update(dict.fromkeys(_splits(spec)))
+    found = []
+    for (name, revision), init in models.items():
+        repository = Repository("model", name)
+        found.append(Want(repository, resolve(repository, revision), init=init))
+    for (name, revision), splits in corpora.items():
+        repository = Repository("dataset", name)
+        commit = resolve(repository, revision)
+        found.append(Want(repository, commit, splits=tuple(sorted(splits))))
+    return found
+
+
+def files_lacking(planned: Sequence[PlannedTrial]) -> list[tuple[Want, Found]]:
+    """What trials read of the hub and the hub's cache on this machine lacks.
+
+    Raises:
+        SweepError: that cannot be told, or the hub refuses it, in a line that says what to do.
+    """
+    try:
+        surveyed = [(want, survey(want)) for want in wants(planned)]
+    except TrialError as error:
+        raise as_sweep_error(error) from error
+    return [(want, found) for want, found in surveyed if found is not None and found.missing]
+
+
+def describe_files(lacking: Sequence[tuple[Want, Found]]) -> str:
+    """How much is to be fetched, and how long that takes."""
+    parts = []
+    num_bytes = 0
+    for want, found in lacking:
+        size = sum(file.size for file in found.missing)
+        number = counted(len(found.missing), "file")
+        parts.append(f"{number}, {filesize.decimal(size)} of {want.repository.name}")
+        num_bytes += size
+    takes = duration(8 * num_bytes / BITS_PER_S)
+    return f"{' and '.join(parts)} ({takes} at {BITS_PER_S / 1e6:.0f} Mbit/s)"
+
+
+def as_sweep_error(error: TrialError) -> SweepError:
+    """An error of the hub as the command line takes it: it may pass, or it is bad input."""
+    return HubAwayError(str(error)) if error.kind == "storage" else SpecError(str(error))
+
+
+def _splits(spec: TrialSpec) -> list[tuple[str, str]]:
+    """Languages with their splits that a trial reads."""
+    scored, robustness = spec.evaluation.splits, spec.robustness
+    splits = [(code, split) for code in spec.languages for split in ("train", *scored)]
+    splits += [(code, split) for code in spec.evaluation.languages for split in scored]
+    if robustness is not None:
+        donors = {code for pool in robustness.pools for code in pool.donors}
+        splits += [(code, split) for code in donors for split in robustness.donor_splits]
+    return splits
+
+
+def _asked(sweep: SweepSpec, part: Part) -> str:
+    return sweep.model.revision if part == "model" else sweep.corpus.revision
+
+
+def _known(
+    rows: Sequence[Mapping[str, Any]], part: Part, name: str
+) -> dict[str, dict[str | None, int]]:
+    """Completed trials on a repository: by the revision that they are stored under, the commits
+    that they loaded, and how many did."""
+    known: dict[str, dict[str | None, int]] = {}
+    for row in rows:
+        revision = row[f"{part}_revision"]
+        if row["status"] != "completed" or row[f"{part}_name"] != name or revision is None:
+            continue
+        loaded = row["model_commit"] if part == "model" else None
+        counts = known.setdefault(revision, {})
+        counts[loaded] = counts.get(loaded, 0) + 1
+    return known
+
+
+def _choose(
+    part: Part,
+    repository: Repository,
+    asked: str,
+    known: Mapping[str, Mapping[str | None, int]],
+) -> tuple[str | None, list[str]]:
+    """The commit of a revision, or None where it stays as it was written; and what is to be said.
+
+    Raises:
+        SpecError: the hub has no such repository or revision, or does not show it.
+    """
+    try:
+        commit = resolve(repository, asked)
+    except TrialError as error:
+        if error.kind != "storage":
+            raise SpecError(str(error)) from error
+        return _choose_unasked(part, asked, known)
+    before = known.get(asked, {})
+    if before and set(before) <= {commit, None}:
+        return None, []
+    here = f"{part}.revision: {asked} of {repository.name} is commit {commit} now"
+    return commit, [f"{here}; {other}" for other in _others(part, asked, commit, known)]
+
+
+def _choose_unasked(
+    part: Part, asked: str, known: Mapping[str, Mapping[str | None, int]]
+) -> tuple[str | None, list[str]]:
+    """As `_choose`, where neither hub nor cache answers."""
+    commits = [revision for revision in known if is_commit(revision)]
+    if asked in known or len(commits) != 1:
+        return None, []
+    silent = "HF_HUB_OFFLINE is set" if is_offline() else "the hub does not answer"
+    note = f"{part}.revision: {asked} is taken as {commits[0]}, of which the results are ({silent})"
+    return commits[0], [note]
+
+
+def _others(
+    part: Part, asked: str, commit: str, known: Mapping[str, Mapping[str | None, int]]
+) -> list[str]:
+    """What completed trials on another commit are, in words."""
+    lines = []
+    for revision, loaded in known.items():
+        if is_commit(revision) and revision != commit:
+            number = counted(sum(loaded.values()), "completed trial")
+            lines.append(
+                f"{number} on commit {revision} are others: set {part}.revision={revision} to go "
+                "on with them"
+            )
+    for other, number_of in known.get(asked, {}).items():
+        if other not in (commit, None):
+            number = counted(number_of, "completed trial")
+            lines.append(f"{number} of an earlier version loaded commit {other} and are others")
+    return lines

@@ -1,0 +1,152 @@
+"""`sparsweep fetch`, at a hub on loopback; and what other commands say of what is not there."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.submission.jobs import Jobs
+from tests.hub_server import Fault, Hub, folder_files, hub, wikiann_files
+from tests.orchestrator.cli.command import run
+from tests.test_benchmarks import TINY_MODEL
+from workers.hub.repository import hub_cache
+
+__all__ = ["hub"]
+
+CORPUS, MODEL = "unimelb-nlp/wikiann", "some/encoder"
+
+
+@pytest.fixture
+def spec(hub: Hub, wikiann: Path, tmp_path: Path) -> str:
+    """A sweep on the hub."""
+    hub.publish("dataset", CORPUS, wikiann_files(wikiann, ["sw", "yo", "jv"]))
+    hub.publish("model", MODEL, folder_files(TINY_MODEL) | {"tf_model.h5": b"of no use"})
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"name: mine\nresults: {tmp_path}/results\nlanguages: [sw, yo]\nsparsities: [0]\n"
+        f"seeds: [0]\nmodel: {{name: {MODEL}, init: random}}\n"
+    )
+    return str(file)
+
+
+def test_a_sweep_is_fetched_once_and_then_needs_no_hub(hub, spec, capsys, monkeypatch):
+    code, out, err = run(capsys, "fetch", spec)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    commit = hub.repositories["model", MODEL].main
+    assert lines[0] == f"model.name: {MODEL}: main is commit {commit}"
+    assert lines[2].startswith("fetched 8 files, ")
+    assert lines[2].endswith("; all are, to the bit, what the hub lists")
+    assert lines[3:] == [
+        f"They lie in {hub_cache()}. Where jobs run without internet:",
+        "export HF_HUB_OFFLINE=1",
+    ]
+    assert not list(hub_cache().rglob("tf_model.h5")), "which no trial reads"
+
+    code, out, _ = run(capsys, "fetch", spec)
+    assert code == 0
+    assert "fetched 0 files, 0 bytes, in 0 s; 8 files, " in out
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub.requests.clear()
+    code, out, err = run(capsys, "plan", spec)
+    assert (code, err) == (0, "")
+    assert "hub" not in out
+    assert hub.requests == []
+
+
+def test_more_languages_fetch_only_what_they_add(spec, capsys):
+    run(capsys, "fetch", spec)
+    code, out, _ = run(capsys, "fetch", spec, "--set", "evaluation.languages=[jv]")
+    assert code == 0
+    assert "fetched 1 file, " in out
+
+
+def test_a_folder_can_be_carried_to_where_there_is_no_internet(spec, capsys, tmp_path, monkeypatch):
+    code, out, _ = run(capsys, "fetch", spec, "--to", str(tmp_path / "carried"))
+    assert code == 0
+    assert out.splitlines()[-1] == f"export HF_HUB_CACHE={tmp_path}/carried HF_HUB_OFFLINE=1"
+    assert not hub_cache().exists()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "carried"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    _, out, _ = run(capsys, "plan", spec)
+    assert "hub" not in out
+
+
+def test_plan_says_how_much_is_to_come_and_how(spec, capsys):
+    code, out, _ = run(capsys, "plan", spec)
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if "hub's cache" in line)
+    assert line.startswith(f"not in the hub's cache yet: 2 files, 16.9 kB of {MODEL} and 4 files, ")
+    assert line.endswith(f" (0 s at 100 Mbit/s); `sparsweep fetch {spec}` brings it")
+
+
+def test_where_neither_hub_nor_cache_answers_plan_says_so_and_run_stops(spec, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    lack = f"model.name: {MODEL}: main is not in the hub's cache {hub_cache()}, and HF_HUB_OFFLINE"
+    code, out, _ = run(capsys, "plan", spec)
+    assert code == 0
+    assert lack in out
+    for words in (("run", spec), ("submit", spec, "--on", "local")):
+        code, _, err = run(capsys, *words)
+        assert code == 75
+        assert err.startswith(f"sparsweep: {lack}")
+        assert err.count("\n") == 1
+
+
+def test_submit_offers_to_fetch_what_is_not_there(hub, spec, capsys, monkeypatch):
+    sent: list[str] = []
+
+    def send(jobs: Jobs, name: str, profile: Any, **kwargs: object) -> tuple[object, bool]:
+        sent.append(jobs.draft(profile).sweep_json)
+        return SimpleNamespace(status=SimpleNamespace(job_id="7")), True
+
+    monkeypatch.setattr("orchestrator.submission.jobs.Jobs.submit", send)
+    code, out, _ = run(capsys, "submit", spec, "--on", "local")
+    assert code == 0
+    first, second = out.splitlines()
+    assert first.startswith(f"not in the hub's cache yet: 2 files, 16.9 kB of {MODEL} and 4 files")
+    assert first.endswith(
+        "; the job fetches it where its nodes reach the hub, else run "
+        f"`sparsweep fetch {spec}` before it starts"
+    )
+    assert "local job 7 runs 2 trials" in second
+    for kind, name in (("model", MODEL), ("dataset", CORPUS)):
+        assert hub.repositories[kind, name].main in sent[0], "the job loads these, and no other"
+    run(capsys, "fetch", spec)
+    _, out, _ = run(capsys, "submit", spec, "--on", "local")
+    assert out == f"{second}\n", "nothing is missing"
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault", "code", "message"),
+    [
+        ("model.name=some/other", None, 2, "model.name: some/other: is not on the hub, or"),
+        ("model.revision=v9", None, 2, "the hub has no revision 'v9' of it; give a commit"),
+        ("languages=[sw, fr]", None, 2, f"corpus.name: {CORPUS}: has no language 'fr'; it has jv,"),
+        ("seeds=[0]", Fault("/api/", 503), 75, "answers 503; try again later"),
+        ("seeds=[0]", Fault("/large/", 429, {"Retry-After": "600"}), 75, "asks to wait 600 s"),
+        ("seeds=[0]", Fault("/resolve/", 403), 2, "is open only to those whom its owner let in"),
+    ],
+)
+def test_each_fault_is_one_line(hub, spec, capsys, setting, fault, code, message):
+    hub.faults += [fault] if fault else []
+    ended, _, err = run(capsys, "fetch", spec, "--set", setting)
+    assert ended == code
+    assert message in err
+    assert err.startswith("sparsweep: ")
+    assert err.count("\n") == 1
+
+
+def test_fetch_offline_is_refused(spec, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    code, _, err = run(capsys, "fetch", spec)
+    assert code == 2
+    assert err == (
+        "sparsweep: HF_HUB_OFFLINE is set, so nothing can be fetched; unset it for `fetch`\n"
+    )
+
+
+def test_a_sweep_that_needs_no_hub_has_nothing_to_fetch(capsys):
+    assert run(capsys, "fetch", "smoke")[:2] == (0, "smoke: needs nothing of the hub\n")

@@ -1,0 +1,130 @@
+"""Which files of a repository are needed."""
+
+import pytest
+
+from workers.hub.contents import (
+    matches,
+    model_files,
+    names_of_tags,
+    read_card,
+    split_files,
+)
+from workers.trial import TrialError
+
+CARD = """---
+configs:
+- config_name: sw
+  data_files:
+  - split: train
+    path: sw/train-*
+  - split: test
+    path: [sw/test.parquet]
+- config_name: no
+  data_files:
+  - split: train
+    path: "deep/**/no.jsonl"
+dataset_info:
+- config_name: sw
+  features:
+  - name: tokens
+    sequence: string
+  - name: ner_tags
+    sequence:
+      class_label:
+        names:
+          '1': B-PER
+          '0': O
+---
+# Words
+"""
+FILES = [
+    "README.md",
+    "sw/train-00001-of-00002.parquet",
+    "sw/train-00000-of-00002.parquet",
+    "sw/test.parquet",
+    "deep/down/here/no.jsonl",
+    "yo/train-00000-of-00001.parquet",
+]
+
+
+def choose(language: str, split: str, files=FILES, card=CARD) -> list[str]:
+    return split_files(files, read_card(card), language, split, "corpus.name: x/y")
+
+
+def test_the_head_of_the_readme_says_which_files_are_a_split():
+    assert choose("sw", "train") == [FILES[2], FILES[1]], "shards in order"
+    assert choose("sw", "test") == ["sw/test.parquet"]
+    assert choose("no", "train") == ["deep/down/here/no.jsonl"], "`no` is Norwegian, not false"
+
+
+def test_without_a_head_a_language_has_a_folder():
+    assert choose("sw", "train", card="# Words") == [FILES[2], FILES[1]]
+    assert choose("yo", "train") == ["yo/train-00000-of-00001.parquet"], (
+        "not in the head, but there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "split", "files", "message"),
+    [
+        ("fr", "train", FILES, "has no language 'fr'; it has no, sw"),
+        ("sw", "validation", FILES, "sw has no split 'validation' there"),
+        ("sw", "train", FILES[:2], r"1 of 2 files sw/train-\* are there"),
+    ],
+)
+def test_what_is_missing_is_named(language, split, files, message):
+    with pytest.raises(TrialError, match=message) as caught:
+        choose(language, split, files)
+    assert caught.value.kind == "bad_data"
+    assert str(caught.value).startswith("corpus.name: x/y: ")
+
+
+def test_the_head_names_the_tags():
+    assert names_of_tags(read_card(CARD), "sw") == ["O", "B-PER"]
+    assert names_of_tags(read_card(CARD), "no") is None
+    assert read_card("---\nconfigs: [\n---\n") == {}, "a head that is no YAML says nothing"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "is_match"),
+    [
+        ("sw/train-0.parquet", "sw/train-*", True),
+        ("sw/more/train-0.parquet", "sw/*", False),
+        ("sw/more/train-0.parquet", "sw/**", True),
+        ("a/b/c/x.json", "**/x.json", True),
+        ("x.json", "**/x.json", True),
+        ("sw/train-0.parquet", "./sw/train-?.parquet", True),
+    ],
+)
+def test_patterns_are_of_paths(name, pattern, is_match):
+    assert matches(name, pattern) == is_match
+
+
+ALL_OF_A_MODEL = [
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "README.md"),
+    *("model.safetensors", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", ".gitattributes"),
+]
+
+
+def test_a_model_is_its_config_tokenizer_and_one_kind_of_weights():
+    small = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+    assert model_files(ALL_OF_A_MODEL, "random", "x") == small
+    assert model_files(ALL_OF_A_MODEL, "pretrained", "x") == [*small, "model.safetensors"]
+    old = [name for name in ALL_OF_A_MODEL if name != "model.safetensors"]
+    assert model_files(old, "pretrained", "x") == [*small, "pytorch_model.bin"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["tokenizer.json"], "x: has no config.json"),
+        (["config.json"], "x: has no weights"),
+        (
+            ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"],
+            r"x: 1 of 2 files model-\* are there",
+        ),
+    ],
+)
+def test_a_model_that_lacks_something_is_refused(files, message):
+    with pytest.raises(TrialError, match=message):
+        model_files(files, "pretrained", "x")
