@@ -40,8 +40,11 @@ def f1_table(aggregates: Aggregates) -> Table:
     if has_settings:
         table.add_column("settings", overflow="fold")
     split = rows[0]["split"] if rows else "test"
+    has_silent = any(row["num_silent"] for row in rows)
     for title in (f"{split} F1", "seeds", "Δ dense", "pairs", "missing"):
         table.add_column(title, justify="right", no_wrap=True)
+    if has_silent:
+        table.add_column("predict nothing", justify="right", no_wrap=True)
 
     last = None
     for row in rows:
@@ -57,6 +60,7 @@ def f1_table(aggregates: Aggregates) -> Table:
             _mean_and_std(row["delta_dense_mean"], row["delta_dense_std"], "+"),
             str(row["num_pairs"]) if row["num_pairs"] else "",
             str(row["num_holes"]) if row["num_holes"] else "",
+            *([str(row["num_silent"] or "")] if has_silent else []),
         )
         last = place
     return table

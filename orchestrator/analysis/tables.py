@@ -145,6 +145,10 @@ AGGREGATES = Table(
         _fraction("relative_dense_mean", "Mean of that difference as a part of the dense F1."),
         _count("num_pairs", "Seeds where both have an F1."),
         _count("num_holes", "Seeds that were planned or tried and have no F1."),
+        _count(
+            "num_silent",
+            "Seeds that predict not one entity though there are some: their F1 is 0 for that.",
+        ),
     ),
 )
 """The table of `sparsweep aggregate`; those of `sparsweep analyze` are in `ANALYSES`."""

@@ -27,6 +27,7 @@ from orchestrator.cli.shared import (
 )
 from orchestrator.errors import SpecError, SweepError
 from orchestrator.planning.hub import as_sweep_error, describe_files, files_lacking, pin, wants
+from orchestrator.planning.nothing_predicted import SCORES_READ, TRIALS_READ, describe_silent
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import READ, Standing, find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
@@ -161,23 +162,26 @@ def clusters(args: argparse.Namespace) -> int:
 
 
 class Stored(NamedTuple):
-    """What the results say of a sweep at one moment: how it stands, which trials failed, and which
-    places get no more."""
+    """What the results say of a sweep at one moment: how it stands, which trials failed, which
+    places get no more, and which trials predict nothing."""
 
     standing: Standing
     failures: list[dict[str, Any]]
     closed: list[str]
+    silent: list[str]
 
     @classmethod
     def read(
         cls, sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
     ) -> "Stored":
-        """Read the rows of all trials, once."""
-        columns = list(dict.fromkeys((*READ, *FAILURES_READ)))
-        rows = store.read("trials", columns).to_pylist()
+        """Read the rows of all trials and scores, once."""
+        columns = list(dict.fromkeys((*READ, *FAILURES_READ, *TRIALS_READ)))
+        trials, scores = store.read("trials", columns), store.read("scores", list(SCORES_READ))
+        rows, split = trials.to_pylist(), sweep.evaluation.shown_split
+        silent = describe_silent(trials, scores, split, {trial.trial_id for trial in planned})
         failures, closed = find_failures(planned, rows), find_closed(sweep.name, store)
         standing = find_standing(planned, store, rows, sweep.keeps_models)
-        return cls(standing, failures, closed)
+        return cls(standing, failures, closed, silent)
 
 
 def _open_jobs(
@@ -186,7 +190,7 @@ def _open_jobs(
     """The jobs of a sweep, its results, and what these say; without a plan where the data is not
     here, and may be on the cluster that the sweep goes to or went to."""
     store = open_store(sweep.results, must_exist=False)
-    nothing = Stored(Standing({}), [], [])
+    nothing = Stored(Standing({}), [], [], [])
     try:
         sweep = pin(sweep, store if reads_results else None).sweep
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
@@ -314,7 +318,7 @@ def _describe(
             console.print(f"{sweep.name}: {said}; {where}", soft_wrap=True)
         else:
             console.print(counts_line(sweep, store, counts), soft_wrap=True)
-            for line in (*stored.standing.lines(), *stored.closed):
+            for line in (*stored.standing.lines(), *stored.closed, *stored.silent):
                 console.print(line, soft_wrap=True)
         if latest is not None:
             console.print(_job_line(latest), soft_wrap=True)
@@ -364,6 +368,7 @@ def _describe_json(
         **counts,
         "failures": stored.failures if counts["failed"] else [],
         "closed": stored.closed,
+        "nothing_predicted": stored.silent,
         "job": job,
     }
     return json.dumps(values)

@@ -54,6 +54,7 @@ from orchestrator.planning.memory import (
     trial_memory,
 )
 from orchestrator.planning.model_room import describe_model_room
+from orchestrator.planning.nothing_predicted import describe_silent
 from orchestrator.planning.outlook import as_json, lines, on_hardware, refuse_useless_mps
 from orchestrator.planning.plan import (
     PlannedTrial,
@@ -412,11 +413,13 @@ def _conclude(
         store: its results.
         console: where all is printed.
     """
-    split = "test" if "test" in sweep.evaluation.splits else "validation"
+    split = sweep.evaluation.shown_split
     cells = {trial.spec.cell_id() for trial in planned}  # other sweeps may share the results
     stored = read_rows(store)  # once: a sweep of thousands has as many rows
     by_rule = aggregate_cells(find_cells(stored, split, sweep.evaluation.matching), split)
     console.print(f1_table(by_rule.of_cells(cells)))
+    ids = {trial.trial_id for trial in planned}
+    _print_lines(describe_silent(stored.trials, stored.scores, split, ids), console)
     rows = stored.trials.select(FAILURES_READ).to_pylist()
     counts = count(planned, {row["trial_id"]: row["status"] for row in rows})
     print_failures(find_failures(planned, rows), console)

@@ -122,12 +122,14 @@ class Assignment:
 class Completed:
     """The trial's result is stored, by this worker or by another one before it.
 
-    `f1` is the one to show; None where it is not defined. Device and seconds are those of the
+    `f1` is the one to show; None where it is not defined. `remark` says what there is to say
+    of it, nothing as a rule. Device and seconds are those of the
     trial's `TrialResult`; `work_s` are its seconds of training and scoring, and `share` is the
     fraction of its steps that others computed, all of a trial that is scored from its model.
     """
 
     f1: float | None
+    remark: str
     device: str
     device_name: str
     num_threads: int

@@ -127,7 +127,12 @@ class Outcomes:
             if attempt.place is not None:
                 self._places.succeeded(attempt.place)
             self._commit_held()
-            self.progress.completed(attempt.trial_id, completed.f1, completed.timing)
+            self.progress.completed(
+                attempt.trial_id,
+                completed.f1,
+                completed.timing,
+                completed.remark,
+            )
             self._is_over(attempt.trial_id)
             return
         message = (

@@ -184,7 +184,13 @@ class SweepProgress:
                 first_s=now if is_first else before.first_s,
             )
 
-    def completed(self, trial_id: str, f1: float | None, timing: Timing | None = None) -> None:
+    def completed(
+        self,
+        trial_id: str,
+        f1: float | None,
+        timing: Timing | None = None,
+        remark: str = "",
+    ) -> None:
         """A trial's result is stored.
 
         Args:
@@ -192,6 +198,7 @@ class SweepProgress:
             f1: to show; None where it is not defined.
             timing: how long it took, from which is learned how long others take; None where another
                 run completed it.
+            remark: what there is to say of it.
         """
         with self._lock:
             trial = self._leave(trial_id)
@@ -199,6 +206,7 @@ class SweepProgress:
             if timing is not None:
                 self._speeds.learn(self._planned[trial_id], timing)
             score = "F1 undefined" if f1 is None else f"F1 {f1:.3f}"
+            score += f" ({remark})" if remark else ""
             took = f"in {duration(self.clock() - trial.started_s)}" if trial else "by another run"
             self._tell("done", trial_id, f"{score} {took}")
 

@@ -281,6 +281,7 @@ class TrialTrainable(tune.Trainable):
         is_scored = result.scored_from_model
         completed = Completed(
             f1=_overall_f1(result, self.spec.languages),
+            remark=_remark(result, self.spec),
             device=result.device,
             device_name=result.device_name,
             num_threads=result.num_threads,
@@ -383,6 +384,26 @@ def _overall_f1(result: TrialResult, languages: Collection[str]) -> float | None
             f1.setdefault(score.split, []).append(score.f1)
     shown = f1.get("test", f1.get("validation", []))
     return fmean(shown) if shown else None
+
+
+def _remark(result: TrialResult, spec: TrialSpec) -> str:
+    """That not one entity is predicted on the split that is shown, of some language at least: such
+    an F1 is not merely bad. Nothing as a rule."""
+    micro = [
+        score
+        for score in result.scores
+        if (score.subset, score.entity_type) == ("all", MICRO) and score.language in spec.languages
+    ]
+    shown = "test" if any(score.split == "test" for score in micro) else "validation"
+    silent = [
+        score.language
+        for score in micro
+        if score.split == shown and score.support and not score.num_predicted
+    ]
+    if not silent:
+        return ""
+    of_which = f" of {', '.join(silent)}" if len(spec.languages) > 1 else ""
+    return f"no entity{of_which} predicted after {result.num_steps:,} steps"
 
 
 def _share_of_memory(num_threads: int) -> int:

@@ -295,6 +295,11 @@ class Evaluation(Section):
 
     _distinct = field_validator("splits", "languages", "predictions")(refuse_duplicates)
 
+    @property
+    def shown_split(self) -> str:
+        """The split whose scores are shown: test where it is scored."""
+        return "test" if "test" in self.splits else "validation"
+
     @model_validator(mode="before")
     @classmethod
     def _with_validation_where_asked(cls, values: Any) -> Any:

@@ -7,7 +7,7 @@ averaged. `show_aggregate` shows the outcome.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -18,6 +18,7 @@ from orchestrator.analysis.inputs.comparable import Series, find_series
 from orchestrator.analysis.inputs.reading import StoredRows, read_rows
 from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
+from orchestrator.planning.nothing_predicted import describe_silent, find_silent
 from orchestrator.results.rows import Row
 from orchestrator.results.store import ResultStore
 from orchestrator.results.table_files import RULES
@@ -84,6 +85,7 @@ class Cell:
             trial of the cell's sweep has run and named them. Languages that the trials are not
             trained on make another cell of the same id and of another regime, see `ZERO_SHOT`.
         f1s: of its trials, of the dense ones beside them and of others, by the rule of its series.
+        silent: of all trials, see `orchestrator.planning.nothing_predicted.find_silent`.
     """
 
     cell_id: str
@@ -91,6 +93,7 @@ class Cell:
     trials: list[Row]
     languages: list[str]
     f1s: F1s
+    silent: Set[tuple[str, str]] = frozenset()
 
 
 def aggregate(
@@ -113,7 +116,8 @@ def aggregate(
     """
     rows = read_rows(store, same_device)
     refuse_rule_without_scores(rows, split, matching)
-    return aggregate_cells(find_cells(rows, split, matching), split, rows.notes)
+    silent = describe_silent(rows.trials, rows.scores, split)
+    return aggregate_cells(find_cells(rows, split, matching), split, [*rows.notes, *silent])
 
 
 def refuse_rule_without_scores(rows: StoredRows, split: str, matching: str | None) -> None:
@@ -215,6 +219,7 @@ def find_cells(rows: StoredRows, split: str, matching: str | None = None) -> lis
     for row in trials.values():
         members[row["cell_id"]].append(row)
 
+    silent = find_silent(rows.scores, split)
     # The languages that have a score by the rule of their cell.
     f1s = micro_f1s(rows.scores, split)
     scored: defaultdict[str, set[str]] = defaultdict(set)
@@ -237,6 +242,7 @@ def find_cells(rows: StoredRows, split: str, matching: str | None = None) -> lis
             trials=of_cell,
             languages=sorted(scored[cell_id] - transferred or trained),
             f1s=f1s.get(of_series.matching or "", {}),
+            silent=silent,
         )
         cells += [cell, *([_as_zero_shot(cell, transferred)] if transferred else [])]
     return _with_own_series(cells)
@@ -301,6 +307,7 @@ def _summarize(cell: Cell, language: str) -> Row:
         "relative_dense_mean": fmean(relative) if relative else None,
         "num_pairs": len(deltas),
         "num_holes": len(cell.trials) - len(values),
+        "num_silent": sum((trial["trial_id"], language) in cell.silent for trial in cell.trials),
     }
 
 

@@ -23,6 +23,7 @@ from orchestrator.analysis.inputs.comparable import embeddings_name
 from orchestrator.analysis.inputs.reading import PERTURBED_SETS, StoredRows
 from orchestrator.analysis.tables import TIERS, AnalysisTable
 from orchestrator.errors import StoreError
+from orchestrator.planning.nothing_predicted import describe_silent
 from orchestrator.results.columns import TEXT, Table
 from orchestrator.results.rows import Row
 from orchestrator.spec.languages import find_language
@@ -108,7 +109,8 @@ def make_results(rows: StoredRows, split: str, matching: str | None = None) -> R
         raise StoreError(
             "results: no trials, run or planned; give the results of a sweep that has been run"
         )
-    aggregates = aggregate_cells(cells, split, rows.notes)
+    silent = describe_silent(rows.trials, rows.scores, split)
+    aggregates = aggregate_cells(cells, split, [*rows.notes, *silent])
 
     # A row a trial and language.
     by_trial = pd.DataFrame(row for cell in cells for row in _trial_rows(cell))

@@ -47,7 +47,7 @@ TRIALS_READ = [
 
 SCORES_READ = [
     *("trial_id", "language", "split", "subset", "entity_type", "matching", "f1"),
-    *("support", "num_sentences"),
+    *("support", "num_predicted", "num_sentences"),
 ]
 """Columns of `scores` that comparisons need."""
 

@@ -12,7 +12,13 @@ from orchestrator.analysis.show_aggregate import f1_table, hole_table
 from orchestrator.analysis.tables import AGGREGATES
 from orchestrator.errors import StoreError
 from orchestrator.results.export import write_csv, write_parquet
-from tests.factories import PRUNING, make_trial_spec
+from tests.factories import (
+    PRUNING,
+    make_circumstances,
+    make_score,
+    make_trial_result,
+    make_trial_spec,
+)
 from tests.orchestrator.analysis.committing import commit_together, commit_with_all_scores, shown
 
 
@@ -51,6 +57,22 @@ def test_the_table_on_the_terminal(store):
     ]
     assert "1 trials without F1" in shown(hole_table(aggregate(store)), width=160)
     assert "not run yet" in shown(hole_table(aggregate(store)), width=160)
+
+
+def test_seeds_that_predict_nothing_are_counted_apart(store):
+    """An F1 of 0 may be bad, or of a model that predicts no entity."""
+    for seed, num_predicted in enumerate((0, 7)):
+        spec = make_trial_spec(target_sparsity=0.9, seed=seed)
+        score = make_score(f1=0.0, num_predicted=num_predicted, num_correct=0)
+        store.commit_completed(
+            spec, make_trial_result(scores=(score,), predictions=()), **make_circumstances()
+        )
+    found = aggregate(store)
+    assert found.table["num_silent"].to_pylist() == [1]
+    text = shown(f1_table(found), width=160)
+    assert "predict nothing" in text
+    assert any("no entity is predicted in 1 of 2 sparse trials" in note for note in found.notes)
+    assert found.notes[-1].startswith("Entities count by the strict rule")
 
 
 def test_files_hold_all_digits_and_empty_fields_for_null(store, tmp_path):

@@ -49,7 +49,14 @@ PROGRESS = Progress(
     step=1, num_steps=2, loss=None, sparsity=0.5, subwords_per_s=1.0, phase="training"
 )
 COMPLETED = Completed(
-    f1=None, device="cuda", device_name="A100", num_threads=1, load_s=1.0, work_s=2.0, share=0.25
+    f1=None,
+    remark="no entity predicted after 40 steps",
+    device="cuda",
+    device_name="A100",
+    num_threads=1,
+    load_s=1.0,
+    work_s=2.0,
+    share=0.25,
 )
 REPORT = Report(node_id="n1", host="node7")
 

@@ -24,6 +24,7 @@ SPEC = make_trial_spec()
 TRIAL = PlannedTrial(SPEC, SPEC.trial_id(), 10.0)
 COMPLETED = Completed(
     f1=0.5,
+    remark="",
     device="cpu",
     device_name="AMD EPYC",
     num_threads=1,

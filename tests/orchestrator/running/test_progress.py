@@ -113,6 +113,14 @@ def test_trials_that_were_stored_before_tell_how_long_the_first_ones_take():
     assert progress.snapshot().left_s == pytest.approx(9 + 7)
 
 
+def test_what_there_is_to_say_of_a_trial_stands_beside_its_f1():
+    progress = sweep([planned("sw")])
+    progress.started("sw-0")
+    progress.completed("sw-0", 0.0, None, "no entity predicted after 40 steps")
+    (*_, event) = progress.events()
+    assert event.detail.startswith("F1 0.000 (no entity predicted after 40 steps) in ")
+
+
 def test_what_another_run_completed_teaches_nothing():
     progress = sweep([planned("sw"), planned("yo")])
     progress.completed("sw-0", None)

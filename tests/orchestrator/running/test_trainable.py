@@ -23,8 +23,13 @@ from orchestrator.running.messages import (
     TooLate,
     WorkerSetup,
 )
-from orchestrator.running.trainable import TrialTrainable, make_worker, refuse_other_gpus
-from tests.factories import make_trial_result, make_trial_spec
+from orchestrator.running.trainable import (
+    TrialTrainable,
+    _remark,
+    make_worker,
+    refuse_other_gpus,
+)
+from tests.factories import make_score, make_trial_result, make_trial_spec
 from workers.result import Progress, TrialResult
 from workers.source import code_identity
 from workers.trial import TrialError, TrialSpec
@@ -323,3 +328,23 @@ def test_in_a_closed_place_a_worker_begins_no_trial_and_holds_the_place(start, m
     monkeypatch.setattr(Scripted, "is_closed", lambda self: False)
     worker.reset_config(config())
     assert not step(worker).is_held
+
+
+def test_a_trial_that_predicts_nothing_says_so():
+    def scores(*num_predicted, split="test"):
+        codes = ("sw", "yo", "de")
+        return tuple(
+            make_score(language=code, split=split, num_predicted=number)
+            for code, number in zip(codes, num_predicted, strict=False)
+        )
+
+    alone, both = make_trial_spec(), make_trial_spec(regime="multilingual", languages=("sw", "yo"))
+    for spec, found, remark in (
+        (alone, scores(0), "no entity predicted after 20 steps"),
+        (alone, scores(1), ""),
+        (alone, (*scores(0, split="validation"), *scores(1)), ""),
+        (alone, scores(1, 0), ""),  # Yoruba is not what it is trained on
+        (both, scores(1, 0, 0), "no entity of yo predicted after 20 steps"),
+        (alone, (make_score(support=0, num_predicted=0),), ""),
+    ):
+        assert _remark(make_trial_result(scores=found, num_steps=20), spec) == remark
