@@ -23,6 +23,9 @@ import pytest
 LARGE = (".parquet", ".safetensors", ".bin")
 """Files that are kept by another host."""
 
+TINY_MODEL = Path(__file__).parent / "golden" / "tiny-bert"
+"""Config and tokenizer of a small encoder."""
+
 
 @dataclass
 class HubRepository:

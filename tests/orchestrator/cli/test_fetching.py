@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.submission.jobs import Jobs
-from tests.hub_server import Fault, Hub, folder_files, hub, wikiann_files
+from tests.hub_server import TINY_MODEL, Fault, Hub, folder_files, hub, wikiann_files
 from tests.orchestrator.cli.command import run
-from tests.test_benchmarks import TINY_MODEL
 from workers.hub.repository import hub_cache
 
 __all__ = ["hub"]

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.hub_server import Fault, Hub, folder_files, hub, wikiann_files
-from tests.test_benchmarks import TINY_MODEL
+from tests.hub_server import TINY_MODEL, Fault, Hub, folder_files, hub, wikiann_files
 from workers.hub import snapshots
 from workers.hub.repository import Repository, hub_cache
 from workers.hub.snapshots import (
