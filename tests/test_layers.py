@@ -26,7 +26,7 @@ PACKAGES = ("orchestrator", "workers", "cluster")
 FLOORS: dict[str, tuple[set[str], ...]] = {
     "orchestrator": (
         {"cli", "orchestrator"},  # orchestrator: __init__.py, which offers what analysts need
-        {"report"},
+        {"report", "models"},
         {"submission", "running", "analysis", "trackers"},
         {"planning"},
         {"results"},
@@ -71,6 +71,9 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
         "cluster.profile_fields",
     },
     "report": {"workers.storage", "workers.tags", "workers.trial"},
+    "models": {
+        *("workers.data", "workers.model", "workers.scoring", "workers.tags", "workers.trial"),
+    },
     "submission": {
         *("workers.storage", "workers.trial", "workers.visits"),
         *("cluster", "cluster.backend", "cluster.errors", "cluster.job_files"),

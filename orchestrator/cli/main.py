@@ -127,6 +127,12 @@ def _reports() -> ModuleType:
     return reports
 
 
+def _models() -> ModuleType:
+    from orchestrator.cli import models
+
+    return models
+
+
 def _trackers() -> ModuleType:
     from orchestrator.cli import trackers
 
@@ -213,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_submission(line)
     _add_jobs(line)
     _add_results(line)
+    _add_models(line)
     _add_rest(line)
     return line.parser
 
@@ -480,6 +487,51 @@ def _add_results(line: CommandLine) -> None:
         lambda args: _reading().compact(args),
         "Write each table of the results as one Parquet file.",
         takes_results=True,
+    )
+
+
+def _add_models(line: CommandLine) -> None:
+    model = line.add(
+        "model",
+        lambda args: _models().model(args),
+        "Write the kept model of a trial as a Hugging Face folder: config, weights, tokenizer, and "
+        "a model card.",
+        takes_results=True,
+    )
+    predict = line.add(
+        "predict",
+        lambda args: _models().predict(args),
+        "Tag a text with the kept model of a trial: entities in brackets after their types.",
+        takes_results=True,
+    )
+    for command in (model, predict):
+        command.add_argument(
+            "trial", metavar="TRIAL", help="a trial's id; the beginning of it is enough"
+        )
+        command.add_argument(
+            "--base",
+            metavar="FOLDER",
+            help="the encoder that the model came from, where it is no more where it was",
+        )
+    model.add_argument("folder", metavar="FOLDER", help="a new folder")
+    model.add_argument(
+        "--push",
+        metavar="REPO",
+        help="also upload it to this repository of the hub, made private where there is none, with "
+        "your own token",
+    )
+    predict.add_argument(
+        "file",
+        metavar="FILE",
+        help="a sentence a line; or token<TAB>tag, with an empty line after each sentence; - is "
+        "standard input",
+    )
+    predict.add_argument(
+        "--words",
+        action="store_true",
+        dest="words_only",
+        help="a line a word, between tabs: word, true tag where the file has it, predicted tag and "
+        "its probability",
     )
 
 

@@ -269,7 +269,7 @@ def load_kept_model(
     _refuse_other_folder(kept, spec)
     num_labels = len(kept.spec.corpus.tags)
     model = make_model(spec, kept.spec.seed, torch.device("cpu"), num_labels=num_labels)
-    if spec.fingerprint is None:
+    if spec.fingerprint is None and base is None:  # else weights are compared
         kept.refuse_other_commit(getattr(model.config, "_commit_hash", None))
     put_weights(kept, model, spec)
     return model.to(device or torch.device("cpu")).eval()

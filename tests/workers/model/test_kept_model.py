@@ -212,6 +212,16 @@ def test_another_encoder_is_refused(device, tmp_path, encoder):
         load_kept_model(forged)
 
 
+def test_a_folder_takes_the_place_of_an_encoder_of_the_hub(device, tmp_path, encoder):
+    _, location = keep(training_of(small_trial(model=encoder), num_steps=2), device, tmp_path)
+    kept = read_kept_model(location)
+    of_hub = replace(encoder, name="who/what", fingerprint=None)
+    forged = replace(kept, spec=replace(kept.spec, model=of_hub), model_commit="0" * 40)
+    found = load_kept_model(forged, base=encoder.name).state_dict()
+    expected = load_kept_model(kept).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
 def test_a_model_of_another_trial_or_recipe_is_not_scored(device, tmp_path):
     _, location = keep(small_trial(), device, tmp_path)
     kept = read_kept_model(location)
