@@ -22,7 +22,16 @@ from rich.console import Console
 from cluster.node.private_ray import private_environment
 from orchestrator.planning.plan import make_plan
 from orchestrator.spec.sweep_spec import load_sweep_spec
-from tests.benchmarks import analysis, evaluation, kept_models, kernels, launches, report, stored
+from tests.benchmarks import (
+    analysis,
+    evaluation,
+    kept_models,
+    kernels,
+    launches,
+    pruned_models,
+    report,
+    stored,
+)
 from tests.benchmarks.measurement import (
     Measurement,
     exit_code,
@@ -217,6 +226,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         kernels.training,
         launches.launches,
         kept_models.kept_models,
+        pruned_models.pruned_models,
         sharing,
     )
 }

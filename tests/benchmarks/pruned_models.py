@@ -67,10 +67,10 @@ def _sizes(model: nn.Module) -> dict[str, int]:
     """Bytes by format. In `CSR` the pruned matrices have 4 bytes for a value and 4 for its column,
     and the rest is as it is."""
     whole = save(model.state_dict())
-    pruned = prunable_weights(model, None)
     compressed = gzip.compress(whole, 6)
-    rest = sum(w.nbytes for name, w in model.state_dict().items() if name not in pruned)
-    in_rows = [csr_array(weight.detach().numpy()) for weight in pruned.values()]
+    pruned = prunable_weights(model, None).values()
+    rest = len(whole) - sum(weight.nbytes for weight in pruned)
+    in_rows = [csr_array(weight.detach().numpy()) for weight in pruned]
     csr = sum(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in in_rows)
     return {
         "safetensors": len(whole),
