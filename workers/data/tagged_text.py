@@ -252,12 +252,15 @@ def _from_bioes(
     keeps its I-, as in IOB2."""
     of_bioes, of_bilou = there & {"E", "S"}, there & {"L", "U"}
     if of_bioes and of_bilou:
-        word = max(int(np.argmax(np.isin(prefixes, list(marks)))) for marks in (of_bioes, of_bilou))
+        # The scheme whose tags come first is taken for the file's.
+        firsts = {
+            int(np.argmax(np.isin(prefixes, list(marks)))): marks for marks in (of_bioes, of_bilou)
+        }
+        word, other = max(firsts), "- and ".join(sorted(firsts[min(firsts)]))
         raise TrialError(
             "bad_data",
-            f"{text.place(word)}: tag {prefixes[word]}- beside "
-            f"{' and '.join(f'{mark}-' for mark in sorted(of_bioes | of_bilou))} in one file, "
-            "which mixes BIOES and BILOU; write one of them",
+            f"{text.place(word)}: tag {(text.names or ())[text.tags[word]]!r} in a file with "
+            f"{other}-, which mixes BIOES and BILOU; write one of them",
         )
     starts = text.starts
     is_inside = np.isin(prefixes, ["I", "E", "L"])

@@ -103,7 +103,7 @@ def test_entities_of_iob1_are_those_of_conlleval(tags):
         (
             "auto",
             "S-PER E-PER U-PER",
-            "file: sentence 0: .*U- beside E- and S- and U-.*mixes BIOES",
+            "file: sentence 0: tag 'U-PER' in a file with E- and S-, which mixes BIOES",
         ),
         ("auto", "S-PER B-PER O B-PER O", "'B-PER' is ill-formed .* 2 of 3 entities"),
         ("auto", "PER O", "tag 'PER' is not of scheme auto"),
