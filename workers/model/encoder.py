@@ -95,19 +95,32 @@ def describe_prunable(
 
     Returns:
         A line for each kind with name, shape and number. Layers that differ by number only share a
-        line: `encoder.layer.{0-11}.output.dense.weight 384x1536 x12`. Where other layers hold more
-        than a tenth of the encoder's weights, they follow.
+        line: `encoder.layer.{0-11}.output.dense.weight 384x1536 x12`. What layers share is there
+        once. The word embeddings follow, where they stay dense, and the tables beside them; and
+        other layers, where these hold more than a tenth of the encoder's weights.
 
     Raises:
         TrialError: kind `bad_data`, when there is no such model, or nothing of it would be pruned.
     """
-    from workers.pruning.scope import other_matrices, prunable_weights
+    from workers.pruning.scope import (
+        embedding_names,
+        other_matrices,
+        other_tables,
+        prunable_weights,
+    )
 
     with torch.device("meta"):
         model = _auto_class().from_config(
             _config(spec, num_labels), dtype=torch.float32, trust_remote_code=False
         )
-    lines = _describe(prunable_weights(model, pruning))
+    pruned = prunable_weights(model, pruning)
+    lines = _describe(pruned)
+    body: Any = model.base_model
+    words = {name: body.get_parameter(name) for name in embedding_names(model)}
+    if words and not words.keys() & pruned.keys():
+        lines += ["word embeddings, dense without pruning.embedding_sparsity:", *_describe(words)]
+    if tables := other_tables(model):
+        lines += ["dense in any case, beside the word embeddings:", *_describe(tables)]
     others = other_matrices(model)
     num_others, num_linear = _num_weights(others), _num_weights(prunable_weights(model, None))
     if num_others > NAMED_FROM * (num_others + num_linear):

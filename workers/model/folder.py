@@ -28,6 +28,8 @@ SENTENCEPIECE_FILES = (
 """Tokenizers that only the package of that name reads. The last two count where there is no other
 file of a tokenizer, so that folders have the fingerprints that they had when they did not count."""
 
+NOT_SERVED = "models of characters or bytes, such as CANINE and ByT5, have none and cannot be used"
+
 NEEDS_MORE = {"bros": "the boxes of words on a page", "layoutlmv2": "the image of a page"}
 """What some architectures need beside text, by `model_type` in config.json."""
 
@@ -117,7 +119,10 @@ def _tokenizer_files(folder: Path) -> list[str]:
             break
     else:
         expected = " or ".join(dict.fromkeys((*TOKENIZER_FILES, *SENTENCEPIECE_FILES)))
-        raise TrialError("bad_data", f"model.name: {folder} has no tokenizer; expected {expected}")
+        raise TrialError(
+            "bad_data",
+            f"model.name: {folder} has no tokenizer; expected {expected}; {NOT_SERVED}",
+        )
     if set(there) <= set(SENTENCEPIECE_FILES) and not can_read_sentencepiece():
         raise TrialError(
             "bad_data",

@@ -116,6 +116,27 @@ def other_matrices(model: "nn.Module") -> "dict[str, nn.Parameter]":
     }
 
 
+def other_tables(model: "nn.Module") -> "dict[str, nn.Parameter]":
+    """What stands beside the word embeddings and is never pruned, as those of positions and of
+    types of tokens; and what projects embeddings where it is a part of them, as MobileBERT's.
+
+    Args:
+        model: a Hugging Face model; on any device, also meta.
+
+    Returns:
+        Parameters by name, as `prunable_weights` has them.
+    """
+    body: Any = model.base_model
+    elsewhere = {id(weight) for _, weight in _encoder_linears(model)}
+    elsewhere |= {id(weight) for weight in other_matrices(model).values()}
+    elsewhere |= {id(body.get_parameter(name)) for name in embedding_names(model)}
+    return {
+        name: weight
+        for name, weight in body.named_parameters()
+        if weight.ndim > 1 and id(weight) not in elsewhere and "pooler" not in name.split(".")
+    }
+
+
 def _narrowed(
     linears: "dict[str, nn.Parameter]", pruning: PruningSpec
 ) -> "dict[str, nn.Parameter]":

@@ -235,6 +235,12 @@ def test_bad_corpus_is_refused_at_planning(tmp_path):
     [
         ([], "pretrained", "has no config.json"),
         (["config.json"], "pretrained", "has no tokenizer; expected tokenizer.json or"),
+        # As CANINE is published, which reads characters.
+        (
+            ["config.json", "tokenizer_config.json", "special_tokens_map.json"],
+            "pretrained",
+            "has no tokenizer; .*; models of characters or bytes, such as CANINE and ByT5, have",
+        ),
         (
             ["config.json", "tokenizer.json"],
             "pretrained",

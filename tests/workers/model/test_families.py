@@ -267,6 +267,22 @@ def test_weights_that_are_never_pruned_are_named(tmp_path, tokenizer_folder):
     assert not any("never" in line for line in describe_prunable(bert, None))
 
 
+def test_embeddings_are_named_beside_what_is_pruned(tmp_path, tokenizer_folder):
+    model = write_encoder(tmp_path, tokenizer_folder, "albert")
+    lines = describe_prunable(model, PRUNING)
+    where = lines.index("word embeddings, dense without pruning.embedding_sparsity:")
+    assert lines[where + 1].startswith("  embeddings.word_embeddings.weight ")
+    assert lines[where + 2 :] == [
+        "dense in any case, beside the word embeddings:",
+        "  embeddings.position_embeddings.weight 140x8 x1",
+        "  embeddings.token_type_embeddings.weight 2x8 x1",
+    ]
+    assert "  encoder.embedding_hidden_mapping_in.weight 16x8 x1" in lines[:where]
+    lines = describe_prunable(model, replace(PRUNING, embedding_sparsity=0.5))
+    assert lines[0].startswith("  embeddings.word_embeddings.weight ")
+    assert not any("dense without" in line for line in lines)
+
+
 def test_a_tokenizer_that_leaves_nothing_of_words_is_refused(
     device, tmp_path, tokenizer_folder, monkeypatch
 ):

@@ -16,7 +16,13 @@ from tests.workers.pruning.pruners import (
     small_bert,
     train,
 )
-from workers.pruning.scope import SCOPES, embedding_names, prunable_weights
+from workers.pruning.scope import (
+    SCOPES,
+    embedding_names,
+    other_matrices,
+    other_tables,
+    prunable_weights,
+)
 from workers.trial import TrialError
 
 
@@ -167,3 +173,74 @@ def test_global_scope_prunes_tensors_of_small_weights_harder():
     train(pruner)
     zeros = num_zeros(pruner)
     assert zeros["small"] / 64 > 0.55 > 0.45 > zeros["high"] / 96
+
+
+TINY = {
+    "vocab_size": 50,
+    "num_labels": 7,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+}
+NARROW = TINY | {"embedding_size": 8}
+IN_LAYER = 4 * 16 * 16 + 2 * 16 * 32
+"""Weights of the linear layers of one of BERT's layers."""
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "num_pruned", "words", "others"),
+    [
+        ("bert", TINY, 3 * IN_LAYER, (50, 16), {(40, 16), (2, 16)}),
+        ("xlm-roberta", TINY, 3 * IN_LAYER, (50, 16), {(40, 16), (2, 16)}),
+        # Layers share their weights, which are there once; what widens embeddings is pruned, too.
+        ("albert", NARROW, IN_LAYER + 8 * 16, (50, 8), {(40, 8), (2, 8)}),
+        ("electra", NARROW, 3 * IN_LAYER + 8 * 16, (50, 8), {(40, 8), (2, 8)}),
+        (
+            "rembert",
+            TINY | {"input_embedding_size": 8, "bos_token_id": 1, "eos_token_id": 2},
+            3 * IN_LAYER + 8 * 16,
+            (50, 8),
+            {(40, 8), (2, 8)},
+        ),
+        (
+            "deberta-v2",  # mDeBERTa; distances have a table of their own
+            TINY
+            | {"relative_attention": True, "position_biased_input": False, "type_vocab_size": 0}
+            | {"pos_att_type": ["p2c", "c2p"], "share_att_key": True},
+            3 * IN_LAYER,
+            (50, 16),
+            {(80, 16)},
+        ),
+        (
+            "mt5",  # embeddings are tied to those of the stack
+            {"vocab_size": 50, "num_labels": 7, "d_model": 16, "d_kv": 8, "d_ff": 32}
+            | {"num_layers": 3, "num_heads": 2, "pad_token_id": 0},
+            3 * (4 * 16 * 16 + 3 * 16 * 32),
+            (50, 16),
+            {(32, 2)},
+        ),
+    ],
+)
+def test_every_matrix_of_a_family_is_pruned_or_an_embedding_or_named(
+    family, fields, num_pruned, words, others
+):
+    from transformers import AutoConfig, AutoModelForTokenClassification
+
+    config = AutoConfig.for_model(family, **fields)
+    with torch.device("meta"):
+        model = AutoModelForTokenClassification.from_config(config)
+    pruned = prunable_weights(model, None)
+    assert sum(weight.numel() for weight in pruned.values()) == num_pruned
+    (name,) = embedding_names(model)
+    body = model.base_model
+    assert tuple(body.get_parameter(name).shape) == words
+    tables = other_tables(model)
+    assert {tuple(weight.shape) for weight in tables.values()} == others
+    assert other_matrices(model) == {}
+    named = [*pruned.values(), body.get_parameter(name), *tables.values()]
+    matrices = {id(weight): weight for weight in body.parameters() if weight.ndim > 1}
+    assert len({id(weight) for weight in named}) == len(named)
+    assert {id(weight) for weight in named} == set(matrices)
