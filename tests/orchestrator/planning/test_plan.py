@@ -638,6 +638,30 @@ def test_all_languages_of_wikiann_are_planned_and_those_of_xtreme_give_entities(
     assert found["lt", "within_branch"] == ("lv",)
 
 
+def test_masakhaner_is_planned_from_its_own_files(tmp_path):
+    """As its repository has them: three letters of ISO 639, `dev`, a blank between columns."""
+    text = "Sen B-PER\nto O\nBamako B-LOC\n\nkunun B-DATE\n\n"
+    overrides = [f"corpus.path={tmp_path}", f"results={tmp_path}/r"]
+    for code in load_sweep_spec("masakhaner-2", overrides).languages:
+        (tmp_path / code).mkdir()
+        for split in ("train", "dev", "test"):
+            (tmp_path / code / f"{split}.txt").write_text(text)
+    asked = load_sweep_spec("masakhaner-2", overrides)
+    planned = make_plan(asked)
+    assert (len(asked.languages), len(planned)) == (20, 480)
+    assert {trial.spec.corpus.entity_types for trial in planned} == {("PER", "ORG", "LOC", "DATE")}
+    assert describe_unknown_languages(asked, planned) == []
+    found = {
+        (pool.language, pool.perturbation): pool.donors
+        for trial in planned
+        for pool in trial.spec.robustness.pools
+    }
+    assert found["zul", "within_branch"] == ("kin", "lug", "nya", "sna", "swa", "tsn", "xho")
+    assert found["ewe", "within_branch"] == ("fon",)
+    assert found["hau", "within_family"] == found["luo", "within_family"] == ()
+    assert len(found["hau", "within_script"]) == 19
+
+
 def test_donors_that_are_not_there_are_refused_by_that_name(tmp_path):
     with pytest.raises(
         SpecError, match=r"robustness.donors: the corpus has no train split of 'sw'; it has .*ka"
