@@ -41,8 +41,8 @@ def test_builtin_sweeps_are_listed_and_printed(capsys):
         2,
         "sparsweep: smok: no such built-in sweep; there are: low-resource, masakhaner-2, "
         "paper-control-100, paper-control-1000, paper-dense, paper-mini-dense, "
-        "paper-mini-layer, paper-mini-mono, paper-mini-multi, paper-mono, paper-multi, paper-random, smoke, xtreme-dense, "
-        "xtreme-zero-shot\n",
+        "paper-mini-layer, paper-mini-mono, paper-mini-multi, paper-mono, paper-multi, "
+        "paper-random, smoke, xtreme-dense, xtreme-zero-shot\n",
     )
 
 
