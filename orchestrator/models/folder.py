@@ -51,7 +51,9 @@ def write_folder(opened: OpenedModel, card: str, folder: Path) -> None:
         (made / CARD).write_text(card, encoding="utf-8")
         mask = os.umask(0)
         os.umask(mask)
-        made.chmod(0o777 & ~mask)  # a temporary folder is its owner's alone
+        made.chmod(0o777 & ~mask)  # a temporary folder is its owner's alone, and so are weights
+        for file in made.iterdir():
+            file.chmod(0o666 & ~mask)
         made.rename(folder)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):

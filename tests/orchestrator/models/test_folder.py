@@ -49,6 +49,7 @@ def test_it_has_config_weights_tokenizer_and_card(folder, kept):
     assert stored.keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in stored.items())
     assert oct(folder.stat().st_mode & 0o777) == oct(0o755)
+    assert {oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == {oct(0o644)}
     assert [file.name for file in folder.parent.iterdir()] == ["model"]
     assert ModelCard.load(folder / "README.md").data.language == ["sw"]
 
