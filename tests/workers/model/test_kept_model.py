@@ -222,6 +222,15 @@ def test_a_folder_takes_the_place_of_an_encoder_of_the_hub(device, tmp_path, enc
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
+def test_an_encoder_of_the_hub_that_is_not_here_is_named(device, tmp_path):
+    _, location = keep(training_of(small_trial(), num_steps=2), device, tmp_path)
+    kept = read_kept_model(location)
+    elsewhere = ModelSpec(name="who/what", revision=None, init="pretrained", fingerprint=None)
+    forged = replace(kept, spec=replace(kept.spec, model=elsewhere))
+    with pytest.raises(TrialError, match="model.name: cannot load who/what: .*offline"):
+        load_kept_model(forged)
+
+
 def test_a_model_of_another_trial_or_recipe_is_not_scored(device, tmp_path):
     _, location = keep(small_trial(), device, tmp_path)
     kept = read_kept_model(location)
