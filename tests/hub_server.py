@@ -213,7 +213,11 @@ class _Handler(BaseHTTPRequestHandler):
                 if commit not in repository.commits:
                     return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
                 return answer(repository, commit, *found.groups()[3:])
-        return self._send(404, b"no such place")
+        if path == "/api/whoami-v2":
+            if self._token() in self.hub.known_tokens:
+                return self._send_json({"name": "me"})
+            return self._refuse_token()
+        return self._send(200 if path == "/" else 404, b"")
 
     def _fault(self, path: str) -> Fault | None:
         for fault in self.hub.faults:
@@ -224,10 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _open(self, kind: str, name: str) -> HubRepository | None:
         """The repository, for whom may read it; else the refusal is sent."""
-        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = self._token()
         if given and given not in self.hub.known_tokens:
-            refusal = {"X-Error-Message": "Invalid credentials in Authorization header"}
-            self._send(401, b"", refusal)
+            self._refuse_token()
             return None
         repository = self.hub.repositories.get((kind, name))
         if repository is None or (
@@ -242,6 +245,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(403 if given else 401, b"", {"X-Error-Code": "GatedRepo"})
             return None
         return repository
+
+    def _token(self) -> str:
+        return str(self.headers.get("Authorization", "")).removeprefix("Bearer ")
+
+    def _refuse_token(self) -> None:
+        self._send(401, b"", {"X-Error-Message": "Invalid credentials in Authorization header"})
 
     def _info(self, repository: HubRepository, commit: str) -> None:
         self._send_json({"id": "x/y", "_id": "0", "sha": commit})

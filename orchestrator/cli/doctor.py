@@ -1,9 +1,9 @@
 """What `sparsweep doctor` says: whether this machine can run a sweep, with what, and what to do
 where it cannot.
 
-It only looks; nothing is downloaded or written, and nothing started but one step of one weight on
-each GPU. Every check is a function that returns findings and does not fail, so that a
-half-installed environment gets a full report.
+It only looks; the hub is asked whether it answers. Nothing is downloaded or written, and nothing
+started but one step of one weight on each GPU. Every check is a function that returns findings and
+does not fail, so that a half-installed environment gets a full report.
 """
 
 import argparse
@@ -31,7 +31,9 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.provenance import PACKAGES as COMPUTING
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from workers.data.kept import cache_folder
-from workers.trial import TrialError
+from workers.hub.faults import explain, name_place
+from workers.hub.repository import ANSWERS_WITHIN_S, hub_endpoint
+from workers.trial import TrialError, first_line
 from workers.visits import visiting
 
 PACKAGES = (*(name for name in COMPUTING if name != "sparsweep"), "datasets", "seqeval", "pyarrow")
@@ -310,17 +312,48 @@ def examine_git() -> Finding:
 
 
 def examine_hub() -> Finding:
-    """Where the Hugging Face hub's files are kept, and whether it may be asked."""
+    """Where the Hugging Face hub's files are kept, and whether the hub answers: it is asked, unless
+    a variable forbids that. A sweep on local files needs no hub."""
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(os.path.expanduser(os.environ.get("HF_HOME") or user_cache / "huggingface"))  # noqa: PTH111, without a home it stays ~
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     values = {name: os.environ.get(name, "") for name in _OFFLINE_VARIABLES}
     offline = [f"{name}={value}" for name, value in values.items() if _is_set(value)]
-    access = f"offline ({', '.join(offline)})" if offline else "online"
+    access, is_away = f"offline ({', '.join(offline)})", bool(offline)
+    if not offline:
+        is_away, access = _ask_hub()
     content = "" if cache.is_dir() else ", which does not exist yet"
-    if offline and not cache.is_dir():
+    if is_away and not cache.is_dir():
         content = ", which does not exist: only local corpora and models can be used"
-    return Finding("hugging face hub", f"{access}; cache {cache}{content}")
+    value = f"{access}; cache {cache}{content}"
+    if cache.is_dir() and not os.access(cache, os.R_OK | os.X_OK):
+        remedy = "set HF_HOME to a folder of your own, or ask its owner"
+        return Finding("hugging face hub", f"{access}; cache {cache} cannot be read", False, remedy)
+    return Finding("hugging face hub", value)
+
+
+def _ask_hub() -> tuple[bool, str]:
+    """Whether the hub is out of reach, and what it says, in words."""
+    try:
+        from huggingface_hub import HfApi, get_session, get_token
+    except ImportError as error:
+        return True, f"not asked, since {error.name} is not installed"
+    place = name_place(hub_endpoint())
+    try:
+        answer = get_session().head(hub_endpoint(), timeout=ANSWERS_WITHIN_S)
+    except Exception as error:  # of whatever library the hub's client uses
+        return True, f"no answer from {place} within {ANSWERS_WITHIN_S:.0f} s ({first_line(error)})"
+    if answer.status_code >= 500:
+        return True, f"{place} answers {answer.status_code}"
+    if not get_token():
+        return False, f"online, {place} answers; no token, which private and gated files need"
+    try:
+        HfApi().whoami()
+    except Exception as error:  # also where the answer is none
+        fault = explain(error, "hugging face hub")
+        refuses = "refuses the token" in str(fault)
+        return False, f"online, {place} {'refuses the token' if refuses else 'answers'}"
+    return False, f"online, {place} answers and takes the token"
 
 
 def _refused(name: str, value: str, error: TrialError) -> Finding:

@@ -13,7 +13,7 @@ from rich.console import Console
 from cluster.contract import DONE
 from orchestrator.cli.shared import load_sweep, open_console
 from orchestrator.errors import SweepError
-from orchestrator.planning.hub import as_sweep_error, repositories, wants
+from orchestrator.planning.hub import repositories, wants
 from orchestrator.planning.plan import make_plan
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted, duration
@@ -25,6 +25,10 @@ from workers.hub.repository import (
 )
 from workers.hub.snapshots import Want, download, look, mend, show_progress
 from workers.trial import TrialError
+
+
+class HubAwayError(SweepError, TimeoutError):
+    """The hub, the way to it or its cache fails; nothing says that the wrong was asked for."""
 
 
 def fetch(args: argparse.Namespace) -> int:
@@ -46,7 +50,8 @@ def fetch(args: argparse.Namespace) -> int:
             asked, commit = getattr(sweep, part).revision, getattr(pinned, part).revision
             keep_revision(repository, asked, commit, cache)
     except TrialError as error:
-        raise as_sweep_error(error) from error
+        is_away = error.kind == "storage"
+        raise (HubAwayError if is_away else SweepError)(str(error)) from error
     _say_where(cache, console)
     return DONE
 

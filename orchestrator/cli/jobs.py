@@ -26,7 +26,7 @@ from orchestrator.cli.shared import (
     report_line,
 )
 from orchestrator.errors import SpecError, SweepError
-from orchestrator.planning.hub import as_sweep_error, describe_files, files_lacking, pin, wants
+from orchestrator.planning.hub import describe_files, files_lacking, pin, wants
 from orchestrator.planning.nothing_predicted import SCORES_READ, TRIALS_READ, describe_silent
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import READ, Standing, find_standing, known_fingerprints
@@ -281,7 +281,7 @@ def _look_for_hub_files(spec: str, left: Sequence[PlannedTrial], profile: Cluste
         try:
             wants(left)
         except TrialError as error:
-            raise as_sweep_error(error) from error
+            raise SpecError(str(error)) from error
     elif lacking := files_lacking(left):
         print(
             f"not in the hub's cache yet: {describe_files(lacking)}; the job fetches it where its "

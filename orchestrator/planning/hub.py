@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rich import filesize
 
-from orchestrator.errors import SpecError, SweepError
+from orchestrator.errors import SpecError
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -35,10 +35,6 @@ READ = (
     *("corpus_name", "corpus_revision"),
 )
 """Columns of trials that are looked at."""
-
-
-class HubAwayError(SweepError, TimeoutError):
-    """The hub, the way to it or its cache fails; nothing says that the wrong was asked for."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +121,12 @@ def files_lacking(planned: Sequence[PlannedTrial]) -> list[tuple[Want, Found]]:
     """What trials read of the hub and the hub's cache on this machine lacks.
 
     Raises:
-        SweepError: that cannot be told, or the hub refuses it, in a line that says what to do.
+        SpecError: that cannot be told, or the hub refuses it, in a line that says what to do.
     """
     try:
         surveyed = [(want, survey(want)) for want in wants(planned)]
-    except TrialError as error:
-        raise as_sweep_error(error) from error
+    except TrialError as error:  # bad input for a job: one that comes back would find no more
+        raise SpecError(str(error)) from error
     return [(want, found) for want, found in surveyed if found is not None and found.missing]
 
 
@@ -145,11 +141,6 @@ def describe_files(lacking: Sequence[tuple[Want, Found]]) -> str:
         num_bytes += size
     takes = duration(8 * num_bytes / BITS_PER_S)
     return f"{' and '.join(parts)} ({takes} at {BITS_PER_S / 1e6:.0f} Mbit/s)"
-
-
-def as_sweep_error(error: TrialError) -> SweepError:
-    """An error of the hub as the command line takes it: it may pass, or it is bad input."""
-    return HubAwayError(str(error)) if error.kind == "storage" else SpecError(str(error))
 
 
 def _splits(spec: TrialSpec) -> list[tuple[str, str]]:

@@ -31,9 +31,12 @@ from orchestrator.cli.doctor import (
     examine_ray,
     render,
 )
+from tests.hub_server import Fault, hub
 from tests.mps_control import install, install_nvidia_smi
 from tests.workers.cuda_stand_in import H100, T4, V100, CudaStandIn, fake_tensors
 from workers.kernels.reference import ReferenceKernels
+
+__all__ = ["hub"]
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -267,11 +270,28 @@ def test_offline_mode_is_named_with_the_variable_that_sets_it(monkeypatch, tmp_p
     assert examine_hub().value.endswith(f"cache {tmp_path}/hub")
 
 
-def test_a_variable_set_to_no_leaves_the_hub_online(monkeypatch):
+def test_whether_the_hub_is_online_is_asked(hub, monkeypatch):
     for name in ("HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    assert examine_hub().value.startswith("online; ")
+    assert examine_hub().value.startswith(f"online, {hub.address} answers; no token, which ")
+    hub.known_tokens.add("mine")
+    for token, said in (("mine", "answers and takes the token"), ("old", "refuses the token")):
+        monkeypatch.setenv("HF_TOKEN", token)
+        assert examine_hub().value.startswith(f"online, {hub.address} {said}; cache ")
+    hub.faults.append(Fault("/", 503))
+    assert examine_hub().value.startswith(f"{hub.address} answers 503; cache ")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    gone = examine_hub()
+    assert gone.value.startswith("no answer from http://127.0.0.1:9 within 3 s (")
+    assert gone.is_ok, "a sweep on local files needs no hub"
+
+
+def test_a_silent_hub_is_not_waited_for(hub, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("orchestrator.cli.doctor.ANSWERS_WITHIN_S", 0.2)
+    hub.faults.append(Fault("/", delay_s=0.6))
+    assert examine_hub().value.startswith("no answer from")
 
 
 def test_the_table_marks_what_is_wrong_and_says_what_to_do():
