@@ -36,7 +36,12 @@ from workers.hub.repository import ANSWERS_WITHIN_S, hub_endpoint
 from workers.trial import TrialError, first_line
 from workers.visits import visiting
 
-PACKAGES = (*(name for name in COMPUTING if name != "sparsweep"), "datasets", "seqeval", "pyarrow")
+PACKAGES = (
+    *(name for name in COMPUTING if name != "sparsweep"),
+    "huggingface-hub",
+    "seqeval",
+    "pyarrow",
+)
 """Those that are looked at: the ones that results name, and the ones that read and write."""
 
 # With pruned embeddings a checkpoint of mBERT takes 2.1 GB, beside the one that it replaces.
