@@ -44,7 +44,8 @@ def f1_table(aggregates: Aggregates) -> Table:
     for title in (f"{split} F1", "seeds", "Δ dense", "pairs", "missing"):
         table.add_column(title, justify="right", no_wrap=True)
     if has_silent:
-        table.add_column("predict nothing", justify="right", no_wrap=True)
+        table.add_column("silent", justify="right", no_wrap=True)
+        table.caption = f"{CAPTION}\nsilent: seeds that predict no entity at all"
 
     last = None
     for row in rows:

@@ -70,7 +70,7 @@ def test_seeds_that_predict_nothing_are_counted_apart(store):
     found = aggregate(store)
     assert found.table["num_silent"].to_pylist() == [1]
     text = shown(f1_table(found), width=160)
-    assert "predict nothing" in text
+    assert "silent: seeds that predict no entity at all" in text
     assert any("no entity is predicted in 1 of 2 sparse trials" in note for note in found.notes)
     assert found.notes[-1].startswith("Entities count by the strict rule")
 
