@@ -136,7 +136,9 @@ def test_bad_json_lines_are_refused_with_their_line(tmp_path, line, message):
         read_json_lines(file)
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(TABBED.encode() * 100)[:-20]])
+@pytest.mark.parametrize(
+    "data", [b"no gzip", gzip.compress(TABBED.encode() * 100)[:-20]], ids=["none", "cut off"]
+)
 def test_damaged_gzip_is_refused(tmp_path, data):
     (tmp_path / "f.gz").write_bytes(data)
     with pytest.raises(TrialError, match="f.gz: not a readable gzip file"):
