@@ -12,7 +12,7 @@ from seqeval.scheme import IOB2
 
 from orchestrator.analysis.analyze import analyze
 from orchestrator.planning.plan import make_plan
-from orchestrator.report.figures.examples import draw_examples
+from orchestrator.report.figures.examples import Reader
 from orchestrator.report.figures.robustness import draw_robustness_types
 from orchestrator.report.material import read_material
 from orchestrator.report.page import make_page
@@ -50,7 +50,7 @@ def plan(folder: Path, name: str) -> list[TrialSpec]:
             "name": name,
             "results": "out",
             "languages": ["sw"],
-            "sparsities": [0, 0.95],
+            "sparsities": [0, 0.5],
             "seeds": [0],
             "corpus": {"path": str(folder / name)},
             "model": {"name": str(TINY_BERT), "init": "random"},
@@ -155,8 +155,7 @@ def test_the_report_shows_both(results):
     store, _ = results
     material = read_material(store, {name for figure in FIGURES.values() for name in figure.needs})
     assert "corpus.entity_types=DATE+LOC+PER" in make_page(material)
-    gold = set(" ".join(draw_examples(material).table["gold"]).split())
-    assert {"B-DATE", "I-DATE", "B-PER"} <= gold
+    assert Reader(material).tags.entity_types == ("PER", "ORG", "LOC", "DATE")
     types = set(draw_robustness_types(material).table["entity_type"])
     assert types == {*TYPES["dates"], *TYPES["plain"]}
 
