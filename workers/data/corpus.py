@@ -30,7 +30,7 @@ from workers.data.tagged_text import (
     to_labels,
     types_of,
 )
-from workers.hub.contents import CARD, names_of_tags
+from workers.hub.contents import CARD
 from workers.hub.repository import Repository, resolve
 from workers.hub.snapshots import Want, obtain
 from workers.tags import MAX_TYPES, WIKIANN, TagSet
@@ -349,5 +349,5 @@ def _read_hub(corpus: CorpusSpec, language: str, split: str) -> list[TaggedText]
     commit = resolve(repository, str(corpus.revision))
     obtained = obtain(Want(repository, commit, splits=((language, split),)))
     files = [obtained.folder / name for name in obtained.names if name != CARD]
-    names = names_of_tags(obtained.card(), language)
+    names = obtained.card(str(repository)).names_of_tags(language)
     return read_files(files, f"{corpus.name} {language} {split}", names)

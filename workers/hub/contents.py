@@ -2,16 +2,18 @@
 
 A data set says in the head of its README.md which files are the splits of a configuration, and a
 configuration is a language here. Where it says nothing, the files lie in a folder of the language.
+The library datasets, which wrote that head, reads it.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
 
-from workers.trial import TrialError
+from workers.trial import TrialError, first_line
 
 CARD = "README.md"
 """The file of a data set whose head says what its configurations are made of."""
@@ -27,6 +29,24 @@ WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the head of a data set's README.md says.
+
+    Attributes:
+        patterns: by configuration and split, patterns of files.
+        tag_names: by configuration, what the tags' numbers mean; None where it does not say so.
+    """
+
+    patterns: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    tag_names: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+
+    def names_of_tags(self, language: str) -> Sequence[str] | None:
+        """What the numbers of a language's tags mean. A single configuration without a name speaks
+        of all languages."""
+        return self.tag_names.get(language, self.tag_names.get("default"))
 
 
 class _Words(yaml.SafeLoader):
@@ -69,13 +89,13 @@ def model_files(names: Iterable[str], init: str, what: str) -> list[str]:
 
 
 def split_files(
-    names: Iterable[str], card: Mapping[str, Any], language: str, split: str, what: str
+    names: Iterable[str], card: Card, language: str, split: str, what: str
 ) -> list[str]:
     """The files of a split of a language, in the order of its sentences.
 
     Args:
         names: all files of the data set.
-        card: the head of its README.md, as `read_card` gives it.
+        card: what the head of its README.md says.
         language: the language's code, which is the name of its configuration.
         split: train, validation or test.
         what: the data set, in words.
@@ -84,7 +104,7 @@ def split_files(
         TrialError: kind `bad_data`, when there is no such language or split.
     """
     there = sorted(names)
-    configs = _configs(card)
+    configs = card.patterns
     by_folder = [f"{language}/{split}-*", f"{language}/{split}.*"]
     patterns = by_folder if language not in configs else configs[language].get(split, [])
     found = [name for name in there if any(matches(name, pattern) for pattern in patterns)]
@@ -99,27 +119,39 @@ def split_files(
     )
 
 
-def read_card(text: str) -> dict[str, Any]:
-    """The head of a README.md, between two lines of three dashes; empty where there is none."""
+def read_card(text: str, what: str) -> Card:
+    """What the head of a README.md says, between two lines of three dashes.
+
+    Args:
+        text: of the README.md.
+        what: the data set, in words.
+
+    Raises:
+        TrialError: kind `bad_data`, when datasets cannot read it.
+    """
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text.lstrip("\ufeff"), re.DOTALL)
     if head is None:
-        return {}
+        return Card()
+    from datasets.data_files import sanitize_patterns
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+
     try:
-        values = yaml.load(head[1], Loader=_Words)  # noqa: S506, a safe loader
-    except yaml.YAMLError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def names_of_tags(card: Mapping[str, Any], language: str) -> list[str] | None:
-    """What the tags' numbers mean, where the head of a README.md says it; None where not."""
-    infos = card.get("dataset_info")
-    for info in infos if isinstance(infos, list) else [infos]:
-        if isinstance(info, dict) and info.get("config_name", language) == language:
-            names = _names(info)
-            if names is not None:
-                return names
-    return None
+        values = yaml.load(head[1], Loader=_Words) or {}  # noqa: S506, a safe loader
+        configs = MetadataConfigs.from_dataset_card_data(values)
+        infos = DatasetInfosDict.from_dataset_card_data(values)
+        patterns = {
+            name: {str(split): list(paths) for split, paths in sanitize_patterns(files).items()}
+            for name, config in configs.items()
+            if (files := config.get("data_files"))
+        }
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise TrialError(
+            "bad_data",
+            f"{what}: the head of its README.md cannot be read ({first_line(error)}); whoever "
+            "keeps the data set can mend it, or download its files and set corpus.path",
+        ) from error
+    return Card(patterns, {name: _tag_names(info.features) for name, info in infos.items()})
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -143,36 +175,11 @@ def refuse_missing_shards(names: Sequence[str], what: str) -> None:
             raise TrialError("bad_data", f"{what}: {number} of {expected} files {stem}-* are there")
 
 
-def _configs(card: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
-    """By configuration and split, patterns of files."""
-    configs: dict[str, dict[str, list[str]]] = {}
-    listed = card.get("configs")
-    for config in listed if isinstance(listed, list) else []:
-        if not isinstance(config, dict) or "config_name" not in config:
-            continue
-        splits: dict[str, list[str]] = {}
-        for files in _as_list(config.get("data_files")):
-            if isinstance(files, dict) and "path" in files:
-                paths = [str(path) for path in _as_list(files["path"])]
-                splits.setdefault(str(files.get("split", "train")), []).extend(paths)
-        configs[str(config["config_name"])] = splits
-    return configs
-
-
-def _names(info: Mapping[str, Any]) -> list[str] | None:
+def _tag_names(features: Any) -> list[str] | None:
     """Names of class labels of the column `ner_tags`, by number."""
-    features = info.get("features")
-    for feature in features if isinstance(features, list) else []:
-        if not isinstance(feature, dict) or feature.get("name") != "ner_tags":
-            continue
-        inner = feature.get("sequence", feature.get("list"))
-        label = inner.get("class_label") if isinstance(inner, dict) else None
-        names = label.get("names") if isinstance(label, dict) else None
-        if isinstance(names, dict):
-            return [str(names[key]) for key in sorted(names, key=int)]
-        if isinstance(names, list):
-            return [str(name) for name in names]
-    return None
+    feature = (features or {}).get("ner_tags")
+    names: list[str] | None = getattr(getattr(feature, "feature", None), "names", None)
+    return names
 
 
 def _match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -185,7 +192,3 @@ def _match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def _is_any(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]

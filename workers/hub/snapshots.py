@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from workers.hub.contents import (
     CARD,
     CONFIG,
+    Card,
     model_files,
     read_card,
     split_files,
@@ -79,7 +80,7 @@ class Want:
         what = str(self.repository)
         if self.repository.kind == "model":
             return model_files(names, self.init, what)
-        values = read_card(card)
+        values = read_card(card, what)
         chosen = [self.head] if self.head in names else []
         for language, split in self.splits:
             chosen += split_files(names, values, language, split, what)
@@ -144,11 +145,18 @@ class Obtained:
         """What was looked for and found."""
         return cls(found.folder, [file.name for file in found.files])
 
-    def card(self) -> dict[str, Any]:
-        """The head of the data set's README.md; empty where there is none."""
+    def card(self, what: str) -> Card:
+        """What the head of the data set's README.md says; nothing where there is none.
+
+        Args:
+            what: the data set, in words.
+
+        Raises:
+            TrialError: kind `bad_data`, when it cannot be read.
+        """
         file = self.folder / CARD
         text = file.read_text(encoding="utf-8", errors="replace") if CARD in self.names else ""
-        return read_card(text)
+        return read_card(text, what)
 
 
 def commit_of(model: ModelSpec) -> str | None:

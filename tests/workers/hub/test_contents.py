@@ -5,7 +5,6 @@ import pytest
 from workers.hub.contents import (
     matches,
     model_files,
-    names_of_tags,
     read_card,
     split_files,
 )
@@ -48,7 +47,7 @@ FILES = [
 
 
 def choose(language: str, split: str, files=FILES, card=CARD) -> list[str]:
-    return split_files(files, read_card(card), language, split, "corpus.name: x/y")
+    return split_files(files, read_card(card, "x"), language, split, "corpus.name: x/y")
 
 
 def test_the_head_of_the_readme_says_which_files_are_a_split():
@@ -80,9 +79,30 @@ def test_what_is_missing_is_named(language, split, files, message):
 
 
 def test_the_head_names_the_tags():
-    assert names_of_tags(read_card(CARD), "sw") == ["O", "B-PER"]
-    assert names_of_tags(read_card(CARD), "no") is None
-    assert read_card("---\nconfigs: [\n---\n") == {}, "a head that is no YAML says nothing"
+    card = read_card(CARD, "x")
+    assert card.names_of_tags("sw") == ["O", "B-PER"]
+    assert card.names_of_tags("no") is None
+    of_all = CARD.replace("- config_name: sw\n  features", "- features")
+    assert read_card(of_all, "x").names_of_tags("no") == ["O", "B-PER"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "configs: [",
+        "configs: [1]",
+        "configs: 3",
+        "configs:\n- config_name: sw\n  data_files: [{split: train, path: 3}]",
+        "dataset_info: [3]",
+        "dataset_info:\n  features: [{name: ner_tags, dtype: unheard_of}]",
+    ],
+)
+def test_a_head_that_datasets_cannot_read_is_refused(head):
+    with pytest.raises(
+        TrialError, match=r"x: the head of its README.md cannot be read \(.+\)"
+    ) as e:
+        read_card(f"---\n{head}\n---\n", "x")
+    assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize(
