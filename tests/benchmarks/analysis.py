@@ -133,6 +133,7 @@ class Sentences:
     starts: np.ndarray
     ends: np.ndarray
     hardness: np.ndarray
+    perturbation: str = "none"
 
     @property
     def num_sentences(self) -> int:
@@ -152,6 +153,7 @@ def make_results(
     seeds: Sequence[int] = SEEDS,
     num_sentences: int = NUM_SENTENCES,
     state_of: Callable[[TrialSpec], str] = lambda spec: "completed",
+    stores_perturbed: bool = False,
 ) -> list[TrialSpec]:
     """Write results of both regimes, all sparsities above 0 and dense, embeddings dense and pruned;
     returns the plan.
@@ -163,12 +165,20 @@ def make_results(
         seeds: of each cell.
         num_sentences: of each language's test split.
         state_of: completed, failed or planned, for each trial.
+        stores_perturbed: whether predictions of perturbed sentences are stored, too.
     """
     store, files = ResultStore(folder), Files(Path(folder))
-    sets = {code: make_sentences(code, num_sentences) for code in languages}
-    for one in sets.values():
-        files.write("sentences", one.set_id, sentence_table(one))
+    sets = {code: [make_sentences(code, num_sentences)] for code in languages}
+    for code, (one,) in sets.items():
+        if stores_perturbed:
+            set_id = one.set_id[::-1]
+            sets[code].append(replace(one, set_id=set_id, perturbation="within_language"))
+        for each in sets[code]:
+            files.write("sentences", each.set_id, sentence_table(each))
     specs = make_specs(languages, sparsities, seeds)
+    if stores_perturbed:
+        evaluation = replace(specs[0].evaluation, predictions=("test", "perturbed"))
+        specs = [replace(spec, evaluation=evaluation) for spec in specs]
     for spec in specs:
         state = state_of(spec)
         if state == "failed":
@@ -179,7 +189,7 @@ def make_results(
                 TABLES["trials"].build([make_trial_row(spec, failure, {})]),
             )
         elif state == "completed":
-            write_trial(files, spec, [sets[code] for code in spec.languages])
+            write_trial(files, spec, [one for code in spec.languages for one in sets[code]])
     store.write_plan("bench", specs)
     return specs
 
@@ -284,7 +294,7 @@ def sentence_table(one: Sentences) -> pa.Table:
 
 def place_columns(one: Sentences) -> dict[str, pa.Array]:
     size = one.num_sentences
-    places = {"set_id": one.set_id, "split": "test", "perturbation": "none"}
+    places = {"set_id": one.set_id, "split": "test", "perturbation": one.perturbation}
     return {name: same(value, size) for name, value in places.items()} | {
         "draw": same(0, size),
         "sentence": pa.array(np.arange(size, dtype=np.int32)),
@@ -319,13 +329,14 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     key = {name: value for name, value in spec_columns(spec).items() if name in KEY}
     own = key | {"is_zero_shot": False}
     scored = key | {"matching": spec.evaluation.matching}
-    predicted = [predict(spec, own, one) for one in sets]
+    everything = [predict(spec, own, one) for one in sets]
+    predicted = [each for each in everything if each[2].perturbation == "none"]
     scores = [row for _, counts, one in predicted for row in score_rows(scored | own, one, counts)]
     robustness = [
         row for _, counts, one in predicted for row in robustness_rows(scored, spec, one, counts)
     ]
     tables = {
-        "predictions": pa.concat_tables([table for table, _, _ in predicted]),
+        "predictions": pa.concat_tables([table for table, _, _ in everything]),
         "scores": pa.Table.from_pylist(scores, TABLES["scores"].arrow_schema),
         "robustness": pa.Table.from_pylist(robustness, TABLES["robustness"].arrow_schema),
     }
@@ -336,7 +347,7 @@ def write_trial(files: Files, spec: TrialSpec, sets: Sequence[Sentences]) -> Non
     files.write("layers", spec.trial_id(), TABLES["layers"].build(layers))
     curve = [grid | row for row in curve_rows(spec)]
     files.write("curves", spec.trial_id(), TABLES["curves"].build(curve))
-    used = [vocabulary_row(key, spec, one) for one in sets]
+    used = [vocabulary_row(key, spec, one) for _, _, one in predicted]
     files.write("vocabulary", spec.trial_id(), TABLES["vocabulary"].build(used))
     counts = {"num_vocabularies": len(used), "num_layers": len(layers)}
     counts |= {"num_curve_points": len(curve)}

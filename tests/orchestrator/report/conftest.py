@@ -12,5 +12,12 @@ from tests.benchmarks.analysis import make_results
 def material(tmp_path_factory):
     """Two languages at two sparsities and two seeds, with all that figures need."""
     folder = str(tmp_path_factory.mktemp("results"))
-    make_results(folder, ("de", "my"), sparsities=(0.5, 0.9), seeds=(0, 1), num_sentences=20)
+    make_results(
+        folder,
+        ("de", "my"),
+        sparsities=(0.5, 0.9),
+        seeds=(0, 1),
+        num_sentences=20,
+        stores_perturbed=True,
+    )
     return read_material(ResultStore(folder), needs(FIGURES.values()))
