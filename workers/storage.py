@@ -211,6 +211,14 @@ class Location:
         write(buffer)
         return Prepared(self, buffer)
 
+    def is_file(self) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        return bool(self._asked(lambda: self._filesystem.get_file_info(self.path)).is_file)
+
     def entries(self) -> list[Entry]:
         """The files of a folder, sorted by name, without hidden ones.
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from cluster.contract import DONE
+from cluster.contract import BAD_INPUT, DONE
 from orchestrator.cli.shared import load_sweep, open_console
 from orchestrator.errors import SpecError, SweepError
-from orchestrator.planning.plan import describe_mended, describe_unfindable, make_plan
+from orchestrator.planning.plan import PlannedTrial, describe_mended, describe_unfindable, make_plan
 from orchestrator.spec.sweep_spec import SweepSpec, make_sweep_spec
 from orchestrator.wording import counted
 from workers.trial import SPLITS, CorpusSpec, ModelSpec, TrialError
@@ -20,7 +20,6 @@ from workers.trial import SPLITS, CorpusSpec, ModelSpec, TrialError
 if TYPE_CHECKING:
     from workers.data.overview import SplitOverview
 
-BAD_INPUT = 2
 NO_MODEL = "none/given"
 """Stands for the model where a folder is looked at and no model was named."""
 
@@ -33,7 +32,7 @@ def corpus(args: argparse.Namespace) -> int:
     for sweep in _sweeps(args):
         try:
             planned = make_plan(sweep)
-            of_languages = _corpora(sweep, [trial.spec.corpus for trial in planned])
+            of_languages = _corpora(sweep, planned)
             tokenizer, missing = _tokenizer(planned[0].spec.model, planned[0].spec.corpus)
             for code, read in of_languages.items():
                 shown += _describe(sweep, code, read, tokenizer)
@@ -99,15 +98,11 @@ def languages_of(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def _corpora(sweep: SweepSpec, corpora: Sequence[CorpusSpec]) -> dict[str, CorpusSpec]:
+def _corpora(sweep: SweepSpec, planned: Sequence[PlannedTrial]) -> dict[str, CorpusSpec]:
     """How each language is read, those that are only scored included."""
-    if sweep.regime == "multilingual":
-        of_trained = dict.fromkeys(sweep.languages, corpora[0])
-    else:
-        # Trials of one language have one corpus; planning puts the longest first.
-        planned = make_plan(sweep)
-        of_trained = {trial.spec.language: trial.spec.corpus for trial in planned}
-    return dict.fromkeys(sweep.evaluation.languages, corpora[0]) | of_trained
+    # Trials on the same languages have one corpus.
+    of_trained = {code: trial.spec.corpus for trial in planned for code in trial.spec.languages}
+    return dict.fromkeys(sweep.evaluation.languages, planned[0].spec.corpus) | of_trained
 
 
 def _tokenizer(model: ModelSpec, corpus: CorpusSpec) -> tuple[Any, list[str]]:

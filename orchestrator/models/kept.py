@@ -109,9 +109,12 @@ def _read(store: ResultStore, row: Mapping[str, Any]) -> "KeptModel":
         ) from error
     except TrialError as error:
         raise SweepError(str(error)) from error
-    if kept.trial_id != trial_id or row["model_digest"] not in (None, kept.digest):
+    # Without a digest the scores are of a run that kept none: the file is that of another run, or
+    # was left by a process that died before it stored its scores.
+    if kept.trial_id != trial_id or row["model_digest"] != kept.digest:
         raise SweepError(
             f"{location}: is another model than the one that the scores of trial {trial_id} are "
-            "of; remove it, and `sparsweep run SPEC --rerun-lacking` trains the trial again"
+            "of; remove it, and `sparsweep run SPEC --rerun-lacking` trains the trial again, where "
+            "models.keep asks for its model"
         )
     return kept

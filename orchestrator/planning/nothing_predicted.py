@@ -22,8 +22,9 @@ SCORES_READ = (
 
 
 def find_silent(scores: pa.Table, split: str) -> set[tuple[str, str]]:
-    """Trials and languages in which there are entities and not one was predicted, by either rule of
-    matching.
+    """Trials and languages in which there are entities and not one was predicted, by any rule of
+    matching that they are scored by: one that predicts I- tags alone predicts none by `strict` and
+    some by `lenient`.
 
     Args:
         scores: rows of `scores` with the columns `SCORES_READ`.
@@ -34,9 +35,15 @@ def find_silent(scores: pa.Table, split: str) -> set[tuple[str, str]]:
     """
     for name, value in (("split", split), ("subset", "all"), ("entity_type", MICRO)):
         scores = scores.filter(pc.equal(scores[name], value))
-    is_silent = pc.and_(pc.equal(scores["num_predicted"], 0), pc.greater(scores["support"], 0))
-    silent = scores.filter(is_silent)
-    return set(zip(silent["trial_id"].to_pylist(), silent["language"].to_pylist(), strict=True))
+    is_there = pc.greater(scores["num_predicted"], 0)
+    is_missed = pc.and_(pc.invert(is_there), pc.greater(scores["support"], 0))
+    return _trials_and_languages(scores.filter(is_missed)) - _trials_and_languages(
+        scores.filter(is_there)
+    )
+
+
+def _trials_and_languages(scores: pa.Table) -> set[tuple[str, str]]:
+    return set(zip(scores["trial_id"].to_pylist(), scores["language"].to_pylist(), strict=True))
 
 
 def describe_silent(

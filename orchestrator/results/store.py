@@ -21,8 +21,8 @@ is ever rewritten, nor removed: `orchestrator.results.reading` shows what it hol
 
 A completed trial is never overwritten; a failed one may be, by a better outcome or a newer failure.
 A model gets its name just before its trial's row is written, which says its digest: of several that
-compute one trial, it is the model of the one whose numbers are stored. It is replaced where the
-trial is trained again.
+compute one trial, it is the model of the one whose numbers are stored, where the location has
+locks. It is replaced where the trial is trained again.
 
 What is added to a completed trial has files of its own:
 
@@ -40,7 +40,8 @@ scores that were added to it are removed when the trial is run again.
 
 Several processes may commit at once. In a local folder they wait for one another's lock. In an
 object store two that commit the same trial in the same second overwrite each other's files: the
-last one wins, and where trials are deterministic both wrote equal numbers.
+last one wins, and where trials are deterministic both wrote equal numbers. There the model may be
+the other one's; its digest tells, and it is refused.
 """
 
 import logging
@@ -498,7 +499,7 @@ class ResultStore:
         return f"{trial_id}-{1 + number_of_run(shown.key, trial_id)}"
 
     def _has_model(self, trial_id: str, shown: "_Shown") -> bool:
-        return shown.model_digest is not None and trial_id in self.model_ids()
+        return shown.model_digest is not None and self.model(trial_id).is_file()
 
     def _shown(self, trial_id: str) -> "_Shown":
         """What is shown of a completed trial.

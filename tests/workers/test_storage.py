@@ -61,6 +61,12 @@ def test_what_is_prepared_is_there_once_it_is_published(folder):
     assert folder.names() == ["a"]
 
 
+def test_a_file_is_told_from_a_folder_and_from_nothing(folder):
+    (folder / "in" / "a").write_atomic(b"")
+    found = [(folder / name).is_file() for name in ("in/a", "in", "b", "in/a/b")]
+    assert found == [True, False, False, False]
+
+
 def test_content_that_cannot_be_made_leaves_what_was_there(folder):
     (folder / "a").write_atomic(b"before")
     with pytest.raises(ZeroDivisionError):

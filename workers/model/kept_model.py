@@ -308,7 +308,9 @@ class ModelFile:
     """Where a trial leaves its model when it is done.
 
     The file is written in two steps: what takes long, before the trial's numbers are committed, and
-    its name, together with them. A model that cannot be written is none: the numbers stand alone.
+    its name, together with them; where the location has no lock, as an object store, two processes
+    that do so at once may leave the one's numbers with the other's model, which its digest tells.
+    A model that cannot be written is none: the numbers stand alone.
 
     Args:
         location: the file.

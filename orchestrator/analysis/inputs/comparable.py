@@ -17,11 +17,12 @@ from typing import Any
 from orchestrator.results.rows import Row
 from orchestrator.results.schema import SETTINGS
 
-DATA = "corpus_fingerprint"
-"""Differs from language to language. Within a language it tells versions of the data apart."""
+DATA = ("corpus_fingerprint", "corpus_validation_from_train")
+"""Differ from language to language: a validation split is made only where a language has none.
+Within a language they tell versions of the data apart."""
 
 VARIED = (
-    DATA,
+    *DATA,
     "corpus_path",
     "evaluation_language_fingerprints",
     "evaluation_languages",
@@ -36,7 +37,7 @@ perturbed sentences a trial was scored on is for `robustness` to compare."""
 SETTING_NAMES = [column.name for column in SETTINGS if column.name not in VARIED]
 """Settings that cells of one series share."""
 
-SETTINGS_READ = [*SETTING_NAMES, DATA]
+SETTINGS_READ = [*SETTING_NAMES, *DATA]
 """Columns of `trials` that decide a series, beside those of the grid."""
 
 
@@ -157,7 +158,8 @@ def _read_settings(rows: Iterable[Row]) -> dict[str, _RunTrial]:
             (name, value) for name, value in settings.items() if not name.startswith("pruning_")
         )
         seen = versions[row["regime"], row["language"], unpruned]
-        settings["data"] = str(seen.setdefault(row[DATA], 1 + len(seen)))
+        data = tuple(row[name] for name in DATA)
+        settings["data"] = str(seen.setdefault(data, 1 + len(seen)))
 
         # A folder's fingerprint identifies a model, wherever the folder lies. How many sentences
         # are scored at a time matters only where scores choose the epoch.

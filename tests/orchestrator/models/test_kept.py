@@ -80,6 +80,18 @@ def test_a_damaged_file_and_that_of_another_model_are_refused(store):
     assert "is another model than the one that the scores" in refused(store, spec.trial_id())
 
 
+def test_a_file_of_another_run_is_refused_where_the_shown_one_kept_no_model(store, tmp_path):
+    spec = small_spec()
+    commit_model(store, spec)
+    bare = ResultStore(str(tmp_path / "bare"))
+    trial_id = commit(bare, spec)
+    file = Path(bare.model(trial_id).path)
+    file.parent.mkdir()
+    shutil.copy(store.model(trial_id).path, file)
+    assert find_trial(bare, trial_id)["model_digest"] is None
+    assert "is another model than the one that the scores" in refused(bare, trial_id)
+
+
 def write_encoder(folder, seed=0):
     shutil.copytree(TINY_MODEL, folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

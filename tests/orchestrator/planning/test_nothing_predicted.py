@@ -1,5 +1,6 @@
 """What is said of models that predict no entity at all, whose F1 of 0 is not merely bad."""
 
+import pyarrow as pa
 import pytest
 
 from orchestrator.planning.nothing_predicted import (
@@ -51,6 +52,19 @@ def test_a_bad_f1_is_nothing_to_talk_of(store):
     commit(store, "sw", 0.5, 1)
     commit(store, "de", 0.0, 0, support=0)  # nothing to find
     assert said(store) == []
+
+
+def test_one_that_predicts_entities_by_one_rule_of_matching_alone_is_not_silent(store):
+    """As where all predicted tags are I-: by `strict` matching these are no entities."""
+    silent, begins_none = commit(store, "yo", 0.0, 0), commit(store, "sw", 0.0, 0)
+    strict = store.read("scores")
+    others = [
+        row | {"matching": "lenient", "num_predicted": 3 if row["language"] == "sw" else 0}
+        for row in strict.to_pylist()
+    ]
+    scores = pa.concat_tables([strict, pa.Table.from_pylist(others, strict.schema)])
+    assert {one for one, _ in find_silent(strict, "test")} == {silent, begins_none}
+    assert find_silent(scores, "test") == {(silent, "yo")}
 
 
 def test_dense_trials_that_predict_nothing_are_told_with_their_steps_and_what_to_try(store):

@@ -45,6 +45,16 @@ def test_columns_are_read_in_all_their_forms(tmp_path, text, name):
     assert (read.tokens, read.labels) == EXPECTED
 
 
+@pytest.mark.parametrize(
+    ("name", "is_word"), [("train.tsv", True), ("train.conll", False), ("train.tsv.gz", False)]
+)
+def test_a_mark_of_documents_is_a_word_where_it_always_was(tmp_path, name, is_word):
+    """Trials on a .tsv are not run again, so their sentences stay what they were."""
+    data = ("-DOCSTART-\tO\n\n" + TABBED).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert (["-DOCSTART-"] in read_columns(tmp_path / name).tokens.to_pylist()) == is_word
+
+
 @pytest.mark.parametrize("text", ["#\tO\n#1\tB-PER\n", "# O\n#1 B-PER\n"])
 def test_a_number_sign_may_be_a_word(tmp_path, text):
     file = tmp_path / "train.txt"

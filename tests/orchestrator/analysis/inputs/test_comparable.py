@@ -95,6 +95,21 @@ def test_pruned_embeddings_and_the_data_of_another_language_are_no_other_setting
     assert aggregate(store).table["settings"].to_pylist() == [None, None, None]
 
 
+def test_a_validation_split_that_one_language_has_and_another_gets_is_no_other_setting(store):
+    """Of one language two fractions are two versions of its data."""
+    corpus = make_trial_spec().corpus
+    held, other = (replace(corpus, validation_from_train=part) for part in (0.1, 0.2))
+    for sparsity in (0.0, 0.5):
+        commit_with_all_scores(store, "sw", sparsity, 0, 0.5)
+        commit_with_all_scores(store, "yo", sparsity, 0, 0.75, corpus=held)
+    found = aggregate(store).table
+    assert found["settings"].to_pylist() == [None] * 4
+    assert found["delta_dense_mean"].to_pylist().count(0.0) == 2
+    commit_with_all_scores(store, "yo", 0.5, 0, 0.25, corpus=other)
+    rows = aggregate(store).table.to_pylist()
+    assert len({row["settings"] for row in rows if row["target_sparsity"] == 0.5}) == 2
+
+
 def test_versions_of_a_languages_data_are_told_apart_the_newest_first(store):
     corpus = make_trial_spec().corpus
     commit_with_all_scores(store, "sw", 0.5, 0, 0.5)
