@@ -523,8 +523,8 @@ def _add_models(line: CommandLine) -> None:
     predict.add_argument(
         "file",
         metavar="FILE",
-        help="a sentence a line; or token<TAB>tag, with an empty line after each sentence; - is "
-        "standard input",
+        help="a sentence a line; or columns as CoNLL's, such as token<TAB>tag, with an empty line "
+        "after each sentence; - is standard input",
     )
     predict.add_argument(
         "--words",

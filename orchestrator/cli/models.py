@@ -33,7 +33,8 @@ def predict(args: argparse.Namespace) -> int:
 
     store = open_store(args.results)
     opened = open_model(store, args.trial, args.base)
-    sentences = read_sentences(args.file, opened.tags)
+    corpus = opened.kept.spec.corpus
+    sentences = read_sentences(args.file, corpus.tags, corpus.scheme)
     try:
         tagged = tag(opened, sentences)
     except TrialError as error:

@@ -2,12 +2,14 @@
 
 import sys
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import SweepError
 from orchestrator.models.kept import OpenedModel
+from workers.tags import TagSet
+from workers.trial import Scheme, TrialError
 
 STDIN = "-"
 
@@ -29,56 +31,67 @@ class Sentence:
     confidence: Sequence[float] = ()
 
 
-def read_sentences(file: str, tags: Collection[str]) -> list[Sentence]:
+def read_sentences(file: str, tags: TagSet, scheme: Scheme = "auto") -> list[Sentence]:
     """The sentences of a text.
 
-    In a file with tabs each line is a word and its tag, the first column and the last, with empty
-    lines between sentences; any other has a sentence a line, whose words are what spaces separate,
-    without the punctuation around them, which counts as words of its own.
+    A file whose lines are columns is read as one of a corpus (`workers.data.text_files`): a word a
+    line with its tag, of whatever scheme. Any other has a sentence a line, whose words are what
+    spaces separate, without the punctuation around them, which counts as words of its own.
 
     Args:
-        file: its path; `-`: standard input.
+        file: its path, compressed where that ends in .gz; `-`: standard input.
         tags: that the model tells apart.
+        scheme: of the tags, as its corpus was read.
 
     Raises:
         SweepError: it cannot be read, is no UTF-8, holds nothing, or a line or a tag is wrong.
     """
-    name = "standard input" if file == STDIN else file
+    from workers.data.text_files import read_lines
+
+    path, opened = Path(file), None
+    if file == STDIN:
+        path, opened = Path("standard input"), sys.stdin.buffer
     try:
-        data = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
-        text = data.decode("utf-8-sig")
+        lines = list(read_lines(path, opened))
+        texts = [line for _, line in lines]
+        is_tagged = _are_columns(texts)
+        sentences = list(_tagged(path, lines, tags, scheme) if is_tagged else _plain(texts))
     except OSError as error:
-        raise SweepError(f"{name}: cannot be read ({error.strerror}); give a text file") from error
-    except UnicodeDecodeError as error:
-        raise SweepError(f"{name}: is no UTF-8 text (byte {error.start})") from error
-    lines = text.split("\n")
-    sentences = list(_tagged(lines, name, tags) if "\t" in text else _plain(lines))
+        raise SweepError(f"{path}: cannot be read ({error.strerror}); give a text file") from error
+    except TrialError as error:
+        raise SweepError(str(error)) from error
     if not sentences:
-        raise SweepError(f"{name}: holds no words; give sentences, one a line, or token<TAB>tag")
+        raise SweepError(f"{path}: holds no words; give sentences, one a line, or token<TAB>tag")
     return sentences
 
 
-def _tagged(lines: Sequence[str], name: str, tags: Collection[str]) -> Iterator[Sentence]:
-    words: list[str] = []
-    gold: list[str] = []
-    for number, line in enumerate([*lines, ""], start=1):
-        line = line.rstrip("\r")
-        columns = line.split("\t")
-        word, tag = columns[0], columns[-1]
-        if line and (not word or tag not in tags):
-            raise SweepError(
-                f"{name}:{number}: {line[:60]!r} is not token<TAB>tag; tags of this model are "
-                f"{', '.join(tags)}"
-            )
-        if line:
-            words.append(word)
-            gold.append(tag)
-        elif words:
-            yield Sentence(words, gold)
-            words, gold = [], []
+def _are_columns(lines: Sequence[str]) -> bool:
+    """Whether lines are of words with their tags: one has a tab, or most of them end in a tag. A
+    single line that ends in O is taken for a sentence."""
+    from workers.data.text_files import TAG
+
+    if any("\t" in line for line in lines):
+        return True
+    rows = [parts for line in lines if (parts := line.split())]
+    ends = [parts[-1] for parts in rows if len(parts) > 1 and TAG.fullmatch(parts[-1])]
+    return 2 * len(ends) > len(rows) and ends != ["O"]
 
 
-def _plain(lines: Sequence[str]) -> Iterator[Sentence]:
+def _tagged(
+    path: Path, lines: Sequence[tuple[int, str]], tags: TagSet, scheme: Scheme
+) -> Iterator[Sentence]:
+    from workers.data.corpus_files import without_prefix
+    from workers.data.tagged_text import as_label_lists, to_labels
+    from workers.data.text_files import read_columns
+
+    (text,) = without_prefix([read_columns(path, lines)])
+    labels, _ = to_labels(text, tags, scheme)
+    table = as_label_lists(text, labels)
+    for words, gold in zip(table["tokens"].to_pylist(), table["labels"].to_pylist(), strict=True):
+        yield Sentence(words, tags.as_tags(gold))
+
+
+def _plain(lines: Iterable[str]) -> Iterator[Sentence]:
     for line in lines:
         if words := [word for part in line.split() for word in _without_punctuation(part)]:
             yield Sentence(words)

@@ -1,11 +1,12 @@
 """Text files of sentences: columns as CoNLL's, and JSON lines; read line by line, so that one of
 gigabytes is refused and not read whole."""
 
+import contextlib
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,21 +18,23 @@ from workers.trial import TrialError, first_line
 MAX_LINE_BYTES = 4 * 2**20
 """A word has some bytes and a sentence some thousand; a longer line is another kind of file's."""
 
-_TAG = re.compile(r"O|[BIESLU]-\S+")
+TAG = re.compile(r"O|[BIESLU]-\S+")
+"""What the tags of all schemes but IO look like."""
 
 
-def read_lines(file: Path) -> Iterator[tuple[int, str]]:
+def read_lines(file: Path, opened: IO[bytes] | None = None) -> Iterator[tuple[int, str]]:
     """Number and text of each line; line breaks are those of all systems.
 
     Args:
         file: UTF-8, with or without a byte order mark; compressed where its name ends in .gz.
+        opened: what is read in its place, and stays open; `file` is then a name for messages.
 
     Raises:
         TrialError: kind `bad_data`, when a line is no UTF-8 text or too long, or gzip is damaged.
     """
     number = 0
     try:
-        with _open(file) as stream:
+        with _open(file) if opened is None else contextlib.nullcontext(opened) as stream:
             while data := stream.readline(MAX_LINE_BYTES + 1):
                 for text in _decode(file, number + 1, data):
                     number += 1
@@ -67,19 +70,23 @@ def _decode(file: Path, number: int, data: bytes) -> list[str]:
     return text.removesuffix("\n").removesuffix("\r").split("\r")
 
 
-def read_columns(file: Path) -> TaggedText:
+def read_columns(file: Path, lines: Iterable[tuple[int, str]] | None = None) -> TaggedText:
     """A file with a word a line: word first, tag last, columns between them of no say.
 
     Columns stand apart by tabs, or by blanks where the first line of words has no tab. Empty lines
     part sentences, and so does -DOCSTART-, which is a word in a .tsv of two columns, as it was when
     these were the only text files. A line that begins with # and has no tag is a comment.
 
+    Args:
+        file: as of `read_lines`.
+        lines: its lines, where they have been read.
+
     Raises:
         TrialError: kind `bad_data`; the message names the line.
     """
     sentences: list[list[tuple[str, str, int]]] = [[]]
     columns = _Columns(file)
-    for number, line in read_lines(file):
+    for number, line in read_lines(file) if lines is None else lines:
         if not line.strip(" "):
             sentences.append([])
             continue
@@ -116,8 +123,8 @@ class _Columns:
         if not line.startswith("#"):
             return False
         if self.width is None:
-            return len(parts) < 2 or not _TAG.fullmatch(parts[-1])
-        is_word = len(parts) == self.width and (self.is_tabbed or _TAG.fullmatch(parts[-1]))
+            return len(parts) < 2 or not TAG.fullmatch(parts[-1])
+        is_word = len(parts) == self.width and (self.is_tabbed or TAG.fullmatch(parts[-1]))
         return not is_word
 
     def check(self, number: int, line: str, parts: list[str]) -> None:

@@ -1,6 +1,8 @@
 """Texts are read, tagged and shown."""
 
+import gzip
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +16,8 @@ TAGS = WIKIANN.tags
 
 @pytest.fixture
 def written(tmp_path):
-    def write(content):
-        file = tmp_path / "text"
+    def write(content, name="text"):
+        file = tmp_path / name
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(file)
 
@@ -24,23 +26,62 @@ def written(tmp_path):
 
 def test_a_plain_text_has_a_sentence_a_line(written):
     text = 'Asha anaishi (Tanga), "Kenya".\n\n  हिन्दी दिल्ली। ... \r\n'
-    first, second = read_sentences(written(text), TAGS)
+    first, second = read_sentences(written(text), WIKIANN)
     marks = ["(", "Tanga", ")", ",", '"', "Kenya", '"', "."]
     assert first == Sentence(["Asha", "anaishi", *marks])
     assert second.words == ["हिन्दी", "दिल्ली", "।", ".", ".", "."]
 
 
 def test_a_file_with_tabs_has_tags(written):
-    text = "\ufeffAsha\tNNP\tB-PER\r\nwa\tO\n\n\nTanga\tB-LOC"
-    assert read_sentences(written(text), TAGS) == [
+    text = "\ufeffAsha\tNNP\tB-PER\r\nwa\tIN\tO\n\n\nTanga\tNNP\tB-LOC"
+    assert read_sentences(written(text), WIKIANN) == [
         Sentence(["Asha", "wa"], ["B-PER", "O"]),
         Sentence(["Tanga"], ["B-LOC"]),
     ]
 
 
+CONLL = "-DOCSTART- -X- O\n\nUmoja NNP B-ORG\nwa IN I-ORG\nMataifa NNP I-ORG\n\nTanga NNP B-LOC\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (CONLL, "text"),
+        (gzip.compress(CONLL.encode()), "text.gz"),
+        ("# id 1\n" + CONLL, "text"),
+        (CONLL.replace("Mataifa NNP I-", "Mataifa NNP E-").replace("B-LOC", "S-LOC"), "text"),
+        (re.sub(r"(?m)^(?=\w)", "sw:", CONLL), "text"),
+    ],
+)
+def test_a_file_of_columns_is_read_as_that_of_a_corpus(written, content, name):
+    assert read_sentences(written(content, name), WIKIANN) == [
+        Sentence(["Umoja", "wa", "Mataifa"], ["B-ORG", "I-ORG", "I-ORG"]),
+        Sentence(["Tanga"], ["B-LOC"]),
+    ]
+
+
+def test_the_scheme_is_that_of_the_models_corpus(written):
+    file = written("Dar I-LOC\nes I-LOC\nwa O\n")
+    assert read_sentences(file, WIKIANN, "iob1")[0].gold == ["B-LOC", "I-LOC", "O"]
+    assert read_sentences(file, WIKIANN)[0].gold == ["I-LOC", "I-LOC", "O"]
+
+
+def test_a_sentence_may_end_like_a_tag(written):
+    assert read_sentences(written("Damu ya kundi O"), WIKIANN)[0].gold is None
+    assert len(read_sentences(written("Damu ni O\nAsha\nTanga ni mji\n"), WIKIANN)) == 3
+
+
 def test_standard_input_is_read(monkeypatch):
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"Asha")))
-    assert read_sentences("-", TAGS) == [Sentence(["Asha"])]
+    def given(data):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+    given(b"Asha")
+    assert read_sentences("-", WIKIANN) == [Sentence(["Asha"])]
+    given(b"Asha\tB-PER\nwa\n")
+    with pytest.raises(SweepError, match="^standard input:2: 'wa' is not token<TAB>tag"):
+        read_sentences("-", WIKIANN)
+    given(b"Asha\tB-PER\n")
+    assert read_sentences("-", WIKIANN) == [Sentence(["Asha"], ["B-PER"])]
 
 
 @pytest.mark.parametrize(
@@ -48,24 +89,24 @@ def test_standard_input_is_read(monkeypatch):
     [
         (
             "a\tO\nb\tB-PERS\n",
-            r"text:2: 'b\\tB-PERS' is not token<TAB>tag; tags of this model are O",
+            r"text:2: tag 'B-PERS' is none of O, B-PER",
         ),
         ("a\tO\nb\n", "text:2: 'b' is not token<TAB>tag"),
         ("\tO\n", "text:1: "),
         (" \n\n", "text: holds no words; give sentences"),
-        (b"\xff\xfe", r"text: is no UTF-8 text \(byte 0\)"),
+        (b"\xff\xfe", r"text:1: not UTF-8 text \(byte 0 of the line\)"),
     ],
 )
 def test_what_is_no_text_is_refused(written, content, message):
     with pytest.raises(SweepError, match=message):
-        read_sentences(written(content), TAGS)
+        read_sentences(written(content), WIKIANN)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SweepError, match="none: cannot be read"):
-        read_sentences(str(tmp_path / "none"), TAGS)
+        read_sentences(str(tmp_path / "none"), WIKIANN)
     with pytest.raises(SweepError, match="cannot be read"):
-        read_sentences(str(tmp_path), TAGS)
+        read_sentences(str(tmp_path), WIKIANN)
 
 
 def test_entities_are_in_brackets():
