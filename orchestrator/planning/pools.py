@@ -65,6 +65,7 @@ class Pools:
             code for code in present if self.asked.donors is None or code in self.asked.donors
         ]
         self._scheme = sweep.corpus.scheme
+        self._held_out = sweep.corpus.validation_from_train
         listed = sweep.corpus.entity_types
         self._listed = None if isinstance(listed, str) else tuple(listed)
         self._facts: dict[str, CorpusFacts] = {}
@@ -86,6 +87,7 @@ class Pools:
             self._pool(code, perturbation) for code in codes for perturbation in perturbations
         )
         if self.folder is not None and self.asked.donor_split != "train":
+            self._refuse_held_out(codes, self.folder)
             for code in codes:  # its own train split is left out, and it may give entities itself
                 self._examine(code, self.folder)
         donor_fingerprint = self._fingerprint(pools)  # which looks at all donors
@@ -99,6 +101,18 @@ class Pools:
             donor_split=self.asked.donor_split,
             pools=pools,
         )
+
+    def _refuse_held_out(self, codes: Collection[str], folder: Path) -> None:
+        """Refuse to take entities from a validation split that is a part of train."""
+        from workers.data.corpus import holds_out
+
+        for code in codes if self.asked.donor_split == "validation" else ():
+            if holds_out(folder, code, self._held_out):
+                raise SpecError(
+                    f"robustness.donor_split: {code} has no validation split but the part of train "
+                    "that corpus.validation_from_train makes one of, which gives no entities; give "
+                    "it one, or set robustness.donor_split=test"
+                )
 
     def _fingerprint(self, pools: Sequence[DonorPool]) -> str | None:
         folder = self.folder

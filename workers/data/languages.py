@@ -137,15 +137,18 @@ class TrialData:
 
     Attributes:
         languages: in the order of the trial's.
-        train_texts: by code, of the trial's languages and of those that give entities to them.
+        train_texts: by code, of the trial's languages: what it is trained on.
         zero_shot: the splits of the languages that it is scored on and not trained on.
-        donor_texts: by code, of all that give entities, themselves among them; those of train where
-            it is train that gives them.
+        whole_texts: by code, of those languages that give entities to another one, their whole
+            train split, whatever of it is held out.
+        donor_texts: by code, of all that give entities, themselves among them, the split that gives
+            them; of train as a whole, too.
     """
 
     languages: Sequence[LanguageData]
     zero_shot: Sequence[ScoredText]
     train_texts: Mapping[str, TrainText]
+    whole_texts: Mapping[str, TrainText]
     donor_texts: Mapping[str, TrainText]
 
 
@@ -257,19 +260,25 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
     Raises:
         TrialError: kind `bad_data`, see `workers.data.corpus` and `workers.data.tokenizer`.
     """
+    robustness = spec.robustness
+    others = [] if robustness is None else robustness.donor_languages
     train_texts: dict[str, TrainText] = {}
+    whole_texts: dict[str, TrainText] = {}
     for code, fingerprint in files.of_train.items():
-        if train_texts:
+        if train_texts or whole_texts:
             yield
-        train_texts[code] = load_text(replace(spec.corpus, fingerprint=fingerprint), code)
+        corpus = replace(spec.corpus, fingerprint=fingerprint)
+        if code in spec.languages:
+            train_texts[code] = load_text(corpus, code)
+        if code in others:
+            whole_texts[code] = load_text(as_donor(corpus), code)
 
-    donor_split = spec.robustness.donor_split if spec.robustness else "train"
-    donor_texts = {code: train_texts[code] for code in files.of_donors}
-    if donor_split != "train":
-        for code, fingerprint in files.of_donors.items():
-            yield
-            corpus = replace(spec.corpus, fingerprint=fingerprint)
-            donor_texts[code] = load_text(corpus, code, donor_split)
+    donor_split = "train" if robustness is None else robustness.donor_split
+    donor_texts: dict[str, TrainText] = {}
+    for code, fingerprint in files.of_donors.items():
+        yield
+        corpus = as_donor(replace(spec.corpus, fingerprint=fingerprint))
+        donor_texts[code] = load_text(corpus, code, donor_split)
 
     languages: list[LanguageData] = []
     for code in spec.languages:
@@ -295,8 +304,18 @@ def load_trial_data(spec: TrialSpec, files: CorpusFiles) -> Generator[None, None
         )
         zero_shot += [load_zero_shot(source, split, trained) for split in spec.evaluation.splits]
     return TrialData(
-        languages=languages, zero_shot=zero_shot, train_texts=train_texts, donor_texts=donor_texts
+        languages=languages,
+        zero_shot=zero_shot,
+        train_texts=train_texts,
+        whole_texts=whole_texts,
+        donor_texts=donor_texts,
     )
+
+
+def as_donor(corpus: CorpusSpec) -> CorpusSpec:
+    """How a language is read that gives entities to another one: as a whole. What is held out is a
+    matter of the trial's own languages, and each gets the same entities from the same donors."""
+    return replace(corpus, validation_from_train=None)
 
 
 def load_zero_shot(

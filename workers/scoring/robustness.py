@@ -42,7 +42,7 @@ from workers.data.entities import (
     unflatten,
     words_of_key,
 )
-from workers.data.languages import LanguageData, ScoredText, load_text
+from workers.data.languages import LanguageData, ScoredText, TrialData, as_donor, load_text
 from workers.storage import Location
 from workers.trial import CorpusSpec, DonorPool, RobustnessSpec
 
@@ -93,15 +93,20 @@ def load_perturbed(
             f"draw: {draw} is outside 0 to {robustness.draws - 1}; robustness.draws says how many"
         )
     test = flatten_table(load_table(corpus, pool.language, "test"), corpus.tags)
-    known = {pool.language, *pool.donors} if robustness.donor_split != "train" else ()
-    train_texts = {code: load_text(corpus, code) for code in known}
-    donor_texts = {code: load_text(corpus, code, robustness.donor_split) for code in pool.donors}
-    donors = donor_entities(train_texts, donor_texts, robustness, pool)
+    whole = as_donor(corpus)
+    given = {code: load_text(whole, code, robustness.donor_split) for code in pool.donors}
+    trained = {}
+    if robustness.donor_split != "train":
+        trained = {code: load_text(whole, code) for code in pool.donors if code != pool.language}
+    is_own_read = robustness.donor_split != "train" or pool.language in pool.donors
+    own = load_text(corpus, pool.language) if is_own_read else None
+    donors = donor_entities(own, trained, given, robustness, pool)
     return perturb(test, donors, robustness.seed, pool, draw)
 
 
 def donor_entities(
-    train_texts: Mapping[str, TrainText],
+    own: TrainText | None,
+    whole_texts: Mapping[str, TrainText],
     donor_texts: Mapping[str, TrainText],
     robustness: RobustnessSpec,
     pool: DonorPool,
@@ -109,7 +114,8 @@ def donor_entities(
     """The entities that each donor of a pool gives.
 
     Args:
-        train_texts: by code, of the pool's language and its donors; of no say for train.
+        own: what the pool's language is trained on; None where it gives nothing and train gives.
+        whole_texts: by code, the train splits of the other donors; of no say for train.
         donor_texts: by code, of its donors: the split that gives entities.
         robustness: which split that is. Where it is not that of train, an entity that is in a train
             split of the pool's language or of any donor is left out.
@@ -119,16 +125,17 @@ def donor_entities(
         By donor, the entities of each type in the corpus' order, as keys, sorted.
     """
     given = {code: donor_texts[code].entities for code in pool.donors}
+    of_own = {} if own is None else {pool.language: own.entities}
     if robustness.donor_split == "train":
-        return given
-    trained = [train_texts[code].entities for code in sorted({pool.language, *pool.donors})]
+        return given | {code: entities for code, entities in of_own.items() if code in given}
+    others = sorted(set(pool.donors) - {pool.language})
+    trained = [*of_own.values(), *(whole_texts[code].entities for code in others)]
     return {code: entities_without(entities, trained) for code, entities in given.items()}
 
 
 def perturbed_text(
     data: LanguageData,
-    train_texts: Mapping[str, TrainText],
-    donor_texts: Mapping[str, TrainText],
+    trial: TrialData,
     robustness: RobustnessSpec,
     pool: DonorPool,
     draw: int,
@@ -140,20 +147,19 @@ def perturbed_text(
 
     Args:
         data: the language, whose test split is scored.
-        train_texts: by code, of the language itself and of all donors of the pool.
-        donor_texts: by code, of all donors of the pool.
+        trial: what its trial reads, the donors of the pool included.
         robustness: the seed, and which split gives entities.
         pool: the perturbation of this language and its donors, at least one.
         draw: which of the draws, from 0.
     """
 
-    source = data.source
+    source, own = data.source, trial.train_texts[data.language]
 
     def make() -> ScoredText:
-        donors = donor_entities(train_texts, donor_texts, robustness, pool)
+        donors = donor_entities(own, trial.whole_texts, trial.donor_texts, robustness, pool)
         perturbed = perturb(data.scored["test"].text, donors, robustness.seed, pool, draw)
         text = flatten(perturbed.sentences)
-        facts = sentence_facts(train_texts[data.language], text)
+        facts = sentence_facts(own, text)
         return ScoredText(
             language=data.language,
             split="test",

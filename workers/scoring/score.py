@@ -112,8 +112,7 @@ def _score_pool(
         scores.robustness.append(not_applicable(pool))
         return
     for draw in range(robustness.draws):
-        texts = (data.train_texts, data.donor_texts)
-        text = perturbed_text(language, *texts, robustness, pool, draw)
+        text = perturbed_text(language, data, robustness, pool, draw)
         assert text.num_replaced is not None  # only published sentences have none
         labels, confidences, counts = yield from _predict(training, text, is_stored)
         scores.robustness += score_perturbed(

@@ -147,6 +147,17 @@ def test_donors_files_may_have_other_names(tmp_path):
     assert trial.spec.robustness.pools[0].donors == ("yo",)
 
 
+def test_a_validation_split_that_is_part_of_train_gives_no_entities(tmp_path):
+    write(tmp_path, "sw", train=DATES, test=DATES)
+    write(tmp_path, "yo", train=DATES, validation="Bola B-PER\n", test=DATES)
+    robustness = {"perturbations": ["within_script"], "donor_split": "validation"}
+    held = {"validation_from_train": 0.5}
+    with pytest.raises(SpecError, match="donor_split: sw has no validation split but the part of"):
+        make_plan(sweep(tmp_path, held, robustness=robustness))
+    (trial,) = make_plan(sweep(tmp_path, held, robustness=robustness | {"donor_split": "test"}))
+    assert trial.spec.robustness.pools[0].donors == ("yo",)
+
+
 def test_validation_may_be_held_out_of_train(tmp_path):
     write(tmp_path, "sw", train="".join(f"w{number} O\n\n" for number in range(50)), test=DATES)
     write(tmp_path, "yo", train=DATES, validation=DATES, test=DATES)

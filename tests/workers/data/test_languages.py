@@ -109,6 +109,21 @@ def test_fingerprints_of_a_trial_are_those_of_its_languages_and_donors(folder):
     assert files.of_donors == {"yo": fingerprint_folder(folder, "yo", ["train"])}
 
 
+def test_what_is_held_out_of_a_trials_language_is_not_missing_of_its_donors(folder):
+    """So a donor gives the same to languages that have a validation split and to others."""
+    for code in ("sw", "yo"):
+        write_parquet(folder / code, "train", [[f"{code}{n}"] for n in range(10)], [[1]] * 10)
+        (folder / code / "validation-00000-of-00001.parquet").unlink()
+    planned = trial_on(folder)
+    held = trial_on(folder, corpus=replace(planned.corpus, validation_from_train=0.3))
+    splits = replace(held.evaluation, splits=("validation",))
+    held = replace(held, evaluation=splits)
+    data = finish(load_trial_data(held, check_files(held)))
+    assert len(data.train_texts["sw"].text.words) == 7
+    assert len(data.languages[0].scored["validation"].text.words) == 3
+    assert len(data.donor_texts["yo"].text.words) == len(data.whole_texts["yo"].text.words) == 10
+
+
 def test_files_of_another_split_of_donors_are_of_the_plan_too(folder):
     planned = trial_on(folder)
     robustness = replace(

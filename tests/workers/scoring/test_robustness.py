@@ -392,6 +392,16 @@ def test_another_kind_of_file_is_refused(tmp_path, name, suffix):
         write_perturbed(f"{tmp_path}/{name}", found)
 
 
+def test_others_give_what_is_held_out_of_them_and_a_language_itself_does_not(tmp_path):
+    people = [("PER", f"P{number}") for number in range(10)]
+    for code in ("sw", "yo"):
+        write_train(tmp_path, code, *people)
+    held = {"validation_from_train": 0.3}
+    found = perturb(tmp_path, [["Ann"]], [[1]], "sw", "yo", **held)
+    assert found.num_donors == 7 + 10
+    assert perturb(tmp_path, [["Ann"]], [[1]], "sw", "yo").num_donors == 20
+
+
 def test_an_empty_pool_is_refused_with_its_reason(tmp_path):
     pool = DonorPool(
         language="el",
