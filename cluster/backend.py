@@ -104,6 +104,11 @@ class JobStatus:
     progress: Counts | None = None
 
 
+def is_on_log(line: str, job_id: str) -> bool:
+    """Whether a line of a log is none of the driver's and says why there is none."""
+    return line.startswith(f"{job_id}: ")
+
+
 class Backend(Protocol):
     """A batch system, as a profile describes it. All methods raise `ClusterError` with what a
     person can do."""
@@ -126,7 +131,7 @@ class Backend(Protocol):
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:
         """The driver's lines so far, without line ends; with `follow` also those to come, until the
-        job is over."""
+        job is over. Where there are none, a line may say why: see `is_on_log`."""
 
     def cancel(self, job_id: str, job_name: str, now: bool) -> None:
         """Stop a job: running trials save their checkpoints first, unless `now`.

@@ -175,6 +175,8 @@ def _quota_faults(quotas: list[Object], profile: KubernetesProfile) -> Iterator[
         status, name = quota.get("status") or {}, quota["metadata"]["name"]
         for key, limit in (status.get("hard") or quota.get("spec", {}).get("hard") or {}).items():
             asked = needed.get(key.removeprefix("requests.").removeprefix("limits."), 0.0)
+            if not asked:
+                continue  # others may use more of it than a limit that was lowered
             used = amount((status.get("used") or {}).get(key, "0"))
             if asked > amount(limit):
                 yield (

@@ -19,29 +19,30 @@ REMEDIES = {
         "auth whoami` knows you"
     ),
     403: (
-        "you lack the right; ask who runs the cluster for it, `kubectl auth can-i --list` shows "
-        "what you have"
+        "you lack the right; ask who runs the cluster for it, `kubectl auth can-i --list{there}` "
+        "shows what you have"
     ),
     404: (
         "it is not there; check the namespace, and that KubeRay is installed: `kubectl get crd "
         "rayjobs.ray.io`"
     ),
     409: (
-        "it is there already; look at it with `kubectl get rayjobs,configmaps`, and remove it or "
-        "wait for its end"
+        "it is there already; look at it with `kubectl get rayjobs,configmaps{there}`, and "
+        "remove it or wait for its end"
     ),
     422: "a value is not acceptable; correct the profile or the sweep",
     429: "the server is overloaded; try again later",
 }
-"""HTTP status -> what to do."""
+"""HTTP status -> what to do. `{there}` is kubectl's option for the namespace."""
 
 
 @contextmanager
-def in_words(doing: str) -> Iterator[None]:
+def in_words(doing: str, namespace: str) -> Iterator[None]:
     """Turns whatever the client raises into a `ClusterError`.
 
     Args:
         doing: what is asked of the server, such as `create job x`.
+        namespace: where.
     """
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -50,7 +51,7 @@ def in_words(doing: str) -> Iterator[None]:
         yield
     except ApiException as error:
         # The client makes an answer of its own, without a status, when TLS fails.
-        why = _answer(error) if error.status else _no_answer(str(error.reason))
+        why = _answer(error, namespace) if error.status else _no_answer(str(error.reason))
         raise ClusterError(f"kubernetes: {doing}: {why}") from error
     except HTTPError as error:
         raise ClusterError(f"kubernetes: {doing}: {_no_answer(str(error))}") from error
@@ -62,14 +63,14 @@ def status_of(error: BaseException) -> int | None:
     return status
 
 
-def _answer(error: Any) -> str:
+def _answer(error: Any, namespace: str) -> str:
     remedy = REMEDIES.get(
         error.status,
         "ask who runs the cluster" if error.status >= 500 else "see the server's message",
     )
     return (
         f"{_message(error.body) or error.reason or 'no reason given'} (HTTP {error.status}); "
-        f"{remedy}"
+        f"{remedy.replace('{there}', f' -n {namespace}')}"
     )
 
 

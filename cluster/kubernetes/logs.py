@@ -24,6 +24,7 @@ end comes after these."""
 LOOKS_EVERY_S = 10.0
 """Who follows a job that waits is told why, whenever that has changed."""
 
+_INTERRUPTED = "(the log is interrupted"
 _TRACEBACK = "Traceback (most recent call last):"
 _OF_TRACEBACK = re.compile(
     r"\s|$|Traceback \(most recent|During handling of the above|The above exception was"
@@ -98,7 +99,8 @@ def driver_lines(
         if pod is not None:
             lines = _new_lines(server, pod, follow and not is_over, shown)
             for line in without_farewell(lines):
-                keep(line)
+                if not line.startswith(_INTERRUPTED):
+                    keep(line)
                 yield line
         if is_over or not follow:
             return
@@ -160,7 +162,7 @@ def _new_lines(server: Server, pod: str, follow: bool, shown: dict[str, int]) ->
             raise
         if already == shown[pod]:
             return
-        yield f"(the log is interrupted, and asked for again: {error})"
+        yield f"{_INTERRUPTED}, and asked for again: {error})"
 
 
 def _find_pod(server: Server, ray_job: Object) -> str | None:

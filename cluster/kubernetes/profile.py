@@ -1,5 +1,7 @@
 """The profile of a Kubernetes cluster."""
 
+import re
+from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
@@ -31,8 +33,10 @@ Quantity = Annotated[
 """An amount as Kubernetes writes it, such as 16Gi."""
 WHOLE_GPU = "nvidia.com/gpu"
 """What clusters call a GPU of NVIDIA's; parts of one (MIG) have other names."""
-_UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_UNITS = {unit: Decimal(1000) ** power for power, unit in enumerate("num", -3)}
+_UNITS |= {unit: Decimal(1000) ** power for power, unit in enumerate(["", *"kMGTPE"])}
+_UNITS |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)}
+_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+\Z)?)([a-zA-Z]*)")
 
 AUTOSCALER = {"cpu": "500m", "memory": "512Mi"}
 """What KubeRay's autoscaler asks for, in the head's pod and besides the head."""
@@ -180,9 +184,19 @@ def _asks(what: str, asked: dict[str, str]) -> str:
 
 
 def amount(quantity: str) -> float:
-    """An amount as Kubernetes writes it as a number: cores, bytes, or how many."""
-    number = quantity.rstrip("mkKMGTi")
-    return float(number) * _UNITS[quantity.removeprefix(number)]
+    """An amount as Kubernetes writes it as a number: cores, bytes, or how many.
+
+    Args:
+        quantity: a number, with an exponent (1e3) or a unit (n, u, m, k, M, G, T, P, E, Ki, Mi, Gi,
+            Ti, Pi, Ei) or neither.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _QUANTITY.fullmatch(quantity)
+    if match is None or match[2] not in _UNITS:
+        raise ValueError(f"{quantity!r} is no quantity of Kubernetes")
+    return float(Decimal(match[1]) * _UNITS[match[2]])
 
 
 Profile = KubernetesProfile

@@ -75,6 +75,8 @@ class _Voice:
         message: its sentence, in one line.
         asks: what that pod's main container asks for, by resource.
         beside: what KubeRay adds to that, likewise.
+        there: an option of kubectl for the namespace of which it is said; empty where that is not
+            known.
     """
 
     who: str
@@ -82,6 +84,7 @@ class _Voice:
     message: str
     asks: Object = field(default_factory=dict)
     beside: Object = field(default_factory=dict)
+    there: str = ""
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -245,6 +248,7 @@ def _speaker(who: str, ray_job: Object) -> Callable[[str, Object], _Voice]:
             message=_message(thing),
             asks=asks,
             beside=AUTOSCALER if is_autoscaled else {},
+            there=_in_namespace(ray_job),
         )
 
     return voice
@@ -313,15 +317,23 @@ def way_out(ray_job: Object) -> str:
     spec = (ray_job.get("spec") or {}).get("rayClusterSpec") or {}
     pod = ((spec.get("headGroupSpec") or {}).get("template") or {}).get("spec") or {}
     account, name = pod.get("serviceAccountName"), ray_job["metadata"]["name"]
+    there = _in_namespace(ray_job)
     create = (
-        f"make its service account if that is missing (kubectl create serviceaccount {account}), "
+        "make its service account if that is missing (kubectl create serviceaccount "
+        f"{account}{there}), "
         if account
         else ""
     )
     return (
         f"see that KubeRay's operator runs, {create}or take the job's finalizer away: kubectl "
-        f'patch rayjob {name} --type merge -p \'{{"metadata":{{"finalizers":null}}}}\''
+        f'patch rayjob {name}{there} --type merge -p \'{{"metadata":{{"finalizers":null}}}}\''
     )
+
+
+def _in_namespace(ray_job: Object) -> str:
+    """What kubectl is told where the job's namespace need not be the user's own."""
+    namespace = (ray_job.get("metadata") or {}).get("namespace")
+    return f" -n {namespace}" if namespace else ""
 
 
 def _seconds_since(moment: str | None, now: datetime) -> float:
@@ -471,7 +483,7 @@ CAUSES = (
         r"unbound immediate PersistentVolumeClaims",
         lambda voice, found: (
             f"{voice.who} waits for a volume that its claim does not have yet; see `kubectl "
-            "describe pvc`, and ask who runs the cluster"
+            f"describe pvc{voice.there}`, and ask who runs the cluster"
         ),
     ),
     _Cause(

@@ -8,6 +8,7 @@ in which order, is the business of `backend`.
 import json
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from cluster.errors import ClusterError
@@ -63,7 +64,7 @@ class Server:
     def find_job(self, name: str) -> Object | None:
         """A RayJob, or None."""
         try:
-            with in_words(f"read job {self.namespace}/{name}"):
+            with self._in_words(f"read job {self.namespace}/{name}"):
                 return _read(self._custom.get_namespaced_custom_object(**self._jobs, name=name))
         except ClusterError as error:
             if status_of(error) == 404:
@@ -72,14 +73,14 @@ class Server:
 
     def list_jobs(self) -> list[Object]:
         """RayJobs, a few dozen at most."""
-        with in_words(f"list jobs in {self.namespace}"):
+        with self._in_words(f"list jobs in {self.namespace}"):
             answer = self._custom.list_namespaced_custom_object(**self._jobs, limit=MOST_JOBS)
             jobs: list[Object] = _read(answer)["items"]
         return jobs
 
     def create_job(self, manifest: Object, is_dry_run: bool = False) -> Object:
         """Create a RayJob; unknown fields are refused. A dry run is checked and not stored."""
-        with in_words(f"create job {self.namespace}/{manifest['metadata']['name']}"):
+        with self._in_words(f"create job {self.namespace}/{manifest['metadata']['name']}"):
             return _read(
                 self._custom.create_namespaced_custom_object(
                     **self._jobs, body=manifest, field_validation="Strict", **_dry(is_dry_run)
@@ -88,21 +89,21 @@ class Server:
 
     def patch_job(self, name: str, patch: Object) -> None:
         """Merge fields into a RayJob."""
-        with in_words(f"change job {self.namespace}/{name}"):
+        with self._in_words(f"change job {self.namespace}/{name}"):
             self._custom.patch_namespaced_custom_object(**self._jobs, name=name, body=patch)
 
     def delete_job(self, job: Object, is_now: bool = False) -> None:
         """Delete this very RayJob, not one that took its name, and all that belongs to it."""
         name, only = job["metadata"]["name"], {"preconditions": {"uid": job["metadata"]["uid"]}}
         grace = {"grace_period_seconds": 0} if is_now else {}
-        with in_words(f"delete job {self.namespace}/{name}"):
+        with self._in_words(f"delete job {self.namespace}/{name}"):
             self._custom.delete_namespaced_custom_object(
                 **self._jobs, name=name, propagation_policy="Background", body=only, **grace
             )
 
     def create_config_map(self, manifest: Object, is_dry_run: bool = False) -> None:
         """Create a ConfigMap."""
-        with in_words(f"create config map {self.namespace}/{manifest['metadata']['name']}"):
+        with self._in_words(f"create config map {self.namespace}/{manifest['metadata']['name']}"):
             self._core.create_namespaced_config_map(
                 self.namespace,
                 manifest,
@@ -126,7 +127,7 @@ class Server:
         metadata = manifest["metadata"] | {
             "ownerReferences": [reference | {"uid": owner["metadata"]["uid"]}]
         }
-        with in_words(f"change config map {self.namespace}/{name}"):
+        with self._in_words(f"change config map {self.namespace}/{name}"):
             self._core.replace_namespaced_config_map(
                 name, self.namespace, manifest | {"metadata": metadata}, **self._as_json
             )
@@ -134,7 +135,7 @@ class Server:
     def delete_config_map(self, name: str) -> None:
         """Delete a ConfigMap, if it is there."""
         try:
-            with in_words(f"delete config map {self.namespace}/{name}"):
+            with self._in_words(f"delete config map {self.namespace}/{name}"):
                 self._core.delete_namespaced_config_map(name, self.namespace, **self._as_json)
         except ClusterError as error:
             if status_of(error) != 404:
@@ -142,7 +143,7 @@ class Server:
 
     def list_pods(self, selector: str) -> list[Object]:
         """Pods with these labels, oldest first."""
-        with in_words(f"list pods in {self.namespace}"):
+        with self._in_words(f"list pods in {self.namespace}"):
             answer = self._core.list_namespaced_pod(
                 self.namespace, label_selector=selector, **self._as_json
             )
@@ -151,7 +152,7 @@ class Server:
 
     def list_warnings(self) -> list[Object]:
         """Events of this namespace that tell of trouble, the oldest first."""
-        with in_words(f"list events in {self.namespace}"):
+        with self._in_words(f"list events in {self.namespace}"):
             answer = self._core.list_namespaced_event(
                 self.namespace, field_selector="type=Warning", limit=MOST_EVENTS, **self._as_json
             )
@@ -160,7 +161,7 @@ class Server:
 
     def list_quotas(self) -> list[Object]:
         """ResourceQuotas of this namespace."""
-        with in_words(f"list resource quotas in {self.namespace}"):
+        with self._in_words(f"list resource quotas in {self.namespace}"):
             answer = self._core.list_namespaced_resource_quota(self.namespace, **self._as_json)
             quotas: list[Object] = _read(answer)["items"]
         return quotas
@@ -171,7 +172,7 @@ class Server:
         for version in KUEUE_VERSIONS:
             kind = {"group": KUEUE, "version": version, "plural": "workloads"}
             try:
-                with in_words(f"list workloads in {self.namespace}"):
+                with self._in_words(f"list workloads in {self.namespace}"):
                     answer = self._custom.list_namespaced_custom_object(
                         **kind, namespace=self.namespace, label_selector=selector, **self._as_json
                     )
@@ -184,7 +185,7 @@ class Server:
 
     def delete_pods(self, selector: str) -> None:
         """End pods with these labels at once."""
-        with in_words(f"delete pods in {self.namespace}"):
+        with self._in_words(f"delete pods in {self.namespace}"):
             self._core.delete_collection_namespaced_pod(
                 self.namespace, label_selector=selector, grace_period_seconds=0, **self._as_json
             )
@@ -202,7 +203,7 @@ class Server:
         """
         timeout = (CONNECT_S, FOR_EVER_S) if follow else TIMEOUT  # between two lines hours may pass
         tail = {} if last is None else {"tail_lines": last}
-        with in_words(f"read the log of pod {self.namespace}/{pod}"):
+        with self._in_words(f"read the log of pod {self.namespace}/{pod}"):
             answer = self._core.read_namespaced_pod_log(
                 pod,
                 self.namespace,
@@ -234,7 +235,7 @@ class Server:
                 | ({"subresource": subresource} if subresource else {})
             },
         }
-        with in_words("ask what you may do"):
+        with self._in_words("ask what you may do"):
             answer = self._authorization.create_self_subject_access_review(review, **self._as_json)
             return bool(_read(answer)["status"]["allowed"])
 
@@ -261,10 +262,13 @@ class Server:
         """The namespace; an empty dict where one may not look; None where there is none."""
         return self._look(self._core.read_namespace, namespaced=False, name=self.namespace)
 
+    def _in_words(self, doing: str) -> AbstractContextManager[None]:
+        return in_words(doing, self.namespace)
+
     def _look(self, read: Any, *, namespaced: bool = True, **names: Any) -> Object | None:
         place = {"namespace": self.namespace} if namespaced else {}
         try:
-            with in_words(f"look for {names['name']}"):
+            with self._in_words(f"look for {names['name']}"):
                 return _read(read(**names, **place, **self._as_json))
         except ClusterError as error:
             if status_of(error) == 403:

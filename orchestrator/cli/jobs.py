@@ -8,13 +8,14 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from cluster import open_backend
-from cluster.backend import Backend, JobState
+from cluster.backend import JobState, is_on_log
 from cluster.contract import DONE, SOME_FAILED
 from cluster.errors import ClusterError
 from cluster.profile_fields import ClusterProfile
 from orchestrator.cli.shared import (
     FAILURES_READ,
     are_elsewhere,
+    command_of,
     count,
     counts_line,
     find_closed,
@@ -62,13 +63,14 @@ def resume(args: argparse.Namespace) -> int:
     _, record = next(iter(jobs.records()), (None, None))
     if record is None:
         raise SweepError(
-            f"{sweep.name}: was not submitted yet; use `sparsweep submit {args.spec} --on CLUSTER`"
+            f"{sweep.name}: was not submitted yet; use "
+            f"`{command_of(args, 'submit', '--on', 'CLUSTER')}`"
         )
     if jobs.has_changed_since(record):
         raise SweepError(
             f"{args.spec}: has changed since it was submitted at {record.submitted_at}; send the "
-            "new version with "
-            f"`sparsweep submit {args.spec} --on {record.profile_name}`, or undo the change"
+            f"new version with `{command_of(args, 'submit', '--on', record.profile_name)}`, or "
+            "undo the change"
         )
     return _send(jobs, record.profile_name, record.cluster(), args)
 
@@ -76,14 +78,14 @@ def resume(args: argparse.Namespace) -> int:
 def status(args: argparse.Namespace) -> int:
     """Count what of a sweep is completed, failed (and why) and new, and tell how its job stands."""
     sweep = load_sweep(args)
-    jobs, store, stored = _open_jobs(sweep)
+    jobs, store, stored = _open_jobs(sweep, goes_on=True)
     shown = None
     while True:
         latest = jobs.latest()
         is_over = latest is None or latest.status.state.is_terminal
         if shown is not None or (args.watch and is_over):
             # After the job's state, so that what a job did last is counted once it is over.
-            stored = Stored.read(sweep, jobs.planned or (), store)
+            stored = Stored.read(sweep, jobs.planned or (), store, stored)
             jobs.update(stored.standing.statuses)
         now = (
             _describe_json(sweep, jobs, store, stored, latest)
@@ -102,7 +104,8 @@ def logs(args: argparse.Namespace) -> int:
     """Print what the driver of a submitted sweep says; of one trial, its attempts and what the
     driver says of it."""
     sweep = load_sweep(args)
-    jobs, store, _ = _open_jobs(sweep)
+    is_planned = args.trial is not None
+    jobs, store = _open_jobs(sweep, goes_on=True)[:2] if is_planned else _open_records(sweep)
     submission = _latest(jobs)
     backend = submission.record.backend()
     lines = backend.logs(submission.status.job_id, submission.folder, args.follow)
@@ -116,24 +119,30 @@ def logs(args: argparse.Namespace) -> int:
 def cancel(args: argparse.Namespace) -> int:
     """Stop the jobs of a sweep: running trials save their checkpoints, what is done is kept."""
     sweep = load_sweep(args)
-    jobs, *_ = _open_jobs(sweep)
-    live = jobs.live()
+    live = _open_records(sweep)[0].live()
     if not live:
         raise SweepError(
-            f"{sweep.name}: no job of it is live; `sparsweep status {args.spec}` shows the last one"
+            f"{sweep.name}: no job of it is live; `{command_of(args, 'status')}` shows the last one"
         )
+    drivers, faults = [], []
     for submission in live:
         record, now = submission.record, submission.status
-        backend, keeps_log = record.backend(), record.cluster().keeps_log
-        # Reading a log that goes with the job keeps it.
-        lines = [] if keeps_log else list(backend.logs(now.job_id, submission.folder, False))
-        backend.cancel(now.job_id, record.job_name, args.now)
+        driver = None if record.cluster().keeps_log else _LeavingDriver(submission)
+        try:
+            record.backend().cancel(now.job_id, record.job_name, args.now)
+        except ClusterError as error:  # which keeps none of the other jobs
+            faults.append(str(error))
+            continue
         how = "as soon as the trials that run are saved"
         if args.now or now.state is JobState.PENDING:
             how = "at once; what is not saved is computed again"
         print(f"{record.profile_name} job {now.job_id}: stops {how}", flush=True)
-        if not keeps_log and not args.now and now.state is JobState.RUNNING:
-            _hear_out(backend, submission, len(lines))
+        if driver is not None and not args.now and now.state is JobState.RUNNING:
+            drivers.append(driver)
+    if drivers:
+        _hear_out(drivers)
+    if faults:
+        raise ClusterError("\n".join(faults))
     return DONE
 
 
@@ -172,27 +181,47 @@ class Stored(NamedTuple):
 
     @classmethod
     def read(
-        cls, sweep: SweepSpec, planned: Sequence[PlannedTrial], store: ResultStore
+        cls,
+        sweep: SweepSpec,
+        planned: Sequence[PlannedTrial],
+        store: ResultStore,
+        before: "Stored | None" = None,
     ) -> "Stored":
-        """Read the rows of all trials and scores, once."""
+        """Read the rows of all trials, once, and of all scores, unless the sweep stands as it did
+        before."""
         columns = list(dict.fromkeys((*READ, *FAILURES_READ, *TRIALS_READ)))
-        trials, scores = store.read("trials", columns), store.read("scores", list(SCORES_READ))
-        rows, split = trials.to_pylist(), sweep.evaluation.shown_split
-        silent = describe_silent(trials, scores, split, {trial.trial_id for trial in planned})
+        trials = store.read("trials", columns)
+        rows = trials.to_pylist()
         failures, closed = find_failures(planned, rows), find_closed(sweep.name, store)
         standing = find_standing(planned, store, rows, sweep.keeps_models)
+        if before is not None and standing == before.standing:
+            return cls(standing, failures, closed, before.silent)
+        scores, ids = store.read("scores", list(SCORES_READ)), {one.trial_id for one in planned}
+        silent = describe_silent(trials, scores, sweep.evaluation.shown_split, ids)
         return cls(standing, failures, closed, silent)
 
 
+def _open_records(sweep: SweepSpec) -> tuple[Jobs, ResultStore]:
+    """The jobs of a sweep, unplanned, and its results, unread: a job is found while the hub, the
+    data or the results cannot be read."""
+    store = open_store(sweep.results, must_exist=False)
+    return Jobs(sweep, None, {}, store.location), store
+
+
 def _open_jobs(
-    sweep: SweepSpec, data_is_there: bool = False, reads_results: bool = True
+    sweep: SweepSpec,
+    data_is_there: bool = False,
+    reads_results: bool = True,
+    *,
+    goes_on: bool = False,
 ) -> tuple[Jobs, ResultStore, Stored]:
     """The jobs of a sweep, its results, and what these say; without a plan where the data is not
-    here, and may be on the cluster that the sweep goes to or went to."""
+    here, and may be on the cluster that the sweep goes to or went to. `goes_on` is that of `pin`.
+    """
     store = open_store(sweep.results, must_exist=False)
     nothing = Stored(Standing({}), [], [], [])
     try:
-        sweep = pin(sweep, store if reads_results else None).sweep
+        sweep = pin(sweep, store if reads_results else None, goes_on=goes_on).sweep
         planned = make_plan(sweep, known_fingerprints(sweep, store) if reads_results else ())
         stored = Stored.read(sweep, planned, store) if reads_results else nothing
         standing = stored.standing
@@ -231,7 +260,7 @@ def _send(
         return DONE
     if profile.shares_files or not jobs.results.is_local:
         jobs.results.check_writable()
-    _look_for_hub_files(args.spec, left or (), profile)
+    _look_for_hub_files(command_of(args, "fetch"), left or (), profile)
 
     submission, is_new = jobs.submit(name, profile, another=another, **again)
     number = "its" if left is None else str(len(left)) if is_counted else "what is left of its"
@@ -251,27 +280,81 @@ def _send(
     return DONE
 
 
-def _hear_out(backend: Backend, submission: Submission, num_known: int) -> None:
-    """Print what a driver says while it stops, where its log goes with the job."""
-    job_id, folder = submission.status.job_id, submission.folder
+class _LeavingDriver:
+    """A driver whose log goes with its job, heard before the job is cancelled and while it stops.
+
+    Args:
+        submission: of the job.
+    """
+
+    def __init__(self, submission: Submission):
+        self.job_id, self._folder = submission.status.job_id, submission.folder
+        self._backend = submission.record.backend()
+        self.fault = ""
+        self._num_known = len(self._lines())  # reading a log keeps it
+
+    def hear(self) -> tuple[list[str], bool]:
+        """What it has said since, and whether its job is over."""
+        try:
+            is_over = self._backend.status(self.job_id, self._folder).state.is_terminal
+        except ClusterError as error:
+            self.fault = str(error)
+            return [], False
+        lines = self._lines()
+        new = lines[self._num_known :]
+        self._num_known = max(self._num_known, len(lines))
+        return new, is_over
+
+    def _lines(self) -> list[str]:
+        """The driver's lines so far; none where they cannot be read, and `fault` says why."""
+        try:
+            lines = list(self._backend.logs(self.job_id, self._folder, False))
+        except ClusterError as error:  # such as a node that does not answer, or no right to read
+            self.fault = str(error)
+            return []
+        self.fault = ""
+        return [line for line in lines if not is_on_log(line, self.job_id)]
+
+
+def _hear_out(drivers: Sequence[_LeavingDriver]) -> None:
+    """Print what drivers say while they stop, where their logs go with their jobs."""
     until = time.monotonic() + LONGEST_END_S
-    print("Its log until the end, since it goes with the job; ^C leaves the job to itself:")
-    while True:
-        is_over = backend.status(job_id, folder).state.is_terminal
-        lines = list(backend.logs(job_id, folder, False))
-        for line in lines[num_known:]:
-            print(line, flush=True)
-        num_known = max(num_known, len(lines))
-        if is_over:
+    print(
+        "Its log until the end, since it goes with the job; ^C leaves the job to itself:"
+        if len(drivers) == 1
+        else "Their logs until the end, since they go with the jobs; ^C leaves the jobs to "
+        "themselves:"
+    )
+    stopping = list(drivers)
+    while stopping:
+        for driver in list(stopping):
+            lines, is_over = driver.hear()
+            whose = f"{driver.job_id}: " if len(drivers) > 1 else ""
+            for line in lines:
+                print(f"{whose}{line}", flush=True)
+            if is_over:
+                stopping.remove(driver)
+                if driver.fault:
+                    print(f"{whose}its log cannot be read: {driver.fault}", flush=True)
+        if stopping and time.monotonic() > until:
+            for driver in stopping:
+                why = f" ({driver.fault})" if driver.fault else ""
+                print(
+                    f"{driver.job_id} has not stopped after {LONGEST_END_S:.0f} s{why}; see "
+                    "`sparsweep status`"
+                )
             return
-        if time.monotonic() > until:
-            print(f"It has not stopped after {LONGEST_END_S:.0f} s; see `sparsweep status`")
-            return
-        time.sleep(HEARS_EVERY_S)
+        if stopping:
+            time.sleep(HEARS_EVERY_S)
 
 
-def _look_for_hub_files(spec: str, left: Sequence[PlannedTrial], profile: ClusterProfile) -> None:
+def _look_for_hub_files(fetch: str, left: Sequence[PlannedTrial], profile: ClusterProfile) -> None:
     """Say what of the hub trials lack here, where a job finds what is here.
+
+    Args:
+        fetch: the command that brings it.
+        left: the trials.
+        profile: the cluster that they go to.
 
     Raises:
         SweepError: nobody knows which commits they are of; or the cache lacks something, and the
@@ -285,7 +368,7 @@ def _look_for_hub_files(spec: str, left: Sequence[PlannedTrial], profile: Cluste
     elif lacking := files_lacking(left):
         print(
             f"not in the hub's cache yet: {describe_files(lacking)}; the job fetches it where its "
-            f"nodes reach the hub, else run `sparsweep fetch {spec}` before it starts"
+            f"nodes reach the hub, else run `{fetch}` before it starts"
         )
 
 

@@ -30,6 +30,7 @@ from orchestrator.analysis.show_aggregate import f1_table
 from orchestrator.cli.shared import (
     FAILURES_READ,
     are_elsewhere,
+    command_of,
     count,
     counts_line,
     find_failed_reruns,
@@ -153,9 +154,7 @@ def plan(args: argparse.Namespace) -> int:
         what = "what of it is done is not counted here"
         console.print(f"{sweep.name}: {len(planned)} trials; {what}; {where}", soft_wrap=True)
     _print_lines(standing.lines(), console)
-    _print_lines(
-        [*loaded.notes, *_notes(sweep, planned), *_describe_fetch(args.spec, left)], console
-    )
+    _print_lines([*loaded.notes, *_notes(sweep, planned), *_describe_fetch(args, left)], console)
     _print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
     if power is not None:
         from orchestrator.analysis.show import show
@@ -299,7 +298,7 @@ def _notes(sweep: SweepSpec, planned: Sequence[PlannedTrial]) -> list[str]:
     ]
 
 
-def _describe_fetch(spec: str, left: Sequence[PlannedTrial]) -> list[str]:
+def _describe_fetch(args: argparse.Namespace, left: Sequence[PlannedTrial]) -> list[str]:
     """What trials that are left read of the hub and this machine lacks; nothing, as a rule."""
     try:
         lacking = files_lacking(left)
@@ -307,9 +306,8 @@ def _describe_fetch(spec: str, left: Sequence[PlannedTrial]) -> list[str]:
         return [str(error)]
     if not lacking:
         return []
-    return [
-        f"not in the hub's cache yet: {describe_files(lacking)}; `sparsweep fetch {spec}` brings it"
-    ]
+    fetch = command_of(args, "fetch")
+    return [f"not in the hub's cache yet: {describe_files(lacking)}; `{fetch}` brings it"]
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

@@ -28,6 +28,18 @@ def load_sweep(args: argparse.Namespace) -> SweepSpec:
     return load_sweep_spec(args.spec, args.set)
 
 
+def command_of(args: argparse.Namespace, command: str, *options: str) -> str:
+    """Another command on the sweep that a command names, with what `--set` changes, to be pasted.
+
+    Args:
+        args: of the command that runs.
+        command: the other one.
+        options: that it is given besides.
+    """
+    changes = (word for change in args.set for word in ("--set", change))
+    return shlex.join(["sparsweep", command, args.spec, *changes, *options])
+
+
 class Loaded(NamedTuple):
     """A sweep as it stands against the results.
 

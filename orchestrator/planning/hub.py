@@ -9,6 +9,7 @@ name. And where neither the hub nor its cache answers, a sweep whose results are
 is one of that commit.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from workers.hub.repository import Repository, is_commit, is_offline, resolve
 from workers.hub.snapshots import Found, Want, survey
 from workers.model.folder import is_folder_name
 from workers.trial import TrialError, TrialSpec
+
+log = logging.getLogger(__name__)
 
 Part = Literal["model", "corpus"]
 
@@ -50,12 +53,14 @@ class Pinned:
     notes: tuple[str, ...] = ()
 
 
-def pin(sweep: SweepSpec, store: ResultStore | None) -> Pinned:
+def pin(sweep: SweepSpec, store: ResultStore | None, *, goes_on: bool = False) -> Pinned:
     """Resolve the revisions of a sweep's corpus and model to commits.
 
     Args:
         sweep: as it was written.
         store: its results; None: they are not looked at.
+        goes_on: whether a revision that the hub does not have or show is taken as one of which
+            it says nothing, and that is logged.
 
     Raises:
         SpecError: the hub has no such repository or revision, or does not show it.
@@ -73,7 +78,12 @@ def pin(sweep: SweepSpec, store: ResultStore | None) -> Pinned:
     notes = []
     for part, repository in of_hub.items():
         known = _known(rows, part, repository.name)
-        commit, said = _choose(part, repository, _asked(sweep, part), known)
+        try:
+            commit, said = _choose(part, repository, _asked(sweep, part), known)
+        except SpecError as error:
+            if not goes_on:
+                raise
+            commit, said = _choose_refused(part, _asked(sweep, part), known, str(error))
         notes += said
         if commit is not None:
             section = getattr(sweep, part)
@@ -202,12 +212,30 @@ def _choose_unasked(
     part: Part, asked: str, known: Mapping[str, Mapping[str | None, int]]
 ) -> tuple[str | None, list[str]]:
     """As `_choose`, where neither hub nor cache answers."""
-    commits = [revision for revision in known if is_commit(revision)]
-    if asked in known or len(commits) != 1:
+    commit = _commit_of_results(asked, known)
+    if commit is None:
         return None, []
     silent = "HF_HUB_OFFLINE is set" if is_offline() else "the hub does not answer"
-    note = f"{part}.revision: {asked} is taken as {commits[0]}, of which the results are ({silent})"
-    return commits[0], [note]
+    note = f"{part}.revision: {asked} is taken as {commit}, of which the results are ({silent})"
+    return commit, [note]
+
+
+def _choose_refused(
+    part: Part, asked: str, known: Mapping[str, Mapping[str | None, int]], fault: str
+) -> tuple[str | None, list[str]]:
+    """As `_choose`, where the hub refuses, for who only asks how trials stand."""
+    commit = _commit_of_results(asked, known)
+    taken = f"{commit}, of which the results are"
+    if commit is None:
+        taken = "it is written, so that trials may count as new, and the sweep as changed"
+    log.warning("%s; %s.revision: %s is taken as %s", fault, part, asked, taken)
+    return commit, []
+
+
+def _commit_of_results(asked: str, known: Mapping[str, Mapping[str | None, int]]) -> str | None:
+    """The commit that all results are of; None where there is no such one."""
+    commits = [revision for revision in known if is_commit(revision)]
+    return None if asked in known or len(commits) != 1 else commits[0]
 
 
 def _others(

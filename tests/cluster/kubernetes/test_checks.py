@@ -9,6 +9,7 @@ from kmock import KubernetesError
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.backend import KubernetesBackend
+from cluster.kubernetes.profile import amount
 from tests.cluster.kubernetes.api_server import FakeServer, kubernetes_server, write_kubeconfig
 from tests.cluster.kubernetes.jobs import JOB, make_backend, make_profile
 
@@ -22,6 +23,26 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServ
 
 def check(**profile: Any) -> list[str]:
     return KubernetesBackend(make_profile(**profile)).check()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [
+        *(("0", 0.0), ("1.5", 1.5), (".5", 0.5), ("2.", 2.0), ("-3", -3.0), ("+3", 3.0)),
+        *(("100n", 1e-7), ("5u", 5e-6), ("700m", 0.7), ("2k", 2e3), ("3M", 3e6), ("4G", 4e9)),
+        *(("5T", 5e12), ("1P", 1e15), ("5E", 5e18), ("1e3", 1e3), ("1E3", 1e3), ("12E-1", 1.2)),
+        *(("1Ki", 2.0**10), ("1.5Mi", 1.5 * 2**20), ("2Gi", 2.0**31), ("3Ti", 3 * 2.0**40)),
+        *(("10Pi", 10 * 2.0**50), ("1Ei", 2.0**60)),
+    ],
+)
+def test_amounts_are_read_however_kubernetes_writes_them(quantity: str, number: float) -> None:
+    assert amount(quantity) == number
+
+
+@pytest.mark.parametrize("text", ["", "Gi", "1 Gi", "1gi", "1K", "1e3k", "1e", "nan", "0x1"])
+def test_what_is_no_quantity_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no quantity of Kubernetes"):
+        amount(text)
 
 
 def test_nothing_stands_in_the_way(server: FakeServer) -> None:
@@ -92,6 +113,13 @@ def test_things_that_one_may_not_look_at_are_said_not_to_be_checked(
     [
         ({"requests.cpu": "8", "limits.memory": "40Gi", "pods": "3"}, {}, [], []),
         ({"count/rayjobs.ray.io": "0", "requests.storage": "0"}, {}, [], []),
+        (  # what is not asked for may be written in any way, and be used beyond its limit
+            {"requests.storage": "10Pi", "count/jobs": "1e3", "requests.amd.com/gpu": "0"},
+            {"requests.storage": "11Pi", "count/jobs": "2E", "requests.amd.com/gpu": "1"},
+            [],
+            [],
+        ),
+        ({"requests.memory": "1E", "cpu": "7e3"}, {"requests.memory": "1P", "cpu": "1u"}, [], []),
         (
             {"limits.cpu": "6500m"},
             {},

@@ -30,6 +30,18 @@ def test_only_a_log_that_says_something_replaces_what_is_kept(tmp_path: Path) ->
     assert kept_lines(tmp_path) == ["three"]
 
 
+def test_a_reading_that_breaks_off_does_not_replace_what_is_kept(tmp_path: Path) -> None:
+    keep(tmp_path, "one", "two", "three")
+    with contextlib.closing(LogKeeper(tmp_path)) as keeper:
+        for line, kept in (("one", 3), ("two", 3), ("three", 3), ("four", 4)):
+            keeper.add(line)
+            assert len(kept_lines(tmp_path)) == kept
+    keep(tmp_path, "one", "two")
+
+    assert kept_lines(tmp_path) == ["one", "two", "three", "four"]
+    assert [file.name for file in tmp_path.iterdir()] == ["driver.log"]
+
+
 def test_a_folder_that_is_not_there_keeps_nothing(tmp_path: Path) -> None:
     away = tmp_path / "away"
 

@@ -5,6 +5,7 @@ from threading import Timer
 
 import pytest
 
+from cluster.backend import is_on_log
 from cluster.contract import Counts
 from cluster.kubernetes import logs
 from tests.cluster.kubernetes.api_server import FakeServer
@@ -31,6 +32,8 @@ def test_log_that_is_not_there_yet_is_said_in_one_line(server: FakeServer) -> No
     assert (
         line == f"{ID}: no output yet, the job is pending (Suspended: waits for Kueue's queue gpus)"
     )
+    assert is_on_log(line, ID)
+    assert not is_on_log(f"the driver says {line}", ID)
 
 
 def test_log_of_a_job_that_is_gone_is_said_to_be_gone(server: FakeServer) -> None:
@@ -126,18 +129,21 @@ def test_tracebacks_of_a_submitter_whose_cluster_is_gone_are_left_out(server: Fa
     assert list(backend.logs(ID, FOLDER, follow=False)) == ours
 
 
-def test_following_waits_for_a_node_that_does_not_answer(server: FakeServer) -> None:
+def test_following_waits_for_a_node_that_does_not_answer(
+    server: FakeServer, tmp_path: Path
+) -> None:
     backend = make_backend()
     backend.submit(JOB)
     server.change(NAME, jobDeploymentStatus="Running", jobStatus="RUNNING")
     put_submitter(server, "driver", "2026-01-01T00:00:00Z", "one\n")
-    lines = backend.logs(ID, FOLDER, follow=True)
+    lines = backend.logs(ID, tmp_path, follow=True)
     assert next(lines) == "one"
     server.refusals["get", "pods/log"] = refusal(500, "InternalError", "no route to host")
     Timer(0.2, server.refusals.clear).start()
     Timer(0.2, lambda: server.pod_logs.update(driver="one\ntwo\n")).start()
 
     assert next(lines) == "two"
+    assert (tmp_path / "driver.log").read_text() == "one\ntwo\n"
 
 
 def test_status_has_what_the_driver_says_of_its_progress(

@@ -435,9 +435,21 @@ def test_what_may_not_be_looked_at_is_said_where_nothing_else_explains() -> None
     )
 
 
+def test_a_claim_is_looked_at_where_the_job_is() -> None:
+    unbound = unschedulable("0/2 nodes are available: unbound immediate PersistentVolumeClaims.")
+    said = documents(pods=[pod("head", **unbound)])
+    said.ray_job["metadata"]["namespace"] = "team"
+
+    reason = find_reason(said, NOW)
+
+    assert reason is not None
+    assert "see `kubectl describe pvc -n team`" in reason.text
+
+
 def test_a_deleted_job_that_stays_says_the_way_out() -> None:
     said = documents(profile={"service_account": "nope"})
     said.ray_job["metadata"] |= {
+        "namespace": "team",
         "finalizers": ["ray.io/rayjob-finalizer"],
         "deletionTimestamp": "2026-11-26T11:50:00Z",
     }
@@ -447,8 +459,8 @@ def test_a_deleted_job_that_stays_says_the_way_out() -> None:
     assert reason is not None
     assert reason.text == (
         "it was deleted 600 s ago and does not go; see that KubeRay's operator runs, make its "
-        "service account if that is missing (kubectl create serviceaccount nope), or take the "
-        f"job's finalizer away: kubectl patch rayjob {NAME} --type merge -p "
+        "service account if that is missing (kubectl create serviceaccount nope -n team), or "
+        f"take the job's finalizer away: kubectl patch rayjob {NAME} -n team --type merge -p "
         '\'{"metadata":{"finalizers":null}}\''
     )
     said.ray_job["metadata"]["deletionTimestamp"] = "2026-11-26T11:59:00Z"

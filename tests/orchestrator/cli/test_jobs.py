@@ -11,14 +11,18 @@ import pytest
 import yaml
 
 from cluster import BACKENDS
+from cluster.errors import ClusterError
 from orchestrator.cli import jobs
 from orchestrator.cli.main import main
 from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.factories import make_circumstances
+from tests.hub_server import TINY_MODEL, folder_files, hub
 from tests.orchestrator.toybox.backend import ToyBackend
 from tests.orchestrator.toybox.profile import ToyProfile
+
+__all__ = ["hub"]
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -186,6 +190,90 @@ def test_cancelling_waits_for_the_last_words_of_a_driver_whose_log_goes_with_its
         "Its log until the end, since it goes with the job; ^C leaves the job to itself:",
         "stopping SIGTERM",
     ]
+
+
+def test_jobs_are_cancelled_before_any_is_heard_and_though_no_log_can_be_read(
+    sparsweep, spec, toy_queue, monkeypatch
+):
+    monkeypatch.setattr(ToyProfile, "keeps_log", False)
+    monkeypatch.setattr(jobs, "HEARS_EVERY_S", 0.01)
+    cancelled, asked = [], []
+
+    def logs(backend: ToyBackend, job_id: str, folder: Path, follow: bool) -> list[str]:
+        asked.append(job_id)
+        if len(cancelled) < 3:
+            raise ClusterError("the node does not answer")
+        if asked.count(job_id) == 2:
+            return [f"{job_id}: no output yet, the job is running"]
+        (toy_queue / job_id).write_text("cancelled")
+        return ["first", "last"]
+
+    def cancel(backend: ToyBackend, job_id: str, *_: object) -> None:
+        cancelled.append(job_id)
+        if job_id.endswith(".2"):
+            raise ClusterError("job: may not be stopped")
+
+    monkeypatch.setattr(ToyBackend, "logs", logs)
+    monkeypatch.setattr(ToyBackend, "cancel", cancel)
+    for _ in range(3):
+        sparsweep("submit", spec, "--on", "mine", "--another")
+    for file in toy_queue.iterdir():
+        file.write_text("running")
+
+    code, out, err = sparsweep("cancel", spec)
+
+    third, second, first = cancelled
+    assert (code, err) == (2, "sparsweep: job: may not be stopped\n")
+    assert second.endswith(".2")
+    assert out.splitlines() == [
+        f"mine job {third}: stops as soon as the trials that run are saved",
+        f"mine job {first}: stops as soon as the trials that run are saved",
+        "Their logs until the end, since they go with the jobs; ^C leaves the jobs to themselves:",
+        *(f"{job_id}: {line}" for job_id in (third, first) for line in ("first", "last")),
+    ]
+
+
+def test_a_job_is_found_and_stopped_while_the_hub_refuses_its_sweep(
+    sparsweep, hub, toy_queue, tmp_path, caplog
+):
+    model = {"name": "some/encoder", "init": "random"}
+    hub.publish("model", "some/encoder", folder_files(TINY_MODEL))
+    spec = write_spec(tmp_path / "tiny.yaml", toy_queue, model=model)
+    assert sparsweep("submit", spec, "--on", "mine")[0] == 0
+    job_id = job(sparsweep, spec)["job_id"]
+    hub.repositories.clear()
+    for command in ("plan", "resume"):
+        code, _, err = sparsweep(command, spec)
+        assert (code, "some/encoder: is not on the hub" in err) == (2, True)
+
+    code, out, _ = sparsweep("status", spec)
+    assert (code, f"mine job {job_id}: pending" in out) == (0, True)
+    (said,) = caplog.messages
+    assert said.startswith("model.name: some/encoder: is not on the hub")
+    assert "; model.revision: main is taken as it is written, so that trials may count" in said
+    code, out, err = sparsweep("logs", spec)
+    assert (code, out.startswith(f"{job_id} in "), err) == (0, True, "")
+    code, out, err = sparsweep("cancel", spec)
+    assert (code, out.startswith(f"mine job {job_id}: stops"), err) == (0, True, "")
+
+
+def test_scores_are_read_again_only_where_the_sweep_stands_otherwise(spec, monkeypatch):
+    sweep = load_sweep_spec(spec, [])
+    store, planned = ResultStore(sweep.results), make_plan(sweep)
+    read, tables = store.read, []
+    monkeypatch.setattr(
+        store, "read", lambda table, *args: tables.append(table) or read(table, *args)
+    )
+    first = jobs.Stored.read(sweep, planned, store)
+    tables.clear()
+    assert jobs.Stored.read(sweep, planned, store, first) == first
+    assert "trials" in tables
+    assert "scores" not in tables
+
+    failure = {"kind": "bad_data", "message": "no sentences", "traceback": None}
+    store.commit_failed(planned[0].spec, **failure, **make_circumstances())
+    assert jobs.Stored.read(sweep, planned, store, first) != first
+    assert "scores" in tables
 
 
 def test_a_cluster_that_takes_one_job_of_a_sweep_is_not_offered_another(

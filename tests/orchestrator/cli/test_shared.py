@@ -1,5 +1,6 @@
 """What several commands show of a sweep and its results."""
 
+import argparse
 import io
 from dataclasses import replace
 from datetime import timedelta
@@ -9,6 +10,7 @@ import pytest
 from orchestrator.cli.shared import (
     FAILURES_READ,
     PlainConsole,
+    command_of,
     count,
     find_failed_reruns,
     find_failures,
@@ -42,6 +44,15 @@ def test_trials_are_counted_by_status_and_those_of_other_sweeps_are_not():
 def test_the_command_that_makes_the_report_can_be_pasted(tmp_path):
     store = ResultStore(str(tmp_path / "my results"))
     assert report_line(store) == f"Figures: sparsweep report '{tmp_path}/my results'"
+
+
+def test_another_command_on_the_same_sweep_can_be_pasted():
+    args = argparse.Namespace(spec="my sweep.yaml", set=["seeds=[0, 1]", "model.name=m"])
+    assert command_of(args, "fetch") == (
+        "sparsweep fetch 'my sweep.yaml' --set 'seeds=[0, 1]' --set model.name=m"
+    )
+    args.set = []
+    assert command_of(args, "submit", "--on", "a") == "sparsweep submit 'my sweep.yaml' --on a"
 
 
 def test_failures_of_the_sweep_are_shown_by_place_and_cause(tmp_path):

@@ -124,6 +124,16 @@ def test_without_hub_and_cache_results_of_one_commit_say_which(hub, tmp_path, mo
     assert hub.requests == []
 
 
+def test_who_goes_on_where_the_hub_refuses_has_the_commit_of_the_results(hub, tmp_path, caplog):
+    store = store_a_trial(tmp_path, revision="b" * 40, model_commit="b" * 40)
+    pinned = pin(sweep(), store, goes_on=True)
+    assert (pinned.sweep.model.revision, pinned.sweep.corpus.revision) == ("b" * 40, "main")
+    model, corpus = caplog.messages
+    assert model.startswith(f"model.name: {MODEL}: is not on the hub")
+    assert model.endswith(f"model.revision: main is taken as {'b' * 40}, of which the results are")
+    assert "; corpus.revision: main is taken as it is written, so that" in corpus
+
+
 def test_what_the_hub_has_not_is_bad_input(hub):
     with pytest.raises(SweepError, match="is not on the hub"):
         pin(sweep(), None)
