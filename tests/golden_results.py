@@ -4,8 +4,9 @@
     python -m tests.golden_results unpack NAME RESULTS    # the other way
 
 packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3)
-came from `make paper-mini`, and `results/v1` to `results/v6` from the versions before; what each
-holds is in results/README.md. They stay as they are: later versions must read them.
+and `paper-mini-6` (schema version 6, a part of its trials) came from `make paper-mini`, and
+`results/v1` to `results/v6` from the versions before; what each holds is in results/README.md. They
+stay as they are: later versions must read them.
 A sweep goes on from results that are unpacked where it looks for its own.
 
 Before the schema version rises, run `results/tiny.yaml` or a variant of it with the version that

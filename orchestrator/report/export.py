@@ -15,6 +15,9 @@ from orchestrator.report.parts import Part, divide, settle_choices
 from orchestrator.results.export import write_bytes, write_csv
 from orchestrator.wording import counted
 
+DRAWN = ("pdf", "svg", "png")
+"""Endings of the files of a chart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
@@ -65,7 +68,7 @@ def _write(
     figure: Figure, drawing: Drawing, part: Part, folder: str, theme: str
 ) -> Iterator[Written]:
     """Write a chart for each choice that the page offers inside it, and one table of them all."""
-    name = part.name(figure)
+    name, endings = part.name(figure), ["tex", "csv"]
     if drawing.chart is not None:
         rows = to_rows(part.rows)
         for choice, chart in settle_choices(drawing.chart.to_dict()).items():
@@ -73,11 +76,14 @@ def _write(
             write_bytes(drawn.pdf, folder, f"{stem}.pdf")
             write_bytes(drawn.svg.encode(), folder, f"{stem}.svg")
             write_bytes(drawn.png, folder, f"{stem}.png")
-            yield Written(figure=figure, name=stem, endings=["pdf", "svg", "png"])
+            if choice:
+                yield Written(figure=figure, name=stem, endings=DRAWN)
+            else:
+                endings = [*DRAWN, *endings]
     told = part.rows.drop(columns=list(part.chosen))
     write_bytes(make_table(told, _say(figure, drawing, part)).encode(), folder, f"{name}.tex")
     write_csv(_to_arrow(part.rows), folder, f"{name}.csv")
-    yield Written(figure=figure, name=name, endings=["tex", "csv"])
+    yield Written(figure=figure, name=name, endings=endings)
 
 
 def _say(figure: Figure, drawing: Drawing, part: Part) -> list[str]:
