@@ -11,7 +11,7 @@ them most words, and constructed languages in a family of their own, both as in 
 
 A code that the table lacks may be another one of a language that it has (`swa` and `sw`), and CLDR
 knows the script that most languages are written in; the library langcodes tells both. What nobody
-knows is empty. A sweep adds to all of it (`SweepSpec.language_table`).
+knows is empty. A sweep adds to it, but for names (`SweepSpec.language_table`).
 """
 
 import csv
@@ -66,7 +66,7 @@ class Language:
         """The language with these facts in place of those of the same names.
 
         Args:
-            facts: of name, script, family, branch and tier.
+            facts: of script, family, branch and tier.
         """
         return replace(self, **facts)  # type: ignore[arg-type]
 

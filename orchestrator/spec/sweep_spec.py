@@ -344,8 +344,6 @@ class LanguageFacts(Section):
     """What is known of a language that the built-in table lacks, or has otherwise; all of it may be
     left out. No part of a trial's identity."""
 
-    name: Annotated[str, Field(min_length=1)] | None = None
-    """In English."""
     script: Annotated[str, Field(pattern=r"^[A-Z][a-z]{3}$")] | None = None
     """ISO 15924 code of the script that its sentences are written in, such as Latn."""
     family: Annotated[str, Field(min_length=1)] | None = None
@@ -400,8 +398,8 @@ class SweepSpec(Section):
     """Codes as the corpus has them, for example sw of WikiANN, or the names of a folder's
     folders."""
     language_table: dict[Code, LanguageFacts] = Field(default={})
-    """By code, what languages are called, and which script, family, branch and tier they have,
-    where the built-in table does not say it, or says it otherwise."""
+    """By code, which script, family, branch and tier languages have, where the built-in table does
+    not say it, or says it otherwise."""
     regime: Regime = "monolingual"
     """monolingual: a trial trains on one language; multilingual: on all listed ones together, and
     is scored on each."""

@@ -548,7 +548,7 @@ def test_donors_may_be_listed():
 def test_languages_that_nothing_is_known_of_give_no_entities():
     hub = {"corpus": {"kind": "hub", "name": "some/corpus"}, "model": {"name": "some/encoder"}}
     asked = {"languages": ["en", "xx"], "robustness": {"donors": ["xx"]}} | hub
-    table = {"xx": {"name": "Xish"}}
+    table = {"xx": {"branch": "Xic"}}
     with pytest.raises(
         SpecError,
         match=r"robustness.donors: 'xx' is no language whose script or family is known; describe "
@@ -623,7 +623,7 @@ def test_other_corpora_of_the_hub_have_languages_that_somebody_knows():
         "describe it under language_table",
     ):
         make_plan(sweep(**asked | {"languages": ["huas"]}))
-    table = {"huas": {"name": "Huasa"}}
+    table = {"huas": {"branch": "Chadic"}}
     assert len(make_plan(sweep(**asked | {"languages": ["huas"]}, language_table=table))) == 1
 
 

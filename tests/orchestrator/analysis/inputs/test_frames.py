@@ -35,7 +35,7 @@ def test_what_is_known_of_a_language_stands_beside_its_f1(store):
 def test_what_a_sweep_says_of_languages_counts_before_the_table(store):
     """The one whose trial began last counts, of what two sweeps say of a language."""
     facts = [
-        {"xx": {"name": "Xish", "script": "Ethi", "tier": "up to 100"}, "sw": {"script": "Arab"}},
+        {"xx": {"branch": "Xic", "script": "Ethi", "tier": "up to 100"}, "sw": {"script": "Arab"}},
         {"xx": {"script": "Latn", "family": "Niger-Congo"}},
         {},
     ]
