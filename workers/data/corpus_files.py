@@ -28,11 +28,6 @@ from workers.visits import visiting
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(-[0-9a-f]{16})?\.parquet")
 """How `datasets` names a shard after its split; versions before 2.15 added 16 digits of a hash."""
 
-_LAYOUTS = (
-    "{0}.parquet, all shards {0}-NNNNN-of-NNNNN.parquet, columns of text ({0}.tsv, .conll, .txt, "
-    ".iob, .iob2, .bio), or JSON lines ({0}.jsonl, .json)"
-)
-
 NAMES = {"validation": ("validation", "dev", "valid", "val")}
 """What files of a split may be called, beside its own name."""
 
@@ -41,6 +36,11 @@ COLUMNS = ("", ".tsv", ".conll", ".txt", ".iob", ".iob2", ".bio")
 
 JSON_LINES = (".jsonl", ".json")
 COMPRESSED = ".gz"
+
+_LAYOUTS = (
+    "{0}.parquet, all shards {0}-NNNNN-of-NNNNN.parquet, "
+    f"columns of text ({{0}}{', '.join(COLUMNS[1:])}), or JSON lines ({{0}}{', '.join(JSON_LINES)})"
+)
 
 LANGUAGE_COLUMNS = ("language", "lang")
 

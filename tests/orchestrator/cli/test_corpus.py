@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.planning.plan import make_plan
 from tests.golden_results import GOLDEN
 from tests.orchestrator.cli.command import run
 
@@ -33,6 +34,17 @@ def test_a_folder_is_shown_language_by_language(capsys, tmp_path):
     assert found["splits"][3]["entities"] == {"PER": 0, "ORG": 0, "LOC": 1}
     assert found["notes"][0] == "sw test: 1 tag of another scheme read as IOB2"
     assert found["faults"] == []
+
+
+def test_a_sweep_is_planned_once(capsys, tmp_path, monkeypatch):
+    """Planning reads the whole corpus."""
+    write(tmp_path, "sw", train=DATES, test=DATES)
+    planned = []
+    monkeypatch.setattr(
+        "orchestrator.cli.corpus.make_plan", lambda sweep: planned.append(sweep) or make_plan(sweep)
+    )
+    assert run(capsys, "corpus", str(tmp_path))[0] == 0
+    assert len(planned) == 1
 
 
 def test_what_is_wrong_with_one_language_does_not_hide_the_others(capsys, tmp_path):

@@ -55,6 +55,14 @@ def test_the_row_says_which_model_is_kept(store):
     assert store.verify([TRIAL_ID]) == []
 
 
+def test_only_its_own_file_is_asked_for(store, monkeypatch):
+    """Folders of thousands of models take long to list, and each trial asks."""
+    assert keep(store)
+    monkeypatch.setattr(ResultStore, "model_ids", lambda self: pytest.fail("all are listed"))
+    assert store.has(SPEC, with_model=True)
+    assert not keep(store, "second")
+
+
 def test_of_a_trial_that_is_there_already_no_second_model_is_kept(store):
     assert keep(store)
     assert not keep(store, "second")

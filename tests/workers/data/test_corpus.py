@@ -276,6 +276,7 @@ def test_missing_folder_language_and_split_are_told_apart(tmp_path):
     with pytest.raises(TrialError, match="'yo' has no folder in .*; folders there: sw"):
         examine_folder(tmp_path, "yo", ("train",))
     with pytest.raises(
-        TrialError, match="no split 'test'; expected .* found train-00000-of-00001.parquet"
+        TrialError,
+        match="no split 'test'; expected .*test.tsv, .conll.* found train-00000-of-00001.parquet",
     ):
         examine_folder(tmp_path, "sw", ("train", "test"))
