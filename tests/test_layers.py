@@ -83,7 +83,7 @@ KNOWN_OUTSIDE: dict[str, set[str]] = {
         *("workers.trial", "workers.result", "workers.run", "workers.checkpoint"),
         *("workers.prefix_file", "workers.pruning", "workers.model"),
         *("workers.scoring", "workers.tags", "workers.source", "workers.visits"),
-        *("cluster.contract", "cluster.node"),
+        *("workers.hub", "cluster.contract", "cluster.node"),
     },
     "analysis": {
         *("workers.data", "workers.pruning", "workers.trial", "workers.tags", "workers.storage"),

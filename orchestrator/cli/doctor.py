@@ -39,6 +39,7 @@ from workers.visits import visiting
 PACKAGES = (
     *(name for name in COMPUTING if name != "sparsweep"),
     "huggingface-hub",
+    "datasets",
     "seqeval",
     "pyarrow",
 )
@@ -355,9 +356,8 @@ def _ask_hub() -> tuple[bool, str]:
     try:
         HfApi().whoami()
     except Exception as error:  # also where the answer is none
-        fault = explain(error, "hugging face hub")
-        refuses = "refuses the token" in str(fault)
-        return False, f"online, {place} {'refuses the token' if refuses else 'answers'}"
+        is_refused = explain(error, "hugging face hub").is_about_token
+        return False, f"online, {place} {'refuses the token' if is_refused else 'answers'}"
     return False, f"online, {place} answers and takes the token"
 
 

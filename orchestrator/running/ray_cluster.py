@@ -22,6 +22,7 @@ from cluster.node.raylet import wait_until_reachable
 from orchestrator.errors import SweepError
 from orchestrator.running.ray_watch import RayWatch
 from orchestrator.running.stopping import StopSignals
+from workers.hub.repository import hub_cache, hub_endpoint, is_offline
 from workers.source import code_folder
 from workers.trial import first_line
 
@@ -36,12 +37,9 @@ PASSED_ON = (
     "AWS_PROFILE",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
-    "HF_HUB_CACHE",
-    "HF_HUB_OFFLINE",
     "SPARSWEEP_CACHE",
 )
-"""Variables that workers of a given cluster get from the driver. None is a secret, since Ray shows
-them to all its users."""
+"""Variables that workers of a given cluster get from the driver as they are, see `passed_on`."""
 
 
 def is_given_cluster() -> bool:
@@ -61,6 +59,22 @@ def is_given_cluster() -> bool:
 def is_elastic() -> bool:
     """Whether nodes join and leave the given cluster all the time, see `ELASTIC`."""
     return is_given_cluster() and os.environ.get(ELASTIC) == "1"
+
+
+def passed_on() -> dict[str, str]:
+    """Variables that workers of a given cluster get from the driver: by name, their values. None is
+    a secret, since Ray shows them to all its users.
+
+    Which cache of the hub it is, and whether the hub is asked, can be said by several variables;
+    workers get what the driver makes of them, so that they find what it found.
+    """
+    found = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    found["HF_HUB_CACHE"] = str(hub_cache().absolute())
+    if is_offline():
+        found["HF_HUB_OFFLINE"] = "1"
+    if "HF_ENDPOINT" in os.environ and "@" not in hub_endpoint():
+        found["HF_ENDPOINT"] = hub_endpoint()
+    return found
 
 
 def refuse_stale_address(address: str) -> None:
@@ -106,7 +120,6 @@ def connected_ray(signals: StopSignals) -> Iterator[tuple[ModuleType, RayWatch]]
         refuse_stale_address(address)
         import ray
 
-        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         try:
             with RayWatch.of_cluster(address) as watch:
                 _connect(
@@ -114,7 +127,7 @@ def connected_ray(signals: StopSignals) -> Iterator[tuple[ModuleType, RayWatch]]
                     address=address,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    runtime_env={"env_vars": passed_on},
+                    runtime_env={"env_vars": passed_on()},
                     job_config=planned_code(),
                 )
                 watch.follow(ray)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -47,11 +48,15 @@ class MLflow:
     @property
     def look(self) -> str:
         """The command that shows what is there."""
-        return f"mlflow ui --backend-store-uri {self._uri}"
+        return f"mlflow ui --backend-store-uri {shlex.quote(self._uri)}"
 
     @property
     def _uri(self) -> str:
-        return f"sqlite:///{self._folder / DATABASE}"
+        from sqlalchemy import URL
+
+        url = URL.create("sqlite", database=str(self._folder / DATABASE))
+        rendered: str = url.render_as_string()  # in which ? and % of the path are letters
+        return rendered
 
     def known(self) -> dict[str, list[str]]:
         """See `Tracker`."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,7 @@ class TensorBoard:
     @property
     def look(self) -> str:
         """The command that shows what is there."""
-        return f"tensorboard --logdir {self._folder}"
+        return f"tensorboard --logdir {shlex.quote(str(self._folder))}"
 
     def known(self) -> dict[str, list[str]]:
         """See `Tracker`."""

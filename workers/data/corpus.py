@@ -350,4 +350,25 @@ def _read_hub(corpus: CorpusSpec, language: str, split: str) -> list[TaggedText]
     obtained = obtain(Want(repository, commit, splits=((language, split),)))
     files = [obtained.folder / name for name in obtained.names if name != CARD]
     names = obtained.card(str(repository)).names_of_tags(language)
-    return read_files(files, f"{corpus.name} {language} {split}", names)
+    texts = read_files(files, f"{corpus.name} {language} {split}", names)
+    is_wikiann = repository.name.rpartition("/")[2].lower() == "wikiann"
+    if corpus.entity_types is None and not is_wikiann:
+        for text in texts:
+            _refuse_unnamed(text)
+    return texts
+
+
+def _refuse_unnamed(text: TaggedText) -> None:
+    """Refuse numbers of which nobody says what they mean. Of a folder `plan` says how they are
+    read; files of the hub are not there yet when a sweep is planned.
+
+    Raises:
+        TrialError: kind `bad_data`.
+    """
+    if text.names is None:
+        raise TrialError(
+            "bad_data",
+            f"{text.where}: has numbers in place of tags and no names for them; list the types in "
+            "the order of the numbers in corpus.entity_types, or, where they are those of WikiANN "
+            "(PER, ORG, LOC), download its files and set corpus.path",
+        )

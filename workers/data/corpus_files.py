@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from workers.data.tagged_text import TaggedText
 from workers.data.text_files import read_columns, read_json_lines
+from workers.hub.contents import TAG_COLUMNS
 from workers.storage import PARQUET_DAMAGE, is_storage_fault
 from workers.trial import TrialError, first_line
 from workers.visits import visiting
@@ -272,11 +273,11 @@ def _names_of_tags(schema: pa.Schema) -> Sequence[str] | None:
     try:
         metadata = json.loads((schema.metadata or {})[b"huggingface"])
         features = metadata["info"]["features"]
-        feature = features["ner_tags" if "ner_tags" in features else "tags"]
+        feature = next(features[one] for one in TAG_COLUMNS if one in features)
         while "names" not in feature:  # a list of class labels, as each version has written that
             feature = feature[0] if isinstance(feature, list) else feature["feature"]
         return [str(name) for name in feature["names"]]
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, StopIteration, TypeError, ValueError):
         return None
 
 
@@ -301,7 +302,7 @@ def tagged(
     Raises:
         TrialError: kind `bad_data`.
     """
-    column = next((one for one in ("ner_tags", "tags") if one in table.column_names), None)
+    column = next((one for one in TAG_COLUMNS if one in table.column_names), None)
     missing = {"tokens"} - set(table.column_names) | ({"ner_tags"} if column is None else set())
     if missing or column is None:
         raise TrialError(

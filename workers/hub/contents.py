@@ -18,6 +18,8 @@ from workers.trial import TrialError, first_line
 CARD = "README.md"
 """The file of a data set whose head says what its configurations are made of."""
 CONFIG = "config.json"
+TAG_COLUMNS = ("ner_tags", "tags")
+"""The first that is there is read."""
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -176,8 +178,8 @@ def refuse_missing_shards(names: Sequence[str], what: str) -> None:
 
 
 def _tag_names(features: Any) -> list[str] | None:
-    """Names of class labels of the column `ner_tags`, by number."""
-    feature = (features or {}).get("ner_tags")
+    """Names of class labels of the column of tags, by number."""
+    feature = next((features[one] for one in TAG_COLUMNS if one in (features or {})), None)
     names: list[str] | None = getattr(getattr(feature, "feature", None), "names", None)
     return names
 

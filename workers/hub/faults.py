@@ -28,6 +28,7 @@ class HubFaultError(TrialError):
     Attributes:
         is_away: it could not be reached.
         is_about_revision: it answered that there is no such revision or repository.
+        is_about_token: it knows no user of this token, or lets that one not read this.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class HubFaultError(TrialError):
         *,
         is_away: bool = False,
         is_about_revision: bool = False,
+        is_about_token: bool = False,
     ):
         super().__init__(kind, message)
         self.is_away, self.is_about_revision = is_away, is_about_revision
+        self.is_about_token = is_about_token
 
 
 def explain(error: Exception, what: str, revision: str | None = None) -> HubFaultError:
@@ -92,6 +95,7 @@ def _of_answer(error: BaseException, status: int, what: str, revision: str | Non
             "bad_data",
             f"{what}: the hub refuses the token (expired, wrong, or of another who may not read "
             f"it); {LOG_IN}",
+            is_about_token=True,
         )
     if code == "GatedRepo" or status == 403:
         who = "the user of this token is not among those" if has_token else "no token is set"

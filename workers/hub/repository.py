@@ -143,7 +143,9 @@ def ask_commit(repository: Repository, revision: str) -> str:
     since = _away.get(hub_endpoint())
     if since is not None and time.monotonic() - since < ASKED_AGAIN_AFTER_S:
         raise HubFaultError(
-            "storage", f"{repository}: {UNREACHABLE.format(name_place(hub_endpoint()))}"
+            "storage",
+            f"{repository}: {UNREACHABLE.format(name_place(hub_endpoint()))}",
+            is_away=True,
         )
     try:
         info = HfApi().repo_info(
@@ -163,6 +165,20 @@ def ask_commit(repository: Repository, revision: str) -> str:
             "storage", f"{repository}: the hub says that {revision} is {info.sha!r}, no commit"
         )
     return str(info.sha)
+
+
+def refuse_unreachable(repository: Repository, commit: str) -> None:
+    """Ask the hub something small, before a question for which its client sets no limit of time.
+    Any answer will do.
+
+    Raises:
+        HubFaultError: there is none within seconds.
+    """
+    try:
+        ask_commit(repository, commit)
+    except HubFaultError as fault:
+        if fault.is_away:
+            raise
 
 
 def keep_revision(

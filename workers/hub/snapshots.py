@@ -3,7 +3,10 @@ there.
 
 The client of the hub downloads, holds back other processes of this machine that want the same file,
 and keeps whole files only. What is in the cache is taken without a question to the hub, so that a
-machine without a network waits for nothing.
+machine without a network waits for nothing. One exception is a commit of which the cache has no
+list of files, as an earlier client left it: the hub is asked for the list, which is kept. Where it
+is out of reach, which takes seconds to find out and then counts for a minute, or refuses, what is
+there is taken if it looks whole.
 """
 
 import contextlib
@@ -29,8 +32,10 @@ from workers.hub.faults import HubFaultError, explain, name_place
 from workers.hub.repository import (
     REMEDY,
     Repository,
+    ask_commit,
     hub_cache,
     is_offline,
+    refuse_unreachable,
     refuse_unreadable,
     resolve,
 )
@@ -249,6 +254,7 @@ def list_files(want: Want) -> list[RemoteFile]:
     Raises:
         HubFaultError: the hub does not answer, or refuses.
     """
+    refuse_unreachable(want.repository, want.commit)
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
@@ -269,7 +275,7 @@ def survey(want: Want) -> Found | None:
     its list and the head of the commit are kept.
 
     Returns:
-        None where all seems to be there, and neither cache nor hub has the list.
+        None where all seems to be there, the cache has no list, and the hub gives none.
 
     Raises:
         TrialError: as `obtain`.
@@ -277,17 +283,20 @@ def survey(want: Want) -> Found | None:
     found = look(want)
     if found is not None and not found.missing:
         return found
+    is_old = found is None and _without_list(want) is not None
     fault = None
     if not is_offline():
         show_progress(False)
         try:
+            if is_old:  # then a hub that is busy or refuses is not waited for
+                ask_commit(want.repository, want.commit)
             return _survey_at_hub(want, None)
         except HubFaultError as error:
-            if not error.is_away:
-                raise
             fault = error
-    if found is None and _without_list(want) is not None:
+    if is_old:
         return None
+    if fault is not None and not fault.is_away:
+        raise fault
     why = "HF_HUB_OFFLINE is set" if fault is None else "the hub cannot be reached"
     raise TrialError("storage", f"{describe_lack(want, found)}, and {why}; {REMEDY}") from fault
 
@@ -477,20 +486,34 @@ def _asked_wait(response: Any) -> float | None:
 
 @contextlib.contextmanager
 def _with_short_waits() -> Iterator[None]:
-    """While the block runs, the client neither waits for long when the hub asks it to, nor warns of
-    each try."""
+    """While the block runs, the client neither waits for long when the hub asks it to, nor for an
+    answer without a limit, nor warns of each try."""
     from huggingface_hub import get_session
 
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    hooks = get_session().event_hooks["response"]
-    if _refuse_long_wait not in hooks:
-        hooks.append(_refuse_long_wait)
+    # The client's session is that of all threads: each adds the hooks for itself, and takes away
+    # as many.
+    hooks = get_session().event_hooks
+    ours = (("request", _limit_wait), ("response", _refuse_long_wait))
+    for event, hook in ours:
+        hooks[event].append(hook)
     try:
         yield
     finally:
+        for event, hook in ours:
+            hooks[event].remove(hook)
         logger.setLevel(level)
+
+
+def _limit_wait(request: Any) -> None:
+    """The client asks for lists of files without a limit of time, and waits for ever."""
+    from huggingface_hub import constants
+
+    for step, limit in request.extensions.get("timeout", {}).items():
+        if limit is None:
+            request.extensions["timeout"][step] = constants.HF_HUB_DOWNLOAD_TIMEOUT
 
 
 def _refuse_long_wait(response: Any) -> None:

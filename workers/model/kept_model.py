@@ -44,6 +44,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from workers.digests import Part, digest_in_order
+from workers.hub.snapshots import commit_of
 from workers.model.difference import difference, restored
 from workers.model.encoder import encoder_weights, first_names, make_model
 from workers.model.folder import fingerprint_model_folder
@@ -267,10 +268,10 @@ def load_kept_model(
     """
     spec = kept.spec.model if base is None else replace(kept.spec.model, name=base)
     _refuse_other_folder(kept, spec)
+    if spec.fingerprint is None and base is None:  # else weights are compared
+        kept.refuse_other_commit(commit_of(spec))
     num_labels = len(kept.spec.corpus.tags)
     model = make_model(spec, kept.spec.seed, torch.device("cpu"), num_labels=num_labels)
-    if spec.fingerprint is None and base is None:  # else weights are compared
-        kept.refuse_other_commit(getattr(model.config, "_commit_hash", None))
     put_weights(kept, model, spec)
     return model.to(device or torch.device("cpu")).eval()
 
@@ -292,7 +293,8 @@ def put_weights(kept: KeptModel, model: nn.Module, spec: ModelSpec) -> None:
             {name: weights[first] for name, first in first_names(model).items()}, strict=True
         )
     except (KeyError, RuntimeError) as error:
-        raise kept.refuse_encoder(f"its architecture has other weights: {error}") from error
+        said = " ".join(str(error).split())[:300]  # what is wrong stands in torch's later lines
+        raise kept.refuse_encoder(f"its architecture has other weights: {said}") from error
 
 
 def _refuse_other_folder(kept: KeptModel, spec: ModelSpec) -> None:

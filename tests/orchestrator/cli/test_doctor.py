@@ -61,6 +61,7 @@ def test_everything_that_a_sweep_depends_on_is_looked_at():
         "torch",
         "transformers",
         "huggingface-hub",
+        "datasets",
         "seqeval",
         "pyarrow",
     } <= set(found)

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.running.ray_cluster import is_given_cluster, planned_code, refuse_stale_address
+from orchestrator.running.ray_cluster import (
+    is_given_cluster,
+    passed_on,
+    planned_code,
+    refuse_stale_address,
+)
 
 
 def test_the_address_of_a_ray_client_is_refused(monkeypatch):
@@ -32,6 +37,28 @@ def test_workers_look_for_the_planned_code_and_not_in_the_current_folder(tmp_pat
     paths = code._serialize()
     assert str(tmp_path).encode() not in paths
     assert str(Path(__file__).parents[3]).encode() in paths, "a checkout that is not installed"
+
+
+def test_workers_look_for_the_hubs_files_where_the_driver_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "here")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    found = passed_on()
+    assert found["HF_HUB_CACHE"] == str(tmp_path / "hub"), "also where HF_HOME alone is set"
+    assert (found["HF_HUB_OFFLINE"], found["AWS_REGION"]) == ("1", "here")
+    assert "HF_ENDPOINT" not in found
+    assert "secret" not in found.values()
+
+
+@pytest.mark.parametrize(("user", "is_passed"), [("", True), ("me:secret@", False)])
+def test_workers_get_no_address_of_a_hub_with_a_password(monkeypatch, user, is_passed):
+    endpoint = f"https://{user}mirror"
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    assert passed_on().get("HF_ENDPOINT") == (endpoint if is_passed else None)
 
 
 def test_an_address_where_no_ray_answers_is_refused_by_its_name(monkeypatch):

@@ -1,6 +1,7 @@
 """Runs in a database, as MLflow's own client reads them."""
 
 import os
+import shlex
 import shutil
 import sys
 
@@ -129,6 +130,20 @@ def test_what_cannot_be_used_is_refused_in_one_line(store, folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SweepError, match="file: is a file; give a folder"):
         MLflow(str(tmp_path / "file"))
+
+
+def test_any_letter_may_be_in_the_path(store, made, tmp_path):
+    folder = tmp_path / "a 100%25 sure? #1's"
+    folder.mkdir()
+    shutil.copy(made, folder)
+    tracker = MLflow(str(folder))
+    bring(read_runs(store), tracker)
+    *command, uri = shlex.split(tracker.look)
+    assert command == ["mlflow", "ui", "--backend-store-uri"]
+    from mlflow.tracking import MlflowClient
+
+    assert MlflowClient(tracking_uri=uri).get_experiment_by_name("demo") is not None
+    assert [path.name for path in folder.iterdir() if path.name != "artifacts"] == [DATABASE]
 
 
 def test_it_does_not_report_its_use(folder):

@@ -1,5 +1,6 @@
 """Event files, as TensorBoard's own reader reads them."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def test_tensorboard_reads_curves_scores_and_settings(store, logs):
     assert settings["pruning_saliency"].string_value == "magnitude"
     assert settings["pruning_prune_head"].bool_value is False
     assert status == STATUS_SUCCESS
+
+
+def test_the_command_to_look_at_them_is_one_for_a_shell(tmp_path):
+    folder = tmp_path / "a folder; or two"
+    look = TensorBoard(str(folder)).look
+    assert shlex.split(look) == ["tensorboard", "--logdir", str(folder)]
 
 
 def test_no_run_says_which_settings_all_have(store, logs):

@@ -158,8 +158,8 @@ def test_a_repository_of_the_hub_is_loaded_and_its_tags_compared(hub, tmp_path, 
 
 
 def test_the_hub_gives_the_sentences_that_a_folder_gives(hub, wikiann, tmp_path):
-    commit = hub.publish("dataset", "x/y", wikiann_files(wikiann, ["sw"]))
-    of_hub = replace(path_corpus(wikiann), kind="hub", name="x/y", revision=commit, path=None)
+    commit = hub.publish("dataset", "x/wikiann", wikiann_files(wikiann, ["sw"]))
+    of_hub = replace(path_corpus(wikiann), kind="hub", name="x/wikiann", revision=commit, path=None)
     for split in ("train", "test"):
         expected = load_sentences(path_corpus(wikiann), "sw", split)
         assert load_sentences(of_hub, "sw", split) == expected
@@ -167,9 +167,27 @@ def test_the_hub_gives_the_sentences_that_a_folder_gives(hub, wikiann, tmp_path)
 
 def test_sentences_of_the_hub_may_be_lines_of_json(hub, tmp_path):
     rows = b'{"tokens": ["Juma"], "ner_tags": [1]}\n{"tokens": ["a", "b"], "ner_tags": [0, 3]}\n'
+    commit = hub.publish("dataset", "x/wikiann", {"sw/train.jsonl": rows})
+    corpus = replace(
+        path_corpus(tmp_path), kind="hub", name="x/wikiann", revision=commit, path=None
+    )
+    assert load_sentences(corpus, "sw", "train").labels == [[1], [0, 3]]
+
+
+def test_numbers_on_the_hub_mean_nothing_until_somebody_names_them(hub, tmp_path):
+    rows = b'{"tokens": ["Juma", "leo"], "tags": [1, 3]}\n'
     commit = hub.publish("dataset", "x/y", {"sw/train.jsonl": rows})
     corpus = replace(path_corpus(tmp_path), kind="hub", name="x/y", revision=commit, path=None)
-    assert load_sentences(corpus, "sw", "train").labels == [[1], [0, 3]]
+    with pytest.raises(TrialError, match="^x/y sw train: has numbers in place of tags and no name"):
+        load_sentences(corpus, "sw", "train")
+    listed = replace(corpus, entity_types=("DATE", "PER"))
+    assert load_sentences(listed, "sw", "train").labels == [[1, 3]]
+    names = str({f"'{label}'": name for label, name in enumerate(("O", "B-LOC", "I-LOC", "B-PER"))})
+    card = HUB_CARD.format(names=names.replace('"', "")).replace("- name: ner_tags", "- name: tags")
+    files = {"sw/train-0.jsonl": rows, "README.md": card.encode()}
+    named = replace(corpus, revision=hub.publish("dataset", "x/y", files))
+    expected = [[TAGS.index("B-LOC"), TAGS.index("B-PER")]]
+    assert load_sentences(named, "sw", "train").labels == expected
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def test_the_head_names_the_tags():
     assert card.names_of_tags("no") is None
     of_all = CARD.replace("- config_name: sw\n  features", "- features")
     assert read_card(of_all, "x").names_of_tags("no") == ["O", "B-PER"]
+    other = CARD.replace("- name: ner_tags", "- name: tags")
+    assert read_card(other, "x").names_of_tags("sw") == ["O", "B-PER"]
 
 
 @pytest.mark.parametrize(

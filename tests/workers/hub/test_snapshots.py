@@ -107,6 +107,68 @@ def test_a_cache_of_an_earlier_client_has_no_list_and_will_do(hub, corpus, monke
     assert "is not in the hub's cache" in str(refused(corpus))
 
 
+@pytest.fixture
+def without_list(corpus, monkeypatch) -> Want:
+    """All files are there, as an earlier client left them."""
+    obtain(corpus)
+    shutil.rmtree(CORPUS.folder() / "trees")
+    monkeypatch.setattr("huggingface_hub._tree_cache._IN_MEMORY_TREE_CACHE", {})
+    return corpus
+
+
+def test_the_list_that_a_cache_lacks_is_asked_for_once(hub, without_list):
+    hub.requests.clear()
+    assert obtain(without_list).names
+    assert any("/tree/" in request for request in hub.requests)
+    hub.requests.clear()
+    assert obtain(without_list).names
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 503])
+@pytest.mark.parametrize("path", ["/revision/", "/tree/"])
+def test_a_hub_that_gives_no_list_is_no_hindrance_where_all_is_there(
+    hub, without_list, path, status
+):
+    hub.faults.append(Fault(path, status))
+    hub.requests.clear()
+    assert sorted(obtain(without_list).names) == ["README.md", TEST, TRAIN]
+    if path == "/revision/":
+        assert len(hub.requests) == 1
+    lacks = Want(CORPUS, without_list.commit, splits=(("yo", "test"),))
+    if path == "/tree/":
+        assert "is not in the hub" not in str(refused(lacks)), "but what the hub said"
+
+
+def test_a_hub_behind_a_firewall_is_waited_for_once_and_for_seconds(hub, without_list, monkeypatch):
+    monkeypatch.setattr("workers.hub.repository.ANSWERS_WITHIN_S", 0.1)
+    hub.faults.append(Fault("/", delay_s=0.5))
+    hub.requests.clear()
+    for _ in range(2):
+        assert sorted(obtain(without_list).names) == ["README.md", TEST, TRAIN]
+    assert len(hub.requests) == 1
+    with pytest.raises(TrialError, match="cannot be reached"):
+        download(without_list)
+    assert len(hub.requests) == 1
+
+
+def test_a_hub_that_hangs_over_its_list_is_not_waited_for_without_a_limit(
+    hub, without_list, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
+    hub.faults.append(Fault("/tree/", delay_s=0.2))
+    assert obtain(without_list).names
+    assert not (CORPUS.folder() / "trees").exists()
+
+
+def test_the_client_of_others_is_left_as_it_was(hub, corpus):
+    from huggingface_hub import get_session
+
+    before = {event: list(hooks) for event, hooks in get_session().event_hooks.items()}
+    obtain(corpus)
+    assert get_session().event_hooks == before
+
+
 def test_a_download_that_breaks_goes_on_where_it_broke(hub, corpus, wikiann, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     size = (wikiann / TRAIN).stat().st_size

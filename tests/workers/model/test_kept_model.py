@@ -3,6 +3,7 @@
 import errno
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, BertConfig, BertModel, T5Config
 
 from tests.factories import PRUNING
+from tests.hub_server import folder_files, hub
 from tests.workers.trials import (
     TIMES,
     evaluation_of,
@@ -20,12 +22,15 @@ from tests.workers.trials import (
     training_of,
 )
 from workers.data.wordpiece import small_tokenizer
+from workers.model.encoder import encoder_weights
 from workers.model.folder import fingerprint_model_folder
-from workers.model.kept_model import ModelFile, load_kept_model, read_kept_model
+from workers.model.kept_model import ModelFile, load_kept_model, put_weights, read_kept_model
 from workers.result import TrialResult
 from workers.run import run_trial
 from workers.storage import Location
 from workers.trial import RECIPE_VERSION, ModelSpec, TrialError, TrialSpec
+
+__all__ = ["hub"]
 
 OF_MODEL = {*TIMES, "scored_from_model", "model_bytes", "model_digest"}
 
@@ -220,6 +225,31 @@ def test_a_folder_takes_the_place_of_an_encoder_of_the_hub(device, tmp_path, enc
     found = load_kept_model(forged, base=encoder.name).state_dict()
     expected = load_kept_model(kept).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_a_model_of_an_encoder_of_the_hub_is_loaded_of_its_commit(hub, device, tmp_path, encoder):
+    commit = hub.publish("model", "who/what", folder_files(Path(encoder.name)))
+    of_hub = replace(encoder, name="who/what", revision=commit, fingerprint=None)
+    _, location = keep(training_of(small_trial(model=of_hub), num_steps=2), device, tmp_path)
+    kept = read_kept_model(location)
+    assert kept.model_commit == commit
+    found = load_kept_model(kept).state_dict()
+    weights = kept.weights(encoder_weights(of_hub, len(kept.spec.corpus.tags)))
+    assert all(torch.equal(found[name], value) for name, value in weights.items())
+    hub.publish("model", "who/what", {"config.json": b"{}"})
+    moved = replace(kept, spec=replace(kept.spec, model=replace(of_hub, revision="main")))
+    with pytest.raises(TrialError, match=f"from another encoder .*commit [0-9a-f]+, not {commit}"):
+        load_kept_model(moved)
+
+
+def test_a_model_of_other_shapes_is_refused_in_one_line(device, tmp_path, encoder):
+    _, location = keep(training_of(small_trial(model=encoder), num_steps=2), device, tmp_path)
+    kept = read_kept_model(location)
+    model = load_kept_model(kept)
+    model.classifier = torch.nn.Linear(32, 3)
+    with pytest.raises(TrialError, match="has other weights: .*size mismatch for classif") as e:
+        put_weights(kept, model, encoder)
+    assert "\n" not in str(e.value)
 
 
 def test_an_encoder_of_the_hub_that_is_not_here_is_named(device, tmp_path):
