@@ -1,5 +1,7 @@
 """How numbers are told to people: time spans, sizes, and counts with their noun."""
 
+from collections.abc import Sequence
+
 
 def duration(seconds: float) -> str:
     """A time span as people say it: `42 s`, `14 min`, `1 h 04 min`, `2 d 03 h`."""
@@ -17,6 +19,12 @@ def duration(seconds: float) -> str:
 def counted(number: int, what: str) -> str:
     """A number with its noun: `1 trial`, `1,845 trials`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are: `sw, yo, af and 37 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def size_in_words(num_bytes: float) -> str:

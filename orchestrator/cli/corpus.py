@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 NO_MODEL = "none/given"
 """Stands for the model where a folder is looked at and no model was named."""
 
+MOST_IN_HEAD = 4
+"""So many entity types stand in the head of the table, and only their counts in its rows."""
+
 
 def corpus(args: argparse.Namespace) -> int:
     """Show what would be read: splits, sizes, entities, what is mended, sub-words, repetitions."""
@@ -136,8 +139,9 @@ def _print(shown: "Sequence[SplitOverview]", notes: Sequence[str], faults: Seque
         console.print(_table(shown))
         console.print(
             "repeated: sentences with the words of one before them; in train: with those of a "
-            "train sentence; I-: entities that begin with I-; sub-words: of a sentence, median, "
-            "95 % and the longest",
+            "train sentence; sub-words: of a sentence, median, 95 % and the longest; where there "
+            "are any, I-: entities that begin with I-, unknown: sub-words"
+            " that the model does not have",
             soft_wrap=True,
         )
     for one in shown:
@@ -154,31 +158,50 @@ def _print(shown: "Sequence[SplitOverview]", notes: Sequence[str], faults: Seque
 
 
 def _table(shown: "Sequence[SplitOverview]") -> Table:
+    """A row a split. Columns of which nothing is to be told are left out."""
+    columns = {
+        "lang": [one.language for one in shown],
+        "split": [one.split for one in shown],
+        "sentences": [f"{one.num_sentences:,}" for one in shown],
+        "words": [f"{one.num_words:,}" for one in shown],
+        "repeated": [f"{one.num_repeated:,}" for one in shown],
+        "in train": ["" if one.num_of_train is None else f"{one.num_of_train:,}" for one in shown],
+        "I-": [f"{one.num_unstarted:,}" if one.num_unstarted else "" for one in shown],
+        "sub-words": [_lengths(one) for one in shown],
+        "unknown": [_unknown(one) for one in shown],
+    }
+    types = list(dict.fromkeys(name for one in shown for name in one.entities))
+    if len(types) <= MOST_IN_HEAD:
+        columns[" ".join(types)] = [
+            " ".join(f"{one.entities.get(name, 0):,}" for name in types) for one in shown
+        ]
+    else:
+        columns["entities"] = [
+            ", ".join(f"{name} {number:,}" for name, number in one.entities.items())
+            for one in shown
+        ]
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
     table = Table(box=None, pad_edge=False)
-    has_subwords = any(one.subwords is not None for one in shown)
-    for name in ("lang", "split"):
-        table.add_column(name, no_wrap=True)
-    for name in ("sentences", "words", "repeated", "in train", "I-"):
-        table.add_column(name, justify="right", no_wrap=name != "in train")
-    if has_subwords:
-        for name in ("sub-words", "unknown"):
-            table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("entities")
-    for one in shown:
-        cells = [one.language, one.split, f"{one.num_sentences:,}", f"{one.num_words:,}"]
-        cells += [f"{one.num_repeated:,}"]
-        cells += ["" if one.num_of_train is None else f"{one.num_of_train:,}"]
-        cells += [f"{one.num_unstarted:,}"]
-        if has_subwords:
-            cells += _cells_of_subwords(one)
-        entities = (f"{name} {number:,}" for name, number in one.entities.items())
-        table.add_row(*cells, ", ".join(entities))
+    for name in columns:
+        is_word = name in ("lang", "split", "entities")
+        table.add_column(
+            name,
+            justify="left" if is_word else "right",
+            no_wrap=name not in ("in train", "entities"),
+        )
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 
-def _cells_of_subwords(one: "SplitOverview") -> list[str]:
-    if one.subwords is None:
-        return ["", ""]
-    lengths = "/".join(f"{length:,}" for length in one.subwords.lengths.values())
-    share = one.subwords.num_unknown / max(one.subwords.num_subwords, 1)
-    return [lengths, f"{share:.2%}"]
+def _lengths(one: "SplitOverview") -> str:
+    """Lengths of sentences in sub-words: median, 95 % and the longest."""
+    lengths = one.subwords.lengths.values() if one.subwords else ()
+    return "/".join(f"{length:,}" for length in lengths)
+
+
+def _unknown(one: "SplitOverview") -> str:
+    """The share of sub-words that the tokenizer does not know."""
+    if one.subwords is None or not one.subwords.num_unknown:
+        return ""
+    return f"{one.subwords.num_unknown / one.subwords.num_subwords:.2%}"

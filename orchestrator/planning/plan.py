@@ -15,6 +15,7 @@ from orchestrator.planning.entity_types import describe_reading, resolve_entity_
 from orchestrator.planning.pools import SHARED, Pools
 from orchestrator.spec.languages import DESCRIBE, LANGUAGES, did_you_mean, wikiann_language
 from orchestrator.spec.sweep_spec import Corpus, Pruning, SweepSpec
+from orchestrator.wording import some_of
 from workers.pruning.compatibility import refusals
 from workers.pruning.schedule import SCHEDULES, num_candidates
 from workers.trial import (
@@ -132,13 +133,17 @@ def describe_unfindable(planned: Iterable[PlannedTrial]) -> list[str]:
 
 
 def describe_mended(planned: Iterable[PlannedTrial]) -> list[str]:
-    """What of a corpus' files is read otherwise than it stands there, a line each; nothing, as a
-    rule.
+    """What of a corpus' files is read otherwise than it stands there; nothing, as a rule. What is
+    the same of several files is one line.
 
     Args:
         planned: the trials of a sweep.
     """
-    return sorted({line for trial in planned for line in trial.read_as})
+    places: dict[str, list[str]] = {}
+    for line in sorted({line for trial in planned for line in trial.read_as}):
+        place, _, what = line.partition(": ")
+        places.setdefault(what, []).append(place)
+    return [f"{some_of(names)}: {what}" for what, names in places.items()]
 
 
 def describe_replaced_head(planned: Sequence[PlannedTrial]) -> list[str]:

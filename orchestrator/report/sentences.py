@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from orchestrator.results.rows import Row
-from orchestrator.wording import counted
+from orchestrator.wording import counted, some_of
 
 Tables = Callable[[str], pd.DataFrame]
 """From the name of a table of the analysis to its rows, with `series`."""
@@ -255,6 +255,4 @@ def _none_or(number: int) -> str:
 
 def _some(languages: Sequence[str]) -> str:
     """Languages by their codes, the first of many."""
-    shown = sorted(languages)[:12]
-    more = len(languages) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return some_of(sorted(languages), 12)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.wording import counted, duration, size_in_words
+from orchestrator.wording import counted, duration, size_in_words, some_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,9 @@ def test_numbers_are_counted_in_words():
 )
 def test_sizes_read_as_people_say_them(num_bytes, text):
     assert size_in_words(num_bytes) == text
+
+
+def test_of_many_names_some_are_told():
+    names = [f"l{number}" for number in range(1003)]
+    assert some_of(names) == "l0, l1, l2 and 1,000 more"
+    assert (some_of(names[:3]), some_of(["sw"]), some_of([])) == ("l0, l1, l2", "sw", "")

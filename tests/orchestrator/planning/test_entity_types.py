@@ -78,7 +78,8 @@ def test_numbers_need_names_unless_they_are_wikianns(tmp_path):
     listed = {"entity_types": ["PER", "ORG", "LOC", "DATE"]}
     planned = make_plan(sweep(tmp_path, listed))
     assert load_sentences(planned[0].spec.corpus, "sw", "train").labels == [[8, 0]]
-    assert describe_mended(planned)[0].startswith("sw test: numbers in place of tags, without")
+    lines = describe_mended(planned)
+    assert lines[0].startswith("sw test, sw train: numbers in place of tags, without"), lines
     write(tmp_path, "yo", train=DATES, test=DATES)
     pq.write_table(
         pa.table({"tokens": [["a"]], "ner_tags": [[1]]}), tmp_path / "sw" / "train.parquet"
@@ -130,12 +131,14 @@ def test_files_that_look_like_iob1_are_told_and_read_when_asked(tmp_path):
     iob1 = "Juma I-PER\nOjo I-PER\nna O\nAde I-PER\nAsha B-PER\n"
     write(tmp_path, "sw", train=iob1, test=iob1)
     planned = make_plan(sweep(tmp_path))
-    assert describe_mended(planned)[1] == (
-        "sw train: of 3 entities 2 begin with I-, as in IOB1 and IO; if that is how they are "
-        "marked, set corpus.scheme=iob1 or io"
+    (line,) = describe_mended(planned)
+    assert line == (
+        "sw test, sw train: of 3 entities 2 begin with I-, as in IOB1 and IO; if that is how they "
+        "are marked, set corpus.scheme=iob1 or io"
     )
     (trial,) = planned = make_plan(sweep(tmp_path, {"scheme": "iob1"}))
-    assert describe_mended(planned)[1] == "sw train: 2 tags of another scheme read as IOB2"
+    (line,) = describe_mended(planned)
+    assert line == "sw test, sw train: 2 tags of another scheme read as IOB2"
     assert load_sentences(trial.spec.corpus, "sw", "train").labels == [[1, 2, 0, 1, 1]]
 
 
