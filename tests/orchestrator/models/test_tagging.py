@@ -47,7 +47,7 @@ CONLL = "-DOCSTART- -X- O\n\nUmoja NNP B-ORG\nwa IN I-ORG\nMataifa NNP I-ORG\n\n
     ("content", "name"),
     [
         (CONLL, "text"),
-        (gzip.compress(CONLL.encode()), "text.gz"),
+        (gzip.compress(CONLL.encode(), mtime=0), "text.gz"),
         ("# id 1\n" + CONLL, "text"),
         (CONLL.replace("Mataifa NNP I-", "Mataifa NNP E-").replace("B-LOC", "S-LOC"), "text"),
         (re.sub(r"(?m)^(?=\w)", "sw:", CONLL), "text"),
