@@ -85,7 +85,7 @@ def cells(article) -> list[list[str]]:
     """The texts of the table behind a figure, all rows of it, with the names of its columns."""
     details = article.locator("details.table")
     if details.get_attribute("open") is None:
-        details.locator("summary").click()
+        details.locator("summary").press("Enter")  # a click may miss while charts above grow
         details.locator("table").wait_for()
     if (more := details.locator("button")).count():
         more.click()
