@@ -7,15 +7,17 @@ predictions are put together again before scoring, so a score is always over who
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from workers.data.corpus import Sentences, count_unstarted_entities, load_table
+from workers.data.corpus import Sentences, load_table
 from workers.data.entities import FlatSentences, flatten_table, unflatten
 from workers.data.kept import read_entry, refuse_entry, write_entry
+from workers.data.tagged_text import count_starts
 from workers.data.tokenizer import load_tokenizer, prefix_of_words
 from workers.digests import content_digest, read_metadata
 from workers.trial import CorpusSpec, ModelSpec, TrialError, digest
@@ -269,12 +271,15 @@ def encode(sentences: Sentences, tokenizer: Any, max_length: int) -> EncodedSpli
             offsets.append(len(ids))
             owners.append(sentence)
 
+    of_words = np.fromiter(chain.from_iterable(sentences.labels), np.int64)
+    starts = np.cumsum([0, *map(len, sentences.labels)])
+    _, num_unstarted = count_starts(of_words, starts)
     return EncodedSplit(
         input_ids=np.array(ids, np.int32),
         labels=np.array(labels, np.int8),
         offsets=np.array(offsets, np.int64),
         sentence_of_sequence=np.array(owners, np.int64),
-        num_unstarted_entities=count_unstarted_entities(sentences.labels),
+        num_unstarted_entities=num_unstarted,
         pad_id=tokenizer.pad_token_id,
         unknown_id=tokenizer.unk_token_id,
         num_specials=len(before) + len(after),

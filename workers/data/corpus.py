@@ -77,7 +77,6 @@ class CorpusFacts:
     Attributes:
         fingerprint: of its files; None where it has none.
         num_sentences: by split, without any limit.
-        without_begin: splits that have entities of which none begins with a B- tag.
         types: by split, the entity types that its files declare, or else have; none of a file that
             has numbers without names.
         unnamed: splits with such files.
@@ -88,12 +87,17 @@ class CorpusFacts:
 
     fingerprint: str | None
     num_sentences: dict[str, int]
-    without_begin: tuple[str, ...] = ()
     types: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unnamed: tuple[str, ...] = ()
     mended: dict[str, Mended] = field(default_factory=dict)
     is_held_out: bool = False
     num_starts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def without_begin(self) -> tuple[str, ...]:
+        """Splits that have entities of which none begins with a B- tag."""
+        starts = self.num_starts.items()
+        return tuple(split for split, (number, unstarted) in starts if 0 < number == unstarted)
 
 
 def load_sentences(corpus: CorpusSpec, language: str, split: str) -> Sentences:
@@ -176,7 +180,7 @@ def examine_folder(
             "bad_data",
             f"{path / language}: {tags.num_types} entity types; at most {MAX_TYPES} are told apart",
         )
-    num_sentences, without_begin, mended, num_starts = {}, [], {}, {}
+    num_sentences, mended, num_starts = {}, {}, {}
     for split, of_split in texts.items():
         num_sentences[split] = sum(len(text.tokens) for text in of_split)
         labelled = [to_labels(text, tags, reading.scheme) for text in of_split]
@@ -187,8 +191,6 @@ def examine_folder(
         ]
         num_entities, num_unstarted = (sum(numbers) for numbers in zip(*counted, strict=True))
         num_starts[split] = (num_entities, num_unstarted)
-        if not any((labels % 2 == 1).any() for labels, _ in labelled) and num_entities:
-            without_begin.append(split)
     if is_held_out and "train" in num_sentences:
         num_held = _num_held_out(num_sentences["train"], reading.validation_from_train)
         num_sentences["validation"] = num_held
@@ -197,7 +199,6 @@ def examine_folder(
     return CorpusFacts(
         fingerprint,
         num_sentences,
-        tuple(without_begin),
         types,
         tuple(split for split, of in texts.items() if any(text.names is None for text in of)),
         mended,
@@ -302,19 +303,6 @@ def fingerprints_before(path: Path, languages: Sequence[str]) -> list[str | None
         for split in reversed(SPLITS[1:])
         if all(list_files(path / code, split) for code in languages)
     ]
-
-
-def count_unstarted_entities(labels: list[list[int]]) -> int:
-    """I- tags that continue nothing: at the start of a sentence, after O, or after another type.
-
-    Args:
-        labels: of each sentence, of any `workers.tags.TagSet`.
-    """
-    return sum(
-        label > 0 and label % 2 == 0 and before not in (label, label - 1)
-        for sentence in labels
-        for before, label in zip([0, *sentence], sentence, strict=False)
-    )
 
 
 def _read_table(corpus: CorpusSpec, language: str, split: str) -> pa.Table:

@@ -9,7 +9,8 @@ these names say.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,19 +200,12 @@ def languages_of_files(path: Path) -> list[str]:
 
 def _languages_in(file: Path) -> set[str]:
     if file.suffix == ".parquet":
-        try:
-            there = pq.read_schema(file).names
-            column = next((one for one in LANGUAGE_COLUMNS if one in there), None)
+        with _reading_parquet(file):
+            column = _first_of(LANGUAGE_COLUMNS, pq.read_schema(file).names)
             table = pq.read_table(file, columns=[] if column is None else [column])
-        except (pa.ArrowException, *PARQUET_DAMAGE) as error:
-            if is_storage_fault(error):
-                raise
-            raise TrialError(
-                "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
-            ) from error
     elif _ending(file) in JSON_LINES:
         table, _ = read_json_lines(file)
-        column = next((one for one in LANGUAGE_COLUMNS if one in table.column_names), None)
+        column = _first_of(LANGUAGE_COLUMNS, table.column_names)
     else:
         return set()
     if column is None:
@@ -256,16 +250,28 @@ def _read_file(file: Path, language: str | None, names: Sequence[str] | None = N
 
 
 def _read_parquet(file: Path, language: str | None, names: Sequence[str] | None) -> TaggedText:
-    try:
+    with _reading_parquet(file):
         table = pq.read_table(file, memory_map=True)
         table.validate(full=True)  # also that texts are UTF-8
+    return tagged(table, str(file), names or _names_of_tags(table.schema), language)
+
+
+@contextmanager
+def _reading_parquet(file: Path) -> Iterator[None]:
+    """What a damaged Parquet file raises, as bad data."""
+    try:
+        yield
     except (pa.ArrowException, *PARQUET_DAMAGE) as error:
         if is_storage_fault(error):
             raise
         raise TrialError(
             "bad_data", f"{file}: not a readable Parquet file ({first_line(error)})"
         ) from error
-    return tagged(table, str(file), names or _names_of_tags(table.schema), language)
+
+
+def _first_of(names: Sequence[str], there: Collection[str]) -> str | None:
+    """The first of some names that is there."""
+    return next((name for name in names if name in there), None)
 
 
 def _names_of_tags(schema: pa.Schema) -> Sequence[str] | None:
@@ -302,7 +308,7 @@ def tagged(
     Raises:
         TrialError: kind `bad_data`.
     """
-    column = next((one for one in TAG_COLUMNS if one in table.column_names), None)
+    column = _first_of(TAG_COLUMNS, table.column_names)
     missing = {"tokens"} - set(table.column_names) | ({"ner_tags"} if column is None else set())
     if missing or column is None:
         raise TrialError(
@@ -345,7 +351,7 @@ def _of_language(
     table: pa.Table, where: str, language: str, lines: Sequence[int] | None
 ) -> tuple[pa.Table, Sequence[int] | None]:
     """The rows of one language, and their lines."""
-    column = next((one for one in LANGUAGE_COLUMNS if one in table.column_names), None)
+    column = _first_of(LANGUAGE_COLUMNS, table.column_names)
     if column is None:
         raise TrialError(
             "bad_data",

@@ -232,16 +232,20 @@ def _before(values: np.ndarray, starts: np.ndarray, filling: int | str) -> np.nd
     return shifted
 
 
+def _same_type_before(begins: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Words of entities whose sentence has a word of the same type right before them."""
+    is_same: np.ndarray = (begins > 0) & (_before(begins, starts, 0) == begins)
+    return is_same
+
+
 def _from_iob1(begins: np.ndarray, prefixes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """In IOB1 an entity begins with I-, but with B- right after another one of its type."""
-    continues = (begins > 0) & (prefixes == "I") & (_before(begins, starts, 0) == begins)
-    labels: np.ndarray = begins + continues
+    labels: np.ndarray = begins + (_same_type_before(begins, starts) & (prefixes == "I"))
     return labels
 
 
 def _from_io(begins: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    continues = (begins > 0) & (_before(begins, starts, 0) == begins)
-    labels: np.ndarray = begins + continues
+    labels: np.ndarray = begins + _same_type_before(begins, starts)
     return labels
 
 
@@ -265,7 +269,7 @@ def _from_bioes(
     starts = text.starts
     is_inside = np.isin(prefixes, ["I", "E", "L"])
     is_over = np.isin(prefixes, ["E", "L", "S", "U"])
-    goes_on = (begins > 0) & is_inside & (_before(begins, starts, 0) == begins)
+    goes_on = is_inside & _same_type_before(begins, starts)
     after_end = goes_on & (_before(is_over.astype(np.int64), starts, 1) == 1)
 
     # What follows the end of an entity of its own type does not go on with that one.

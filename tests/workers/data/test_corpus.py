@@ -9,7 +9,6 @@ import pytest
 from tests.hub_server import folder_files, hub, wikiann_files
 from tests.wikiann_tags import TAGS
 from workers.data.corpus import (
-    count_unstarted_entities,
     draw_subset,
     examine_folder,
     load_sentences,
@@ -91,8 +90,9 @@ def test_a_draw_never_changes():
 
 def test_tags_that_continue_nothing_are_counted_not_refused(tmp_path):
     write_parquet(tmp_path / "ja", "train", [["東", "京"], ["a", "b", "c"]], [[6, 6], [1, 4, 4]])
-    labels = load_sentences(path_corpus(tmp_path), "ja", "train").labels
-    assert count_unstarted_entities(labels) == 2  # the first I-LOC, and the I-ORG after B-PER
+    facts = examine_folder(tmp_path, "ja", ("train",))
+    assert facts.num_starts["train"][1] == 2  # the first I-LOC, and the I-ORG after B-PER
+    assert load_sentences(path_corpus(tmp_path), "ja", "train").labels == [[6, 6], [1, 4, 4]]
 
 
 def test_fingerprint_follows_the_content_not_the_place(tmp_path):
@@ -117,8 +117,7 @@ def test_real_wikiann_has_its_known_sizes(wikiann):
 
 
 def test_real_japanese_has_unstarted_entities(wikiann):
-    labels = load_sentences(path_corpus(wikiann), "ja", "train").labels
-    assert count_unstarted_entities(labels) > 0
+    assert examine_folder(wikiann, "ja", ("train",)).num_starts["train"][1] > 0
 
 
 HUB_CARD = """---
