@@ -140,8 +140,8 @@ def _print(shown: "Sequence[SplitOverview]", notes: Sequence[str], faults: Seque
         console.print(
             "repeated: sentences with the words of one before them; in train: with those of a "
             "train sentence; sub-words: of a sentence, median, 95 % and the longest; where there "
-            "are any, I-: entities that begin with I-, unknown: sub-words"
-            " that the model does not have",
+            "are any, I-: entities that begin with I-, unknown: sub-words that the model does not "
+            "have",
             soft_wrap=True,
         )
     for one in shown:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import filesize
 from rich.console import Console
@@ -13,7 +12,7 @@ from rich.console import Console
 from cluster.contract import DONE
 from orchestrator.cli.shared import load_sweep, open_console
 from orchestrator.errors import SweepError
-from orchestrator.planning.hub import repositories, wants
+from orchestrator.planning.hub import repositories, wants, with_revisions
 from orchestrator.planning.plan import make_plan
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted, duration
@@ -58,13 +57,12 @@ def fetch(args: argparse.Namespace) -> int:
 
 def _pin(sweep: SweepSpec, cache: Path | None, console: Console) -> SweepSpec:
     """The sweep with the commits that its revisions are now."""
-    changes: dict[str, Any] = {}
+    commits = {}
     for part, repository in repositories(sweep).items():
-        section = getattr(sweep, part)
-        commit = resolve(repository, section.revision, cache)
-        console.print(f"{repository}: {section.revision} is commit {commit}", soft_wrap=True)
-        changes[part] = section.model_copy(update={"revision": commit})
-    return sweep.model_copy(update=changes)
+        asked = getattr(sweep, part).revision
+        commits[part] = resolve(repository, asked, cache)
+        console.print(f"{repository}: {asked} is commit {commits[part]}", soft_wrap=True)
+    return with_revisions(sweep, commits)
 
 
 def _wants(sweep: SweepSpec) -> list[Want]:

@@ -74,7 +74,7 @@ def pin(sweep: SweepSpec, store: ResultStore | None, *, goes_on: bool = False) -
     if not of_hub:
         return Pinned(sweep)
     rows = store.read("trials", READ).to_pylist() if store is not None else []
-    changes: dict[str, Any] = {}
+    commits: dict[Part, str] = {}
     notes = []
     for part, repository in of_hub.items():
         known = _known(rows, part, repository.name)
@@ -86,9 +86,17 @@ def pin(sweep: SweepSpec, store: ResultStore | None, *, goes_on: bool = False) -
             commit, said = _choose_refused(part, _asked(sweep, part), known, str(error))
         notes += said
         if commit is not None:
-            section = getattr(sweep, part)
-            changes[part] = section.model_copy(update={"revision": commit})
-    return Pinned(sweep.model_copy(update=changes), tuple(notes))
+            commits[part] = commit
+    return Pinned(with_revisions(sweep, commits), tuple(notes))
+
+
+def with_revisions(sweep: SweepSpec, commits: Mapping[Part, str]) -> SweepSpec:
+    """The sweep with these commits in place of its revisions."""
+    changes: dict[str, Any] = {
+        part: getattr(sweep, part).model_copy(update={"revision": commit})
+        for part, commit in commits.items()
+    }
+    return sweep.model_copy(update=changes)
 
 
 def repositories(sweep: SweepSpec) -> dict[Part, Repository]:

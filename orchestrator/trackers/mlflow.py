@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import SweepError
 from orchestrator.trackers.runs import TrackedRun
-from orchestrator.trackers.tracker import folder_of
+from orchestrator.trackers.tracker import folder_of, not_installed
 
 DATABASE = "mlflow.db"
 """The file in the folder. MLflow's other kind of store, a folder of small files, is no longer
@@ -158,17 +158,13 @@ def _load_client() -> Any:
         import sqlalchemy  # noqa: F401
         from mlflow.tracking import MlflowClient
     except ImportError as error:
-        raise SweepError(
-            f"mlflow: {error.name} is not installed; pip install 'sparsweep[export]'"
-        ) from error
+        raise not_installed("mlflow", error) from error
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient
 
 
 def _refuse_other_things(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise SweepError(f"{folder}: is a file; give a folder")
     if folder.is_dir() and not (folder / DATABASE).exists() and any(folder.glob("[!.]*")):
         raise SweepError(
             f"{folder}: holds other things, and no {DATABASE}; give a new folder, or one with a "

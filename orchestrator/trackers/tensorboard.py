@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import SweepError
 from orchestrator.trackers.runs import TrackedRun
-from orchestrator.trackers.tracker import folder_of
+from orchestrator.trackers.tracker import folder_of, not_installed
 
 EVENTS = "events.out.tfevents"
 """What the names of files begin with that TensorBoard reads."""
@@ -86,15 +86,11 @@ def _load_writer() -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise SweepError(
-            f"tensorboard: {error.name} is not installed; pip install 'sparsweep[export]'"
-        ) from error
+        raise not_installed("tensorboard", error) from error
     return SummaryWriter
 
 
 def _refuse_other_things(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise SweepError(f"{folder}: is a file; give a folder")
     levels = ("", "*/", "*/*/")
     is_logs = any(next(folder.glob(f"{level}*tfevents*"), None) for level in levels)
     if folder.is_dir() and not is_logs and any(folder.glob("[!.]*")):

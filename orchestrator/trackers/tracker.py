@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.errors import SweepError
@@ -45,7 +46,7 @@ def folder_of(text: str) -> Location:
     """A folder of this machine, where trackers keep what they read.
 
     Raises:
-        SweepError: it is no such folder.
+        SweepError: it is no such folder, or a file.
     """
     try:
         folder = Location.parse(text)
@@ -53,4 +54,12 @@ def folder_of(text: str) -> Location:
         raise SweepError(str(error)) from error
     if not folder.is_local:
         raise SweepError(f"{text}: trackers read folders of this machine; give one")
+    path = Path(folder.path)
+    if path.exists() and not path.is_dir():
+        raise SweepError(f"{path}: is a file; give a folder")
     return folder
+
+
+def not_installed(tracker: str, error: ImportError) -> SweepError:
+    """The error that says how to get what a tracker is written with."""
+    return SweepError(f"{tracker}: {error.name} is not installed; pip install 'sparsweep[export]'")
