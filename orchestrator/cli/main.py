@@ -91,6 +91,12 @@ def _print_error(message: str, is_debugging: bool) -> None:
 # What commands do, loaded when one of them is run
 
 
+def _plans() -> ModuleType:
+    from orchestrator.cli import plans
+
+    return plans
+
+
 def _runs() -> ModuleType:
     from orchestrator.cli import runs
 
@@ -215,6 +221,7 @@ class CommandLine:
 
 def _parser() -> argparse.ArgumentParser:
     line = CommandLine()
+    _add_plan(line)
     _add_runs(line)
     _add_submission(line)
     _add_jobs(line)
@@ -224,10 +231,10 @@ def _parser() -> argparse.ArgumentParser:
     return line.parser
 
 
-def _add_runs(line: CommandLine) -> None:
+def _add_plan(line: CommandLine) -> None:
     plan = line.add(
         "plan",
-        lambda args: _runs().plan(args),
+        lambda args: _plans().plan(args),
         "Show the trials of a sweep, which of them are done, and how long and how much memory the "
         "others take.",
         takes_spec=True,
@@ -246,6 +253,8 @@ def _add_runs(line: CommandLine) -> None:
         "--weights", action="store_true", help="name the weights that are pruned (needs torch)"
     )
 
+
+def _add_runs(line: CommandLine) -> None:
     run = line.add("run", _run, "Run the trials of a sweep that are not done yet.", takes_spec=True)
     run.set_defaults(only_score=False)
     run.add_argument(
@@ -278,6 +287,16 @@ def _add_runs(line: CommandLine) -> None:
         only_score=True, retry_failed=False, rerun_lacking=False, as_job=False, expect_plan=None
     )
 
+    line.add(
+        "verify",
+        lambda args: _runs().verify(args),
+        "Check that every planned trial has exactly one valid completed row; say which have not.",
+        takes_spec=True,
+        takes_results=True,
+    )
+
+
+def _add_submission(line: CommandLine) -> None:
     fetch = line.add(
         "fetch",
         lambda args: _fetching().fetch(args),
@@ -289,16 +308,6 @@ def _add_runs(line: CommandLine) -> None:
         "--to", metavar="FOLDER", help="into this folder instead of the hub's own cache"
     )
 
-    line.add(
-        "verify",
-        lambda args: _runs().verify(args),
-        "Check that every planned trial has exactly one valid completed row; say which have not.",
-        takes_spec=True,
-        takes_results=True,
-    )
-
-
-def _add_submission(line: CommandLine) -> None:
     retry = "also run trials again that failed in an earlier run"
     rerun = "also run completed trials again that lack scores or predictions which are asked for"
     submit = line.add(

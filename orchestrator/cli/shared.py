@@ -13,9 +13,19 @@ from rich.console import Console
 
 from cluster.profile_fields import ClusterProfile
 from orchestrator.errors import SweepError
+from orchestrator.planning.few_steps import describe_few_steps
 from orchestrator.planning.hub import pin
-from orchestrator.planning.plan import PlannedTrial, make_plan
-from orchestrator.planning.standing import find_standing, known_fingerprints
+from orchestrator.planning.memory import PEAKS
+from orchestrator.planning.plan import (
+    PlannedTrial,
+    describe_mended,
+    describe_replaced_head,
+    describe_unfindable,
+    describe_unknown_languages,
+    make_plan,
+)
+from orchestrator.planning.speed import COLUMNS
+from orchestrator.planning.standing import READ, Standing, find_standing, known_fingerprints
 from orchestrator.results.store import ResultStore
 from orchestrator.running.places import NO_MORE
 from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
@@ -198,3 +208,31 @@ def read_number(option: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise SweepError(f"{option}: {text!r} is no number; give one such as 0.01") from None
+
+
+def notes_on(loaded: Loaded) -> list[str]:
+    """What is to be said of a sweep before it runs; nothing, as a rule."""
+    sweep, planned = loaded.sweep, loaded.planned
+    return [
+        *loaded.notes,
+        *describe_unknown_languages(sweep, planned),
+        *describe_mended(planned),
+        *describe_unfindable(planned),
+        *describe_replaced_head(planned),
+        *describe_few_steps(planned),
+    ]
+
+
+def read_standing(loaded: Loaded) -> tuple[Standing, list[dict[str, Any]]]:
+    """How a sweep stands, and the rows of stored trials, which tell how long trials take and how
+    much memory."""
+    columns = list(dict.fromkeys((*READ, *COLUMNS, *PEAKS)))
+    rows = loaded.store.read("trials", columns).to_pylist()
+    standing = find_standing(loaded.planned, loaded.store, rows, loaded.sweep.keeps_models)
+    return standing, rows
+
+
+def print_lines(lines: Sequence[str], console: Console) -> None:
+    """Print lines as they are: who reads them may paste parts of them."""
+    for line in lines:
+        console.print(line, soft_wrap=True)
