@@ -22,16 +22,13 @@ import pyarrow.parquet as pq
 
 from workers.data.tagged_text import TaggedText
 from workers.data.text_files import read_columns, read_json_lines
-from workers.hub.contents import TAG_COLUMNS
+from workers.hub.contents import OTHER_NAMES, TAG_COLUMNS
 from workers.storage import PARQUET_DAMAGE, is_storage_fault
 from workers.trial import TrialError, first_line
 from workers.visits import visiting
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(-[0-9a-f]{16})?\.parquet")
 """How `datasets` names a shard after its split; versions before 2.15 added 16 digits of a hash."""
-
-NAMES = {"validation": ("validation", "dev", "valid", "val")}
-"""What files of a split may be called, beside its own name."""
 
 COLUMNS = ("", ".tsv", ".conll", ".txt", ".iob", ".iob2", ".bio")
 """Ends of the names of text files with a word a line; WikiANN's own have none."""
@@ -223,7 +220,7 @@ def _otherwise_named(folder: Path, split: str) -> list[Path]:
     """Files of a split that are neither Parquet nor .tsv of its own name; they count where there
     are none of these."""
     found = []
-    for name in NAMES.get(split, (split,)):
+    for name in (split, *OTHER_NAMES.get(split, ())):
         ends = (*COLUMNS, *JSON_LINES, *([".parquet"] if name != split else []))
         for end in ends:
             found += [folder / f"{name}{end}", folder / f"{name}{end}{COMPRESSED}"]

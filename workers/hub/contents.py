@@ -1,7 +1,8 @@
 """Which files of a repository are needed: what a model is loaded from, what makes up a language.
 
 A data set says in the head of its README.md which files are the splits of a configuration, and a
-configuration is a language here. Where it says nothing, the files lie in a folder of the language.
+configuration is a language here, or else one configuration has splits of each language, such as
+train_de. Where it says nothing, the files lie in a folder of the language or have such names.
 The library datasets, which wrote that head, reads it.
 """
 
@@ -20,6 +21,9 @@ CARD = "README.md"
 CONFIG = "config.json"
 TAG_COLUMNS = ("ner_tags", "tags")
 """The first that is there is read."""
+
+OTHER_NAMES = {"validation": ("dev", "valid", "val")}
+"""What a split may be called, beside its own name."""
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -106,19 +110,37 @@ def split_files(
         TrialError: kind `bad_data`, when there is no such language or split.
     """
     there = sorted(names)
-    configs = card.patterns
-    by_folder = [f"{language}/{split}-*", f"{language}/{split}.*"]
-    patterns = by_folder if language not in configs else configs[language].get(split, [])
-    found = [name for name in there if any(matches(name, pattern) for pattern in patterns)]
-    if found:
-        refuse_missing_shards(found, what)
-        return found
-    known = sorted(configs) or sorted({name.split("/")[0] for name in there if "/" in name})
+    for name in (split, *OTHER_NAMES.get(split, ())):
+        patterns = _patterns(card, language, name)
+        if found := [file for file in there if any(matches(file, one) for one in patterns)]:
+            refuse_missing_shards(found, what)
+            return found
+    known = _languages(card, there)
     if language in known:
         raise TrialError("bad_data", f"{what}: {language} has no split {split!r} there")
     raise TrialError(
         "bad_data", f"{what}: has no language {language!r}; it has {', '.join(known) or 'none'}"
     )
+
+
+def _patterns(card: Card, language: str, name: str) -> Sequence[str]:
+    """Of the files of a language's split, under one of the names that it may have."""
+    if language in card.patterns:
+        return card.patterns[language].get(name, [])
+    of_language = f"{name}_{language}"
+    for splits in card.patterns.values():
+        if of_language in splits:
+            return splits[of_language]
+    stems = (f"{language}/{name}", f"**/{of_language}")
+    return [f"{stem}{end}" for stem in stems for end in ("-*", ".*")]
+
+
+def _languages(card: Card, there: Sequence[str]) -> list[str]:
+    """What the head of README.md has splits of; where there is none, the folders."""
+    splits = (split for of_config in card.patterns.values() for split in of_config)
+    if of_splits := {split[len("train_") :] for split in splits if split.startswith("train_")}:
+        return sorted(of_splits)
+    return sorted(card.patterns) or sorted({name.split("/")[0] for name in there if "/" in name})
 
 
 def read_card(text: str, what: str) -> Card:

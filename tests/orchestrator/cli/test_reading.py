@@ -42,7 +42,7 @@ def test_builtin_sweeps_are_listed_and_printed(capsys):
         "sparsweep: smok: no such built-in sweep; there are: low-resource, masakhaner-2, "
         "paper-control-100, paper-control-1000, paper-dense, paper-mini-dense, "
         "paper-mini-layer, paper-mini-mono, paper-mini-multi, paper-mono, paper-multi, "
-        "paper-random, smoke, xtreme-dense, xtreme-zero-shot\n",
+        "paper-random, smoke, wikineural, xtreme-dense, xtreme-zero-shot\n",
     )
 
 

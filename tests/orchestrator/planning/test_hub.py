@@ -1,5 +1,6 @@
 """Revisions of a sweep become commits, and what trials read of the hub is known beforehand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from orchestrator.errors import SweepError
 from orchestrator.planning.hub import describe_files, files_lacking, pin, wants
 from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
-from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from tests.factories import make_circumstances, make_trial_result, make_trial_spec
 from tests.hub_server import Hub, hub, wikiann_files
+from workers.data.corpus import load_sentences
 from workers.hub.repository import Repository, keep_revision
 from workers.hub.snapshots import obtain
 from workers.trial import ModelSpec
@@ -74,6 +76,34 @@ def test_a_branch_that_moved_makes_other_trials(hub, commits):
     hub.publish("model", MODEL, {"config.json": b"{ }"})
     after = {trial.trial_id for trial in make_plan(pin(sweep(), None).sweep)}
     assert not before & after
+
+
+def test_wikineural_is_planned_and_read_from_the_hub(hub):
+    """As its repository has it: splits of all languages together, `val`, and bare numbers."""
+    row = {"tokens": ["In", "Rom", "spielt", "Tosca"], "ner_tags": [0, 5, 0, 7], "lang": "xx"}
+    codes = load_sweep_spec("wikineural").languages
+    files: dict[str, bytes | Path] = {
+        f"{split}_{code}.jsonl": json.dumps(row | {"lang": code}).encode()
+        for split in ("train", "val", "test")
+        for code in codes
+    }
+    hub.publish("dataset", "Babelscape/wikineural", files)
+    hub.publish("model", MODEL, {"config.json": b"{}"})
+    asked = load_sweep_spec("wikineural", [f"model={{name: {MODEL}, init: random}}"])
+    planned = make_plan(pin(asked, None).sweep)
+    assert len(planned) == 216
+    corpus = planned[0].spec.corpus
+    assert (corpus.entity_types, corpus.revision) == (
+        ("PER", "ORG", "LOC", "MISC"),
+        hub.repositories["dataset", "Babelscape/wikineural"].main,
+    )
+    for code in codes:
+        for split in ("train", "validation", "test"):
+            sentences = load_sentences(corpus, code, split)
+            (labels,) = sentences.labels
+            assert [sentences.tags.tags[label] for label in labels] == [
+                *("O", "B-LOC", "O", "B-MISC")
+            ]
 
 
 def test_what_is_of_no_hub_is_left_alone(hub):

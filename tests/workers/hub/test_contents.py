@@ -63,6 +63,37 @@ def test_without_a_head_a_language_has_a_folder():
     )
 
 
+JOINT_CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train_de
+    path: data/train_de-*
+  - split: val_de
+    path: data/val_de-*
+---
+"""
+
+
+@pytest.mark.parametrize("card", [JOINT_CARD, ""], ids=["with a head", "without"])
+@pytest.mark.parametrize("end", ["-00000-of-00001.parquet", ".jsonl"])
+def test_one_configuration_may_have_splits_of_each_language(card, end):
+    if card and end == ".jsonl":
+        card = card.replace("-*", ".*")
+    files = [f"data/{split}_{code}{end}" for split in ("train", "val") for code in ("de", "de2")]
+    assert choose("de", "train", files, card) == [f"data/train_de{end}"]
+    assert choose("de", "validation", files, card) == [f"data/val_de{end}"]
+    with pytest.raises(TrialError, match="x/y: has no language 'ru'; it has "):
+        choose("ru", "train", files, card)
+
+
+def test_languages_and_splits_that_a_joint_configuration_lacks_are_named():
+    with pytest.raises(TrialError, match="has no language 'fr'; it has de$"):
+        choose("fr", "train", [], JOINT_CARD)
+    with pytest.raises(TrialError, match="de has no split 'test' there"):
+        choose("de", "test", [], JOINT_CARD)
+
+
 @pytest.mark.parametrize(
     ("language", "split", "files", "message"),
     [
