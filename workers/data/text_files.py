@@ -105,6 +105,11 @@ def read_columns(file: Path, lines: Iterable[tuple[int, str]] | None = None) -> 
     )
 
 
+_CUT = r"""awk {}'NF {{ print $1 "\t" $NF; next }} 1'"""
+"""Cuts lines of columns to word and tag. Nothing does so unasked: in a line that lacks its tag
+another column is the last, and an I-NP of chunks looks like a tag of entities."""
+
+
 class _Columns:
     """How the lines of a file fall into columns: as its first line of words does."""
 
@@ -135,10 +140,12 @@ class _Columns:
         where = f"{self.file}:{number}: {line[:60]!r}"
         if self.width in (None, 2):
             raise TrialError("bad_data", f"{where} is not token<TAB>tag (two columns)")
+        cut = _CUT.format(r"-F'\t' " if self.is_tabbed else "")
         raise TrialError(
             "bad_data",
             f"{where} has {len(parts)} columns, line {self.first} has {self.width}; give each word "
-            "as many, the tag in the last",
+            f"as many, the tag in the last; where that is the tag already, `{cut}` keeps words "
+            "and tags",
         )
 
 

@@ -113,6 +113,8 @@ def split_files(
     for name in (split, *OTHER_NAMES.get(split, ())):
         patterns = _patterns(card, language, name)
         if found := [file for file in there if any(matches(file, one) for one in patterns)]:
+            # The same sentences may lie there as text, too; Parquet goes first in folders as well.
+            found = [file for file in found if file.endswith(".parquet")] or found
             refuse_missing_shards(found, what)
             return found
     known = _languages(card, there)

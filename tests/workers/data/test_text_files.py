@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import subprocess
 import tracemalloc
 
 import pytest
@@ -153,3 +154,15 @@ def test_damaged_gzip_is_refused(tmp_path, data):
     (tmp_path / "f.gz").write_bytes(data)
     with pytest.raises(TrialError, match="f.gz: not a readable gzip file"):
         read_columns(tmp_path / "f.gz")
+
+
+@pytest.mark.parametrize("blank", [" ", "\t"])
+def test_columns_that_differ_are_refused_with_the_command_that_cuts_them(tmp_path, blank):
+    """Morphological analysers write fewer columns for words that they do not know."""
+    (tmp_path / "f").write_text(f"a{blank}X{blank}B-LOC\nb{blank}I-LOC\n\nc{blank}Y{blank}O\n")
+    with pytest.raises(TrialError, match="line 1 has 3; .* `awk .*` keeps words and tags$") as e:
+        read_columns(tmp_path / "f")
+    command = str(e.value).split("`")[1]
+    with (tmp_path / "cut").open("w") as cut:
+        subprocess.run(f"{command} {tmp_path / 'f'}", shell=True, check=True, stdout=cut)
+    assert read_columns(tmp_path / "cut").tokens.to_pylist() == [["a", "b"], ["c"]]

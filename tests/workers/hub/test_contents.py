@@ -94,6 +94,13 @@ def test_languages_and_splits_that_a_joint_configuration_lacks_are_named():
         choose("de", "test", [], JOINT_CARD)
 
 
+def test_parquet_goes_before_text_of_the_same_split():
+    """Or sentences would come twice."""
+    files = ["data/val_de-00000-of-00001.parquet", "val_de.jsonl", "val_en.jsonl"]
+    assert choose("de", "validation", files, "") == files[:1]
+    assert choose("en", "validation", files, "") == files[2:]
+
+
 @pytest.mark.parametrize(
     ("language", "split", "files", "message"),
     [
