@@ -12,7 +12,13 @@ from rich.table import Table
 from cluster.contract import BAD_INPUT, DONE
 from orchestrator.cli.shared import load_sweep, open_console
 from orchestrator.errors import SpecError, SweepError
-from orchestrator.planning.plan import PlannedTrial, describe_mended, describe_unfindable, make_plan
+from orchestrator.planning.plan import (
+    PlannedTrial,
+    describe_mended,
+    describe_unfindable,
+    describe_unknown_languages,
+    make_plan,
+)
 from orchestrator.spec.sweep_spec import SweepSpec, make_sweep_spec
 from orchestrator.wording import counted
 from workers.trial import SPLITS, CorpusSpec, ModelSpec, TrialError
@@ -43,6 +49,7 @@ def corpus(args: argparse.Namespace) -> int:
             faults += str(error).splitlines()
             continue
         notes += [*describe_mended(planned), *describe_unfindable(planned), *missing]
+        notes += _describe_languages(sweep, planned)
     if args.json:
         rows = [asdict(one) for one in shown]
         print(json.dumps({"splits": rows, "notes": notes, "faults": faults}))
@@ -131,6 +138,17 @@ def _describe(
     is_trained = code in sweep.languages
     splits = [*(["train"] if is_trained else []), *sorted(sweep.evaluation.splits, reverse=True)]
     return describe_language(corpus, code, splits, tokenizer, sweep.training.max_length)
+
+
+def _describe_languages(sweep: SweepSpec, planned: Sequence[PlannedTrial]) -> list[str]:
+    """What sweep or corpus say of languages, and which nobody knows enough of."""
+    lines = []
+    for code in dict.fromkeys((*sweep.languages, *sweep.evaluation.languages)):
+        if code in sweep.language_table:
+            known = sweep.find_language(code)
+            facts = [getattr(known, name) for name in ("script", "family", "branch", "tier")]
+            lines.append(f"{code}: {', '.join(filter(None, facts))}")
+    return lines + describe_unknown_languages(sweep, planned)
 
 
 def _print(shown: "Sequence[SplitOverview]", notes: Sequence[str], faults: Sequence[str]) -> None:

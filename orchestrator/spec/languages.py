@@ -11,7 +11,8 @@ them most words, and constructed languages in a family of their own, both as in 
 
 A code that the table lacks may be another one of a language that it has (`swa` and `sw`), and CLDR
 knows the script that most languages are written in; the library langcodes tells both. What nobody
-knows is empty. A sweep adds to it, but for names (`SweepSpec.language_table`).
+knows is empty. A sweep adds to it, but for names (`SweepSpec.language_table`), and so does a file
+languages.yaml in a corpus folder.
 """
 
 import csv

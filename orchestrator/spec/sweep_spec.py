@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
+    RootModel,
     StrictInt,
     ValidationError,
     ValidationInfo,
@@ -399,7 +400,8 @@ class SweepSpec(Section):
     folders."""
     language_table: dict[Code, LanguageFacts] = Field(default={})
     """By code, which script, family, branch and tier languages have, where the built-in table does
-    not say it, or says it otherwise."""
+    not say it, or says it otherwise. A file languages.yaml in a corpus folder says the same for all
+    sweeps on it; what stands here counts first."""
     regime: Regime = "monolingual"
     """monolingual: a trial trains on one language; multilingual: on all listed ones together, and
     is scored on each."""
@@ -624,11 +626,58 @@ def make_sweep_spec(fields: Any, where: str, overrides: Sequence[str] = ()) -> S
     for override in overrides:
         _override(fields, override)
     try:
-        return SweepSpec.model_validate(fields)
+        sweep = SweepSpec.model_validate(fields)
     except ValidationError as error:
         raise SpecError(
             "\n".join(f"{where}: {describe_fault(fault, SweepSpec)}" for fault in error.errors())
         ) from error
+    return _with_languages_of_corpus(sweep)
+
+
+LANGUAGES_FILE = "languages.yaml"
+"""What a corpus folder says of its languages; the form is that of `SweepSpec.language_table`."""
+
+
+class _LanguagesFile(RootModel[dict[Code, LanguageFacts]]):
+    """What the file holds."""
+
+
+def _with_languages_of_corpus(sweep: SweepSpec) -> SweepSpec:
+    """The sweep with what its corpus folder says of languages and it does not say itself. So that
+    stands in results, and analyses know it, wherever the folder is then.
+
+    Raises:
+        SpecError: the file is no YAML, or a field is wrong; one line a fault.
+    """
+    if sweep.corpus.kind != "path":
+        return sweep
+    place = f"{sweep.corpus.path}/{LANGUAGES_FILE}"
+    try:
+        with visiting(place):
+            file = Path(place).expanduser()
+            if not file.is_file():
+                return sweep
+    except (OSError, RuntimeError, ValueError):
+        return sweep  # planning says what is wrong with the folder
+    try:
+        with visiting(place):
+            text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{place}: cannot be read as text ({error}); give a YAML file") from error
+    values = read_yaml(text, place) or {}
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise SpecError(f"{place}: holds {kind}, not a mapping; begin with `CODE: {{script: …}}`")
+    try:
+        given = _LanguagesFile.model_validate(values).root
+    except ValidationError as error:
+        faults = (describe_fault(fault, LanguageFacts) for fault in error.errors())
+        raise SpecError("\n".join(f"{place}: {fault}" for fault in faults)) from error
+    table = dict(sweep.language_table)
+    for code, facts in given.items():
+        own = table.get(code, LanguageFacts()).model_dump(exclude_none=True)
+        table[code] = LanguageFacts(**facts.model_dump(exclude_none=True) | own)
+    return sweep.model_copy(update={"language_table": table}) if given else sweep
 
 
 def _override(fields: dict[str, Any], override: str) -> None:

@@ -99,3 +99,17 @@ def test_what_is_no_corpus_is_refused(capsys, tmp_path, name):
     code, _, err = run(capsys, "corpus", str(tmp_path / name))
     assert code == 2
     assert "no language is there" in err or "no such file" in err
+
+
+def test_a_corpus_says_what_its_languages_are(capsys, tmp_path):
+    """What the sweep says counts first, fact by fact."""
+    write(tmp_path, "mhi", train=DATES, test=DATES)
+    assert "family of mhi: not known" in run(capsys, "corpus", str(tmp_path))[1]
+    facts = "mhi: {script: Latn, family: Nilo-Saharan, branch: Moru-Ma'di}\n"
+    (tmp_path / "languages.yaml").write_text(facts)
+    given = ("--set", "language_table={mhi: {branch: Other}}")
+    notes = json.loads(run(capsys, "corpus", str(tmp_path), "--json")[1])["notes"]
+    assert "mhi: Latn, Nilo-Saharan, Moru-Ma'di" in notes
+    assert not any("not known" in note for note in notes)
+    notes = json.loads(run(capsys, "corpus", str(tmp_path), "--json", *given)[1])["notes"]
+    assert "mhi: Latn, Nilo-Saharan, Other" in notes

@@ -359,3 +359,39 @@ def test_json_schema_names_the_entries_of_each_registry():
     fields = SweepSpec.model_json_schema()["$defs"]["Pruning"]["properties"]
     assert fields["sparsity_schedule"]["enum"] == ["cubic", "linear", "one_shot", "constant"]
     assert fields["granularity"]["enum"] == ["unstructured", "n_of_m", "block"]
+
+
+def test_a_corpus_folder_says_what_its_languages_are(tmp_path):
+    """So that it is kept with results; what the sweep says counts first, fact by fact."""
+    (tmp_path / "languages.yaml").write_text(
+        "xx: {script: Latn, family: Xian}\nmhi: {script: Latn}\n"
+    )
+    own = "language_table={xx: {family: Other, tier: up to 100}}"
+    found = load(tmp_path, SMALLEST, f"corpus.path={tmp_path}", own)
+    assert {code: facts.model_dump() for code, facts in found.language_table.items()} == {
+        "xx": {"script": "Latn", "family": "Other", "branch": None, "tier": "up to 100"},
+        "mhi": {"script": "Latn", "family": None, "branch": None, "tier": None},
+    }
+    assert found.find_language("xx").family == "Other"
+    (tmp_path / "languages.yaml").write_text("# nothing yet\n")
+    assert load(tmp_path, SMALLEST, f"corpus.path={tmp_path}").language_table == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"mhi: {script: Latin}", "mhi.script: 'Latin': string should match pattern"),
+        (b"mhi: {scripts: Latn}", "mhi.scripts: unknown key"),
+        (b"mhi: Latn", "mhi: 'Latn': input should be"),
+        (b"mhi:", "mhi: None: input should be"),
+        (b"[mhi]", "holds list, not a mapping"),
+        (b"no: {script: Latn}", "the key False is no text; write it in quotes"),
+        (b"mhi: {", "not YAML"),
+        (b"mhi: \xff", "cannot be read as text"),
+    ],
+)
+def test_what_is_wrong_with_languages_of_a_corpus_is_one_line(tmp_path, text, message):
+    (tmp_path / "languages.yaml").write_bytes(text)
+    with pytest.raises(SpecError, match=f"languages.yaml.*: .*{message}") as caught:
+        load(tmp_path, SMALLEST, f"corpus.path={tmp_path}")
+    assert "\n" not in str(caught.value)
