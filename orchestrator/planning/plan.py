@@ -400,31 +400,55 @@ def _resolve_data(
 ) -> _Data:
     """The corpus of one group of languages, who gives entities to them, and how many sentences will
     be used."""
-    facts = [_examine_corpus(sweep, code, folder) for code in codes]
+    facts = {code: _examine_corpus(sweep, code, folder) for code in codes}
     sizes = {
-        split: sum(_limited(of_code.num_sentences[split], split, sweep.corpus) for of_code in facts)
+        split: sum(
+            _limited(of_code.num_sentences[split], split, sweep.corpus)
+            for of_code in facts.values()
+        )
         for split in SPLITS
     }
-    corpus = sweep.corpus
-    fields: dict[str, Any] = {"name": None, "revision": None, "path": None, "seed": None}
-    if corpus.kind == "hub":
-        fields |= {"name": corpus.name, "revision": corpus.revision}
-    elif corpus.kind == "path":
-        fields |= {"path": str(folder)}
-    else:
-        fields |= {"seed": corpus.seed}
-    fingerprint = combine_fingerprints(
-        {code: of_code.fingerprint for code, of_code in zip(codes, facts, strict=True)}
-    )
-    if folder is not None and known_fingerprints and fingerprint not in known_fingerprints:
-        fingerprint = _known_before(folder, codes, known_fingerprints) or fingerprint
-    by_code = dict(zip(codes, facts, strict=True))
     zero_shot = _resolve_zero_shot(sweep, codes, folder)
-    listed = None if isinstance(corpus.entity_types, str) else corpus.entity_types
-    types = resolve_entity_types(listed, by_code, zero_shot.facts)
-    is_held_out = any(of_code.is_held_out for of_code in facts)
-    spec = CorpusSpec(
+    listed = sweep.corpus.entity_types
+    types = resolve_entity_types(
+        None if isinstance(listed, str) else listed, facts, zero_shot.facts
+    )
+    corpus = _make_corpus(sweep.corpus, facts, folder, known_fingerprints, types)
+    without_begin = tuple(
+        f"{code} {split}"
+        for code, of_code in facts.items()
+        for split in of_code.without_begin
+        if split in sweep.evaluation.splits
+    )
+    read_as = tuple(
+        line
+        for of_codes in (facts, zero_shot.facts)
+        for code, of_code in of_codes.items()
+        for line in describe_reading(code, of_code)
+    )
+    robustness = pools.resolve(codes, types)
+    return _Data(codes, corpus, robustness, sizes, without_begin, zero_shot, read_as)
+
+
+def _make_corpus(
+    corpus: Corpus,
+    facts: Mapping[str, "CorpusFacts"],
+    folder: Path | None,
+    known_fingerprints: Collection[str | None],
+    types: tuple[str, ...] | None,
+) -> CorpusSpec:
+    """The corpus as trials on these languages have it; what its kind does not use is None."""
+    is_hub = corpus.kind == "hub"
+    fingerprint = combine_fingerprints({code: one.fingerprint for code, one in facts.items()})
+    if folder is not None and known_fingerprints and fingerprint not in known_fingerprints:
+        fingerprint = _known_before(folder, tuple(facts), known_fingerprints) or fingerprint
+    is_held_out = any(of_code.is_held_out for of_code in facts.values())
+    return CorpusSpec(
         kind=corpus.kind,
+        name=corpus.name if is_hub else None,
+        revision=corpus.revision if is_hub else None,
+        path=None if folder is None else str(folder),
+        seed=corpus.seed if corpus.kind == "synthetic" else None,
         fingerprint=fingerprint,
         max_train_sentences=corpus.max_train_sentences,
         max_eval_sentences=corpus.max_eval_sentences,
@@ -432,22 +456,7 @@ def _resolve_data(
         entity_types=types,
         scheme=corpus.scheme,
         validation_from_train=corpus.validation_from_train if is_held_out else None,
-        **fields,
     )
-    without_begin = tuple(
-        f"{code} {split}"
-        for code, of_code in zip(codes, facts, strict=True)
-        for split in of_code.without_begin
-        if split in sweep.evaluation.splits
-    )
-    read_as = tuple(
-        line
-        for of_codes in (by_code, zero_shot.facts)
-        for code, of_code in of_codes.items()
-        for line in describe_reading(code, of_code)
-    )
-    robustness = pools.resolve(codes, types)
-    return _Data(codes, spec, robustness, sizes, without_begin, zero_shot, read_as)
 
 
 def _resolve_zero_shot(sweep: SweepSpec, codes: tuple[str, ...], folder: Path | None) -> _ZeroShot:

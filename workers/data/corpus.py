@@ -180,17 +180,8 @@ def examine_folder(
             "bad_data",
             f"{path / language}: {tags.num_types} entity types; at most {MAX_TYPES} are told apart",
         )
-    num_sentences, mended, num_starts = {}, {}, {}
-    for split, of_split in texts.items():
-        num_sentences[split] = sum(len(text.tokens) for text in of_split)
-        labelled = [to_labels(text, tags, reading.scheme) for text in of_split]
-        mended[split] = sum((one for _, one in labelled), Mended())
-        counted = [
-            count_starts(labels, text.starts)
-            for text, (labels, _) in zip(of_split, labelled, strict=True)
-        ]
-        num_entities, num_unstarted = (sum(numbers) for numbers in zip(*counted, strict=True))
-        num_starts[split] = (num_entities, num_unstarted)
+    num_sentences = {split: sum(len(text.tokens) for text in of) for split, of in texts.items()}
+    counted = {split: _count(of_split, tags, reading.scheme) for split, of_split in texts.items()}
     if is_held_out and "train" in num_sentences:
         num_held = _num_held_out(num_sentences["train"], reading.validation_from_train)
         num_sentences["validation"] = num_held
@@ -201,10 +192,25 @@ def examine_folder(
         num_sentences,
         types,
         tuple(split for split, of in texts.items() if any(text.names is None for text in of)),
-        mended,
+        {split: mended for split, (mended, _) in counted.items()},
         is_held_out,
-        num_starts,
+        {split: num_starts for split, (_, num_starts) in counted.items()},
     )
+
+
+def _count(
+    texts: Sequence[TaggedText], tags: TagSet, scheme: Scheme
+) -> tuple[Mended, tuple[int, int]]:
+    """What of a split is read otherwise than it stands in its files; how many entities it has, and
+    how many of them begin with I-."""
+    mended, num_entities, num_unstarted = Mended(), 0, 0
+    for text in texts:
+        labels, of_text = to_labels(text, tags, scheme)
+        starts = count_starts(labels, text.starts)
+        mended += of_text
+        num_entities += starts[0]
+        num_unstarted += starts[1]
+    return mended, (num_entities, num_unstarted)
 
 
 def in_order(types: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

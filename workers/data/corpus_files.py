@@ -305,14 +305,7 @@ def tagged(
     Raises:
         TrialError: kind `bad_data`.
     """
-    column = _first_of(TAG_COLUMNS, table.column_names)
-    missing = {"tokens"} - set(table.column_names) | ({"ner_tags"} if column is None else set())
-    if missing or column is None:
-        raise TrialError(
-            "bad_data",
-            f"{where}: no column {', '.join(sorted(missing))}; "
-            "expected tokens and ner_tags, a list each",
-        )
+    column = _tag_column(table, where)
     try:
         if language is not None:
             table, lines = _of_language(table, where, language, lines)
@@ -327,12 +320,7 @@ def tagged(
             f"{where}: {types}; expected a list of strings and one of tags (names or integers)",
         ) from error
     if known is not None:
-        for number in numbers[(numbers < 0) | (numbers >= len(known))][:1]:
-            raise TrialError(
-                "bad_data",
-                f"{where}: tag {number} is outside 0 to {len(known) - 1}, "
-                f"which stand for {', '.join(known)}",
-            )
+        _refuse_outside(numbers, known, where)
     lengths = tokens.value_lengths().to_numpy(zero_copy_only=False)
     return TaggedText(
         where=where,
@@ -342,6 +330,29 @@ def tagged(
         is_declared=names is not None and known is not None and list(known) == list(names),
         lines=None if lines is None else np.repeat(np.array(lines, np.int64), lengths),
     )
+
+
+def _tag_column(table: pa.Table, where: str) -> str:
+    """The name of the column of tags, in a table that has words, too."""
+    column = _first_of(TAG_COLUMNS, table.column_names)
+    missing = {"tokens"} - set(table.column_names) | ({"ner_tags"} if column is None else set())
+    if missing or column is None:
+        raise TrialError(
+            "bad_data",
+            f"{where}: no column {', '.join(sorted(missing))}; "
+            "expected tokens and ner_tags, a list each",
+        )
+    return column
+
+
+def _refuse_outside(numbers: np.ndarray, known: Sequence[str], where: str) -> None:
+    """Refuse a number that stands for none of the tags that are known."""
+    for number in numbers[(numbers < 0) | (numbers >= len(known))][:1]:
+        raise TrialError(
+            "bad_data",
+            f"{where}: tag {number} is outside 0 to {len(known) - 1}, "
+            f"which stand for {', '.join(known)}",
+        )
 
 
 def _of_language(
