@@ -14,6 +14,9 @@ import duckdb
 import pytest
 import yaml
 
+from tests.golden_results import unpack
+from tests.orchestrator.cli.command import run as run_command
+
 ROOT = Path(__file__).parents[1]
 # The README first: the others read the results of the sweep that it runs.
 TEXTS = ["README.md", *sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.md")]
@@ -85,6 +88,31 @@ def test_every_link_leads_to_a_file_and_a_heading(text):
         path = ROOT / name if name else ROOT / text
         assert path.exists(), f"{text} links to {target}, which is not there"
         assert not anchor or anchor in anchors_of(path), f"{text}: {target}: no such heading"
+
+
+SHOWN = re.findall(r"!\[[^\]]+\]\((\.figures/[\w.-]+\.svg)\)", (ROOT / "RESULTS.md").read_text())
+
+
+def test_figures_in_texts_are_small_and_all_of_them_are_shown():
+    kept = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / ".figures").iterdir())
+    assert kept == sorted(SHOWN)
+    sizes = {path: (ROOT / path).stat().st_size for path in kept}
+    assert max(sizes.values()) < 64 * 1024, sizes
+
+
+@pytest.mark.slow
+def test_figures_in_texts_are_drawn_from_the_kept_results(capsys, tmp_path):
+    """Each mark says its numbers; where it stands depends on the fonts of the machine."""
+    results = str(unpack(tmp_path / "results", "paper-mini-6"))
+    figures = ("f1-by-language", "change", "errors")
+    words = ("report", results, "--figures", str(tmp_path), "--only", *figures)
+    code, _, _ = run_command(capsys, *words)
+    assert code == 0
+    for path in SHOWN:
+        texts = (ROOT / path).read_text(), (tmp_path / Path(path).name).read_text()
+        shown, drawn = (re.findall(r'aria-label="([^"]*)"', text) for text in texts)
+        assert len(shown) > 12
+        assert sorted(shown) == sorted(drawn), path
 
 
 @pytest.mark.parametrize("text", TEXTS)
