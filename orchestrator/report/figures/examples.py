@@ -164,7 +164,8 @@ def draw_examples(material: Material) -> Drawing:
             f"Of each language and sparsity at most {counted(most, 'sentence')} are shown, of the "
             f"lowest seed: chosen by a fixed rule among {LOOKED_AT} of each test set, each kind of "
             "change in turn, so that shares of kinds say nothing. Sentences of more than "
-            f"{MOST_LETTERS} letters are left out."
+            f"{MOST_LETTERS} letters are left out. Other seeds are left out to keep the "
+            "page small: these are examples, and the figures of disagreement count over all seeds."
         ],
     )
 

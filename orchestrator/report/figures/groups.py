@@ -263,7 +263,7 @@ def draw_worst(material: Material) -> Drawing:
         legend=alt.Legend(format="+.2f", gradientLength=240),
     )
     ink = alt.condition(
-        f"abs(datum.delta_pooled) > {0.55 * limit:g}",
+        f"abs(datum.delta_pooled) > {0.65 * limit:g}",
         alt.value(colour("paper")),
         alt.value(colour("ink")),
     )

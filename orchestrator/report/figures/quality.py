@@ -224,7 +224,7 @@ def draw_change(material: Material) -> Drawing:
     number = measured.mark_text(fontSize=11).encode(
         text=alt.Text("shown:N"),
         color=alt.condition(
-            f"abs(datum.delta_dense_mean) > {0.55 * limit:g}",
+            f"abs(datum.delta_dense_mean) > {0.65 * limit:g}",
             alt.value(colour("paper")),
             alt.value(colour("ink")),
         ),
