@@ -1,11 +1,13 @@
 """What produced a number: the code's commit, the versions of the libraries that compute, and where
 it ran.
 
-It says nothing about who ran it: no user name, no path, no value of the environment.
+It says nothing about who ran it: no user name, no path, no value of the environment but the commit
+that an image is told when it is built.
 """
 
 import os
 import platform
+import re
 import socket
 import subprocess
 from functools import cache
@@ -15,15 +17,21 @@ from pathlib import Path
 PACKAGES: tuple[str, ...] = ("sparsweep", "torch", "transformers", "tokenizers", "ray", "numpy")
 """Those whose versions are stored with each result."""
 
+COMMIT_VARIABLE = "SPARSWEEP_COMMIT"
+"""Where git does not know the code, as in an image: the commit that it was built from."""
+
 
 @cache
 def collect_provenance() -> dict[str, str | bool | None]:
     """The provenance of this process, found out once. None is "not known", for example the commit
-    of an installed copy.
+    of an installed copy that `COMMIT_VARIABLE` does not tell.
 
     Keys: commit, is_dirty, python, host, platform, and the version of each of `PACKAGES`.
     """
     commit, is_dirty = git_state(Path(__file__))
+    if commit is None:
+        told = os.environ.get(COMMIT_VARIABLE, "")
+        commit = told if re.fullmatch("[0-9a-f]{7,64}", told) else None
     return {
         "commit": commit,
         "is_dirty": is_dirty,

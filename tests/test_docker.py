@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
+from orchestrator.provenance import COMMIT_VARIABLE
+
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 STEPS = os.environ.get("SPARSWEEP_TEST_DOCKER_STEPS") == "1"
@@ -117,6 +119,14 @@ def test_old_pips_build_packages_as_new_ones_do_and_a_private_authority_is_an_ar
     assert any("PIP_USE_PEP517=1" in rest.split() for word, rest in build if word == "ENV")
     assert ("ARG", "PIP_CERT") in build
     assert not any("PIP_CERT" in rest for _, rest in stages()[1])
+
+
+def test_the_commit_given_at_the_build_reaches_rows() -> None:
+    final = stages()[-1]
+
+    assert ("ARG", "COMMIT=unknown") in final
+    words = [part for word, rest in final if word == "ENV" for part in rest.split()]
+    assert f'{COMMIT_VARIABLE}="${{COMMIT}}"' in words
 
 
 def test_package_lists_are_removed_in_the_layer_that_fetches_them() -> None:

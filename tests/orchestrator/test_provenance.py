@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.provenance import collect_provenance, git_state
+from orchestrator import provenance
+from orchestrator.provenance import COMMIT_VARIABLE, collect_provenance, git_state
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -93,8 +94,8 @@ def test_the_repository_of_a_running_git_hook_is_not_mistaken_for_ours(
 
 
 def test_provenance_names_commit_versions_and_place():
-    provenance = collect_provenance()
-    assert set(provenance) == {
+    found = collect_provenance()
+    assert set(found) == {
         *(
             "commit",
             "is_dirty",
@@ -108,9 +109,32 @@ def test_provenance_names_commit_versions_and_place():
         ),
         *("host", "platform"),
     }
-    assert provenance["numpy"] == version("numpy")
-    assert provenance["python"] == platform.python_version()
-    assert provenance["host"] == platform.node()
+    assert found["numpy"] == version("numpy")
+    assert found["python"] == platform.python_version()
+    assert found["host"] == platform.node()
+
+
+@pytest.mark.parametrize(
+    ("told", "commit"), [("0123abc", "0123abc"), ("unknown", None), ("", None), ("0123", None)]
+)
+def test_an_image_tells_the_commit_that_git_does_not_know(monkeypatch, tmp_path, told, commit):
+    monkeypatch.setenv(COMMIT_VARIABLE, told)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    collect_provenance.cache_clear()
+    try:
+        assert collect_provenance()["commit"] == commit
+    finally:
+        collect_provenance.cache_clear()
+
+
+def test_where_git_knows_the_code_nobody_else_is_asked(monkeypatch):
+    expected = git_state(Path(provenance.__file__))[0]
+    monkeypatch.setenv(COMMIT_VARIABLE, "0123abc")
+    collect_provenance.cache_clear()
+    try:
+        assert collect_provenance()["commit"] == (expected or "0123abc")
+    finally:
+        collect_provenance.cache_clear()
 
 
 def test_provenance_is_taken_once_a_process(monkeypatch):
