@@ -302,7 +302,7 @@ def test_only_the_trainable_runs_trials(file):
 
 
 # Loaded where Ray runs trials, and nowhere else.
-USES_RAY = {"events.py", "nodes.py", "searcher.py", "trainable.py"}
+USES_RAY = {"events.py", "nodes.py", "scheduler.py", "searcher.py", "trainable.py"}
 
 
 @pytest.mark.parametrize("file", sources("orchestrator"), ids=place)

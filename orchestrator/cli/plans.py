@@ -191,10 +191,9 @@ def _show(
         where = f"results in {store.location}, which is on the cluster"
         what = "what of it is done is not counted here"
         console.print(f"{sweep.name}: {len(planned)} trials; {what}; {where}", soft_wrap=True)
-    print_lines(ahead.standing.lines(), console)
-    print_lines(notes_on(loaded), console)
-    print_lines(_describe_fetch(args, ahead.left), console)
-    print_lines(describe_unused_checkpoints(sweep.name, planned, store), console)
+    notes = [*ahead.standing.lines(), *notes_on(loaded), *_describe_fetch(args, ahead.left)]
+    notes += describe_unused_checkpoints(sweep.name, planned, store)
+    print_lines(notes, console)
     if power is not None:
         from orchestrator.analysis.show import show
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -52,9 +52,6 @@ from orchestrator.running.stopping import StopSignals
 from orchestrator.running.views import open_view
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(args: argparse.Namespace, signals: StopSignals) -> int:

@@ -70,6 +70,25 @@ def selection(name: str, label: str, options: Mapping[str, str]) -> alt.Paramete
     return alt.param(name=name, value=next(iter(options)), bind=bind)
 
 
+def ink_on(column: str, limit: float) -> Any:
+    """The colour of a number in a cell that is shaded from -limit to limit.
+
+    It is the page's own on strong shades, which stands out there, else that of text. At 0.65 of
+    the limit both stand out about equally.
+
+    Args:
+        column: whose values shade the cells.
+        limit: the largest absolute value of the scale.
+    """
+    import altair as alt
+
+    return alt.condition(
+        f"abs(datum.{column}) > {0.65 * limit:g}",
+        alt.value(colour("paper")),
+        alt.value(colour("ink")),
+    )
+
+
 def by_language() -> alt.Facet:
     """A panel a language."""
     import altair as alt

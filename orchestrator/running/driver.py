@@ -223,6 +223,7 @@ class Driver:
         scratch: str,
         signal: Any,
     ) -> None:
+        import ray
         from ray import tune
 
         from orchestrator.running.events import (
@@ -230,7 +231,8 @@ class Driver:
             SweepCallback,
             other_errors_as_dead_workers,
         )
-        from orchestrator.running.nodes import ClusterWatch
+        from orchestrator.running.nodes import ClusterWatch, nodes_for_trials
+        from orchestrator.running.scheduler import NewestFirst
         from orchestrator.running.trainable import TrialTrainable, make_worker
 
         searcher = self._make_searcher(concurrency)
@@ -244,12 +246,14 @@ class Driver:
             stop=self._switch.stop,
             close=lambda place: signal.close.remote(place.node_id, place.gpu),
             is_over=self._prefixes.is_over,
+            nodes=lambda: nodes_for_trials(ray.nodes(), resources),
         )
         callback = SweepCallback(outcomes, self.progress, searcher, self._switch, self._prefixes)
         tuner = tune.Tuner(
             make_worker(self.trainable or TrialTrainable, setup, resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=NewestFirst(),
                 num_samples=-1,  # as many as the searcher gives: trials may come back at any time
                 reuse_actors=self.reuse_workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,

@@ -27,6 +27,9 @@ LEAVES_WITHIN_S = 60
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to a cluster's first node alone."""
 
+RESOURCES = {"cpu": "CPU", "gpu": "GPU"}
+"""Ray's names of what a node has, by Tune's where they differ."""
+
 LOSS_TEXTS = (
     "its node has died",
     "placement group has been removed",
@@ -153,6 +156,24 @@ def removable_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
         nodes: as `ray.nodes` describes them.
     """
     return [node["NodeID"] for node in nodes if node["Alive"] and HEAD not in node["Resources"]]
+
+
+def nodes_for_trials(
+    nodes: Iterable[Mapping[str, Any]], resources: Mapping[str, float]
+) -> list[Place]:
+    """The nodes that are alive and large enough for a trial, used or not.
+
+    Args:
+        nodes: as `ray.nodes` describes them.
+        resources: of a trial, by Tune's names: `cpu`, `gpu`, `memory` (bytes).
+    """
+    needs = {RESOURCES.get(name, name): amount for name, amount in resources.items()}
+    return [
+        Place(node["NodeID"], node["NodeManagerHostname"])
+        for node in nodes
+        if node["Alive"]
+        and all(node["Resources"].get(name, 0.0) >= need for name, need in needs.items())
+    ]
 
 
 def is_reserved_by(job_id: str, node_id: str, group: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ back to whoever hands trials out.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +85,7 @@ class Outcomes:
         stop: stops the sweep, for the reason given.
         close: keeps trials off a place.
         is_over: learns which trials run no more.
+        nodes: tells which nodes can take a trial now; None: those that have shown themselves.
 
     Until a trial succeeds, failures are not committed: they may turn out to have a common cause,
     and then their trials stay new. Call `close` at the end.
@@ -101,12 +102,13 @@ class Outcomes:
         stop: Callable[[str], None] = lambda reason: None,
         close: Callable[[Place], None] = lambda place: None,
         is_over: Callable[[str], None] = lambda trial_id: None,
+        nodes: Callable[[], Collection[Place]] | None = None,
     ):
         self.sweep, self.store, self.progress = sweep, store, progress
         self._asked_json = sweep.model_dump_json()
         self._specs = {trial.trial_id: trial.spec for trial in trials}
         self._give_back, self._stop, self._close = give_back, stop, close
-        self._is_over = is_over
+        self._is_over, self._nodes = is_over, nodes
         self._places = Places(num_workers)
         self._forgiven: Counter[str] = Counter()  # attempts in places that were closed, by trial
         self._common = CommonCause(len(self._specs), num_workers, sweep.languages)
@@ -241,6 +243,8 @@ class Outcomes:
             return False
         is_shared = place.gpu is not None and self._share_gpus()
         shared_since = attempt.started_at if is_shared else None
+        if self._nodes is not None:
+            self._places.present(self._nodes())
         if not self._places.closes(place, attempt.trial_id, shared_since):
             return False
         failures = self._places.failures(place)

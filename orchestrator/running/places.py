@@ -4,6 +4,7 @@ A sick GPU or node fails each trial within seconds and is free for the next one 
 one would go through a whole sweep. Pure: no Ray.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -53,6 +54,15 @@ class Places:
     def seen(self, place: Place) -> None:
         """A worker runs there."""
         self._failed.setdefault(place, [])
+
+    def present(self, nodes: Collection[Place]) -> None:
+        """These nodes can take trials now, and no others. The first worker of one may be slow to
+        start, and there is elsewhere all the same; on one that is gone there is not."""
+        node_ids = {node.node_id for node in nodes}
+        for place in [place for place in self._failed if place.node_id not in node_ids]:
+            del self._failed[place]
+        for node in nodes:
+            self.seen(node)
 
     def succeeded(self, place: Place) -> None:
         """A trial was completed there."""

@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def test_a_changed_file_makes_the_checkout_dirty(source):
 def test_results_beside_the_source_do_not_make_it_dirty(source):
     (source.parent.parent / "trials.parquet").write_text("rows")
     assert git_state(source)[1] is False
+
+
+@pytest.fixture
+def anew() -> Iterator[None]:
+    """What this process has found out is found out again, in the test and after it."""
+    collect_provenance.cache_clear()
+    yield
+    collect_provenance.cache_clear()
 
 
 def test_a_copy_inside_somebody_elses_checkout_has_no_commit(source):
@@ -117,24 +126,18 @@ def test_provenance_names_commit_versions_and_place():
 @pytest.mark.parametrize(
     ("told", "commit"), [("0123abc", "0123abc"), ("unknown", None), ("", None), ("0123", None)]
 )
-def test_an_image_tells_the_commit_that_git_does_not_know(monkeypatch, tmp_path, told, commit):
+def test_an_image_tells_the_commit_that_git_does_not_know(
+    anew, monkeypatch, tmp_path, told, commit
+):
     monkeypatch.setenv(COMMIT_VARIABLE, told)
     monkeypatch.setenv("PATH", str(tmp_path))
-    collect_provenance.cache_clear()
-    try:
-        assert collect_provenance()["commit"] == commit
-    finally:
-        collect_provenance.cache_clear()
+    assert collect_provenance()["commit"] == commit
 
 
-def test_where_git_knows_the_code_nobody_else_is_asked(monkeypatch):
+def test_where_git_knows_the_code_nobody_else_is_asked(anew, monkeypatch):
     expected = git_state(Path(provenance.__file__))[0]
     monkeypatch.setenv(COMMIT_VARIABLE, "0123abc")
-    collect_provenance.cache_clear()
-    try:
-        assert collect_provenance()["commit"] == (expected or "0123abc")
-    finally:
-        collect_provenance.cache_clear()
+    assert collect_provenance()["commit"] == (expected or "0123abc")
 
 
 def test_provenance_is_taken_once_a_process(monkeypatch):

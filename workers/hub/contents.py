@@ -140,8 +140,9 @@ def _patterns(card: Card, language: str, name: str) -> Sequence[str]:
 def _languages(card: Card, there: Sequence[str]) -> list[str]:
     """What the head of README.md has splits of; where there is none, the folders."""
     splits = (split for of_config in card.patterns.values() for split in of_config)
-    if of_splits := {split[len("train_") :] for split in splits if split.startswith("train_")}:
-        return sorted(of_splits)
+    trained = [split for split in splits if split.startswith("train_")]
+    if trained:
+        return sorted({split.removeprefix("train_") for split in trained})
     return sorted(card.patterns) or sorted({name.split("/")[0] for name in there if "/" in name})
 
 

@@ -11,6 +11,7 @@ from orchestrator.report.charts import (
     FULL,
     chart,
     colour,
+    ink_on,
     named,
     selection,
     sparsity_axis,
@@ -262,11 +263,7 @@ def draw_worst(material: Material) -> Drawing:
         scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
         legend=alt.Legend(format="+.2f", gradientLength=240),
     )
-    ink = alt.condition(
-        f"abs(datum.delta_pooled) > {0.65 * limit:g}",
-        alt.value(colour("paper")),
-        alt.value(colour("ink")),
-    )
+    ink = ink_on("delta_pooled", limit)
     somebody = cells.transform_filter("datum.name !== null")
     nobody = cells.transform_filter("datum.name === null")
     chart_ = alt.layer(

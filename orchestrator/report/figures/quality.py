@@ -14,6 +14,7 @@ from orchestrator.report.charts import (
     by_language,
     chart,
     colour,
+    ink_on,
     named,
     selection,
     share_dense,
@@ -223,11 +224,7 @@ def draw_change(material: Material) -> Drawing:
     )
     number = measured.mark_text(fontSize=11).encode(
         text=alt.Text("shown:N"),
-        color=alt.condition(
-            f"abs(datum.delta_dense_mean) > {0.65 * limit:g}",
-            alt.value(colour("paper")),
-            alt.value(colour("ink")),
-        ),
+        color=ink_on("delta_dense_mean", limit),
     )
     chart_ = alt.layer(
         cells.transform_filter("datum.delta_dense_mean === null").mark_rect(

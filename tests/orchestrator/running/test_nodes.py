@@ -16,8 +16,10 @@ from orchestrator.running.nodes import (
     HEAD,
     is_node_loss,
     is_reserved_by,
+    nodes_for_trials,
     removable_nodes,
 )
+from orchestrator.running.places import Place
 
 
 def test_the_head_and_dead_nodes_are_not_let_go():
@@ -28,6 +30,22 @@ def test_the_head_and_dead_nodes_are_not_let_go():
         {"NodeID": "c", "Alive": True, "Resources": {}},
     ]
     assert removable_nodes(nodes) == ["a", "c"]
+
+
+def test_trials_can_run_on_nodes_that_are_alive_and_large_enough():
+    nodes = [
+        {"NodeID": each, "NodeManagerHostname": f"node-{each}", "Alive": is_alive, "Resources": has}
+        for each, is_alive, has in (
+            ("small", True, {"CPU": 1.0, "GPU": 1.0, "memory": 8e9}),
+            ("large", True, {"CPU": 8.0, "GPU": 4.0, "memory": 64e9}),
+            ("without", True, {"CPU": 8.0, "memory": 64e9}),
+            ("dead", False, {"CPU": 8.0, "GPU": 4.0, "memory": 64e9}),
+        )
+    ]
+    need = {"cpu": 2.0, "gpu": 1.0, "memory": 4e9}
+    assert nodes_for_trials(nodes, need) == [Place("large", "node-large")]
+    assert len(nodes_for_trials(nodes, need | {"cpu": 1.0})) == 2
+    assert len(nodes_for_trials(nodes, {"cpu": 2.0, "gpu": 0.0})) == 2
 
 
 @pytest.mark.parametrize(

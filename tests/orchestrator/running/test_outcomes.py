@@ -1,5 +1,6 @@
 """What becomes of an attempt, with real results and no Ray."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,7 +201,9 @@ def test_each_further_attempt_waits_longer(tmp_path):
 class Several(Run):
     """Outcomes of a sweep with four trials, of which all have been started."""
 
-    def __init__(self, folder: Path, **resources):
+    def __init__(
+        self, folder: Path, nodes: Callable[[], list[Place]] | None = None, **resources: object
+    ):
         super().__init__(folder, **resources)
         self.closed: list[Place] = []
         self.specs = [make_trial_spec(seed=seed) for seed in range(4)]
@@ -215,6 +218,7 @@ class Several(Run):
             give_back=self.given_back.append,
             stop=self.stops.append,
             close=self.closed.append,
+            nodes=nodes,
         )
         for trial in trials:
             self.progress.started(trial.trial_id)
@@ -292,6 +296,18 @@ def test_a_gpu_where_trials_fail_one_after_another_gets_no_more_and_they_go_on_e
     assert len(run.given_back) == 4, "attempts on the sick GPU do not count"
     run.outcomes.arrived(run.attempt(3, gpu="1"))
     assert len(run.closed) == 2, "a worker that did not know is told again"
+
+
+def test_a_sick_node_ends_no_sweep_while_the_first_worker_of_another_is_starting(tmp_path):
+    """The three workers that died would else have been a common cause of all trials."""
+    nodes = [Place("n1", "node7"), Place("n2", "node8")]
+    run = Several(tmp_path / "results", nodes=lambda: nodes, max_retries=0)
+    for number in range(2):
+        run.outcomes.failed(run.attempt(number), DIED)
+    assert (run.stops, run.closed) == ([], [Place("n1", "node7")])
+    assert len(run.given_back) == 2
+    run.outcomes.close()
+    assert run.store.statuses() == {}
 
 
 def test_a_fault_of_a_gpu_that_trials_share_is_one_and_ends_no_sweep(tmp_path):

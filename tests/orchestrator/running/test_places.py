@@ -50,6 +50,26 @@ def test_the_last_place_is_given_up_late():
     assert places.are_all_closed
 
 
+def test_a_node_whose_first_worker_is_slow_to_start_is_elsewhere_and_one_that_is_gone_is_not():
+    places, sick, other = Places(num_workers=2), Place("n1", "node7"), Place("n2", "node8")
+    places.present([sick, other])
+    assert [places.closes(sick, trial) for trial in "ab"] == [False, True]
+
+    places = Places(num_workers=2)
+    places.seen(other)
+    places.present([sick])
+    assert [places.closes(sick, trial) for trial in "abc"] == [False, False, True]
+    assert places.are_all_closed
+
+
+def test_gpus_that_have_shown_themselves_stand_for_their_node():
+    places = Places(num_workers=2)
+    places.present([Place("n1", "node7")])
+    places.seen(SICK)
+    assert [places.closes(SICK, trial) for trial in "abc"] == [False, False, True]
+    assert places.are_all_closed
+
+
 def test_places_are_told_by_their_machine():
     assert (str(SICK), str(Place("n2", "node8"))) == ("GPU 1 of node7", "node8")
     assert Place("n1", "as Ray has it") == Place("n1", "node7")
