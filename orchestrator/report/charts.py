@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 FULL = "container"
 """Width of a chart that is as wide as the page."""
 
+NARROW = 150
+"""Width of a panel of which many stand beside one another."""
+
+SIGNED = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
+"""An expression of Vega: a number of an axis or legend with its sign, but for 0."""
+
 VERDICT_COLOURS = dict(zip(VERDICTS, ("good", "bad", "even", "unsure"), strict=True))
 
 
@@ -89,11 +95,32 @@ def ink_on(column: str, limit: float) -> Any:
     )
 
 
-def by_language() -> alt.Facet:
-    """A panel a language."""
+def by_panel(field: str, width: int, **options: Any) -> alt.Facet:
+    """A panel a value, which stands above it: in two lines where it has a line end, and where it is
+    a code and a name that are too long for one. A heading wider than its panel would push all
+    panels apart.
+
+    Args:
+        field: a column of texts.
+        width: of a panel, in pixels; of a longer line the end is cut off, which a mark then tells.
+        options: further arguments of `altair.Facet`.
+    """
     import altair as alt
 
-    return alt.Facet("language_name:N", title=None)
+    letters = width // 7
+    lines = (
+        r"indexof(datum.label, '\n') > 0 ? split(datum.label, '\n') : "
+        f"length(datum.label) > {letters} && indexof(datum.label, ' ') > 0 ? "
+        "[slice(datum.label, 0, indexof(datum.label, ' ')), "
+        "slice(datum.label, indexof(datum.label, ' ') + 1)] : datum.label"
+    )
+    header = alt.Header(labelExpr=lines, labelLimit=width + 15)
+    return alt.Facet(f"{field}:N", title=None, header=header, **options)
+
+
+def by_language() -> alt.Facet:
+    """A panel a language, `NARROW` wide."""
+    return by_panel("language_name", NARROW)
 
 
 def named(languages: Sequence[str] | pd.Series) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from orchestrator.report.charts import colour, sparsity_axis
+from orchestrator.report.charts import SIGNED, colour, sparsity_axis
 
 if TYPE_CHECKING:
     import altair as alt
@@ -25,6 +25,7 @@ def with_interval(
     is_change: bool = False,
     behind: Sequence[alt.Chart] = (),
     color: str | None = None,
+    is_joined: bool = False,
 ) -> alt.LayerChart:
     """A mean by sparsity as points on a line, each with its interval; what is null is a sign.
 
@@ -37,6 +38,8 @@ def with_interval(
             numbers have their sign.
         behind: layers that are drawn before.
         color: a field by which there are several lines; they have one colour without it.
+        is_joined: whether the rows are of `same_languages.join_same`: a line is broken where the
+            languages change, and its points say how many they are.
     """
     import altair as alt
 
@@ -50,17 +53,27 @@ def with_interval(
     if color is not None:
         base = base.encode(color=color)
     missing = base.transform_filter(f"datum.{mean} === null")
+    line = base.mark_line(strokeWidth=1.5).encode(y=vertical(mean))
+    if is_joined:
+        line = line.encode(detail="joined:N")
     layers = [
         *behind,
         base.mark_rule(strokeWidth=2, opacity=0.6, color=colour("main")).encode(
             y=vertical(low), y2=f"{high}:Q"
         ),
-        base.mark_line(strokeWidth=1.5).encode(y=vertical(mean)),
+        line,
         base.mark_point(filled=True, opacity=1, size=40).encode(y=vertical(mean), tooltip=told),
         missing.mark_text(text=MISSING, fontSize=14, color=colour("quiet")).encode(
             y=alt.value(8), tooltip=told
         ),
     ]
+    if is_joined:
+        some = base.transform_filter("datum.of_languages !== null")
+        layers.append(
+            some.mark_text(fontSize=10, dx=-5, dy=-7, align="right", color=colour("quiet")).encode(
+                y=vertical(mean), text="of_languages:N"
+            )
+        )
     if is_change:
         zero = panel.mark_rule(color=colour("quiet"), strokeDash=[4, 3])
         layers.append(zero.encode(y=alt.datum(0)))
@@ -77,7 +90,7 @@ def number_axis(is_change: bool = True, num_ticks: int = 5) -> alt.Axis:
         return alt.Axis(format="~g", tickCount=num_ticks)
     return alt.Axis(
         tickCount=num_ticks,
-        labelExpr="datum.value === 0 ? '0' : format(datum.value, '+~g')",
+        labelExpr=SIGNED,
         grid=True,
     )
 

@@ -40,6 +40,9 @@ LEVEL = ["target_sparsity", "embedding_sparsity", "embeddings"]
 CELL = [*SERIES, *LEVEL]
 """Columns that place a row in the grid, but for language and seed."""
 
+MIXED = "Where num_languages differs between sparsities, so do the languages behind means"
+"""How a note begins that must be said where means are not of the same languages."""
+
 ORDER = {"sparse - dense": 0, **{name: place for place, (_, name) in enumerate(TIERS)}}
 """What is not in the order of the alphabet, but before the rest."""
 
@@ -299,6 +302,23 @@ def finish(table: Table, frame: pd.DataFrame, notes: Sequence[str] = ()) -> Anal
     rows = rows.replace_schema_metadata()  # that of pandas
     table.check(rows)
     return AnalysisTable(table=table, rows=rows, notes=tuple(notes))
+
+
+def languages_notes(table: pd.DataFrame) -> list[str]:
+    """`MIXED`, where means over languages are of other languages at one sparsity than at another,
+    as while a sweep runs; nothing where they are not.
+
+    Args:
+        table: with the column `num_languages`; a row a sparsity, embeddings, and what else tells
+            means apart.
+    """
+    names = (*SERIES, "grouping", "group", "perturbation")
+    if table.empty:
+        return []
+    by_line = table.groupby([name for name in names if name in table], dropna=False)
+    if by_line["num_languages"].nunique().max() < 2:
+        return []
+    return [f"{MIXED}: levels are not comparable there, and a change is of those languages alone."]
 
 
 def hole_notes(results: Results) -> list[str]:

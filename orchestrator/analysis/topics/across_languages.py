@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.inputs.frames import CELL, Results, finish, in_order
+from orchestrator.analysis.inputs.frames import CELL, Results, finish, in_order, languages_notes
 from orchestrator.analysis.statistics.intervals import IntervalOptions
 from orchestrator.analysis.tables import ACROSS_LANGUAGES, PROFILES, THRESHOLDS, AnalysisTable
 from orchestrator.results.rows import Row
@@ -49,9 +49,11 @@ def describe_across(results: Results, options: IntervalOptions) -> list[Analysis
             found["improvement"] = _improvement(own, dense, options, generator)
         numbers.extend(facts | {"statistic": name} | value for name, value in found.items())
         profiles.extend(facts | value for value in _profile(drawn, own, options))
+    across, of_runs = pd.DataFrame(numbers), pd.DataFrame(profiles)
+    mixed = languages_notes(of_runs)
     return [
-        finish(ACROSS_LANGUAGES, in_order(pd.DataFrame(numbers), ["statistic"]), _notes(numbers)),
-        finish(PROFILES, in_order(pd.DataFrame(profiles), ["threshold"])),
+        finish(ACROSS_LANGUAGES, in_order(across, ["statistic"]), [*_notes(numbers), *mixed]),
+        finish(PROFILES, in_order(of_runs, ["threshold"]), mixed),
     ]
 
 

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.inputs.frames import CELL, Results, count_trials, finish, in_order
+from orchestrator.analysis.inputs.frames import (
+    CELL,
+    Results,
+    count_trials,
+    finish,
+    in_order,
+    languages_notes,
+)
 from orchestrator.analysis.statistics.intervals import (
     NOTHING,
     Changes,
@@ -264,10 +271,7 @@ def _notes(table: pd.DataFrame) -> list[str]:
         "Means are over the seeds that have both, so that F1 is that of quality only where no seed "
         "is missing."
     ]
-    if table["num_languages"].nunique() > 1:
-        notes.append(
-            "Where num_languages differs, so do the languages: compare changes, not levels."
-        )
+    notes += languages_notes(table)
     if without := int((table["worst_f1_low"].isna() & table["worst_f1"].notna()).sum()):
         notes.append(
             f"{counted(without, 'row')} without intervals: languages share a model, or how far "

@@ -12,6 +12,7 @@ from orchestrator.analysis.inputs.frames import (
     finish,
     hole_notes,
     in_order,
+    languages_notes,
 )
 from orchestrator.analysis.statistics.intervals import (
     NOT_KNOWN,
@@ -76,7 +77,7 @@ def analyze_changes(
     if len(results.sparse_cells):
         worst, notes = find_worst(results, groups, changes, options), _worst_notes(groups)
     return [
-        finish(GROUPS, groups, _group_notes(results)),
+        finish(GROUPS, groups, _group_notes(results, groups)),
         finish(WORST, worst, notes),
         pruned,
         overall,
@@ -166,13 +167,9 @@ def group_changes(
     return in_order(groups.reset_index(), ["grouping", "group"])
 
 
-def _group_notes(results: Results) -> list[str]:
+def _group_notes(results: Results, groups: pd.DataFrame) -> list[str]:
     notes = ["Each language counts once, whatever the number of its sentences or seeds."]
-    if results.cells["f1_mean"].isna().any():
-        notes.append(
-            "Where num_languages differs between sparsities, compare changes: they are paired, F1 "
-            "is not."
-        )
+    notes += languages_notes(groups)
     for name in ("tier", "script", "family"):
         unknown = sorted(set(results.cells.loc[results.cells[name] == "", "language"]))
         if unknown:
@@ -326,9 +323,10 @@ def compare_embeddings(
     ]
     overall = overall.join(pd.DataFrame(ends).set_index(CELL))
 
+    overall = in_order(overall.reset_index())
     return (
         finish(EMBEDDINGS, in_order(by_language), _embeddings_notes(by_language)),
-        finish(EMBEDDINGS_OVERALL, in_order(overall.reset_index())),
+        finish(EMBEDDINGS_OVERALL, overall, languages_notes(overall)),
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.analysis.inputs.frames import (
     count_trials,
     finish,
     in_order,
+    languages_notes,
 )
 from orchestrator.analysis.statistics.intervals import (
     Changes,
@@ -71,10 +72,14 @@ def analyze_robustness(
     by_cell = with_ends(_average_seeds(trials), changes, options, "delta_drop", PLACE)
     allowed = tabulate(changes, options, PLACE)[[*PLACE, "language", "allows_for"]]
     by_cell = by_cell.merge(allowed, "left", [*PLACE, "language"])
-    notes = ["Perturbed sets differ in difficulty between languages."]
+    overall = _average_languages(by_cell, trials, changes, options)
+    notes = [
+        "Perturbed sets differ in difficulty between languages.",
+        *languages_notes(overall),
+    ]
     return [
         finish(ROBUSTNESS, by_cell, _notes(by_cell)),
-        finish(ROBUSTNESS_OVERALL, _average_languages(by_cell, trials, changes, options), notes),
+        finish(ROBUSTNESS_OVERALL, overall, notes),
     ]
 
 

@@ -21,6 +21,8 @@ from orchestrator.report.charts import (
 )
 from orchestrator.report.figure import Choice, Drawing, Figure, nothing
 from orchestrator.report.material import Material
+from orchestrator.report.panels import number_axis
+from orchestrator.report.same_languages import tell_fewer
 from orchestrator.report.sentences import LEVEL_OF_TEST, NEEDS, NOTHING, conclude
 
 Channel = TypeVar("Channel")
@@ -29,7 +31,14 @@ SPARSITY = (Choice(column="target_sparsity", label="Sparsity"),)
 SHAPES = dict(zip(VERDICTS, ("triangle-up", "triangle-down", "square", "circle"), strict=True))
 """Verdicts, told apart without colours."""
 
+P_SHOWN = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.5, 1)
+"""On an axis of p, as far as it goes."""
+
 NONE_ENOUGH = "no number is enough"
+PALE = (
+    "A pale line is of fewer languages than others, as many as the legend says: those that are "
+    "missing may be the better ones, or the worse ones.",
+)
 
 
 def draw_conclusions(material: Material) -> Drawing:
@@ -71,9 +80,7 @@ def draw_intervals(material: Material) -> Drawing:
     rows = base.encode(y=alt.Y("language_name:N", title=None, sort=order))
     measured = rows.transform_filter("datum.delta_mean !== null")
     marks = measured.mark_point(filled=True, opacity=1, size=70).encode(
-        x=alt.X(
-            "delta_mean:Q", title="change of F1 to dense", axis=alt.Axis(format="+.2f", tickCount=8)
-        ),
+        x=alt.X("delta_mean:Q", title="change of F1 to dense", axis=number_axis(num_ticks=8)),
         color=_by_verdict(alt.Color, [colour(VERDICT_COLOURS[one]) for one in VERDICTS]),
         shape=_by_verdict(alt.Shape, list(SHAPES.values())),
         tooltip=told,
@@ -86,7 +93,7 @@ def draw_intervals(material: Material) -> Drawing:
         measured.mark_rule(strokeWidth=2, color=colour("quiet")).encode(x="low:Q", x2="high:Q"),
         marks,
         rows.transform_filter("datum.delta_mean === null")
-        .mark_text(text="not compared", fontSize=10, align="left", color=colour("quiet"))
+        .mark_text(text="not compared", fontSize=10, align="left", dx=6, color=colour("quiet"))
         .encode(x=alt.datum(0)),
     )
     margin = verdicts["margin"].iloc[0]
@@ -125,8 +132,9 @@ def draw_tests(material: Material) -> Drawing:
         num_families="language families:0", num_languages="languages:0",
     )  # fmt: skip
     base = chart(width=420, height=alt.Step(34))
+    axis = alt.Axis(format="~g", values=list(P_SHOWN))
     points = base.encode(
-        x=alt.X("value:Q", title="p", scale=alt.Scale(type="log", domainMax=1)),
+        x=alt.X("value:Q", title="p", scale=alt.Scale(type="log", domainMax=1), axis=axis),
         y=alt.Y("target_sparsity:O", title="sparsity"),
         shape=alt.Shape(
             "what:N", title=None, scale=alt.Scale(domain=names, range=["circle", "cross", "stroke"])
@@ -164,17 +172,25 @@ def draw_profiles(material: Material) -> Drawing:
         return nothing("No trial has an F1 yet.")
     place = ["series", "embeddings", "target_sparsity", "threshold"]
     table = profiles[[*place, "value", "low", "high", "num_languages", "num_trials"]].copy()
+    fewer = tell_fewer(table, ["series"])
+    sparsities = table["target_sparsity"].map("{:g}".format)
+    table["line"] = sparsities.where(fewer.isna(), sparsities + " (" + fewer.fillna("") + ")")
+    table["is_whole"] = fewer.isna().map({True: "yes", False: "no"})
+    legend = alt.Legend(
+        symbolType="stroke", symbolSize=600, symbolStrokeWidth=3, symbolOpacity=1, columns=4
+    )
     lines = chart(width=FULL, height=300).encode(
         x=alt.X(
             "threshold:Q", title="F1", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=10)
         ),
         color=alt.Color(
-            "target_sparsity:O",
+            "line:O",
             title="sparsity",
             scale=alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.25, 0.85])),
-            legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
+            legend=legend,
         ),
         detail="target_sparsity:O",
+        opacity=alt.condition("datum.is_whole === 'no'", alt.value(0.4), alt.value(1)),
     )
     share = alt.Y("value:Q", title="runs above it", axis=alt.Axis(format=".0%", tickCount=5))
     told = tooltip(
@@ -184,19 +200,20 @@ def draw_profiles(material: Material) -> Drawing:
     return Drawing(
         table=table,
         chart=alt.layer(
-            lines.mark_area(opacity=0.2).encode(
-                y=alt.Y("low:Q", title="runs above it"), y2="high:Q"
+            lines.mark_area().encode(
+                y=alt.Y("low:Q", title="runs above it"), y2="high:Q", opacity=alt.value(0.2)
             ),
             lines.mark_line(strokeWidth=2.5).encode(
-                y=share, strokeDash=alt.StrokeDash("target_sparsity:O", legend=None)
+                y=share, strokeDash=alt.StrokeDash("line:O", title="sparsity", legend=legend)
             ),
-            lines.mark_point(filled=True, size=24, opacity=1).encode(y=share, tooltip=told),
+            lines.mark_point(filled=True, size=24).encode(y=share, tooltip=told),
         ),
         num_trials=_count_runs(profiles),
         filters=BY_LEVEL,
         text=[
             "A run is a language and seed. The higher the line, the more runs are as good; the band"
-            " is what other seeds may give."
+            " is what other seeds may give.",
+            *(PALE if fewer.notna().any() else ()),
         ],
         notes=material.notes("profiles"),
     )
@@ -219,6 +236,7 @@ def draw_improvement(material: Material) -> Drawing:
     place = ["series", "embeddings", "target_sparsity"]
     numbers = ["value", "low", "high", "confidence", "reason", "num_languages", "num_trials"]
     table = wins[[*place, *numbers]].copy()
+    table["of_languages"] = tell_fewer(table, place[:2])
     base = chart(width=FULL, height=alt.Step(34))
     rows = base.encode(y=alt.Y("target_sparsity:O", title="sparsity"))
     scale = alt.Scale(domain=[0, 1])
@@ -237,6 +255,9 @@ def draw_improvement(material: Material) -> Drawing:
                 x=alt.X("low:Q", title=title, scale=scale, axis=axis), x2="high:Q"
             ),
             rows.mark_point(filled=True, size=90, opacity=1).encode(x=x, tooltip=told),
+            rows.transform_filter("datum.of_languages !== null")
+            .mark_text(align="right", fontSize=11, color=colour("quiet"))
+            .encode(x=alt.datum(1), text="of_languages:N"),
         ),
         num_trials=_count_runs(wins),
         filters=BY_LEVEL,

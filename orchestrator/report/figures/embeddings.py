@@ -17,6 +17,7 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, count_trials, number_axis, with_interval
+from orchestrator.report.same_languages import join_same, tell_joined, with_dense
 from orchestrator.wording import counted
 
 NO_PAIRS = (
@@ -38,7 +39,10 @@ def draw_embeddings_overall(material: Material) -> Drawing:
     if overall["delta_embeddings_mean"].isna().all():
         return nothing(NO_PAIRS)
     counts = ["num_languages", "num_languages_missing", "num_trials"]
-    table = overall[["series", "target_sparsity", "embeddings", *DELTAS, *counts]]
+    line = ["series", "embeddings"]
+    joined = join_same(overall, material.table("embeddings"), line, "delta_embeddings_mean")
+    names = ["series", "target_sparsity", "embeddings", *DELTAS, *counts]
+    table = joined[[*names, "joined", "of_languages"]]
     told = tooltip(
         embeddings="embeddings:0",
         target_sparsity="sparsity",
@@ -59,12 +63,14 @@ def draw_embeddings_overall(material: Material) -> Drawing:
             told,
             is_change=True,
             color=kinds,
+            is_joined=True,
         ),
         num_trials=int(overall["num_trials"].sum()),
         filters=("series",),
         text=[
             "Both have the same sparsity in the rest of the model. Below 0: pruning the embeddings "
-            "as well costs F1. A bar is the interval of the mean of these languages."
+            "as well costs F1. A bar is the interval of the mean of these languages.",
+            *tell_joined(table),
         ],
         notes=material.notes("embeddings_overall"),
     )
@@ -136,7 +142,10 @@ def draw_size(material: Material) -> Drawing:
         .transform_filter("datum.size !== null && datum.f1_mean !== null")
         .encode(
             x=alt.X(
-                "size:Q", title="size", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)
+                "size:Q",
+                title="size",
+                scale=alt.Scale(zero=False),
+                axis=alt.Axis(format="~g", tickCount=3),
             ),
             y=alt.Y(
                 "f1_mean:Q",
@@ -178,11 +187,7 @@ def _list_sizes(material: Material) -> pd.DataFrame:
     budget = material.table("budget")
     numbers = ["f1_mean", "overall_sparsity", "num_bytes", "num_multiplications", "num_seeds"]
     rows = budget[["series", "language", "target_sparsity", "embeddings", *numbers]]
-    dense, sparse = rows[rows["target_sparsity"] == 0], rows[rows["target_sparsity"] > 0]
-    kinds = sparse[["series", "language", "embeddings"]].drop_duplicates()
-    begin = dense.drop(columns="embeddings").merge(kinds, on=["series", "language"], how="left")
-    begin["embeddings"] = begin["embeddings"].fillna("dense")
-    table = pd.concat([begin[rows.columns], sparse], ignore_index=True)
+    table = with_dense(rows, ["series", "language"])
     table.insert(2, "language_name", named(table["language"]))
     table["megabytes"] = table.pop("num_bytes") / 1e6
     table["megamultiplications"] = table.pop("num_multiplications") / 1e6
@@ -245,7 +250,7 @@ FIGURES = (
         name="embeddings-overall",
         title="Pruned against dense word embeddings",
         question="What does it cost to prune the word embeddings as well?",
-        needs=("embeddings_overall",),
+        needs=("embeddings_overall", "embeddings"),
         draw=draw_embeddings_overall,
     ),
     Figure(

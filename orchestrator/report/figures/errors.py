@@ -9,6 +9,7 @@ import pandas as pd
 
 from orchestrator.report.charts import (
     by_language,
+    by_panel,
     chart,
     colour,
     named,
@@ -20,6 +21,7 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, count_trials, number_axis
+from orchestrator.report.same_languages import find_same, tell_kept, with_dense
 from orchestrator.wording import counted
 from workers.trial import CLEAN, MICRO
 
@@ -74,14 +76,13 @@ def draw_breakdown(material: Material) -> Drawing:
             color=alt.Color("part:N", title=None),
         )
     )
-    panels = by_language()
     chart_ = alt.layer(
         base.mark_line(strokeWidth=1.5),
         base.mark_point(filled=True, opacity=1, size=40).encode(tooltip=told),
         base.transform_filter("datum.f1_mean === null")
         .mark_text(text=MISSING, fontSize=14)
         .encode(y=alt.value(8), color=alt.value(colour("quiet")), tooltip=told),
-    ).facet(facet=panels, columns=6)
+    ).facet(facet=by_language(), columns=6)
     return Drawing(
         table=table,
         chart=chart_.add_params(by),
@@ -132,33 +133,39 @@ def draw_errors(material: Material) -> Drawing:
         num_seeds="seeds:0",
     )
     kinds = alt.Scale(domain=list(ERRORS.values()))
-    bars = (
-        chart(width=190, height=alt.Step(17))
-        .mark_bar()
-        .encode(
-            x=alt.X(
-                "share_mean:Q",
-                title="share of entities",
-                scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(format=".0%", values=[0, 0.5, 1], labelFlush=True),
-            ),
-            y=alt.Y("target_sparsity:O", title="sparsity"),
-            color=alt.Color("kind:N", title=None, scale=kinds, legend=alt.Legend(columns=3)),
-            order="place:Q",
-            tooltip=told,
-        )
+    base = chart(width=190, height=alt.Step(17)).encode(
+        y=alt.Y("target_sparsity:O", title="sparsity"), tooltip=told
+    )
+    bars = base.mark_bar().encode(
+        x=alt.X(
+            "share_mean:Q",
+            title="share of entities",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=alt.Axis(format=".0%", values=[0, 0.5, 1], labelFlush=True),
+        ),
+        color=alt.Color("kind:N", title=None, scale=kinds, legend=alt.Legend(columns=3)),
+        order="place:Q",
+    )
+    missing = base.transform_filter("datum.share_mean === null && datum.place === 0").mark_text(
+        text=MISSING, fontSize=14, color=colour("quiet")
+    )
+    chart_ = (
+        alt.layer(bars, missing.encode(x=alt.value(8)))
         .transform_filter("datum.side === of_side")
-        .facet(facet=by_language(), columns=5)
+        .facet(facet=by_panel("language_name", 190), columns=5)
         .add_params(by)
     )
     of_one = errors[(errors["side"] == "true") & (errors["kind"] == "correct")]
     of_one = of_one[_is_whole(of_one)]
     return Drawing(
         table=table,
-        chart=bars,
+        chart=chart_,
         num_trials=count_trials(of_one),
         filters=("series", "embeddings", "language"),
-        text=["Shares are means over seeds, of all test sentences as published."],
+        text=[
+            "Shares are means over seeds, of all test sentences as published. "
+            f"{MISSING} was planned and has no predictions."
+        ],
         notes=material.notes("errors"),
     )
 
@@ -216,15 +223,21 @@ def draw_calibration(material: Material) -> Drawing:
             line.mark_line(strokeDash=dash, strokeWidth=1.5),
             line.mark_point(filled=True, opacity=1, size=36).encode(tooltip=told),
         ]
-    panels = by_language()
+    missing = base.transform_filter("datum.ece_mean === null")
+    layers.append(
+        missing.mark_text(text=MISSING, fontSize=14, color=colour("quiet")).encode(
+            y=alt.value(8), tooltip=told
+        )
+    )
     return Drawing(
         table=table,
-        chart=alt.layer(*layers).facet(facet=panels, columns=6).add_params(_words()),
+        chart=alt.layer(*layers).facet(facet=by_language(), columns=6).add_params(_words()),
         num_trials=count_trials(rows[rows["words"] == "all"]),
         filters=("series", "embeddings", "language"),
         text=[
             "The dashed line is the mean probability of predicted tags, the other the part of them "
-            "that is right. Dashed above: surer than right."
+            "that is right. Dashed above: surer than right. "
+            f"{MISSING} was planned and has no probabilities."
         ],
         notes=material.notes("calibration"),
     )
@@ -238,11 +251,14 @@ def draw_reliability(material: Material) -> Drawing:
     """How often tags are right by the probability that the model gave them, a line a sparsity."""
     import altair as alt
 
-    rows = share_dense(material.table("reliability"))
-    rows = rows[rows["confidence"].notna()]
+    rows = material.table("reliability")
+    rows = with_dense(rows[rows["confidence"].notna()])
     if rows.empty:
         return nothing(NO_PROBABILITIES)
-    table = _pool_bins(rows)
+    panel_of = ["series", "embeddings", "words"]
+    is_in = find_same(rows, panel_of, "confidence")
+    told_of = tell_kept(rows, is_in, panel_of, "confidence")
+    table = _pool_bins(rows.assign(of_languages=told_of)[is_in])
     told = tooltip(
         target_sparsity="sparsity",
         confidence="mean probability",
@@ -265,12 +281,16 @@ def draw_reliability(material: Material) -> Drawing:
     few = int((table["num_words"] < FEW).sum())
     return Drawing(
         table=table,
-        chart=chart_.facet(facet=alt.Facet("words:N", title=None), columns=2),
+        chart=chart_.transform_calculate(panel="datum.words + '\\n' + datum.of_languages").facet(
+            facet=by_panel("panel", 260), columns=2
+        ),
         num_trials=_count_sure(rows),
         filters=("series", "embeddings"),
         text=[
             "Words of all languages and seeds together, in ten bins of probability. On the "
-            "diagonal probabilities are what they say; below it the model is surer than right."
+            "diagonal probabilities are what they say; below it the model is surer than right. "
+            "Lines are of the same languages, as many as stand above a panel; a sparsity with too "
+            "few of them has no line."
         ],
         notes=[f"{counted(few, 'point')} of fewer than {FEW} words."] if few else [],
     )
@@ -278,7 +298,7 @@ def draw_reliability(material: Material) -> Drawing:
 
 def _pool_bins(rows: pd.DataFrame) -> pd.DataFrame:
     """Bins of all languages together, each word counting once."""
-    place = [*LEVEL, "words", "bin_low", "bin_high"]
+    place = [*LEVEL, "words", "of_languages", "bin_low", "bin_high"]
     weights = rows["num_words"].astype(float)
     summed = rows.assign(sure=rows["confidence"] * weights, right=rows["accuracy"] * weights)
     table = summed.groupby(place, dropna=False, as_index=False).agg(

@@ -9,6 +9,7 @@ import pandas as pd
 from orchestrator.analysis.tables import TIERS
 from orchestrator.report.charts import (
     FULL,
+    SIGNED,
     chart,
     colour,
     ink_on,
@@ -20,6 +21,7 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, number_axis, with_interval
+from orchestrator.report.same_languages import join_same, tell_joined
 
 if TYPE_CHECKING:
     import altair as alt
@@ -60,10 +62,12 @@ def draw_disparity(material: Material) -> Drawing:
         num_languages="languages:0",
     )
     panel = chart(width=230, height=180)
-    dense = panel.mark_line(strokeDash=[5, 3], color=colour("quiet")).encode(
-        x=sparsity_axis(), y=alt.Y("dense:Q", title="F1"), tooltip=told
+    dots = {"filled": True, "size": 12, "color": colour("quiet")}
+    dense = panel.mark_line(strokeDash=[5, 3], color=colour("quiet"), point=dots).encode(
+        x=sparsity_axis(), y=alt.Y("dense:Q", title="F1"), detail="joined:N", tooltip=told
     )
-    lines = with_interval(panel, ("value", "low", "high"), "F1", told, behind=[dense])
+    ends = ("value", "low", "high")
+    lines = with_interval(panel, ends, "F1", told, behind=[dense], is_joined=True)
     return _draw_measures(
         material,
         "value",
@@ -85,7 +89,7 @@ def draw_disparity_change(material: Material) -> Drawing:
     )
     ends = ("change", "change_low", "change_high")
     panel = chart(width=230, height=180)
-    lines = with_interval(panel, ends, "change to dense", told, is_change=True)
+    lines = with_interval(panel, ends, "change to dense", told, is_change=True, is_joined=True)
     return _draw_measures(
         material,
         "change",
@@ -109,14 +113,18 @@ def _draw_measures(material: Material, number: str, lines: alt.LayerChart, text:
         chart=lines.facet(facet=panels, columns=4).resolve_scale(y="independent"),
         num_trials=int(material.table("disparity")["num_trials"].sum()),
         filters=("series", "embeddings"),
-        text=[text],
+        text=[text, *tell_joined(table)],
         notes=material.notes("disparity"),
     )
 
 
 def _list_measures(material: Material) -> pd.DataFrame:
     """A row a level and measure, from `disparity`."""
-    rows = material.table("disparity")
+    line = ["series", "embeddings"]
+    # Both sides are of the languages that have a change to dense.
+    rows = join_same(
+        material.table("disparity"), material.table("quality"), line, "delta_dense_mean"
+    )
     tiers = rows["top_tier"] + " and " + rows["bottom_tier"]
     of = {"worst_f1": rows["worst_language"], "tier_gap": tiers}
     parts = [
@@ -133,6 +141,8 @@ def _list_measures(material: Material) -> pd.DataFrame:
             num_languages=rows["num_languages"],
             num_languages_missing=rows["num_languages_missing"],
             num_trials=rows["num_trials"],
+            joined=rows["joined"],
+            of_languages=rows["of_languages"],
         )
         for name, title in MEASURES.items()
     ]
@@ -261,7 +271,7 @@ def draw_worst(material: Material) -> Drawing:
         "delta_pooled:Q",
         title="change of F1 to dense",
         scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
-        legend=alt.Legend(format="+.2f", gradientLength=240),
+        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240),
     )
     ink = ink_on("delta_pooled", limit)
     somebody = cells.transform_filter("datum.name !== null")
@@ -294,14 +304,14 @@ FIGURES = (
         title="How unequal languages are",
         question="How good is the worst language, and how far apart are languages, at each "
         "sparsity?",
-        needs=("disparity",),
+        needs=("disparity", "quality"),
         draw=draw_disparity,
     ),
     Figure(
         name="disparity-change",
         title="Does pruning make languages less equal?",
         question="How much do the worst F1, the spread and the gap between tiers change to dense?",
-        needs=("disparity",),
+        needs=("disparity", "quality"),
         draw=draw_disparity_change,
     ),
     Figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import pandas as pd
 from orchestrator.analysis.tables import TIERS, VERDICTS
 from orchestrator.report.charts import (
     FULL,
+    SIGNED,
     VERDICT_COLOURS,
     by_language,
+    by_panel,
     chart,
     colour,
     ink_on,
@@ -23,6 +26,7 @@ from orchestrator.report.charts import (
 )
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
+from orchestrator.report.same_languages import average_same, same_notes, with_dense
 
 if TYPE_CHECKING:
     import altair as alt
@@ -31,6 +35,7 @@ PLACE = ["series", "language", "embeddings", "target_sparsity"]
 NO_F1 = "No trial has an F1 yet."
 NO_CHANGE = "No sparse trial has a dense one of the same seed and settings to be compared with."
 GROUPINGS = {"tier": "resource tier", "script": "script", "family": "family"}
+NOT_KNOWN = "not known"
 PANELS = [name for _, name in TIERS]
 """Panels that come in this order, before those in the order of the alphabet."""
 ORDERS = {"name": "code", "tier": "train sentences", "change": "change at the highest sparsity"}
@@ -118,6 +123,9 @@ def draw_f1_by_group(material: Material) -> Drawing:
     panel = chart(width=260, height=170).encode(x=sparsity_axis(), y=_f1("f1"))
     languages = panel.transform_filter("datum.grouping === null").encode(detail="who:N")
     means = panel.transform_filter("datum.grouping === panels")
+    # Vega-Lite looks up a list in the order of panels before `panel` is there.
+    order = alt.EncodingSortField("place", op="min", order="ascending")
+    corner = {"x": alt.value(6), "y": alt.value(160)}
     chart_ = (
         alt.layer(
             means.mark_area(opacity=0.25).encode(y=_f1("low"), y2="high:Q"),
@@ -125,13 +133,18 @@ def draw_f1_by_group(material: Material) -> Drawing:
             languages.mark_point(filled=True, size=16, color=colour("quiet")).encode(tooltip=told),
             means.mark_line(strokeWidth=3),
             means.mark_point(filled=True, size=50, opacity=1).encode(tooltip=told),
+            means.transform_aggregate(groupby=["panel", "of_languages"])
+            .mark_text(align="left", fontSize=11, color=colour("quiet"))
+            .encode(text="of_languages:N", **corner),
             means.transform_filter("datum.f1 === null")
             .mark_text(text="×", dy=-6, fontSize=14, color=colour("quiet"))
             .encode(y=alt.value("height"), tooltip=told),
         )
         .transform_calculate(panel="datum.grouping === null ? datum[panels] : datum.group")
+        .transform_calculate(panel=f"datum.panel === null ? '{NOT_KNOWN}' : datum.panel")
+        .transform_calculate(place=f"indexof({json.dumps(_panels(table))}, datum.panel)")
         .transform_filter("datum.grouping === null || datum.grouping === panels")
-        .facet(facet=alt.Facet("panel:N", title=None, sort=_panels(table)), columns=4)
+        .facet(facet=by_panel("panel", 260, sort=order), columns=4)
         .add_params(by, _axis_from(table["f1"], table["low"]))
     )
     return Drawing(
@@ -140,26 +153,33 @@ def draw_f1_by_group(material: Material) -> Drawing:
         num_trials=material.num_scored,
         filters=("series", "embeddings"),
         text=[
-            "A thin line is a language; the thick one is the mean of the group's languages, with "
-            "its interval; × was planned and has no F1. Tiers are the languages' published train "
-            "sentences."
+            "A thin line is a language; the thick one is the mean of those of the group that have "
+            "an F1 at each sparsity, as many as stand in the corner; the band is its interval. × "
+            "has too few of them. Tiers are the languages' published train sentences."
         ],
-        notes=material.notes("groups"),
+        notes=same_notes(material.notes("groups")),
     )
 
 
 def _panels(table: pd.DataFrame) -> list[str]:
     """The names of all panels, in order."""
-    return [*PANELS, *sorted(set(table["group"].dropna()) - set(PANELS))]
+    return [*PANELS, *sorted(set(table["group"].dropna()) - set(PANELS)), NOT_KNOWN]
 
 
 def _group_lines(material: Material) -> pd.DataFrame:
-    groups = share_dense(material.table("groups"))
-    rows = groups[groups["grouping"].isin(list(GROUPINGS))]
-    rows = rows.assign(who="mean of " + rows["num_languages"].astype(str) + " languages")
+    quality = with_dense(material.table("quality"))
+    of_groups = [quality.assign(grouping=name, group=quality[name]) for name in GROUPINGS]
+    panel = ["series", "embeddings", "grouping", "group"]
+    means = average_same(pd.concat(of_groups, ignore_index=True), panel, ["f1_mean"])
+    # Intervals are of all languages of a group: they belong to means of as many.
+    place = [*panel, "target_sparsity", "num_languages"]
+    known = with_dense(material.table("groups"))[[*place, "f1_low", "f1_high"]]
+    rows = means.merge(known, on=place, how="left")
+    rows = rows.assign(who="mean of " + rows["of_languages"])
     names = {"f1_mean": "f1", "f1_low": "low", "f1_high": "high"}
     columns = ["series", "embeddings", "grouping", "group", "who", "target_sparsity"]
-    return rows.rename(columns=names)[[*columns, "f1", "low", "high", "num_trials"]]
+    told = ["f1", "low", "high", "num_trials", "of_languages"]
+    return rows.rename(columns=names)[[*columns, *told]]
 
 
 def _language_lines(material: Material) -> pd.DataFrame:
@@ -220,7 +240,7 @@ def draw_change(material: Material) -> Drawing:
         "delta_dense_mean:Q",
         title="change of F1 to dense",
         scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
-        legend=alt.Legend(format="+.2~f", gradientLength=240),
+        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240),
     )
     number = measured.mark_text(fontSize=11).encode(
         text=alt.Text("shown:N"),
@@ -267,7 +287,11 @@ def draw_verdicts(material: Material) -> Drawing:
         chart(width=FULL, height=alt.Step(26))
         .mark_bar(stroke=colour("paper"))
         .encode(
-            x=alt.X("num_languages:Q", title="languages", axis=alt.Axis(format="d", tickMinStep=1)),
+            x=alt.X(
+                "num_languages:Q",
+                title="languages",
+                axis=alt.Axis(format="d", tickMinStep=1, tickCount=10),
+            ),
             y=alt.Y("target_sparsity:O", title="sparsity"),
             color=_verdict_colour(),
             order="place:Q",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from orchestrator.report.charts import (
+    SIGNED,
+    by_panel,
     chart,
     colour,
     named,
@@ -18,6 +20,14 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, with_interval
+from orchestrator.report.same_languages import (
+    SAME_TOLD,
+    average_same,
+    join_same,
+    same_notes,
+    tell_joined,
+    with_dense,
+)
 from workers.tags import TagSet, union_of
 from workers.trial import PERTURBATIONS
 
@@ -25,6 +35,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 LEVEL = ["series", "embeddings", "target_sparsity"]
+WIDTH = 230
+"""Of a panel, in pixels."""
 NO_PERTURBED = (
     "No trial was scored on replaced entities; `robustness.perturbations` of a sweep asks for it."
 )
@@ -36,12 +48,11 @@ def draw_robustness(material: Material) -> Drawing:
     """F1 as published and on replaced entities by sparsity, mean over languages."""
     import altair as alt
 
-    overall = share_dense(material.table("robustness_overall"))
-    if overall["f1_perturbed_mean"].isna().all():
+    rows = material.table("robustness")
+    if rows["f1_perturbed_mean"].isna().all():
         return nothing(NO_PERTURBED)
-    numbers = ["f1_clean_mean", "f1_perturbed_mean", "drop_mean", "relative_drop_mean"]
-    counts = ["num_languages", "num_not_applicable", "num_languages_missing", "num_trials"]
-    table = _with_names(overall)[[*LEVEL, "perturbation", *numbers, *counts]]
+    numbers = ["drop_mean", "f1_clean_mean", "f1_perturbed_mean", "relative_drop_mean"]
+    table = _average(rows, numbers)
     told = tooltip(
         perturbation="replaced by:0",
         target_sparsity="sparsity",
@@ -49,12 +60,11 @@ def draw_robustness(material: Material) -> Drawing:
         f1_perturbed_mean="F1 replaced",
         drop_mean="drop",
         relative_drop_mean="as a part of F1",
-        num_languages="languages:0",
-        num_languages_missing="languages missing:0",
+        of_languages="mean of:0",
         num_trials="trials:0",
     )
-    panel = chart(width=230, height=190).encode(x=sparsity_axis())
-    layers = []
+    panel = chart(width=WIDTH, height=190).encode(x=sparsity_axis())
+    layers = [_missing(panel, told)]
     for field, name in (("f1_clean_mean", "as published"), ("f1_perturbed_mean", "replaced")):
         line = panel.encode(
             y=alt.Y(f"{field}:Q", title="F1", scale=alt.Scale(domain=[0, 1])),
@@ -67,14 +77,50 @@ def draw_robustness(material: Material) -> Drawing:
         ]
     return Drawing(
         table=table,
-        chart=alt.layer(*layers).facet(facet=_perturbations(), columns=4),
+        chart=_in_panels(layers),
         num_trials=_count_clean(material),
         filters=("series", "embeddings"),
-        text=[
-            "Means over the languages that a replacement applies to; other languages in each panel."
-        ],
-        notes=material.notes("robustness_overall"),
+        text=[f"{SAME_TOLD} A replacement does not apply to all languages."],
+        notes=same_notes(material.notes("robustness_overall")),
     )
+
+
+def _average(rows: pd.DataFrame, numbers: Sequence[str], parts: Sequence[str] = ()) -> pd.DataFrame:
+    """Means over the languages that a replacement applies to, the same at all sparsities.
+
+    Args:
+        rows: a row a cell, language, perturbation and part.
+        numbers: columns that are averaged.
+        parts: see `same_languages.average_same`.
+    """
+    panel = ["series", "embeddings", "perturbation"]
+    applies = rows[rows["status"] != "not_applicable"] if "status" in rows else rows
+    table = average_same(with_dense(applies), panel, numbers, parts)
+    place = table["perturbation"].map(list(PERTURBATIONS).index)
+    return _with_names(table).assign(place=place)
+
+
+def _in_panels(layers: Sequence[alt.Chart]) -> alt.FacetChart:
+    """A panel a perturbation of a table of `_average`; above it, how many languages it is of."""
+    import altair as alt
+
+    order = alt.EncodingSortField("place", op="min", order="ascending")
+    layered = alt.layer(*layers)
+    assert isinstance(layered, alt.LayerChart)  # it would be a facet if a layer were one
+    layered = layered.transform_calculate(panel="datum.perturbation + '\\n' + datum.of_languages")
+    return layered.facet(facet=by_panel("panel", WIDTH, sort=order), columns=4)
+
+
+def _missing(panel: alt.Chart, told: list[alt.Tooltip]) -> alt.Chart:
+    """A sign at sparsities that have no mean."""
+    import altair as alt
+
+    sign: alt.Chart = (
+        panel.transform_filter("datum.drop_mean === null")
+        .mark_text(text=MISSING, fontSize=14, color=colour("quiet"))
+        .encode(y=alt.value(8), tooltip=told)
+    )
+    return sign
 
 
 def draw_robustness_change(material: Material) -> Drawing:
@@ -87,7 +133,11 @@ def draw_robustness_change(material: Material) -> Drawing:
         )
     numbers = ["delta_drop_mean", "delta_drop_low", "delta_drop_high", "delta_dense_mean"]
     counts = ["num_languages_compared", "num_trials_compared", "num_languages_missing"]
-    table = _with_names(sparse)[[*LEVEL, "perturbation", *numbers, *counts]]
+    line = ["series", "embeddings", "perturbation"]
+    joined = join_same(sparse, material.table("robustness"), line, "delta_drop_mean")
+    table = _with_names(joined)[
+        [*LEVEL, "perturbation", *numbers, *counts, "joined", "of_languages"]
+    ]
     told = tooltip(
         perturbation="replaced by:0",
         target_sparsity="sparsity",
@@ -99,11 +149,12 @@ def draw_robustness_change(material: Material) -> Drawing:
         num_trials_compared="trials:0",
     )
     lines = with_interval(
-        chart(width=230, height=190),
+        chart(width=WIDTH, height=190),
         ("delta_drop_mean", "delta_drop_low", "delta_drop_high"),
         "drop, sparse minus dense",
         told,
         is_change=True,
+        is_joined=True,
     )
     return Drawing(
         table=table,
@@ -113,7 +164,8 @@ def draw_robustness_change(material: Material) -> Drawing:
         text=[
             "The drop is F1 as published minus F1 on replaced entities. Above 0 the sparse model "
             "drops further: it is less robust. A model that finds little as published has little "
-            "to drop, so read this beside the figure above."
+            "to drop, so read this beside the figure above.",
+            *tell_joined(table),
         ],
         notes=material.notes("robustness_overall"),
     )
@@ -155,7 +207,7 @@ def draw_robustness_by_language(material: Material) -> Drawing:
         "drop_mean:Q",
         title="drop of F1, as published minus replaced",
         scale=alt.Scale(domain=[-limit, 0, limit], range="diverging", reverse=True),
-        legend=alt.Legend(format="+.2f", gradientLength=240),
+        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240),
     )
     blank = cells.transform_filter("datum.drop_mean === null")
     absent = blank.transform_filter("datum.status !== 'not_applicable'")
@@ -187,7 +239,7 @@ def draw_robustness_types(material: Material) -> Drawing:
         rows,
         ("entity_type", "entity type", _types_in_order(rows["entity_type"])),
         NO_PERTURBED,
-        ["Means over the languages that a replacement applies to."],
+        [SAME_TOLD],
         material.notes("robustness_types"),
     )
 
@@ -208,7 +260,7 @@ def draw_robustness_subsets(material: Material) -> Drawing:
         "of a sweep stores them.",
         [
             "A replaced sentence is seen where the one that it was made from stands, word for "
-            "word, in the train split. Means over the languages that a replacement applies to."
+            f"word, in the train split. {SAME_TOLD}"
         ],
         material.notes("robustness_subsets"),
     )
@@ -237,26 +289,19 @@ def _draw_parts(
     column, title, order = part
     if rows["drop_mean"].isna().all():
         return nothing(why_nothing)
-    place = [*LEVEL, "perturbation", column]
-    means = _with_names(share_dense(rows)).groupby(place, dropna=False, as_index=False)
-    table = means.agg(
-        drop_mean=("drop_mean", "mean"),
-        delta_drop_mean=("delta_drop_mean", "mean"),
-        num_languages=("drop_mean", "count"),
-        num_seeds=("num_seeds", "sum"),
-    )
+    table = _average(rows, ["drop_mean", "delta_drop_mean"], [column])
     told = tooltip(
         perturbation="replaced by:0",
         **{column: f"{title}:0"},
         target_sparsity="sparsity",
         drop_mean="drop",
         delta_drop_mean="drop minus dense drop",
-        num_languages="languages:0",
-        num_seeds="seeds:0",
+        of_languages="mean of:0",
+        num_trials="trials:0",
     )
     scale = alt.Scale(domain=list(order))
-    lines = chart(width=230, height=190).encode(
-        x=sparsity_axis(),
+    panel = chart(width=WIDTH, height=190).encode(x=sparsity_axis())
+    lines = panel.encode(
         y=alt.Y("drop_mean:Q", title="drop of F1", axis=alt.Axis(format="~g", tickCount=5)),
         color=alt.Color(f"{column}:N", title=title, scale=scale),
     )
@@ -264,8 +309,8 @@ def _draw_parts(
     shape = alt.Shape(f"{column}:N", title=title, scale=scale)
     return Drawing(
         table=table,
-        chart=alt.layer(lines.mark_line(), points.encode(shape=shape, tooltip=told)).facet(
-            facet=_perturbations(), columns=4
+        chart=_in_panels(
+            [_missing(panel, told), lines.mark_line(), points.encode(shape=shape, tooltip=told)]
         ),
         num_trials=_count_clean(material),
         filters=("series", "embeddings"),
@@ -285,9 +330,7 @@ def _name(perturbation: str) -> str:
 
 
 def _perturbations() -> alt.Facet:
-    import altair as alt
-
-    return alt.Facet("perturbation:N", title=None, sort=list(map(_name, PERTURBATIONS)))
+    return by_panel("perturbation", WIDTH, sort=list(map(_name, PERTURBATIONS)))
 
 
 def _count_clean(material: Material) -> int:
@@ -301,14 +344,14 @@ FIGURES = (
         name="robustness-overall",
         title="As published and with entities replaced",
         question="How good are sparse models on names that they were not trained on?",
-        needs=("robustness_overall",),
+        needs=("robustness_overall", "robustness"),
         draw=draw_robustness,
     ),
     Figure(
         name="robustness-change",
         title="Does pruning make models less robust?",
         question="Do sparse models drop further than dense ones when entities are replaced?",
-        needs=("robustness_overall",),
+        needs=("robustness_overall", "robustness"),
         draw=draw_robustness_change,
     ),
     Figure(

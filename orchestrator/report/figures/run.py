@@ -52,7 +52,11 @@ def draw_trials(material: Material) -> Drawing:
         chart(width=FULL, height=alt.Step(28))
         .mark_bar(stroke=colour("quiet"), strokeWidth=0.5)
         .encode(
-            x=alt.X("num_trials:Q", title="trials", axis=alt.Axis(format="d", tickMinStep=1)),
+            x=alt.X(
+                "num_trials:Q",
+                title="trials",
+                axis=alt.Axis(format="d", tickMinStep=1, tickCount=10),
+            ),
             y=alt.Y("sweep:N", title=None),
             color=alt.Color("status:N", title=None, scale=domain),
             order="place:Q",
@@ -170,11 +174,12 @@ def draw_time(material: Material) -> Drawing:
     long = by_sweep.rename(columns=PHASES).rename_axis(columns="phase").stack() / 3600
     table = long.rename("hours").reset_index()
     table["place"] = table["phase"].map(list(PHASES.values()).index)
+    axis = alt.Axis(format="~g", tickCount=10)
     bars = (
         chart(width=FULL, height=alt.Step(28))
         .mark_bar()
         .encode(
-            x=alt.X("hours:Q", title="hours of all trials, one after another"),
+            x=alt.X("hours:Q", title="hours of all trials, one after another", axis=axis),
             y=alt.Y("sweep:N", title=None),
             color=alt.Color("phase:N", title=None, sort=list(PHASES.values())),
             order="place:Q",

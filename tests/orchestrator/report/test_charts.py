@@ -1,9 +1,13 @@
 """Pieces that charts share."""
 
+import re
+
 import pandas as pd
 
 from orchestrator.report.charts import (
+    NARROW,
     VERDICT_COLOURS,
+    by_language,
     chart,
     colour,
     named,
@@ -56,3 +60,19 @@ def test_tooltips_round_numbers_and_keep_texts():
         {"field": "f1", "format": ".3f", "title": "F1", "type": "quantitative"},
         {"field": "language", "title": "language", "type": "nominal"},
     ]
+
+
+def test_a_long_heading_of_a_panel_is_in_two_lines_and_no_wider_than_its_panel():
+    """By Vega's own expressions, in what it draws."""
+    import vl_convert
+
+    names = ["sw Swahili", "be-x-old Belarusian (Taraškievica)", "words\nof 4 languages", "x" * 60]
+    rows = [{"language_name": name, "f1": 0.5} for name in names]
+    drawn = chart(width=NARROW, height=20).mark_point().encode(x="f1:Q").facet(by_language())
+    spec = drawn.to_dict() | {"datasets": {"rows": rows}, "columns": 4}
+    svg = vl_convert.vegalite_to_svg(spec)
+    for line in ("sw Swahili", "be-x-old", "Belarusian (Taraškievica)", "words", "of 4 languages"):
+        assert f">{line}<" in svg
+    assert "x" * 60 not in re.sub('aria-label="[^"]*"', "", svg)
+    width = float(re.search(r'width="([\d.]+)"', svg)[1])
+    assert width < 4 * (NARROW + 35)

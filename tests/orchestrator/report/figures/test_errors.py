@@ -14,7 +14,7 @@ from orchestrator.report.figures.errors import (
 from orchestrator.report.material import read_material
 from orchestrator.report.sections import needs
 from orchestrator.results.store import ResultStore
-from tests.factories import make_predicted_set
+from tests.factories import make_predicted_set, make_trial_spec
 from tests.orchestrator.analysis.committing import commit
 
 
@@ -78,3 +78,17 @@ def test_without_predictions_the_figures_say_so(tmp_path):
     assert draw_errors(material).notes == ("No trial has stored predictions.",)
     for draw in (draw_calibration, draw_reliability):
         assert draw(material).notes == ("No trial has stored probabilities of its predicted tags.",)
+
+
+def test_what_was_planned_and_has_no_predictions_is_drawn_as_missing(predicted):
+    """A row of each side stays in the table, and a sign is drawn of one kind of each."""
+    predicted.store.write_plan("demo", [make_trial_spec(language="sw", target_sparsity=0.9)])
+    drawing = draw_errors(read_material(ResultStore(str(predicted.store.location)), needs(FIGURES)))
+    missing = drawing.table[drawing.table["share_mean"].isna() & (drawing.table["place"] == 0)]
+    assert missing[["target_sparsity", "side"]].values.tolist() == [
+        [0.9, "true"],
+        [0.9, "predicted"],
+    ]
+    sign = drawing.chart.to_dict()["spec"]["layer"][1]
+    assert sign["mark"]["text"] == "×"
+    assert "share_mean === null" in str(sign["transform"])

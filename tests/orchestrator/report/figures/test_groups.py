@@ -12,7 +12,7 @@ from orchestrator.report.material import read_material
 from orchestrator.results.store import ResultStore
 from tests.orchestrator.analysis.committing import commit
 
-NEEDS = ("disparity", "groups", "worst")
+NEEDS = ("disparity", "groups", "quality", "worst")
 
 
 @pytest.fixture

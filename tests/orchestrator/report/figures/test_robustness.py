@@ -93,3 +93,18 @@ def test_sentences_that_were_seen_in_training_drop_by_themselves(tmp_path, pertu
     )
     (why,) = draw_robustness_subsets(perturbed).notes
     assert "`perturbed` in `evaluation.predictions`" in why
+
+
+def test_means_of_a_half_done_sweep_are_of_the_same_languages(tmp_path):
+    """English, on which models are better, is missing at 0.5: the mean would fall too far."""
+    store = ResultStore(str(tmp_path))
+    for language, dense, sparse in (("sw", 0.5, 0.4), ("yo", 0.4, 0.3), ("en", 0.9, None)):
+        for sparsity, f1 in ((0.0, dense), (0.5, sparse)):
+            scores = [make_robustness_score(language=language, f1=f1 and f1 - 0.1)]
+            if f1 is not None:
+                commit(store, language, sparsity, 0, f1, robustness_scores=scores, **ASKED)
+    table = draw_robustness(read_material(store, needs(FIGURES))).table
+    table = table[table["perturbation"] == "entities of the same language"]
+    assert table["f1_clean_mean"].tolist() == pytest.approx([0.45, 0.35])
+    assert table["f1_perturbed_mean"].tolist() == pytest.approx([0.35, 0.25])
+    assert set(table["of_languages"]) == {"2 of 3 languages"}
