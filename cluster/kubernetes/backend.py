@@ -179,7 +179,7 @@ class KubernetesBackend:
         if not status.state.is_terminal:
             is_deleted = "deletionTimestamp" in earlier["metadata"]
             remedy = (
-                f"wait for its end; if it does not go away, {way_out(earlier)}"
+                f"wait for its end; if it does not go away, {way_out(earlier, server.kubectl)}"
                 if is_deleted
                 else "wait for its end or cancel it"
             )
@@ -196,7 +196,7 @@ class KubernetesBackend:
             if time.monotonic() > until:
                 raise ClusterError(
                     f"job: {server.namespace}/{name} was deleted and does not go away; "
-                    f"{way_out(ray_job)}"
+                    f"{way_out(ray_job, server.kubectl)}"
                 )
             time.sleep(self._poll_s)
 

@@ -70,7 +70,7 @@ def look(server: Server, profile: KubernetesProfile) -> Findings:
             ]
         )
     found = look_for_things(server, profile)
-    obstacles = [*_untaken(jobs), *_missing_rights(server), *found.obstacles]
+    obstacles = [*_untaken(server, jobs), *_missing_rights(server), *found.obstacles]
     return Findings(obstacles, found.notes)
 
 
@@ -104,10 +104,10 @@ def look_for_things(server: Server, profile: KubernetesProfile) -> Findings:
     return found
 
 
-def _untaken(jobs: list[Object]) -> Iterator[str]:
+def _untaken(server: Server, jobs: list[Object]) -> Iterator[str]:
     """Jobs that no operator has looked at, of whomever."""
     for job in jobs:
-        reason = find_reason(Documents(ray_job=job))
+        reason = find_reason(Documents(ray_job=job, kubectl=server.kubectl))
         if reason is not None and reason.cause == "operator":
             yield f"kubernetes: job {job['metadata']['name']}: {reason.text}"
             return

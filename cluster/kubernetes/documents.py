@@ -1,6 +1,7 @@
 """What the server has of a job, as far as the user may look."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.explain import status_of
@@ -16,16 +17,15 @@ def collect(server: Server, ray_job: Object) -> Documents:
     """A job's pods and, where these do not tell why it waits, Kueue's word and the events."""
     look = _Look()
     pods = look.at("pods", lambda: list_pods(server, ray_job["metadata"]["name"]))
-    documents = Documents(ray_job=ray_job, pods=pods, unseen=look.refused)
+    kubectl = server.kubectl
+    documents = Documents(ray_job=ray_job, pods=pods, unseen=look.refused, kubectl=kubectl)
     if not _is_waiting(ray_job) or find_reason(documents) is not None:
         return documents
     workloads: list[Object] = []
     if queue_of(ray_job):
         workloads = look.at("workloads", lambda: server.list_workloads(ray_job))
     events = look.at("events", server.list_warnings)
-    return Documents(
-        ray_job=ray_job, pods=pods, events=events, workloads=workloads, unseen=look.refused
-    )
+    return replace(documents, events=events, workloads=workloads)
 
 
 def list_pods(server: Server, name: str) -> list[Object]:

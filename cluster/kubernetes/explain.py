@@ -1,11 +1,13 @@
 """What a Kubernetes API server answers, or why it does not, in words and with the remedy."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from cluster.errors import ClusterError
+from cluster.kubernetes.kubectl import Kubectl
 
 MISSING_PACKAGE = "kubernetes: the package is not installed; pip install 'sparsweep[kubernetes]'"
 
@@ -15,34 +17,34 @@ REMEDIES = {
         "upgrade its operator"
     ),
     401: (
-        "your credentials are not accepted, perhaps they expired; log in again until `kubectl "
-        "auth whoami` knows you"
+        "your credentials are not accepted, perhaps they expired; log in again until `{auth "
+        "whoami}` knows you"
     ),
     403: (
-        "you lack the right; ask who runs the cluster for it, `kubectl auth can-i --list{there}` "
+        "you lack the right; ask who runs the cluster for it, `{auth can-i --list}` "
         "shows what you have"
     ),
     404: (
-        "it is not there; check the namespace, and that KubeRay is installed: `kubectl get crd "
-        "rayjobs.ray.io`"
+        "it is not there; check the namespace, and that KubeRay is installed: `{get crd "
+        "rayjobs.ray.io}`"
     ),
     409: (
-        "it is there already; look at it with `kubectl get rayjobs,configmaps{there}`, and "
+        "it is there already; look at it with `{get rayjobs,configmaps}`, and "
         "remove it or wait for its end"
     ),
     422: "a value is not acceptable; correct the profile or the sweep",
     429: "the server is overloaded; try again later",
 }
-"""HTTP status -> what to do. `{there}` is kubectl's option for the namespace."""
+"""HTTP status -> what to do. In braces stands what kubectl is told."""
 
 
 @contextmanager
-def in_words(doing: str, namespace: str) -> Iterator[None]:
+def in_words(doing: str, kubectl: Kubectl) -> Iterator[None]:
     """Turns whatever the client raises into a `ClusterError`.
 
     Args:
         doing: what is asked of the server, such as `create job x`.
-        namespace: where.
+        kubectl: where, for commands that are named.
     """
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -51,7 +53,7 @@ def in_words(doing: str, namespace: str) -> Iterator[None]:
         yield
     except ApiException as error:
         # The client makes an answer of its own, without a status, when TLS fails.
-        why = _answer(error, namespace) if error.status else _no_answer(str(error.reason))
+        why = _answer(error, kubectl) if error.status else _no_answer(str(error.reason))
         raise ClusterError(f"kubernetes: {doing}: {why}") from error
     except HTTPError as error:
         raise ClusterError(f"kubernetes: {doing}: {_no_answer(str(error))}") from error
@@ -63,14 +65,15 @@ def status_of(error: BaseException) -> int | None:
     return status
 
 
-def _answer(error: Any, namespace: str) -> str:
+def _answer(error: Any, kubectl: Kubectl) -> str:
     remedy = REMEDIES.get(
         error.status,
         "ask who runs the cluster" if error.status >= 500 else "see the server's message",
     )
+    remedy = re.sub(r"\{(.*?)\}", lambda found: kubectl.line(*found[1].split()), remedy)
     return (
         f"{_message(error.body) or error.reason or 'no reason given'} (HTTP {error.status}); "
-        f"{remedy.replace('{there}', f' -n {namespace}')}"
+        f"{remedy}"
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from cluster.kubernetes.kubectl import ANYWHERE, Kubectl
 from cluster.kubernetes.profile import AUTOSCALER
 
 Object = dict[str, Any]
@@ -22,6 +23,8 @@ UNTAKEN_S = 60.0
 """A running operator says something of a new job within seconds."""
 UNDELETED_S = 120.0
 """After this time, and the pods' grace period, a deleted job is taken to be stuck."""
+FREED = '{"metadata":{"finalizers":null}}'
+"""What a job is patched with whose finalizer nobody takes away."""
 
 FIELDS = {
     "secret": "env_from_secrets or image_pull_secrets",
@@ -43,6 +46,7 @@ class Documents:
         events: warnings about it, its RayCluster and its pods, the newest last.
         workloads: what Kueue made of it.
         unseen: what the user may not look at, such as `events`.
+        kubectl: where the job is, for commands that are named.
     """
 
     ray_job: Object
@@ -50,6 +54,7 @@ class Documents:
     events: Sequence[Object] = ()
     workloads: Sequence[Object] = ()
     unseen: Sequence[str] = ()
+    kubectl: Kubectl = ANYWHERE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,7 @@ class _Voice:
         message: its sentence, in one line.
         asks: what that pod's main container asks for, by resource.
         beside: what KubeRay adds to that, likewise.
-        there: an option of kubectl for the namespace of which it is said; empty where that is not
-            known.
+        kubectl: see `Documents`.
     """
 
     who: str
@@ -84,7 +88,7 @@ class _Voice:
     message: str
     asks: Object = field(default_factory=dict)
     beside: Object = field(default_factory=dict)
-    there: str = ""
+    kubectl: Kubectl = ANYWHERE
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -115,7 +119,7 @@ def find_reason(
         has_ended: whether it is over or stops, so that nothing is waited for any more.
     """
     now = now or datetime.now(UTC)
-    if stuck := _undeletable(documents.ray_job, now):
+    if stuck := _undeletable(documents, now):
         return stuck
     reasons = [_explain(voice) for voice in _voices(documents)]
     if has_ended:
@@ -160,7 +164,7 @@ def _voices(documents: Documents) -> Iterator[_Voice]:
         of = (pod["metadata"].get("labels") or {}).get("ray.io/cluster")
         if of in (None, cluster):  # an earlier attempt's may still be ending
             yield from _of_pod(pod, documents)
-    yield from _of_cluster(documents.ray_job)
+    yield from _of_cluster(documents)
     for event in reversed(documents.events):
         about = event.get("involvedObject") or {}
         if about.get("kind") in ("RayCluster", "RayJob") and about.get("name") in (
@@ -180,7 +184,7 @@ def _of_queue(workloads: Sequence[Object]) -> Iterator[_Voice]:
 
 def _of_pod(pod: Object, documents: Documents) -> Iterator[_Voice]:
     who, status = _who(pod), pod.get("status") or {}
-    voice = _speaker(who, documents.ray_job)
+    voice = _speaker(who, documents)
     if status.get("reason"):
         yield voice(status["reason"], status)
     for container in _containers(status):
@@ -207,17 +211,17 @@ def _mounts(pod: Object, who: str, events: Sequence[Object]) -> Iterator[_Voice]
             yield from _warning(who, event)
 
 
-def _of_cluster(ray_job: Object) -> Iterator[_Voice]:
-    cluster = (ray_job.get("status") or {}).get("rayClusterStatus") or {}
+def _of_cluster(documents: Documents) -> Iterator[_Voice]:
+    cluster = (documents.ray_job.get("status") or {}).get("rayClusterStatus") or {}
     conditions = {one.get("type"): one for one in cluster.get("conditions") or []}
     failure, head = conditions.get("ReplicaFailure", {}), conditions.get("HeadPodReady", {})
     if failure.get("status") == "True":
         reason = failure.get("reason", "")
         who = "a worker" if "Worker" in reason else "the head"
-        yield _speaker(who, ray_job)(reason, failure)
+        yield _speaker(who, documents)(reason, failure)
     quiet = (None, "", "Unknown", "HeadPodNotFound", "ContainersNotReady", "PodInitializing")
     if head.get("status") == "False" and head.get("reason") not in (*quiet, "ContainerCreating"):
-        yield _speaker("the head", ray_job)(head["reason"], head)
+        yield _speaker("the head", documents)(head["reason"], head)
 
 
 def _warning(who: str, event: Object) -> Iterator[_Voice]:
@@ -230,9 +234,9 @@ def _who(pod: Object) -> str:
     return {"head": "the head", "worker": "a worker"}.get(kind, "the submitter")
 
 
-def _speaker(who: str, ray_job: Object) -> Callable[[str, Object], _Voice]:
+def _speaker(who: str, documents: Documents) -> Callable[[str, Object], _Voice]:
     """Makes voices that speak of a kind of pod, from a reason and what has its message."""
-    spec = (ray_job.get("spec") or {}).get("rayClusterSpec") or {}
+    spec = (documents.ray_job.get("spec") or {}).get("rayClusterSpec") or {}
     groups = {
         "the head": [spec["headGroupSpec"]] if "headGroupSpec" in spec else [],
         "a worker": spec.get("workerGroupSpecs") or [],
@@ -248,7 +252,7 @@ def _speaker(who: str, ray_job: Object) -> Callable[[str, Object], _Voice]:
             message=_message(thing),
             asks=asks,
             beside=AUTOSCALER if is_autoscaled else {},
-            there=_in_namespace(ray_job),
+            kubectl=documents.kubectl,
         )
 
     return voice
@@ -296,8 +300,9 @@ def _silence(documents: Documents, now: datetime) -> Reason | None:
     return None
 
 
-def _undeletable(ray_job: Object, now: datetime) -> Reason | None:
+def _undeletable(documents: Documents, now: datetime) -> Reason | None:
     """A job that was deleted and whose finalizer KubeRay does not take away."""
+    ray_job = documents.ray_job
     metadata, spec = ray_job.get("metadata") or {}, ray_job.get("spec") or {}
     if not metadata.get("finalizers") or not metadata.get("deletionTimestamp"):
         return None
@@ -308,32 +313,25 @@ def _undeletable(ray_job: Object, now: datetime) -> Reason | None:
         return None
     return Reason(
         cause="undeletable",
-        text=f"it was deleted {waited_s:.0f} s ago and does not go; {way_out(ray_job)}",
+        text=f"it was deleted {waited_s:.0f} s ago and does not go; "
+        f"{way_out(ray_job, documents.kubectl)}",
     )
 
 
-def way_out(ray_job: Object) -> str:
+def way_out(ray_job: Object, kubectl: Kubectl) -> str:
     """What lets a deleted job go that KubeRay does not release."""
     spec = (ray_job.get("spec") or {}).get("rayClusterSpec") or {}
     pod = ((spec.get("headGroupSpec") or {}).get("template") or {}).get("spec") or {}
     account, name = pod.get("serviceAccountName"), ray_job["metadata"]["name"]
-    there = _in_namespace(ray_job)
-    create = (
-        "make its service account if that is missing (kubectl create serviceaccount "
-        f"{account}{there}), "
-        if account
-        else ""
-    )
+    create = ""
+    if account:
+        line = kubectl.line("create", "serviceaccount", str(account))
+        create = f"make its service account if that is missing (`{line}`), "
+    patch = (*("patch", "rayjob", name), *("--type", "merge"), *("-p", FREED))
     return (
-        f"see that KubeRay's operator runs, {create}or take the job's finalizer away: kubectl "
-        f'patch rayjob {name}{there} --type merge -p \'{{"metadata":{{"finalizers":null}}}}\''
+        f"see that KubeRay's operator runs, {create}or take the job's finalizer away: "
+        f"`{kubectl.line(*patch)}`"
     )
-
-
-def _in_namespace(ray_job: Object) -> str:
-    """What kubectl is told where the job's namespace need not be the user's own."""
-    namespace = (ray_job.get("metadata") or {}).get("namespace")
-    return f" -n {namespace}" if namespace else ""
 
 
 def _seconds_since(moment: str | None, now: datetime) -> float:
@@ -482,8 +480,8 @@ CAUSES = (
         "claim",
         r"unbound immediate PersistentVolumeClaims",
         lambda voice, found: (
-            f"{voice.who} waits for a volume that its claim does not have yet; see `kubectl "
-            f"describe pvc{voice.there}`, and ask who runs the cluster"
+            f"{voice.who} waits for a volume that its claim does not have yet; see "
+            f"`{voice.kubectl.line('describe', 'pvc')}`, and ask who runs the cluster"
         ),
     ),
     _Cause(

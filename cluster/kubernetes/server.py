@@ -14,6 +14,7 @@ from typing import Any
 from cluster.errors import ClusterError
 from cluster.job_files import lines_of
 from cluster.kubernetes.explain import MISSING_PACKAGE, in_words, status_of
+from cluster.kubernetes.kubectl import Kubectl
 
 Object = dict[str, Any]
 
@@ -38,6 +39,9 @@ class Server:
         context: of the kubeconfig; None: the current one.
         namespace: in which everything happens; None: the context's.
 
+    Attributes:
+        kubectl: where it is, for commands that are named.
+
     Raises:
         ClusterError: the package is missing, or the kubeconfig does not say how to reach a server.
     """
@@ -48,8 +52,9 @@ class Server:
         except ImportError as error:
             raise ClusterError(MISSING_PACKAGE) from error
         configuration = client.Configuration()
-        contexts_namespace = _load_context(configuration, context)
+        contexts_namespace = _load_context(configuration, Kubectl(context, namespace))
         self.namespace = namespace or contexts_namespace
+        self.kubectl = Kubectl(context, self.namespace)
         configuration.retries = False  # a fault is said at once; urllib3 would log and retry
         api = client.ApiClient(configuration)
         # The client's classes for Kubernetes objects differ between its releases, JSON does not:
@@ -263,7 +268,7 @@ class Server:
         return self._look(self._core.read_namespace, namespaced=False, name=self.namespace)
 
     def _in_words(self, doing: str) -> AbstractContextManager[None]:
-        return in_words(doing, self.namespace)
+        return in_words(doing, self.kubectl)
 
     def _look(self, read: Any, *, namespaced: bool = True, **names: Any) -> Object | None:
         place = {"namespace": self.namespace} if namespaced else {}
@@ -278,10 +283,11 @@ class Server:
             raise
 
 
-def _load_context(configuration: Any, context: str | None) -> str:
+def _load_context(configuration: Any, kubectl: Kubectl) -> str:
     """Set server and credentials from the kubeconfig, and return the context's namespace."""
     from kubernetes import config
 
+    context = kubectl.context
     file = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111, without a home it stays ~
     try:
         contexts, current = config.list_kube_config_contexts(file)
@@ -297,7 +303,8 @@ def _load_context(configuration: Any, context: str | None) -> str:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
             f"kubernetes: {file} does not say how to reach a cluster ({reason}); "
-            "set KUBECONFIG or log in with your cluster's tool, and try `kubectl get pods`"
+            "set KUBECONFIG or log in with your cluster's tool, and try "
+            f"`{kubectl.line('get', 'pods')}`"
         ) from error
     chosen = (
         current

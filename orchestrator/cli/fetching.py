@@ -1,6 +1,7 @@
 """The command that brings what a sweep needs of the hub to this machine, or into a folder."""
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -101,6 +102,7 @@ def _fetch(wanted: Sequence[Want], cache: Path | None, console: Console) -> None
 def _say_where(cache: Path | None, console: Console) -> None:
     """What to set where jobs run."""
     place = hub_cache() if cache is None else cache
-    setting = "HF_HUB_OFFLINE=1" if cache is None else f"HF_HUB_CACHE={place} HF_HUB_OFFLINE=1"
+    settings = [] if cache is None else [f"HF_HUB_CACHE={place}"]
+    export = shlex.join(["export", *settings, "HF_HUB_OFFLINE=1"])
     console.print(f"They lie in {place}. Where jobs run without internet:", soft_wrap=True)
-    console.print(f"export {setting}", soft_wrap=True)
+    console.print(export, soft_wrap=True)

@@ -106,7 +106,7 @@ def logs(args: argparse.Namespace) -> int:
     sweep = load_sweep(args)
     is_planned = args.trial is not None
     jobs, store = _open_jobs(sweep, goes_on=True)[:2] if is_planned else _open_records(sweep)
-    submission = _latest(jobs)
+    submission = _latest(args, jobs)
     backend = submission.record.backend()
     lines = backend.logs(submission.status.job_id, submission.folder, args.follow)
     if args.trial is not None:
@@ -140,7 +140,7 @@ def cancel(args: argparse.Namespace) -> int:
         if driver is not None and not args.now and now.state is JobState.RUNNING:
             drivers.append(driver)
     if drivers:
-        _hear_out(drivers)
+        _hear_out(drivers, command_of(args, "status"))
     if faults:
         raise ClusterError("\n".join(faults))
     return DONE
@@ -316,8 +316,13 @@ class _LeavingDriver:
         return [line for line in lines if not is_on_log(line, self.job_id)]
 
 
-def _hear_out(drivers: Sequence[_LeavingDriver]) -> None:
-    """Print what drivers say while they stop, where their logs go with their jobs."""
+def _hear_out(drivers: Sequence[_LeavingDriver], status: str) -> None:
+    """Print what drivers say while they stop, where their logs go with their jobs.
+
+    Args:
+        drivers: of the jobs.
+        status: the command that says how they stand.
+    """
     until = time.monotonic() + LONGEST_END_S
     print(
         "Its log until the end, since it goes with the job; ^C leaves the job to itself:"
@@ -341,7 +346,7 @@ def _hear_out(drivers: Sequence[_LeavingDriver]) -> None:
                 why = f" ({driver.fault})" if driver.fault else ""
                 print(
                     f"{driver.job_id} has not stopped after {LONGEST_END_S:.0f} s{why}; see "
-                    "`sparsweep status`"
+                    f"`{status}`"
                 )
             return
         if stopping:
@@ -372,10 +377,11 @@ def _look_for_hub_files(fetch: str, left: Sequence[PlannedTrial], profile: Clust
         )
 
 
-def _latest(jobs: Jobs) -> Submission:
+def _latest(args: argparse.Namespace, jobs: Jobs) -> Submission:
     submission = jobs.latest()
     if submission is None:
-        raise SweepError(f"{jobs.sweep.name}: was not submitted; `sparsweep submit` does that")
+        send = command_of(args, "submit", "--on", "CLUSTER")
+        raise SweepError(f"{jobs.sweep.name}: was not submitted; `{send}` does that")
     return submission
 
 

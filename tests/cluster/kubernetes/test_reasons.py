@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cluster.backend import JobState
+from cluster.kubernetes.kubectl import Kubectl
 from cluster.kubernetes.manifest import render_manifests
 from cluster.kubernetes.reasons import CAUSES, Documents, Object, Reason, find_reason
 from cluster.kubernetes.states import job_status
@@ -437,19 +438,18 @@ def test_what_may_not_be_looked_at_is_said_where_nothing_else_explains() -> None
 
 def test_a_claim_is_looked_at_where_the_job_is() -> None:
     unbound = unschedulable("0/2 nodes are available: unbound immediate PersistentVolumeClaims.")
-    said = documents(pods=[pod("head", **unbound)])
-    said.ray_job["metadata"]["namespace"] = "team"
+    said = documents(pods=[pod("head", **unbound)], kubectl=Kubectl("lab", "team"))
 
     reason = find_reason(said, NOW)
 
     assert reason is not None
-    assert "see `kubectl describe pvc -n team`" in reason.text
+    assert "see `kubectl --context lab -n team describe pvc`" in reason.text
 
 
 def test_a_deleted_job_that_stays_says_the_way_out() -> None:
-    said = documents(profile={"service_account": "nope"})
+    kubectl = Kubectl("my*lab", "team")
+    said = documents(profile={"service_account": "nope"}, kubectl=kubectl)
     said.ray_job["metadata"] |= {
-        "namespace": "team",
         "finalizers": ["ray.io/rayjob-finalizer"],
         "deletionTimestamp": "2026-11-26T11:50:00Z",
     }
@@ -459,9 +459,10 @@ def test_a_deleted_job_that_stays_says_the_way_out() -> None:
     assert reason is not None
     assert reason.text == (
         "it was deleted 600 s ago and does not go; see that KubeRay's operator runs, make its "
-        "service account if that is missing (kubectl create serviceaccount nope -n team), or "
-        f"take the job's finalizer away: kubectl patch rayjob {NAME} -n team --type merge -p "
-        '\'{"metadata":{"finalizers":null}}\''
+        "service account if that is missing (`kubectl --context 'my*lab' -n team create "
+        "serviceaccount nope`), or take the job's finalizer away: `kubectl --context 'my*lab' -n "
+        f"team patch rayjob {NAME} --type merge -p "
+        '\'{"metadata":{"finalizers":null}}\'`'
     )
     said.ray_job["metadata"]["deletionTimestamp"] = "2026-11-26T11:59:00Z"
     assert find_reason(said, NOW) is None  # pods have their grace period

@@ -71,11 +71,11 @@ def test_namespace_is_the_profiles_or_the_contexts(
         ),
         (
             refusal(403, "Forbidden", "ada cannot create rayjobs"),
-            r"ada cannot create .*\(HTTP 403\); .*kubectl auth can-i --list -n team",
+            r"ada cannot create .*\(HTTP 403\); .*kubectl -n team auth can-i --list",
         ),
         (
             refusal(404, "NotFound", "no such resource"),
-            r"no such resource \(HTTP 404\); .*kubectl get crd",
+            r"no such resource \(HTTP 404\); .*kubectl -n team get crd",
         ),
         (
             refusal(429, "TooManyRequests", "slow down"),
@@ -133,7 +133,7 @@ def test_a_job_that_came_in_between_is_said(server: FakeServer) -> None:
     )
 
     with pytest.raises(
-        ClusterError, match=r"already exists \(HTTP 409\); .*kubectl get rayjobs,configmaps -n team"
+        ClusterError, match=r"already exists \(HTTP 409\); .*kubectl -n team get rayjobs,configmaps"
     ):
         make_backend().submit(JOB)
 
@@ -273,5 +273,5 @@ def test_a_deleted_job_that_stays_says_the_way_out(server: FakeServer) -> None:
     with pytest.raises(ClusterError, match="is there already and stopping") as refused:
         backend.submit(JOB)
 
-    assert "kubectl create serviceaccount nope -n team)" in str(refused.value)
-    assert f"kubectl patch rayjob {NAME} -n team --type merge" in str(refused.value)
+    assert "`kubectl -n team create serviceaccount nope`" in str(refused.value)
+    assert f"`kubectl -n team patch rayjob {NAME} --type merge" in str(refused.value)
