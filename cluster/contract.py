@@ -67,6 +67,10 @@ ELASTIC = "SPARSWEEP_ELASTIC"
 """Variable of the driver: 1 says that nodes join and leave the cluster all the time, idle ones on
 the driver's word."""
 
+AUTOSCALED = "SPARSWEEP_AUTOSCALED"
+"""Variable of the driver: 1 says that an autoscaler takes idle nodes away, once nothing is reserved
+on them."""
+
 NUM_NODES = "SPARSWEEP_NODES"
 """Variable of the driver: machines that the cluster will have as soon as all have started."""
 

@@ -42,6 +42,7 @@ from orchestrator.running.progress import SweepProgress
 from orchestrator.running.ray_cluster import (
     NoRayError,
     connected_ray,
+    is_autoscaled,
     is_elastic,
     is_given_cluster,
     wait_for_nodes,
@@ -275,14 +276,14 @@ class Driver:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
         # What goes wrong is told by the progress view.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        busy_nodes = callback.busy_nodes if is_elastic() else None
+        busy_nodes = callback.busy_nodes if is_elastic() or is_autoscaled() else None
 
         def tick() -> None:
             self._stop_in_time()
             self._tell_silence()
             callback.end_hanging()
 
-        watch = ClusterWatch(busy_nodes, tick)
+        watch = ClusterWatch(busy_nodes, tick, drains_idle=is_elastic())
         with watch as callback.watch, callback.raising_faults(), other_errors_as_dead_workers():
             tuner.fit()
         try:

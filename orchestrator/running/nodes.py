@@ -50,10 +50,18 @@ class ClusterWatch(Watch):
         busy_nodes: ids of the nodes that run trials when no trial waits for a worker, else None:
             all may be needed. None instead of a function where idle nodes stay.
         tick: called twice a second.
+        drains_idle: whether nodes that nothing needs are told to end; else nothing is reserved on
+            them any more, and an autoscaler takes them away.
     """
 
-    def __init__(self, busy_nodes: Callable[[], set[str] | None] | None, tick: Callable[[], None]):
-        self._busy_nodes, self._tick = busy_nodes, tick
+    def __init__(
+        self,
+        busy_nodes: Callable[[], set[str] | None] | None,
+        tick: Callable[[], None],
+        *,
+        drains_idle: bool = True,
+    ):
+        self._busy_nodes, self._tick, self._drains_idle = busy_nodes, tick, drains_idle
         context = ray.get_runtime_context()
         self._job_id = context.get_job_id()
         self._gcs = ray._raylet.GcsClient(address=context.gcs_address)
@@ -104,9 +112,9 @@ class ClusterWatch(Watch):
                 return
             if node_id not in busy and node_id not in self._draining:
                 self._remove_reservations(node_id)
-                self._drain(
-                    node_id, "DRAIN_NODE_REASON_IDLE_TERMINATION", "no trial is left for it", None
-                )
+                if self._drains_idle:
+                    reason: Reason = "DRAIN_NODE_REASON_IDLE_TERMINATION"
+                    self._drain(node_id, reason, "no trial is left for it", None)
 
     def _remove_reservations(self, node_id: str) -> None:
         """Tune keeps one idle worker for a trial that may come, and its resources reserved, so the

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cluster.contract import ELASTIC, NUM_NODES
+from cluster.contract import AUTOSCALED, ELASTIC, NUM_NODES
 from cluster.node.own_folder import remove_own_folder
 from cluster.node.private_ray import TUNE_ENVIRONMENT, private_ray
 from cluster.node.processes import starting_deaf_to
@@ -59,6 +59,11 @@ def is_given_cluster() -> bool:
 def is_elastic() -> bool:
     """Whether nodes join and leave the given cluster all the time, see `ELASTIC`."""
     return is_given_cluster() and os.environ.get(ELASTIC) == "1"
+
+
+def is_autoscaled() -> bool:
+    """Whether an autoscaler takes idle nodes of the given cluster away, see `AUTOSCALED`."""
+    return is_given_cluster() and os.environ.get(AUTOSCALED) == "1"
 
 
 def passed_on() -> dict[str, str]:

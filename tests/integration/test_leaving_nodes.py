@@ -10,6 +10,7 @@ from orchestrator.results.store import ResultStore
 from tests.ray_nodes import is_called
 from tests.real_sweeps import (
     TO_STOP,
+    TRAINING,
     Command,
     assert_same_numbers,
     changed_at,
@@ -92,6 +93,31 @@ def test_idle_nodes_end_while_the_last_trial_runs(cluster, results):
     running.process.send_signal(signal.SIGUSR2)
     code, output = running.finish()
     assert code == 75, output
+
+
+def test_nothing_is_reserved_on_an_idle_node_that_an_autoscaler_takes_away(cluster, results):
+    """The first trial is held in its midst, so that it lasts until the other's node is free."""
+    first = cluster.add_node()
+    spec = tiny(results, sparsities=[0.0], training=TRAINING | {"num_steps": 300})
+    running = Command("run", spec, **cluster.environment, SPARSWEEP_AUTOSCALED="1")
+    running.wait_until(lambda: bool(checkpoints(results)))  # so its worker has told where it is
+    (held,) = first.workers()
+    held.suspend()
+    second = cluster.add_node()
+    running.wait_until(lambda: len(ResultStore(str(results)).read("trials")) == 1)
+
+    running.wait_until(lambda: not second.workers())
+
+    assert not second.has_ended(), "that is the autoscaler's business"
+    (raylet,) = [process for process in second.processes() if process.name() == "raylet"]
+    raylet.kill()  # of which its agent tells all drivers, in 20 lines, and ends
+    agent = "dashboard/agent.py"
+    running.wait_until(lambda: not any(is_called(one, agent) for one in second.processes()))
+    held.resume()
+    running.process.send_signal(signal.SIGUSR2)
+    code, output = running.finish()
+    assert code == 75, output
+    assert "Raylet is terminated" not in output
 
 
 def test_a_stop_does_not_wait_for_nodes_that_may_never_come(cluster, results):

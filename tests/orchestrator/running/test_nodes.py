@@ -3,7 +3,10 @@
 Real nodes leave in tests/integration.
 """
 
+import threading
+
 import pytest
+import ray
 from ray.exceptions import (
     ActorDiedError,
     NodeDiedError,
@@ -14,6 +17,7 @@ from ray.exceptions import (
 
 from orchestrator.running.nodes import (
     HEAD,
+    ClusterWatch,
     is_node_loss,
     is_reserved_by,
     nodes_for_trials,
@@ -77,3 +81,21 @@ def test_reservations_of_this_driver_on_this_node_alone_are_removed(group_id, pl
 )
 def test_errors_that_tell_of_a_lost_node_are_told_apart_from_dead_workers(error, expected):
     assert is_node_loss(error) == expected
+
+
+@pytest.mark.parametrize("drains_idle", [True, False])
+def test_idle_nodes_lose_their_reservations_and_end_unless_an_autoscaler_ends_them(
+    monkeypatch, drains_idle
+):
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {}} for name in ("busy", "idle")]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    freed, drained = [], []
+    watch = ClusterWatch.__new__(ClusterWatch)
+    watch._closing, watch._draining, watch._drains_idle = threading.Event(), set(), drains_idle
+    monkeypatch.setattr(watch, "_remove_reservations", freed.append)
+    monkeypatch.setattr(watch, "_drain", lambda node_id, *_: drained.append(node_id))
+
+    watch._release_idle(lambda: {"busy"})
+    watch._release_idle(lambda: None)  # a trial waits
+
+    assert (freed, drained) == (["idle"], ["idle"] if drains_idle else [])
