@@ -89,9 +89,12 @@ MODELS = "models"
 """Where kept models are; names end alike."""
 
 COMPACT_EVERY_ATTEMPTS = 200
-"""How often the compact file of `trials` is renewed while a sweep runs, so that whoever asks how it
-stands reads one file and at most so many small ones (0.1 s). Of 2,000 trials it takes 0.4 s, which
-is 2 ms an attempt."""
+"""How often compact files are renewed while a sweep runs, so that whoever asks how it stands reads
+few small files: up to 2,000 attempts, and less often beyond, as a renewal reads and writes all rows
+that there are. See `is_renewed_after`."""
+
+READ_BY_STATUS = ("scores", "attempts")
+"""Tables whose compact files are renewed with that of `trials`."""
 
 
 class WrittenModel(Protocol):
@@ -338,7 +341,7 @@ class ResultStore:
         except StoreError:
             is_current = False
         if not is_current:
-            self._renew_compact_trials()
+            self._renew_compact()
 
     def planned_sweeps(self) -> list[str]:
         """Names of the sweeps that have been run here, sorted."""
@@ -402,17 +405,7 @@ class ResultStore:
             These files, that of `trials` first.
         """
         catalog = self._reader.catalog(None)  # once: trials may be committed meanwhile
-        written = []
-        for name in TABLES:
-            if name == "trials":
-                continue
-            if name in LARGE_TABLES:
-                parts = self._reader.read_parts(name, catalog)
-            else:
-                parts = iter([self._reader.read(name, None, catalog)])
-            of_trials = name in CHILD_TABLES
-            superseded = catalog.superseded if of_trials else {}
-            written.append(self._files.write_compact(name, parts, superseded))
+        written = [self._write_compact(name, catalog) for name in TABLES if name != "trials"]
         # Last: until then, `read` asks the trials' own rows of what is newer than the old one.
         return [self._write_compact_trials(catalog), *written]
 
@@ -479,8 +472,8 @@ class ResultStore:
                 files.append(("trials", file_key, [row]))
             self._files.write(*files)
 
-            if (len(attempts) + 1) % COMPACT_EVERY_ATTEMPTS == 0:
-                self._renew_compact_trials()
+            if is_renewed_after(len(attempts) + 1):
+                self._renew_compact(*READ_BY_STATUS)
         return file_key is not None
 
     def _key_for(self, spec: TrialSpec, outcome: Outcome, model: WrittenModel | None) -> str | None:
@@ -555,17 +548,29 @@ class ResultStore:
             self._old_keys = old_keys  # last: when reading fails, it is read again
         return self._old_keys
 
+    def _write_compact(self, name: str, catalog: Catalog) -> Location:
+        """Write the compact file of a table other than `trials`."""
+        if name in LARGE_TABLES:
+            parts = self._reader.read_parts(name, catalog)
+        else:
+            parts = iter([self._reader.read(name, None, catalog)])
+        superseded = catalog.superseded if name in CHILD_TABLES else {}
+        return self._files.write_compact(name, parts, superseded)
+
     def _write_compact_trials(self, catalog: Catalog) -> Location:
         rows = catalog.rows.combine_chunks()
         return self._files.write_compact("trials", [rows], catalog.superseded)
 
-    def _renew_compact_trials(self) -> None:
-        """Write the compact file of `trials` alone. What is committed stays committed if that
-        fails."""
+    def _renew_compact(self, *names: str) -> None:
+        """Write the compact files of these tables and of `trials`. What is committed stays
+        committed if that fails."""
         try:
-            self._write_compact_trials(self._reader.catalog(None))
+            catalog = self._reader.catalog(None)
+            for name in names:
+                self._write_compact(name, catalog)
+            self._write_compact_trials(catalog)  # last, see `compact`
         except (StoreError, OSError) as error:
-            log.warning("compact/trials.parquet is not renewed: %s", error)
+            log.warning("compact files are not renewed: %s", error)
 
     def _new_sentences(self, result: TrialResult) -> list[tuple[str, str, Sequence[Row]]]:
         """The sets of sentences that no trial before this one has left."""
@@ -588,6 +593,12 @@ class _Shown(NamedTuple):
     key: str
     earlier: list[TrialSpec]
     model_digest: str | None
+
+
+def is_renewed_after(num_attempts: int) -> bool:
+    """Whether compact files are renewed after so many attempts: every 200 up to 4,000, then every
+    400, and so on, which is once in 5 to 10 percent of them."""
+    return num_attempts % (COMPACT_EVERY_ATTEMPTS * max(1, num_attempts // 2000)) == 0
 
 
 def _with_model(result: TrialResult, model: WrittenModel, is_kept: bool) -> TrialResult:

@@ -1,5 +1,6 @@
 """Reading: from compact files and others alike, and what is refused."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 from orchestrator.errors import StoreError
 from orchestrator.results.parquet import decode
 from orchestrator.results.schema import SCHEMA_VERSION, TABLES
+from orchestrator.results.store import is_renewed_after
 from tests.factories import make_trial_result, make_trial_spec
 from tests.orchestrator.results.committing import ON_TEST, commit, fail, run_python, trial_file
 
@@ -52,7 +54,7 @@ def test_a_trial_deleted_by_hand_is_gone_and_may_be_run_again(store):
 RENEWED_EVERY = "orchestrator.results.store.COMPACT_EVERY_ATTEMPTS"
 
 
-def test_the_compact_file_of_trials_is_renewed_while_a_sweep_runs(store, monkeypatch):
+def test_compact_files_of_what_status_reads_are_renewed_while_a_sweep_runs(store, monkeypatch):
     monkeypatch.setattr(RENEWED_EVERY, 3)
     compact = Path(store.location.path, "compact", "trials.parquet")
     specs = [make_trial_spec(seed=seed) for seed in range(7)]
@@ -65,6 +67,9 @@ def test_the_compact_file_of_trials_is_renewed_while_a_sweep_runs(store, monkeyp
         {"seed": 1, "status": "completed"},
         {"seed": 2, "status": "completed"},
     ]
+    assert sorted(file.stem for file in compact.parent.iterdir()) == [
+        *("attempts", "scores", "trials")
+    ], "what status reads"
     commit(store, specs[0])  # failed in the compact file
     commit(store, specs[3])
     assert set(store.statuses().values()) == {"completed"}
@@ -91,6 +96,14 @@ def test_numbers_older_than_a_renewed_compact_file_of_trials_are_not_taken_for_n
     assert scores["f1"].to_pylist() == [0.75] * 12 + [0.5] * 12
 
 
+def test_the_more_there_is_the_less_often_it_is_written_anew():
+    after = [number for number in range(1, 40_000) if is_renewed_after(number)]
+    assert after[:20] == list(range(200, 4_001, 200))
+    shares = [(new - old) / old for old, new in pairwise(after) if old >= 2_000]
+    assert max(shares) <= 0.1, "else many small files are read"
+    assert len(after) <= 60
+
+
 def test_a_trial_is_kept_when_the_compact_file_cannot_be_renewed(store, monkeypatch, caplog):
     monkeypatch.setattr(RENEWED_EVERY, 2)
     commit(store)
@@ -98,10 +111,7 @@ def test_a_trial_is_kept_when_the_compact_file_cannot_be_renewed(store, monkeypa
     whole = damaged.read_bytes()
     damaged.write_bytes(b"damaged")
     assert commit(store, make_trial_spec(seed=1))
-    assert (
-        f"compact/trials.parquet is not renewed: {damaged}: cannot be read as Parquet"
-        in caplog.text
-    )
+    assert f"compact files are not renewed: {damaged}: cannot be read as Parquet" in caplog.text
     damaged.write_bytes(whole)
     assert set(store.statuses().values()) == {"completed"}
 
