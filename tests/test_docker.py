@@ -110,7 +110,53 @@ def test_everything_is_installed_in_locked_versions_and_nothing_editable() -> No
         "--constraint requirements.lock" in part and "-e" not in shlex.split(part)
         for part in installs
     )
-    assert shlex.split(installs[-1])[-1] == ".[jobs,kubernetes]"
+    assert shlex.split(installs[-1])[-1] == ".[jobs,kubernetes${EXTRAS:+,$EXTRAS}]"
+
+
+@pytest.mark.parametrize(("given", "more"), [(None, []), ("", []), ("export", ["mlflow-skinny"])])
+def test_optional_dependencies_are_an_argument(given: str | None, more: list[str]) -> None:
+    listing, installing = _run_with_extras(given)
+
+    names = {re.split(r"[^\w-]", line)[0] for line in listing.splitlines()}
+    assert {"torch", "kubernetes"} < names
+    assert [name for name in ("mlflow-skinny",) if name in names] == more
+    assert installing == f".[jobs,kubernetes{',export' if more else ''}]"
+
+
+def test_an_extra_that_does_not_exist_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "docker/requirements.py", "jobs,exports"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("EXTRAS: there is no 'exports' in pyproject.toml; give of ")
+    assert "export, " in done.stderr
+
+
+def _run_with_extras(given: str | None) -> tuple[str, str]:
+    """What the build stage lists as the packages' layer, and the words that it installs the project
+    by, where a build is given these EXTRAS."""
+    runs = [rest for word, rest in stages()[0] if word == "RUN" and "EXTRAS" in rest]
+    listing, installing = runs[0].split(">")[0], runs[1].split("&&")[0]
+    assert ("ARG", "EXTRAS") in stages()[0]
+    found = []
+    for command in (
+        listing.replace("/opt/venv/bin/python", sys.executable),
+        f"printf %s {installing.split('requirements.lock')[1]}",
+    ):
+        done = subprocess.run(
+            ["/bin/sh", "-euc", command],
+            cwd=ROOT,
+            env={} if given is None else {"EXTRAS": given},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(done.stdout)
+    return found[0], found[1]
 
 
 def test_old_pips_build_packages_as_new_ones_do_and_a_private_authority_is_an_argument() -> None:
