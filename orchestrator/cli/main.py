@@ -290,7 +290,8 @@ def _add_runs(line: CommandLine) -> None:
     line.add(
         "verify",
         lambda args: _runs().verify(args),
-        "Check that every planned trial has exactly one valid completed row; say which have not.",
+        "Check that every planned trial has exactly one valid completed row, and the model that "
+        "this names; say which have not.",
         takes_spec=True,
         takes_results=True,
     )

@@ -100,25 +100,33 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check that every planned trial has exactly one valid completed row; say which have not."""
+    """Check that every planned trial has exactly one valid completed row, and the model that this
+    names; say which have not."""
+    from orchestrator.models.kept import find_faulty_models
+
     loaded = load(args, args.results)
     planned, store = loaded.planned, loaded.store
     console = open_console()
     specs = {trial.trial_id: trial.spec for trial in planned}
-    found = store.verify(specs)
+    found, of_models = store.verify(specs), find_faulty_models(store, specs)
     problems = [problem for problem in found if problem.is_fault]
-    for problem in problems:
+    faulty_models = [problem for problem in of_models if problem.is_fault]
+    for problem in (*problems, *faulty_models):
         spec = specs[problem.trial_id]
         name = f"{problem.trial_id} ({spec.describe()})"
         console.print(f"{name}: {problem.what}", soft_wrap=True)
     if notes := [f"{note.trial_id} ({note.what})" for note in found if not note.is_fault]:
         what = f"{counted(len(notes), 'trial')} resumed on another model of device"
         console.print(f"{what}, see column devices: {', '.join(notes)}", soft_wrap=True)
+    for orphan in (problem for problem in of_models if not problem.is_fault):
+        console.print(orphan.what, soft_wrap=True)
     console.print(
         f"{len(specs) - len(problems)} of {len(specs)} trials are valid in {store.location}",
         soft_wrap=True,
     )
-    return SOME_FAILED if problems else DONE
+    if faulty_models:
+        console.print(f"{counted(len(faulty_models), 'kept model')} to mend", soft_wrap=True)
+    return SOME_FAILED if problems or faulty_models else DONE
 
 
 # What these commands are made of

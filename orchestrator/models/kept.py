@@ -1,12 +1,14 @@
-"""A kept model that somebody asks for: its trial, its weights and its tokenizer."""
+"""A kept model that somebody asks for: its trial, its weights and its tokenizer; and whether those
+that rows name are there and whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
 from orchestrator.results.schema import TABLES
 from orchestrator.results.store import ResultStore
+from orchestrator.results.verify import Problem
 from workers.trial import BUILTIN_MODEL, TrialError
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def open_model(store: ResultStore, trial: str, base: str | None = None) -> Opene
         StoreError: a file of the results is damaged, or of a later version.
     """
     row = find_trial(store, trial)
-    kept = _read(store, row)
+    kept = _read(store, row["trial_id"], row["model_digest"])
     from workers.data.tokenizer import load_tokenizer
     from workers.model.kept_model import load_kept_model
 
@@ -94,27 +96,62 @@ def find_trial(store: ResultStore, trial: str) -> dict[str, Any]:
     return row
 
 
-def _read(store: ResultStore, row: Mapping[str, Any]) -> "KeptModel":
-    from workers.model.kept_model import read_kept_model
+def find_faulty_models(store: ResultStore, trial_ids: Iterable[str]) -> list[Problem]:
+    """Read the models that the rows of these trials name, one after the other.
 
-    trial_id = row["trial_id"]
+    Args:
+        store: the results.
+        trial_ids: the trials, by which problems are ordered.
+
+    Returns:
+        Models that are gone, damaged, or others than those that the scores are of; then, as no
+        fault, the files that no row of the whole results names. Each says what to do. Of a trial
+        whose row is damaged nothing is said.
+    """
+    asked, kept = list(trial_ids), store.model_ids()
+    named = store.named_models({*asked, *kept})
+    faults = ((trial_id, _fault(store, trial_id, named.get(trial_id))) for trial_id in asked)
+    orphans = sorted(trial_id for trial_id in kept if named.get(trial_id, "") is None)
+    return [
+        *(Problem(trial_id, fault) for trial_id, fault in faults if fault is not None),
+        *(Problem(trial_id, _orphan(store, trial_id), is_fault=False) for trial_id in orphans),
+    ]
+
+
+def _fault(store: ResultStore, trial_id: str, digest: str | None) -> str | None:
+    """What is wrong with a model that a row names by its digest."""
+    if digest is None:
+        return None
+    try:
+        _read(store, trial_id, digest).refuse_other_recipe()
+    except (SweepError, TrialError) as error:
+        return str(error)
+    return None
+
+
+def _orphan(store: ResultStore, trial_id: str) -> str:
+    return (
+        f"{store.model(trial_id)}: no completed trial of these results names this model; where no "
+        "driver is running, remove the file"
+    )
+
+
+def _read(store: ResultStore, trial_id: str, digest: str | None) -> "KeptModel":
+    from workers.model.kept_model import REMEDY, read_model_of
+
     location = store.model(trial_id)
     try:
-        kept = read_kept_model(location)
-    except FileNotFoundError as error:
-        raise SweepError(
-            f"{location}: no model of trial {trial_id} was kept; set models.keep in the sweep file "
-            "(final, or best with selection best_epoch), then `sparsweep run SPEC --rerun-lacking` "
-            "trains it again"
-        ) from error
+        if digest is None and not location.is_file():
+            raise SweepError(
+                f"{location}: no model of trial {trial_id} was kept; set models.keep in the sweep "
+                "file (final, or best with selection best_epoch), then `sparsweep run SPEC "
+                "--rerun-lacking` trains it again"
+            )
+        return read_model_of(location, trial_id, digest)
     except TrialError as error:
         raise SweepError(str(error)) from error
-    # Without a digest the scores are of a run that kept none: the file is that of another run, or
-    # was left by a process that died before it stored its scores.
-    if kept.trial_id != trial_id or row["model_digest"] != kept.digest:
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split()).removeprefix(f"{location}: ")
         raise SweepError(
-            f"{location}: is another model than the one that the scores of trial {trial_id} are "
-            "of; remove it, and `sparsweep run SPEC --rerun-lacking` trains the trial again, where "
-            "models.keep asks for its model"
-        )
-    return kept
+            f"{location}: the kept model cannot be read ({reason}); mend that, or {REMEDY}"
+        ) from error

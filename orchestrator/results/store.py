@@ -159,6 +159,31 @@ class ResultStore:
         """Ids of the trials of which a model is kept, by the names of the files."""
         return self._ids_of_states(MODELS)
 
+    def named_models(self, trial_ids: Iterable[str]) -> dict[str, str | None]:
+        """Digests of the models that the rows of completed trials name, by the id of the trial.
+
+        Args:
+            trial_ids: trials, or what else files of models are called after.
+
+        Returns:
+            None where no completed row names one. Trials of which a row is damaged, or of a later
+            version, are left out: nobody can tell.
+        """
+
+        def find(trial_id: str) -> tuple[str, str | None] | None:
+            try:
+                is_completed = self.is_completed(trial_id)
+                return trial_id, self._shown(trial_id).model_digest if is_completed else None
+            except StoreError:
+                return None
+
+        try:
+            self._keys_of_old_versions()  # once, not by each reader
+        except StoreError:
+            return {}
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            return dict(found for found in readers.map(find, trial_ids) if found)
+
     def remove_leftovers(self) -> None:
         """Remove what processes that were killed while they wrote have left, such as half a
         checkpoint."""

@@ -132,24 +132,10 @@ class TrialTrainable(tune.Trainable):
             TrialError: kind `bad_data`, when it is gone, damaged, or not the one that the stored
                 scores are of.
         """
-        from workers.model.kept_model import REMEDY, read_kept_model
+        from workers.model.kept_model import read_model_of
 
-        location = self.store.model(self.spec.trial_id())
-        try:
-            kept = read_kept_model(location)
-        except FileNotFoundError as error:
-            message = (
-                f"{location}: the kept model is gone; `sparsweep run SPEC --rerun-lacking` trains "
-                "it again"
-            )
-            raise TrialError("bad_data", message) from error
-        if kept.digest != digest:
-            raise TrialError(
-                "bad_data",
-                f"{location}: it is not the model that the stored scores are of ({kept.digest}, "
-                f"not {digest}); {REMEDY}",
-            )
-        return kept
+        trial_id = self.spec.trial_id()
+        return read_model_of(self.store.model(trial_id), trial_id, digest)
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
         """The id of this node, and what tells whether the sweep stops; what tests without a Ray

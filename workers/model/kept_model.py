@@ -252,6 +252,36 @@ def read_kept_model(location: Location) -> KeptModel:
         ) from error
 
 
+def read_model_of(location: Location, trial_id: str, digest: str | None) -> KeptModel:
+    """Read the model that the stored scores of a trial are of.
+
+    Args:
+        location: the file of the trial's model.
+        trial_id: the trial.
+        digest: of the model, as the trial's row says; None: it names none, so that the file is of
+            another run, or was left by a process that died before it stored its scores.
+
+    Raises:
+        OSError: it cannot be read.
+        TrialError: kind `bad_data`, when it is gone, damaged, another model, or of a later version.
+    """
+    try:
+        kept = read_kept_model(location)
+    except FileNotFoundError as error:
+        raise TrialError(
+            "bad_data",
+            f"{location}: the kept model is gone; `sparsweep run SPEC --rerun-lacking` trains it "
+            "again, where models.keep asks for it",
+        ) from error
+    if kept.trial_id != trial_id or kept.digest != digest:
+        raise TrialError(
+            "bad_data",
+            f"{location}: is another model than the one that the scores of trial {trial_id} are "
+            f"of; {REMEDY}",
+        )
+    return kept
+
+
 def load_kept_model(
     kept: KeptModel, device: torch.device | None = None, base: str | None = None
 ) -> nn.Module:

@@ -17,6 +17,7 @@ from orchestrator.running.stopping import StopSignals
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from tests.factories import make_circumstances, make_predicted_set, make_trial_result
 from tests.orchestrator.cli.command import run
+from tests.orchestrator.models.conftest import commit_model
 from workers.result import DeviceStretch
 
 
@@ -105,6 +106,31 @@ def test_verify_names_trials_of_several_devices_and_that_is_no_failure(capsys, t
             f"{number} of {number} trials are valid in {tmp_path}/r",
         ],
     )
+
+
+def test_verify_names_models_that_are_damaged_and_those_that_nobody_names(capsys, tmp_path):
+    overrides = ["languages=[ka]", "sparsities=[0.5]", "seeds=[0, 1]", f"results={tmp_path}/r"]
+    words = ["smoke", *(word for one in overrides for word in ("--set", one)), f"{tmp_path}/r"]
+    planned = make_plan(load_sweep_spec("smoke", overrides))
+    assert len(planned) == 2
+    store = ResultStore(f"{tmp_path}/r")
+    for trial in planned:
+        commit_model(store, trial.spec)
+    assert run(capsys, "verify", *words)[:2] == (0, f"2 of 2 trials are valid in {tmp_path}/r\n")
+    file, orphan = (store.model(name) for name in (planned[1].trial_id, "0" * 16))
+    orphan.write_atomic(file.read_bytes())
+    file.write_atomic(file.read_bytes()[:-1])
+    code, out, err = run(capsys, "verify", *words)
+    assert (code, err) == (3, "")
+    lines = out.splitlines()
+    damaged = f"{planned[1].trial_id} ({planned[1].spec.describe()}): {file}: the kept model is dam"
+    assert lines[0].startswith(damaged)
+    assert lines[1:] == [
+        f"{orphan}: no completed trial of these results names this model; where no driver is "
+        "running, remove the file",
+        f"2 of 2 trials are valid in {tmp_path}/r",
+        "1 kept model to mend",
+    ]
 
 
 def test_plan_and_run_name_checkpoints_that_are_not_used(capsys, tmp_path, words, monkeypatch):

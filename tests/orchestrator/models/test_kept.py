@@ -3,18 +3,20 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
 from orchestrator.errors import SweepError
-from orchestrator.models.kept import find_trial, open_model
+from orchestrator.models.kept import find_faulty_models, find_trial, open_model
 from orchestrator.results.store import ResultStore
 from tests.factories import make_circumstances, make_trial_result
 from tests.orchestrator.models.conftest import commit_model, small_spec
+from tests.orchestrator.results.committing import trial_file
 from tests.real_sweeps import TINY_MODEL
 from workers.model.folder import fingerprint_model_folder
-from workers.trial import ModelSpec
+from workers.trial import RECIPE_VERSION, ModelSpec
 
 
 @pytest.fixture
@@ -114,3 +116,93 @@ def test_an_encoder_that_is_elsewhere_is_named(store, tmp_path):
     write_encoder(tmp_path / "other", seed=1)
     message = refused(store, spec.trial_id(), str(tmp_path / "other"))
     assert "the model came from another encoder" in message
+
+
+TRAINS_AGAIN = "`sparsweep run SPEC --rerun-lacking` trains"
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A store with the models of three trials, their ids and the files of these."""
+    store = ResultStore(str(tmp_path / "three"))
+    specs = [small_spec(seed=seed) for seed in range(3)]
+    for spec in specs:
+        commit_model(store, spec)
+    ids = [spec.trial_id() for spec in specs]
+    return store, ids, [Path(store.model(trial_id).path) for trial_id in ids]
+
+
+def faults_of(store, ids):
+    """What is said of which trial; each in a line."""
+    found = find_faulty_models(store, ids)
+    assert all("\n" not in problem.what for problem in found)
+    return {problem.trial_id: problem.what for problem in found if problem.is_fault}
+
+
+def test_models_that_are_whole_are_no_problem_and_a_trial_without_one_is_none(three):
+    store, ids, _ = three
+    without = commit(store, small_spec(seed=3))
+    assert find_faulty_models(store, [*ids, without, "0" * 16]) == []
+
+
+def test_each_model_that_is_damaged_gone_or_of_another_trial_is_named(three):
+    store, ids, files = three
+    whole = files[0].read_bytes()
+    files[0].write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    files[1].unlink()
+    found = faults_of(store, ids)
+    assert list(found) == ids[:2]
+    assert found[ids[0]].startswith(f"{files[0]}: the kept model is damaged (")
+    assert f"; remove the file, and {TRAINS_AGAIN}" in found[ids[0]]
+    assert found[ids[1]].startswith(f"{files[1]}: the kept model is gone; {TRAINS_AGAIN}")
+    shutil.copy(files[2], files[0])
+    files[1].mkdir()
+    found = faults_of(store, ids)
+    assert f"{files[0]}: is another model than the one that the scores of trial" in found[ids[0]]
+    assert f"{files[1]}: the kept model cannot be read (" in found[ids[1]]
+
+
+def test_any_bit_of_a_model_and_any_length_counts(three):
+    """Every fault is one line with its remedy, whatever it does to the header."""
+    store, ids, files = three
+    whole, chance = files[0].read_bytes(), np.random.default_rng(0)
+    header = int.from_bytes(whole[:8], "little")
+    places = [*range(8), *chance.integers(8, header, 60), *chance.integers(header, len(whole), 20)]
+    for place in places:
+        bit = 1 << int(chance.integers(8))
+        files[0].write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        assert ids[0] in faults_of(store, ids[:1]), (place, bit)
+    for length in (0, 1, 8, 100, header, len(whole) - 1):
+        files[0].write_bytes(whole[:length])
+        assert "the kept model is damaged" in faults_of(store, ids[:1])[ids[0]]
+
+
+def test_a_model_of_another_recipe_is_named(three, monkeypatch):
+    from workers.model import kept_model
+
+    monkeypatch.setattr(kept_model, "RECIPE_VERSION", RECIPE_VERSION + 1)
+    store, ids, _ = three
+    assert f"of recipe {RECIPE_VERSION}, and this sparsweep" in faults_of(store, ids)[ids[0]]
+
+
+def test_a_model_that_no_row_of_the_results_names_is_an_orphan(three):
+    store, ids, files = three
+    assert find_faulty_models(store, ids[:1]) == [], "others may be of another sweep"
+    bare = commit(store, small_spec(seed=3))
+    copies = [Path(store.model(name).path) for name in ("Copy of it", bare)]
+    for copy in copies:
+        shutil.copy(files[0], copy)
+    trial_file(store, "trials", small_spec(seed=1)).unlink()
+    orphans = find_faulty_models(store, ids)
+    assert not any(orphan.is_fault for orphan in orphans)
+    assert {orphan.trial_id for orphan in orphans} == {"Copy of it", bare, ids[1]}
+    where = {orphan.what.partition(": ")[0] for orphan in orphans}
+    assert where == {str(file) for file in (*copies, files[1])}
+    assert all("remove the file" in orphan.what for orphan in orphans)
+
+
+def test_of_a_trial_whose_row_is_damaged_nothing_is_said(three):
+    store, ids, _ = three
+    row = trial_file(store, "trials", small_spec(seed=0))
+    row.write_bytes(row.read_bytes()[:-100])
+    assert find_faulty_models(store, ids) == []
