@@ -28,7 +28,7 @@ from workers.trial import ModelSpec, TrialSpec
 
 MBERT = {"vocab_size": 119_547}
 CHANGED_ROWS = 20_965
-REPEATS = 3
+REPEATS = 7
 SPARSITIES = {0.0: None, 0.5: None, 0.7: 0.35, 0.9: 0.20, 0.98: None}
 """Each with the largest part of a dense copy that a kept model should take."""
 
@@ -65,6 +65,7 @@ def _written(
             os.fsync(file.fileno())
 
     def write_kept() -> None:
+        Path(kept.path).unlink(missing_ok=True)  # each is a new file, as in a sweep
         file = ModelFile(kept)
         file.prepare(model, spec, None, result)
         file.publish()

@@ -92,3 +92,21 @@ def test_the_base_is_left_alone():
     again(pruned(some_rows(base)), base)
     again(some_rows(base), base)
     assert torch.equal(base, BASE)
+
+
+@pytest.mark.parametrize("block", [8, 64, 800])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_where_blocks_end_makes_no_difference(monkeypatch, block, dtype):
+    """What is found block by block is what is found of the whole weight at once."""
+    base = random(99, 33).to(dtype)
+    values = (pruned(base), some_rows(base), some_rows(pruned(base)), pruned(base + 1), base)
+    expected = [difference(value, base) for value in values]
+    forms = ["kept_rows", "rows", "kept_rows", "kept", "base"]
+    assert [form for form, _ in expected] == forms
+    monkeypatch.setattr("workers.model.difference.BLOCK", block)
+    for value, (form, parts) in zip(values, expected, strict=True):
+        found, others = difference(value, base)
+        assert (found, others.keys()) == (form, parts.keys())
+        for name, part in parts.items():
+            assert part.dtype == others[name].dtype
+            assert bits(part) == bits(others[name])
