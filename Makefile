@@ -89,7 +89,7 @@ chaos: $(READY) ## disturb sweeps at random and compare their numbers (5 minutes
 fuzz: $(READY) ## read files and options made at random, 380 inputs an example (EXAMPLES=1000; 3 minutes on a core)
 	SPARSWEEP_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q --timeout=0 $(ANY_INPUT) $(PYTEST_ARGS)
 
-bench: $(READY) ## test the kernels, then measure what RESULTS.md states (about 8 minutes on 2 cores)
+bench: $(READY) ## test the kernels, then measure what RESULTS.md states (about 14 minutes on 2 cores)
 	$(BIN)/python -m pytest -q tests/workers/kernels/test_kernels.py
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
