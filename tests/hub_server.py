@@ -40,6 +40,7 @@ class HubRepository:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     tokens: set[str] | None = None
     is_gated: bool = False
+    branches: dict[str, str] = field(default_factory=dict)  # their commits, beside that of main
 
     @property
     def main(self) -> str:
@@ -209,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if repository is None:
                     return None
                 revision = found[3]
-                commit = repository.main if revision == "main" else revision
+                branches = repository.branches | {"main": repository.main}
+                commit = branches.get(revision, revision)
                 if commit not in repository.commits:
                     return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
                 return answer(repository, commit, *found.groups()[3:])

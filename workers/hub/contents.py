@@ -134,7 +134,8 @@ def _patterns(card: Card, language: str, name: str) -> Sequence[str]:
         if of_language in splits:
             return splits[of_language]
     stems = (f"{language}/{name}", f"**/{of_language}")
-    return [f"{stem}{end}" for stem in stems for end in ("-*", ".*")]
+    files = [f"{stem}{end}" for stem in stems for end in ("-*", ".*")]
+    return [*files, f"{language}/{name}/*.parquet"]  # which the hub itself makes of a data set
 
 
 def _languages(card: Card, there: Sequence[str]) -> list[str]:

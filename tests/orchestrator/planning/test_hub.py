@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import SweepError
@@ -104,6 +106,30 @@ def test_wikineural_is_planned_and_read_from_the_hub(hub):
             assert [sentences.tags.tags[label] for label in labels] == [
                 *("O", "B-LOC", "O", "B-MISC")
             ]
+
+
+def test_masakhaner_is_planned_and_read_from_a_branch_that_the_hub_made(hub, tmp_path):
+    """Its main branch has nothing but a script, which is not run."""
+    row = {"tokens": [["Juma", "yuko", "Goma"]], "ner_tags": [["B-PER", "O", "B-LOC"]]}
+    shard = tmp_path / "0000.parquet"
+    pq.write_table(pa.table(row), shard)
+    name, branch = "masakhane/masakhaner2", "refs/convert/parquet"
+    files: dict[str, bytes | Path] = {
+        f"{code}/{split}/0000.parquet": shard
+        for split in ("train", "validation", "test")
+        for code in load_sweep_spec("masakhaner-2").languages
+    }
+    made = hub.publish("dataset", name, files)
+    hub.publish("dataset", name, {"masakhaner2.py": b"raise SystemExit"})
+    hub.repositories["dataset", name].branches[branch] = made
+    hub.publish("model", MODEL, {"config.json": b"{}"})
+    changes = ["corpus.path=null", f"corpus.name={name}", f"corpus.revision={branch}"]
+    changes += [f"model={{name: {MODEL}, init: random}}"]
+    planned = make_plan(pin(load_sweep_spec("masakhaner-2", changes), None).sweep)
+    assert len(planned) == 480
+    corpus = planned[0].spec.corpus
+    assert corpus.revision == made
+    assert load_sentences(corpus, "swa", "test").tokens == row["tokens"]
 
 
 def test_what_is_of_no_hub_is_left_alone(hub):

@@ -63,6 +63,14 @@ def test_without_a_head_a_language_has_a_folder():
     )
 
 
+def test_what_the_hub_itself_makes_of_a_data_set_has_a_folder_a_split():
+    """On its branch refs/convert/parquet, where shards do not say how many there are."""
+    files = [
+        f"bam/{split}/{shard}.parquet" for split in ("train", "test") for shard in ("0001", "0000")
+    ]
+    assert choose("bam", "train", files, "") == ["bam/train/0000.parquet", "bam/train/0001.parquet"]
+
+
 JOINT_CARD = """---
 configs:
 - config_name: default
