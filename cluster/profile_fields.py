@@ -20,6 +20,7 @@ Word = Annotated[
 ]
 """Text that goes into a batch script or a manifest as one word."""
 Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\n\r\x00]+$")]
+HubFolder = Annotated[str, Field(max_length=500, pattern=r"^/[^\x00-\x1f\x7f:,]*$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,12 @@ class ClusterProfile(Section):
     """Whether trials that share a GPU (resources.gpus_per_trial below 1) compute on it at the same
     time: the job starts NVIDIA's MPS for itself on each node and ends it; false: they take turns,
     unless the node has MPS running. Not for parts of a GPU (MIG). Numbers are the same."""
+    offline: bool = False
+    """Whether nodes have no internet: jobs ask no hub (HF_HUB_OFFLINE=1), and `submit` refuses a
+    sweep whose corpus or model is not where they look for it, as far as that can be seen."""
+    hub_cache: HubFolder | None = None
+    """Folder where jobs look for files of the Hugging Face hub, which nodes see: that of
+    `sparsweep fetch SPEC --to FOLDER`; null: the cache that the hub's client has there."""
 
     @abstractmethod
     def hardware(self, here: Hardware | None = None) -> Hardware | None:
@@ -88,6 +95,11 @@ class ClusterProfile(Section):
         Args:
             here: this machine, for a profile that stands for it.
         """
+
+    def environment(self) -> dict[str, str]:
+        """Variables that say to a job where files of the hub are, and whether the hub is asked."""
+        cache = {} if self.hub_cache is None else {"HF_HUB_CACHE": self.hub_cache}
+        return cache | ({"HF_HUB_OFFLINE": "1"} if self.offline else {})
 
     def besides(self) -> list[str]:
         """What a job asks of the cluster besides the machines that run trials, a line each."""

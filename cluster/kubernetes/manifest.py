@@ -143,6 +143,9 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "tolerations": [
             toleration.model_dump(exclude_none=True) for toleration in profile.tolerations
         ],
+        "environment": [
+            {"name": name, "value": value} for name, value in profile.environment().items()
+        ],
         "env_from": [{"secretRef": {"name": name}} for name in profile.env_from_secrets],
         "claim_volumes": [
             {

@@ -63,12 +63,13 @@ class LocalBackend:
     def render(self, job: JobSpec) -> str:
         """The command as one would type it, and the sweep."""
         without = [word for name in local_job.LEFT_OUT for word in ("-u", name)]
+        settings = [f"{name}={value}" for name, value in self.profile.environment().items()]
         mps = "# NVIDIA's MPS is started before it, and ended.\n" if self.profile.mps else ""
         return (
             "# On this machine, in the background, in a session of its own.\n"
             f"{mps}"
             f"# Output: {job.folder}/<job id>.log, exit code: {job.folder}/<job id>.exit\n"
-            f"{shlex.join(['env', *without, *self._command(job)])}\n\n"
+            f"{shlex.join(['env', *without, *settings, *self._command(job)])}\n\n"
             f"# {sweep_file(job.folder)}\n"
             f"{job.sweep_json}\n"
         )
@@ -93,6 +94,7 @@ class LocalBackend:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                env=os.environ | self.profile.environment(),
             )
         job_id = started.stdout.strip()
         if not job_id:

@@ -185,7 +185,10 @@ class RayJobsBackend:
             "metadata": {USER: user_name(), SWEEP: job.job_name},
             "runtime_env": {
                 "working_dir": folder,
-                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+                "env_vars": {
+                    "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
+                    **self.profile.environment(),
+                },
             },
         }
 

@@ -55,7 +55,7 @@ def make_script(job: JobSpec, profile: SlurmProfile, role: Role) -> str:
         title=f"sparsweep, sweep {job.name}: {TITLES[role]}",
         version=version("sparsweep"),
         options=options,
-        setup="\n".join(profile.setup) or ":",
+        setup="\n".join([*profile.setup, *_exports(profile)]) or ":",
         purpose=JOINS if role == "worker" else STARTS,
         start=_start(job, profile, role, limit_s),
     )
@@ -118,11 +118,19 @@ def _start(job: JobSpec, profile: SlurmProfile, role: Role, limit_s: int) -> str
     return " \\\n  ".join(shlex.join(part) for part in parts if part)
 
 
+def _exports(profile: SlurmProfile) -> list[str]:
+    """Lines after the profile's own, which may say otherwise where the hub's cache is."""
+    return [
+        shlex.join(["export", f"{name}={value}"]) for name, value in profile.environment().items()
+    ]
+
+
 def _mounts(job: JobSpec, profile: SlurmProfile) -> list[str]:
     """Mounts of a container: what driver and workers share, and those of the profile."""
     if profile.container is None:
         return []
     shared = [job.results] if job.results.startswith("/") else []
+    shared += [profile.hub_cache] if profile.hub_cache else []
     return [f"{path}:{path}" for path in (*shared, profile.temp_root)] + profile.container_mounts
 
 

@@ -9,6 +9,7 @@ does not fail, so that a half-installed environment gets a full report.
 import argparse
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -25,14 +26,17 @@ from rich.text import Text
 from cluster.contract import DONE, SOME_FAILED
 from cluster.node.machine import available_memory_bytes, usable_cpus, usable_memory_bytes
 from cluster.node.mps import CONTROL, PIPES, does_answer
+from cluster.profile_fields import ClusterProfile
 from orchestrator.cli.shared import open_console
+from orchestrator.errors import SweepError
 from orchestrator.planning.memory import GIB, trial_memory
 from orchestrator.planning.plan import make_plan
 from orchestrator.provenance import PACKAGES as COMPUTING
+from orchestrator.spec.profiles import load_profile, profile_files
 from orchestrator.spec.sweep_spec import load_sweep_spec
 from workers.data.kept import cache_folder
 from workers.hub.faults import explain, name_place
-from workers.hub.repository import ANSWERS_WITHIN_S, hub_endpoint
+from workers.hub.repository import ANSWERS_WITHIN_S, hub_cache, hub_endpoint
 from workers.trial import TrialError, first_line
 from workers.visits import visiting
 
@@ -86,6 +90,7 @@ def examine() -> list[Finding]:
         lambda: [examine_ray(os.environ.get("RAY_ADDRESS"))],
         lambda: [examine_git()],
         lambda: [examine_hub()],
+        examine_profiles,
     )
     return [finding for check in checks for finding in check()]
 
@@ -336,6 +341,35 @@ def examine_hub() -> Finding:
         remedy = "set HF_HOME to a folder of your own, or ask its owner"
         return Finding("hugging face hub", f"{access}; cache {cache} cannot be read", False, remedy)
     return Finding("hugging face hub", value)
+
+
+def examine_profiles() -> list[Finding]:
+    """Of the user's profiles, those whose nodes have no internet: whether the folder is there in
+    which their jobs look for the hub's files. What a sweep needs of it `submit` looks for."""
+    findings = []
+    for name in profile_files():
+        try:
+            profile = load_profile(name)
+        except SweepError:  # `sparsweep clusters` says what is wrong with it
+            continue
+        if profile.offline:
+            findings.append(_examine_offline(name, profile))
+    return findings
+
+
+def _examine_offline(name: str, profile: ClusterProfile) -> Finding:
+    place = profile.hub_cache or (str(hub_cache()) if profile.shares_files else None)
+    value = "nodes have no internet; jobs look for files of the hub in "
+    label = f"profile {name}"
+    if place is None:
+        remedy = "set hub_cache in it to a folder that the nodes see"
+        return Finding(label, f"{value}no folder that it names", remedy=remedy)
+    if not profile.shares_files:
+        return Finding(label, f"{value}{place}, which is not seen from here")
+    if Path(place).is_dir():
+        return Finding(label, f"{value}{place}")
+    fetch = shlex.join(["sparsweep", "fetch", "SPEC", "--to", place])
+    return Finding(label, f"{value}{place}, which does not exist yet", remedy=f"{fetch} makes it")
 
 
 def _ask_hub() -> tuple[bool, str]:

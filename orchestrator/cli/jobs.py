@@ -18,6 +18,7 @@ from orchestrator.cli.shared import (
     command_of,
     count,
     counts_line,
+    fetch_command,
     find_closed,
     find_failures,
     load_sweep,
@@ -27,7 +28,7 @@ from orchestrator.cli.shared import (
     report_line,
 )
 from orchestrator.errors import SpecError, SweepError
-from orchestrator.planning.hub import describe_files, files_lacking, pin, wants
+from orchestrator.planning.hub import look_where_jobs_do, pin, say_what_lacks
 from orchestrator.planning.nothing_predicted import SCORES_READ, TRIALS_READ, describe_silent
 from orchestrator.planning.plan import PlannedTrial, make_plan
 from orchestrator.planning.standing import READ, Standing, find_standing, known_fingerprints
@@ -37,7 +38,6 @@ from orchestrator.spec.sweep_spec import SweepSpec, load_sweep_spec
 from orchestrator.submission.jobs import Jobs
 from orchestrator.submission.records import Submission
 from workers.storage import may_pass
-from workers.trial import TrialError
 
 LOOKS_EVERY_S = 5.0
 HEARS_EVERY_S, LONGEST_END_S = 1.0, 600.0
@@ -48,7 +48,7 @@ def submit(args: argparse.Namespace) -> int:
     """Send what is missing of a sweep to a cluster, or into the background of this machine."""
     sweep = load_sweep(args)
     profile = load_profile(args.on, sweep.clusters, address=args.address)
-    jobs, *_ = _open_jobs(sweep, profile.data_is_there, reads_results=not args.dry_run)
+    jobs, *_ = _open_jobs(sweep, profile, reads_results=not args.dry_run)
     if args.dry_run:
         job = jobs.draft(profile, args.retry_failed, args.rerun_lacking)
         print(open_backend(profile).render(job), end="")
@@ -210,15 +210,24 @@ def _open_records(sweep: SweepSpec) -> tuple[Jobs, ResultStore]:
 
 def _open_jobs(
     sweep: SweepSpec,
-    data_is_there: bool = False,
+    profile: ClusterProfile | None = None,
     reads_results: bool = True,
     *,
     goes_on: bool = False,
 ) -> tuple[Jobs, ResultStore, Stored]:
     """The jobs of a sweep, its results, and what these say; without a plan where the data is not
-    here, and may be on the cluster that the sweep goes to or went to. `goes_on` is that of `pin`.
+    here, and may be on the cluster that the sweep goes to or went to.
+
+    Args:
+        sweep: as it was written.
+        profile: of the cluster that it goes to; None: that where it went last, if it did.
+        reads_results: whether results are looked at.
+        goes_on: see `pin`.
     """
-    store = open_store(sweep.results, must_exist=False)
+    jobs, store = _open_records(sweep)
+    where = _went_to(jobs) if profile is None else [profile]
+    if where:
+        look_where_jobs_do(where[0])
     nothing = Stored(Standing({}), [], [], [])
     try:
         sweep = pin(sweep, store if reads_results else None, goes_on=goes_on).sweep
@@ -236,11 +245,14 @@ def _open_jobs(
             "network, and the credentials in the environment"
         ) from error
     except SpecError:
-        jobs = Jobs(sweep, None, {}, store.location)
-        went_there = (record.cluster().data_is_there for _, record in jobs.records())
-        if not data_is_there and not any(went_there):
+        if not any(cluster.data_is_there for cluster in (*where, *_went_to(jobs))):
             raise
         return jobs, store, nothing
+
+
+def _went_to(jobs: Jobs) -> list[ClusterProfile]:
+    """The clusters that a sweep was submitted to, the latest first."""
+    return [record.cluster() for _, record in jobs.records()]
 
 
 def _send(
@@ -260,7 +272,8 @@ def _send(
         return DONE
     if profile.shares_files or not jobs.results.is_local:
         jobs.results.check_writable()
-    _look_for_hub_files(command_of(args, "fetch"), left or (), profile)
+    for line in say_what_lacks(left or (), name, profile, fetch_command(args, profile)):
+        print(line)
 
     submission, is_new = jobs.submit(name, profile, another=another, **again)
     number = "its" if left is None else str(len(left)) if is_counted else "what is left of its"
@@ -351,30 +364,6 @@ def _hear_out(drivers: Sequence[_LeavingDriver], status: str) -> None:
             return
         if stopping:
             time.sleep(HEARS_EVERY_S)
-
-
-def _look_for_hub_files(fetch: str, left: Sequence[PlannedTrial], profile: ClusterProfile) -> None:
-    """Say what of the hub trials lack here, where a job finds what is here.
-
-    Args:
-        fetch: the command that brings it.
-        left: the trials.
-        profile: the cluster that they go to.
-
-    Raises:
-        SweepError: nobody knows which commits they are of; or the cache lacks something, and the
-            hub does not answer, or refuses it.
-    """
-    if not profile.shares_files:
-        try:
-            wants(left)
-        except TrialError as error:
-            raise SpecError(str(error)) from error
-    elif lacking := files_lacking(left):
-        print(
-            f"not in the hub's cache yet: {describe_files(lacking)}; the job fetches it where its "
-            f"nodes reach the hub, else run `{fetch}` before it starts"
-        )
 
 
 def _latest(args: argparse.Namespace, jobs: Jobs) -> Submission:

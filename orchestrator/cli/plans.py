@@ -21,15 +21,16 @@ from cluster.node.machine import (
     visible_gpus,
 )
 from cluster.node.raylet import usable_offer
-from cluster.profile_fields import Hardware
+from cluster.profile_fields import ClusterProfile, Hardware
 from orchestrator.analysis.inputs.comparable import embeddings_name
 from orchestrator.cli.shared import (
     Loaded,
     are_elsewhere,
-    command_of,
     count,
     counts_line,
+    fetch_command,
     load,
+    load_sweep,
     notes_on,
     open_console,
     print_lines,
@@ -38,7 +39,12 @@ from orchestrator.cli.shared import (
 )
 from orchestrator.errors import SweepError
 from orchestrator.planning.estimate import Estimate, estimate
-from orchestrator.planning.hub import describe_files, files_lacking
+from orchestrator.planning.hub import (
+    describe_files,
+    files_lacking,
+    look_where_jobs_do,
+    say_what_lacks,
+)
 from orchestrator.planning.memory import (
     GIB,
     TrialMemory,
@@ -71,8 +77,11 @@ if TYPE_CHECKING:
 def plan(args: argparse.Namespace) -> int:
     """Show what a sweep consists of, what of it is done, what would run, and how long that
     takes."""
+    profile = load_profile(args.on, load_sweep(args).clusters) if args.on else None
+    if profile is not None:
+        look_where_jobs_do(profile)
     loaded = load(args)
-    ahead = _look_ahead(args, loaded)
+    ahead = _look_ahead(loaded, profile)
     power = None if args.power is None else _find_power(loaded.store, args.power)
     if args.json:
         print(json.dumps(_as_json(loaded, ahead, power)))
@@ -94,6 +103,7 @@ class _Ahead:
         here: this machine.
         place: where they would run; None where nothing is known of it.
         on_cluster: how long they take there; None where no cluster is asked for.
+        profile: of the cluster that is asked for; None: none is.
         besides: what else is to be said of the cluster.
         is_counted: whether the results can be seen from here.
     """
@@ -106,11 +116,12 @@ class _Ahead:
     here: Hardware
     place: Hardware | None
     on_cluster: Outlook | None = None
+    profile: ClusterProfile | None = None
     besides: Sequence[str] = ()
     is_counted: bool = True
 
 
-def _look_ahead(args: argparse.Namespace, loaded: Loaded) -> _Ahead:
+def _look_ahead(loaded: Loaded, profile: ClusterProfile | None) -> _Ahead:
     """What is left of a sweep and what that takes, here or on the cluster that is asked for."""
     sweep, planned, store = loaded.sweep, loaded.planned, loaded.store
     standing, rows = read_standing(loaded)
@@ -127,15 +138,15 @@ def _look_ahead(args: argparse.Namespace, loaded: Loaded) -> _Ahead:
         here=here,
         place=here,
     )
-    if not args.on:
+    if profile is None:
         return ahead
 
-    profile = load_profile(args.on, sweep.clusters)
     refuse_useless_mps(profile, sweep.resources)
     place = profile.hardware(here)
     return replace(
         ahead,
         place=place,
+        profile=profile,
         on_cluster=on_hardware(ahead.estimate, place, sweep.resources, ahead.memory),
         besides=[f"on that cluster: {line}" for line in profile.besides()],
         is_counted=not are_elsewhere(profile, store),
@@ -191,7 +202,7 @@ def _show(
         where = f"results in {store.location}, which is on the cluster"
         what = "what of it is done is not counted here"
         console.print(f"{sweep.name}: {len(planned)} trials; {what}; {where}", soft_wrap=True)
-    notes = [*ahead.standing.lines(), *notes_on(loaded), *_describe_fetch(args, ahead.left)]
+    notes = [*ahead.standing.lines(), *notes_on(loaded), *_describe_fetch(args, ahead)]
     notes += describe_unused_checkpoints(sweep.name, planned, store)
     print_lines(notes, console)
     if power is not None:
@@ -223,15 +234,18 @@ def _find_power(store: ResultStore, text: str) -> "AnalysisTable":
     return plan_power(store, read_number("--power", text))
 
 
-def _describe_fetch(args: argparse.Namespace, left: Sequence[PlannedTrial]) -> list[str]:
-    """What trials that are left read of the hub and this machine lacks; nothing, as a rule."""
+def _describe_fetch(args: argparse.Namespace, ahead: _Ahead) -> list[str]:
+    """What trials that are left read of the hub and this machine, or the cluster, lacks; nothing,
+    as a rule."""
+    profile, fetch = ahead.profile, fetch_command(args, ahead.profile)
     try:
-        lacking = files_lacking(left)
+        if profile is not None:
+            return say_what_lacks(ahead.left, args.on, profile, fetch)
+        lacking = files_lacking(ahead.left)
     except SweepError as error:
         return [str(error)]
     if not lacking:
         return []
-    fetch = command_of(args, "fetch")
     return [f"not in the hub's cache yet: {describe_files(lacking)}; `{fetch}` brings it"]
 
 

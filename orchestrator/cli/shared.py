@@ -50,6 +50,19 @@ def command_of(args: argparse.Namespace, command: str, *options: str) -> str:
     return shlex.join(["sparsweep", command, args.spec, *changes, *options])
 
 
+def fetch_command(args: argparse.Namespace, profile: ClusterProfile | None = None) -> str:
+    """The command that brings what a sweep needs of the hub to where jobs look for it.
+
+    Args:
+        args: of the command that runs.
+        profile: of the cluster that jobs run on; None: this machine.
+    """
+    folder = None if profile is None else profile.hub_cache
+    if profile is not None and not profile.shares_files:
+        folder = "FOLDER"  # to be copied to where the cluster sees it
+    return command_of(args, "fetch", *(() if folder is None else ("--to", folder)))
+
+
 class Loaded(NamedTuple):
     """A sweep as it stands against the results.
 

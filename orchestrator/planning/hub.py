@@ -12,7 +12,8 @@ is one of that commit.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import filesize
 
@@ -21,10 +22,20 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.store import ResultStore
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.wording import counted, duration
-from workers.hub.repository import Repository, is_commit, is_offline, resolve
+from workers.hub.repository import (
+    Repository,
+    hub_cache,
+    is_commit,
+    is_offline,
+    resolve,
+    use_cache,
+)
 from workers.hub.snapshots import Found, Want, survey
 from workers.model.folder import is_folder_name
 from workers.trial import TrialError, TrialSpec
+
+if TYPE_CHECKING:
+    from cluster.profile_fields import ClusterProfile
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +157,67 @@ def files_lacking(planned: Sequence[PlannedTrial]) -> list[tuple[Want, Found]]:
     except TrialError as error:  # bad input for a job: one that comes back would find no more
         raise SpecError(str(error)) from error
     return [(want, found) for want, found in surveyed if found is not None and found.missing]
+
+
+def look_where_jobs_do(profile: "ClusterProfile") -> None:
+    """Let this process look for files of the hub where jobs of a cluster do, if it sees the
+    folder."""
+    if profile.shares_files and profile.hub_cache is not None:
+        use_cache(Path(profile.hub_cache))
+
+
+def say_what_lacks(
+    planned: Sequence[PlannedTrial], name: str, profile: "ClusterProfile", fetch: str
+) -> list[str]:
+    """What is to be said of files of the hub before trials go to a cluster.
+
+    Args:
+        planned: the trials.
+        name: what the user calls the cluster.
+        profile: the cluster; this process looks where its jobs do.
+        fetch: the command that brings what lacks.
+
+    Raises:
+        SpecError: the jobs would find no such files; or what lacks cannot be told, or the hub
+            refuses it.
+    """
+    if not profile.shares_files:
+        return _say_unseen(planned, name, profile, fetch)
+    lacking = files_lacking(planned)
+    if not lacking:
+        return []
+    if profile.offline:
+        raise SpecError(
+            f"{name}: its nodes have no internet (offline), and {hub_cache()}, where they look, "
+            f"lacks {describe_files(lacking)}; run `{fetch}` first"
+        )
+    return [
+        f"not in the hub's cache yet: {describe_files(lacking)}; the job fetches it where its "
+        f"nodes reach the hub, else run `{fetch}` before it starts"
+    ]
+
+
+def _say_unseen(
+    planned: Sequence[PlannedTrial], name: str, profile: "ClusterProfile", fetch: str
+) -> list[str]:
+    """As `say_what_lacks`, of a cluster whose folders are not seen from here."""
+    try:
+        wanted = wants(planned)
+    except TrialError as error:
+        raise SpecError(str(error)) from error
+    if not wanted or not profile.offline:
+        return []
+    names = " and ".join(want.repository.name for want in wanted)
+    if profile.hub_cache is None:
+        raise SpecError(
+            f"{name}: its nodes have no internet (offline), and the profile does not say where "
+            f"they find {names}; copy what `{fetch}` brings to where they see it, and set "
+            "hub_cache to that folder"
+        )
+    return [
+        f"{name}: its nodes have no internet, and whether they find {names} in {profile.hub_cache} "
+        f"is not seen from here; `{fetch}` brings what belongs there"
+    ]
 
 
 def describe_files(lacking: Sequence[tuple[Want, Found]]) -> str:

@@ -1,6 +1,7 @@
 """Every backend in the list is complete, and none is loaded before it is asked for."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from cluster import BACKENDS, open_backend, profile_type
 from cluster.backend import Backend
 from cluster.profile_fields import ClusterProfile, Hardware
+from tests.factories import make_job
 
 NEEDED = {"kubernetes": {"image": "registry/sparsweep:1"}}
 """Fields without a default."""
@@ -115,3 +117,22 @@ def test_no_backend_is_loaded_before_it_is_asked_for():
     )
     words = [sys.executable, "-c", script]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_jobs_ask_no_hub_where_nodes_have_no_internet(name, tmp_path):
+    said = {"offline": True, "hub_cache": "/shared/my hub"}
+    job = make_job(tmp_path / "job", results="s3://lab/tiny")
+    shown, plain = (
+        open_backend(profile_type(name).model_validate(NEEDED.get(name, {}) | fields)).render(job)
+        for fields in (said, {})
+    )
+    for setting, value in (("HF_HUB_OFFLINE", "1"), ("HF_HUB_CACHE", "/shared/my hub")):
+        assert re.search(rf"{setting}\W+(value\W+)?{value}\b", shown), shown
+        assert setting not in plain
+
+
+@pytest.mark.parametrize("folder", ["shared/hub", "/shared/a:b", "/shared/a,b", "/shared/a\nb", ""])
+def test_a_folder_of_the_hub_that_jobs_cannot_be_told_is_refused(folder):
+    with pytest.raises(ValueError, match="hub_cache"):
+        profile_type("local").model_validate({"hub_cache": folder})

@@ -82,6 +82,13 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
+def use_cache(folder: Path) -> None:
+    """Let this process look for files of the hub in a folder, as if `HF_HUB_CACHE` had named it."""
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_CACHE"] = constants.HF_HUB_CACHE = str(folder)
+
+
 def resolve(repository: Repository, revision: str, cache: Path | None = None) -> str:
     """The commit of a revision: the hub's answer, and where there is none, what the cache knows.
 

@@ -317,3 +317,16 @@ def _closed(schema: Any) -> Any:
     ):
         closed["additionalProperties"] = False
     return closed
+
+
+def test_head_and_workers_find_the_hubs_files_below_a_volume(schema: dict[str, Any]) -> None:
+    profile = make_profile("full", offline=True, hub_cache="/data/corpora/hub")
+    text = render_manifests(make_job(results="/data/sweeps/x"), profile)
+    _, ray_job = yaml.safe_load_all(text)
+    jsonschema.Draft202012Validator(schema).validate(ray_job)
+    cluster = ray_job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        variables = {one["name"]: one.get("value") for one in container["env"]}
+        assert variables["HF_HUB_CACHE"] == "/data/corpora/hub"
+        assert variables["HF_HUB_OFFLINE"] == "1"

@@ -439,3 +439,14 @@ def test_lines_are_whole_while_a_log_grows(tmp_path):
 
     assert list(read_lines(log, is_over, poll_s=0)) == ["one", "two", "thrée", "four"]
     assert list(read_lines(tmp_path / "none", None)) == []
+
+
+def test_a_job_gets_what_the_profile_says_of_the_hub(tmp_path, running):
+    profile = LocalProfile(offline=True, hub_cache=f"{tmp_path}/my hub")
+    script = 'echo "$HF_HUB_OFFLINE $HF_HUB_CACHE"'
+    backend = LocalBackend(profile, program=("/bin/sh", "-c", script, "sh"))
+    job = make_job(tmp_path / "job")
+    job_id = backend.submit(job)
+    running.append(job_id)
+    assert list(backend.logs(job_id, job.folder, follow=True)) == [f"1 {tmp_path}/my hub"]
+    assert f"'HF_HUB_CACHE={tmp_path}/my hub' HF_HUB_OFFLINE=1 /bin/sh" in backend.render(job)

@@ -137,3 +137,17 @@ def test_no_secret_is_in_the_script(monkeypatch):
     text = script()
     assert "s3cr3t" not in text
     assert "t0k3n" not in text
+
+
+def test_the_hubs_cache_of_the_profile_is_what_its_own_lines_do_not_change():
+    text = script(offline=True, hub_cache="/shared/my hub", setup=["export HF_HOME=/elsewhere"])
+    setup, _, started = text.partition("set -e\n")[2].partition("exec ")
+    assert setup.splitlines()[:3] == [
+        "export HF_HOME=/elsewhere",
+        "export 'HF_HUB_CACHE=/shared/my hub'",
+        "export HF_HUB_OFFLINE=1",
+    ]
+    contained = script(hub_cache="/shared/hub", container="image")
+    words = shlex.split(contained.partition("exec ")[2])
+    assert "/shared/hub:/shared/hub" in words
+    assert started

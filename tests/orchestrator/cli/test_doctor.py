@@ -27,6 +27,7 @@ from orchestrator.cli.doctor import (
     examine_memory,
     examine_mps,
     examine_package,
+    examine_profiles,
     examine_python,
     examine_ray,
     render,
@@ -318,3 +319,29 @@ def test_the_table_marks_what_is_wrong_and_says_what_to_do():
         "NO  ray    [b]old[/b]",
         "           run: pip install 'ray[tune]>=2'",
     ]
+
+
+def test_profiles_of_nodes_without_internet_say_where_jobs_look(monkeypatch, tmp_path):
+    folder = tmp_path / "sparsweep" / "clusters"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    place = tmp_path / "my hub"
+    for name, fields in {
+        "a": f"{{backend: slurm, offline: true, hub_cache: '{place}'}}",
+        "b": "{backend: ray, offline: true}",
+        "c": "{backend: ray, offline: true, hub_cache: /there}",
+        "d": "{backend: slurm}",
+        "e": "{backend: nonsense}",
+    }.items():
+        (folder / f"{name}.yaml").write_text(fields)
+    look = "nodes have no internet; jobs look for files of the hub in"
+    missing, unnamed, unseen = examine_profiles()
+    assert missing == Finding(
+        "profile a",
+        f"{look} {place}, which does not exist yet",
+        remedy=f"sparsweep fetch SPEC --to '{place}' makes it",
+    )
+    assert unnamed.remedy == "set hub_cache in it to a folder that the nodes see"
+    assert unseen.value == f"{look} /there, which is not seen from here"
+    place.mkdir()
+    assert examine_profiles()[0] == Finding("profile a", f"{look} {place}")

@@ -149,3 +149,78 @@ def test_fetch_offline_is_refused(spec, capsys, monkeypatch):
 
 def test_a_sweep_that_needs_no_hub_has_nothing_to_fetch(capsys):
     assert run(capsys, "fetch", "smoke")[:2] == (0, "smoke: needs nothing of the hub\n")
+
+
+# Clusters whose nodes have no internet
+
+
+@pytest.fixture
+def offline(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The sweep, with profiles of clusters whose nodes have no internet; this process has it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(hub_cache()))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    image = "backend: kubernetes, image: registry/sparsweep:1"
+    with Path(spec).open("a") as file:
+        file.write(
+            "clusters:\n"
+            "  home: {backend: local, offline: true}\n"
+            f"  shared: {{backend: local, offline: true, hub_cache: '{tmp_path}/my hub'}}\n"
+            f"  pods: {{{image}, offline: true, hub_cache: /data/hub}}\n"
+            f"  bare: {{{image}, offline: true}}\n"
+        )
+    return spec
+
+
+def test_what_nodes_without_internet_would_not_find_is_not_sent_there(
+    hub, offline, capsys, tmp_path, monkeypatch
+):
+    sent: list[str] = []
+
+    def send(jobs: Jobs, name: str, profile: Any, **kwargs: object) -> tuple[object, bool]:
+        sent.append(jobs.draft(profile).sweep_json)
+        return SimpleNamespace(status=SimpleNamespace(job_id="7")), True
+
+    monkeypatch.setattr("orchestrator.submission.jobs.Jobs.submit", send)
+    place = f"{tmp_path}/my hub"
+    line = (
+        f"shared: its nodes have no internet (offline), and {place}, where they look, lacks 2 "
+        f"files, 16.9 kB of {MODEL} and 4 files, "
+    )
+    fetch = f"`sparsweep fetch {offline} --to '{place}'`"
+    code, out, err = run(capsys, "submit", offline, "--on", "shared")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"sparsweep: {line}")
+    assert err.endswith(f"; run {fetch} first\n")
+    code, out, _ = run(capsys, "plan", offline, "--on", "shared")
+    assert code == 0
+    assert line in out
+    assert sent == []
+
+    assert run(capsys, "fetch", offline, "--to", place)[0] == 0
+    hub.requests.clear()
+    code, out, err = run(capsys, "submit", offline, "--on", "shared")
+    assert (code, err) == (0, "")
+    assert out.startswith("mine: shared job 7 runs 2 trials")
+    assert "no internet" not in run(capsys, "plan", offline, "--on", "shared")[1]
+    assert {request.partition("/revision/")[2] for request in hub.requests} == {"main"}
+    assert hub.repositories["model", MODEL].main in sent[0]
+
+
+def test_nodes_without_internet_may_see_the_cache_of_who_submits(offline, capsys):
+    code, _, err = run(capsys, "submit", offline, "--on", "home")
+    assert code == 2
+    assert f", and {hub_cache()}, where they look, lacks 2 files" in err
+    assert err.endswith(f"; run `sparsweep fetch {offline}` first\n")
+
+
+def test_of_a_cluster_whose_folders_are_not_seen_submit_says_what_must_be_there(offline, capsys):
+    _, out, _ = run(capsys, "plan", offline, "--on", "pods")
+    assert (
+        f"pods: its nodes have no internet, and whether they find {MODEL} and {CORPUS} in "
+        f"/data/hub is not seen from here; `sparsweep fetch {offline} --to FOLDER` brings what "
+        "belongs there" in out
+    )
+    code, _, err = run(capsys, "submit", offline, "--on", "bare")
+    assert code == 2
+    assert "bare: its nodes have no internet (offline), and the profile does not say where" in err
+    assert err.count("\n") == 1
