@@ -5,6 +5,7 @@ worker jobs, which start as the queue lets them, and which may be preempted one 
 is HEAD+WORKERS. What runs inside is `cluster.slurm.job`.
 """
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from cluster.job_files import read_lines, write_sweep_file, write_whole
 from cluster.slurm import shared_files
 from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
+from cluster.slurm.refusals import UNANSWERED, remedy_of
 from cluster.slurm.script import make_script, probe, worker_name
 
 NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
@@ -58,13 +60,14 @@ class SlurmBackend:
             _sbatch(script, "--test-only")
         write_sweep_file(job)
         write_whole(job.folder / shared_files.PROBE, probe(job))
-        head = _sbatch(scripts[0], "--parsable")
+        head = _send(scripts[0], job.job_name, job.folder)
         if len(scripts) == 1:
             return head
         workers = None
         try:
             write_whole(job.folder / shared_files.HEAD, head)
-            workers = _sbatch(scripts[1], "--parsable", f"--dependency=after:{head}")
+            name = worker_name(job.job_name)
+            workers = _send(scripts[1], name, job.folder, f"--dependency=after:{head}")
             write_whole(job.folder / shared_files.WORKERS, workers)
         except BaseException:  # Ctrl-C, too
             scancel(head, *([workers] if workers else []))
@@ -114,6 +117,27 @@ class SlurmBackend:
         return [make_script(job, self.profile, "head"), make_script(job, self.profile, "worker")]
 
 
+def _send(script: str, name: str, folder: Path, *options: str) -> str:
+    """Submit a script and return the job's id, also where Slurm took it and was too busy to say so.
+
+    Args:
+        script: the batch script.
+        name: of the job.
+        folder: of this submission, where the job starts; no other job does.
+        options: of sbatch.
+    """
+    try:
+        return _sbatch(script, "--parsable", *options)
+    except ClusterError as error:
+        if not UNANSWERED.search(str(error)):
+            raise
+        with contextlib.suppress(ClusterError):
+            for job_id in _ids(name):
+                if any(task.get("WorkDir") == str(folder) for task in job_fields(job_id)):
+                    return job_id
+        raise
+
+
 def _sbatch(script: str, *options: str) -> str:
     """Hand over a script; what Slurm refuses comes with what can be done about it."""
     try:
@@ -122,31 +146,7 @@ def _sbatch(script: str, *options: str) -> str:
         text = re.sub(r"\b(sbatch|allocation failure): (error: )?", "", str(error)).removeprefix(
             "slurm: "
         )
-        remedy = next(
-            (remedy for part, remedy in REMEDIES.items() if part in text), "see the profile"
-        )
-        raise ClusterError(f"slurm: sbatch refuses the job: {text}; {remedy}") from error
-
-
-REMEDIES = {
-    "account": (
-        "set account in the profile, or ask the cluster's admins which you may use (sacctmgr show "
-        "assoc)"
-    ),
-    "qos": "set qos in the profile to one that you may use (sacctmgr show qos)",
-    "partition": "set partition in the profile (sinfo lists them)",
-    "ime limit": "lower time_limit in the profile (sinfo -o '%R %l' lists what partitions allow)",
-    "feature": "set constraint in the profile to features that nodes have (sinfo -o '%f')",
-    "node configuration": (
-        "ask for fewer nodes, GPUs, cores or less memory in the profile (sinfo -o '%R %D %G %c %m')"
-    ),
-    "ode count": "ask for fewer nodes in the profile",
-    "generic resource": (
-        "set gpu_type and gpus_per_node in the profile to what nodes have (sinfo -o '%G')"
-    ),
-    "unrecognized option": "mend extra in the profile",
-}
-"""A word of Slurm's refusals, and what to do."""
+        raise ClusterError(f"slurm: sbatch refuses the job: {text}; {remedy_of(text)}") from error
 
 
 def _ids(name: str) -> list[str]:

@@ -27,6 +27,11 @@ NOT_OURS = (
     "SACCT_",
 )
 """Beginnings of the names of variables that change what Slurm's commands do."""
+OF_AN_ALLOCATION = (
+    *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+)
+"""What Slurm sets in a job, and only where the job has GPUs: another job would take the devices of
+this one for its own."""
 
 ANSWERS_WITHIN_S = 60
 TRIES_FOR_S = 60.0
@@ -37,6 +42,7 @@ STATES = {
     "REQUEUE_HOLD": JobState.PENDING,
     "REQUEUE_FED": JobState.PENDING,
     "SPECIAL_EXIT": JobState.PENDING,
+    "RESV_DEL_HOLD": JobState.PENDING,
     "CONFIGURING": JobState.PENDING,
     "POWER_UP_NODE": JobState.PENDING,
     "RUNNING": JobState.RUNNING,
@@ -45,6 +51,7 @@ STATES = {
     "SUSPENDED": JobState.RUNNING,
     "STOPPED": JobState.RUNNING,
     "COMPLETING": JobState.STOPPING,
+    "EXPEDITING": JobState.STOPPING,  # Slurm 25.11: it may be requeued
     "STAGE_OUT": JobState.STOPPING,
     "COMPLETED": JobState.COMPLETED,
     "CANCELLED": JobState.CANCELLED,
@@ -103,10 +110,11 @@ def _environment() -> dict[str, str]:
     Slurm documents that such a variable overrides what a batch script says, so the job would not be
     the one that was shown.
     """
+    left_out = OF_AN_ALLOCATION if "SLURM_JOB_ID" in os.environ else ()
     return {
         name: value
         for name, value in os.environ.items()
-        if name in OF_CLIENTS or not name.startswith(NOT_OURS)
+        if name in OF_CLIENTS or not (name.startswith(NOT_OURS) or name in left_out)
     }
 
 

@@ -110,7 +110,17 @@ def send(job: JobSpec, record: JobRecord, backend: Backend) -> JobRecord:
     except BaseException:
         shutil.rmtree(job.folder, ignore_errors=True)
         raise
-    _write_record(job.folder, record)
+    try:
+        _write_record(job.folder, record)
+    except OSError as error:  # a disk that is full must not hide that the job was sent
+        log.warning(
+            "job %s was sent, and its record cannot be completed (%s: %s); make room: until then "
+            "it is found by its name, %s",
+            record.job_id,
+            error.filename,
+            error.strerror,
+            record.job_name,
+        )
     return record
 
 

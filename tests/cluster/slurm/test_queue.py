@@ -41,6 +41,7 @@ LIVE = {
     "SPECIAL_EXIT",
     "RESIZING",
 }
+LIVE |= {"RESV_DEL_HOLD", "EXPEDITING"}  # of slurm.h, the second since 25.11
 LIVE |= {"CONFIGURING", "COMPLETING", "STOPPED", "STAGE_OUT", "SIGNALING", "POWER_UP_NODE"}
 
 RECORD = (
@@ -308,3 +309,37 @@ def test_time_left_is_none_without_a_limit(says):
     assert time_left_s("12") is None
     says("squeue", "1-02:03:04")
     assert time_left_s("12") == seconds("1-02:03:04")
+
+
+def test_gpus_of_an_allocation_are_not_handed_on_to_the_job(says, monkeypatch, tmp_path):
+    """A job without GPUs would count them as its own; a user's own choice stays."""
+    says("sbatch", "")
+    (tmp_path / "sbatch").write_text('#!/bin/bash\necho "${CUDA_VISIBLE_DEVICES-none}"\n')
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert ask("sbatch").strip() == "3"
+    monkeypatch.setenv("SLURM_JOB_ID", "11")
+    assert ask("sbatch").strip() == "none"
+
+
+@pytest.mark.parametrize(("place", "is_found"), [("{folder}", True), ("/elsewhere", False)])
+def test_a_job_that_slurm_took_without_an_answer_is_found_and_not_sent_again(
+    says, tmp_path, place, is_found
+):
+    folder = tmp_path / "my job"
+    folder.mkdir()
+    job = replace(JOB, folder=folder)
+    says("sinfo", "main")
+    says("squeue", "12")
+    says("scontrol", record() + f" WorkDir={place.format(folder=folder)} Power=")
+    says("sbatch", "")
+    said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    lost = f"[[ $* == *test-only* ]] || {{ echo {shlex.quote(said)} >&2; exit 1; }}"
+    (tmp_path / "sbatch").write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/sent\n{lost}\n')
+    backend = SlurmBackend(SlurmProfile())
+    if is_found:
+        assert backend.submit(job) == "12"
+    else:
+        with pytest.raises(ClusterError, match="says whether the job arrived"):
+            backend.submit(job)
+    assert (tmp_path / "sent").read_text().splitlines() == ["--test-only", "--parsable"]

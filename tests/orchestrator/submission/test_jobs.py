@@ -2,6 +2,7 @@
 whose folder and one line are all that a new backend takes."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -394,3 +395,44 @@ def test_nothing_of_other_backends_is_loaded_for_a_profile():
     )
     words = [sys.executable, "-c", script]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Only so many more files can be written."""
+    left, sync = [None] * after, os.fsync
+
+    def write(number: int) -> None:
+        if not left:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        left.pop()
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", write)
+
+
+def test_where_the_home_is_full_nothing_is_sent(toy_queue, tmp_path, monkeypatch):
+    jobs = jobs_of(tmp_path / "results")
+    fill_disk(monkeypatch, after=0)
+    with pytest.raises(OSError, match=r"Disk quota exceeded: '.*/job.json'"):
+        submit(jobs, toy_queue)
+    assert list(toy_queue.iterdir()) == []
+    assert [
+        path for path in (tmp_path / "results" / "jobs" / "tiny").iterdir() if path.is_dir()
+    ] == []
+
+
+def test_a_job_whose_record_a_full_home_does_not_take_is_found_and_not_sent_again(
+    toy_queue, tmp_path, monkeypatch, caplog
+):
+    jobs = jobs_of(tmp_path / "results")
+    fill_disk(monkeypatch, after=2)  # the first record, and the sweep
+    submission, is_new = submit(jobs, toy_queue)
+    job_id = f"sw-tiny-{jobs.sweep_id}.1"
+    assert (is_new, submission.status.job_id) == (True, job_id)
+    (line,) = caplog.messages
+    assert line.startswith(f"job {job_id} was sent, and its record cannot be completed (")
+    assert "/job.json: Disk quota exceeded); make room" in line
+
+    again, is_new = submit(jobs, toy_queue)
+    assert (is_new, again.status.job_id) == (False, job_id)
+    assert [file.name for file in toy_queue.iterdir()] == [job_id]
