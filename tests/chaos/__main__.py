@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from tests.chaos import faults
-from tests.chaos.campaign import BAD, SWEEP, Report, Round
+from tests.chaos.campaign import BAD, SWEEP, Report, Round, computed
 from tests.chaos.places import (
     Place,
     in_a_folder,
@@ -27,7 +27,7 @@ from tests.chaos.places import (
     on_a_small_disk,
     why_no_disk,
 )
-from tests.real_sweeps import numbers, sparsweep, write_sweep
+from tests.real_sweeps import sparsweep, write_sweep
 from tests.s3_server import run_server
 
 MakePlace = Callable[[Path], contextlib.AbstractContextManager[Place]]
@@ -94,7 +94,7 @@ def undisturbed(folder: Path) -> dict[str, list[dict]]:
     code, output = sparsweep("run", spec, **environment)
     if code != 0:
         sys.exit(f"an undisturbed sweep ends with {code}:\n{output}")
-    return numbers(folder / "results")
+    return computed(str(folder / "results"))
 
 
 def play(

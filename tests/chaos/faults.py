@@ -239,7 +239,7 @@ class Damage:
 
 KINDS = (
     *("trials", "scores", "robustness", "predictions", "sentences", "curves", "layers"),
-    *("vocabulary", "attempts", "plans", "compact", "checkpoints", "cache", "jobs"),
+    *("vocabulary", "attempts", "plans", "compact", "checkpoints", "models", "cache", "jobs"),
 )
 FILES = [Damage(kind, damage) for kind in KINDS for damage in (*DAMAGES, DELETE)]
 ROWS = [damage for damage in FILES if damage.kind == "trials"]

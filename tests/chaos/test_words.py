@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.faults import ALL, DAMAGES
 from tests.chaos.words import complaint, files_to_delete, options_to_add
+from workers.model.kept_model import REMEDY
 
 KEY = "0123456789abcdef"
 
@@ -27,6 +28,19 @@ KEY = "0123456789abcdef"
 )
 def test_files_that_are_to_be_deleted_are_found(line, files):
     assert files_to_delete(f"before\n{line}\nafter") == {f"{name}/{KEY}.parquet" for name in files}
+
+
+def test_models_that_are_to_be_removed_are_found_and_trained_again():
+    """What is said of one that is damaged, and of one that no row names."""
+    model = f"/r/models/{KEY}.safetensors"
+    for said in (
+        f"{KEY} (ka): {model}: the kept model is damaged (x); {REMEDY}",
+        f"{model}: no completed trial of these results names this model; where no driver is "
+        "running, remove the file",
+    ):
+        assert files_to_delete(said) == {f"models/{KEY}.safetensors"}
+    assert options_to_add(REMEDY) == ["--rerun-lacking"]
+    assert files_to_delete(f"{model}: the kept model is gone; `sparsweep run SPEC`") == set()
 
 
 def test_one_trial_is_run_again_where_one_is_enough():

@@ -10,7 +10,7 @@ CODES = {DONE, BAD_INPUT, SOME_FAILED, STOPPED, INTERRUPTED}
 
 FORBIDDEN = ("Traceback (most recent call last)", "this is a fault of sparsweep", "*** SIG")
 
-FILE = r"[^\s:;,()]+\.parquet"
+FILE = r"[^\s:;,()]+\.(?:parquet|safetensors)"
 
 
 def complaint(code: int, output: str, sent: set[int], is_heard: bool) -> str | None:
@@ -41,7 +41,7 @@ def files_to_delete(output: str) -> set[str]:
 def _named(output: str) -> Iterator[str]:
     settled = set()
     for line in output.splitlines():
-        advice = re.search(r"\bdelete (it\b)?(.*)", line)
+        advice = re.search(r"\b(?:delete|remove) (it\b|the file\b)?(.*)", line)
         files = re.findall(FILE, line)
         if advice is None or not files:
             continue
@@ -56,4 +56,4 @@ def _named(output: str) -> Iterator[str]:
 
 def options_to_add(output: str) -> list[str]:
     """Options of `run` by which it says to go on."""
-    return ["--retry-failed"] if "--retry-failed" in output else []
+    return [option for option in ("--retry-failed", "--rerun-lacking") if option in output]
