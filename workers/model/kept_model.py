@@ -104,11 +104,12 @@ class KeptModel:
     forms: dict[str, tuple[str, str, list[int]]]
     tensors: dict[str, Tensor]
 
-    def weights(self, encoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def weights(self, encoder: Mapping[str, Tensor], where: str | None = None) -> dict[str, Tensor]:
         """All weights of the model, by name; tied ones once.
 
         Args:
             encoder: the weights of the encoder that it came from, by name.
+            where: these were found, for the error; None: where the trial says.
 
         Raises:
             TrialError: kind `bad_data`, when that encoder is another one.
@@ -118,7 +119,7 @@ class KeptModel:
             given = encoder.get(name)
             if form in ("base", "rows", "kept_rows"):
                 if given is None or list(given.shape) != shape:
-                    raise self.refuse_encoder(f"its {name} is not {shape}")
+                    raise self.refuse_encoder(f"its {name} is not {shape}", where)
                 given = given.detach().cpu()
             parts = {
                 part: self.tensors[f"{name}:{part}"]
@@ -127,15 +128,21 @@ class KeptModel:
             }
             found[name] = restored(form, _TYPES[dtype], shape, parts, given)
         if digest_in_order((), parts_of(found)) != self.digest:
-            raise self.refuse_encoder("its weights have changed")
+            raise self.refuse_encoder("its weights have changed", where)
         return found
 
-    def refuse_encoder(self, why: str) -> TrialError:
-        """The error that says that the encoder is not the one that the model came from."""
+    def refuse_encoder(self, why: str, where: str | None = None) -> TrialError:
+        """The error that says that the encoder is not the one that the model came from.
+
+        Args:
+            why: how that shows.
+            where: the encoder was found; None: where the trial says.
+        """
         return TrialError(
             "bad_data",
-            f"{self.location}: the model came from another encoder than {self.spec.model.name} is "
-            f"now ({why}); give back the encoder that it came from, or {REMEDY}",
+            f"{self.location}: the model came from another encoder than "
+            f"{where or self.spec.model.name} is now ({why}); give back the encoder that it came "
+            f"from, or {REMEDY}",
         )
 
     def refuse_other_commit(self, present: str | None) -> None:
@@ -317,14 +324,15 @@ def put_weights(kept: KeptModel, model: nn.Module, spec: ModelSpec) -> None:
     Raises:
         TrialError: kind `bad_data`, when the encoder is another one.
     """
-    weights = kept.weights(encoder_weights(spec, len(kept.spec.corpus.tags)))
+    weights = kept.weights(encoder_weights(spec, len(kept.spec.corpus.tags)), spec.name)
     try:
         model.load_state_dict(
             {name: weights[first] for name, first in first_names(model).items()}, strict=True
         )
     except (KeyError, RuntimeError) as error:
         said = " ".join(str(error).split())[:300]  # what is wrong stands in torch's later lines
-        raise kept.refuse_encoder(f"its architecture has other weights: {said}") from error
+        why = f"its architecture has other weights: {said}"
+        raise kept.refuse_encoder(why, spec.name) from error
 
 
 def _refuse_other_folder(kept: KeptModel, spec: ModelSpec) -> None:
@@ -333,7 +341,7 @@ def _refuse_other_folder(kept: KeptModel, spec: ModelSpec) -> None:
         return
     present = fingerprint_model_folder(Path(spec.name), spec.init)
     if present != spec.fingerprint:
-        raise kept.refuse_encoder(f"fingerprint {present}, not {spec.fingerprint}")
+        raise kept.refuse_encoder(f"fingerprint {present}, not {spec.fingerprint}", spec.name)
 
 
 class ModelFile:

@@ -115,7 +115,7 @@ def test_an_encoder_that_is_elsewhere_is_named(store, tmp_path):
     assert open_model(store, spec.trial_id(), str(moved)).model.config.hidden_size == 32
     write_encoder(tmp_path / "other", seed=1)
     message = refused(store, spec.trial_id(), str(tmp_path / "other"))
-    assert "the model came from another encoder" in message
+    assert f"the model came from another encoder than {tmp_path}/other is now (" in message
 
 
 TRAINS_AGAIN = "`sparsweep run SPEC --rerun-lacking` trains"
