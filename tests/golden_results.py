@@ -3,11 +3,12 @@
     python -m tests.golden_results pack RESULTS NAME      # makes tests/golden/NAME
     python -m tests.golden_results unpack NAME RESULTS    # the other way
 
-packs the results of a sweep that this version of sparsweep ran. `paper-mini` (schema version 3)
-and `paper-mini-6` (schema version 6, a part of its trials) came from `make paper-mini`, and
-`results/v1` to `results/v6` from the versions before; what each holds is in results/README.md. They
-stay as they are: later versions must read them.
-A sweep goes on from results that are unpacked where it looks for its own.
+packs the results of a sweep that this version of sparsweep ran; files of earlier versions beside
+them are left out, since they are packed already. `paper-mini` (schema version 3), `paper-mini-6`
+and `paper-mini-7` (each a part of its trials) came from `make paper-mini`, and `results/v1` to
+`results/v6` from the versions before; what each holds is in results/README.md. They stay as they
+are: later versions must read them.
+A sweep goes on from results that are unpacked where it looks for its own, one after another.
 
 Before the schema version rises, run `results/tiny.yaml` or a variant of it with the version that
 there is, pack it as `results/v<version>`, and name it in test_old_results.py and the README.
@@ -47,7 +48,8 @@ def pack(results: Path, golden: Path) -> None:
     The files are taken as they are, whichever version wrote them: nothing of sparsweep is asked.
     """
     golden.mkdir(parents=True, exist_ok=True)
-    trials = _read_all(results / "trials")
+    newest = max(map(_version, (results / "trials").glob("*.parquet")))
+    trials = _read_all(results / "trials", newest)
     names = {
         real: shown
         for column, shown in PLACES.items()
@@ -56,14 +58,16 @@ def pack(results: Path, golden: Path) -> None:
     }
     names[str(results.absolute())] = "results"
     has_words_of_others = any(trials["corpus_path"].to_pylist())
-    for folder in _tables(results):
-        rows = _without_traces(without_names(_read_all(folder), names))
+    for folder in _tables(results, newest):
+        rows = _without_traces(without_names(_read_all(folder, newest), names))
         if folder.name == "sentences" and has_words_of_others:
             words = [[WORD] * len(tokens) for tokens in rows["tokens"].to_pylist()]
             position = rows.schema.get_field_index("tokens")
             column = rows.schema.field(position)
             rows = rows.set_column(position, column, pa.array(words, column.type))
         pq.write_table(rows, golden / f"{folder.name}.parquet", compression="zstd")
+    if trials.num_rows < sum(1 for _ in (results / "trials").glob("*.parquet")):
+        return  # compact files hold what earlier versions wrote, too
     for file in sorted((results / "compact").glob("*.parquet")):
         (golden / "compact").mkdir(exist_ok=True)
         rows = _without_traces(without_names(pq.read_table(file), names))
@@ -121,21 +125,30 @@ def unpack(folder: Path, golden: str = "paper-mini", tables: Iterable[str] = ())
     return folder
 
 
-def _tables(results: Path) -> list[Path]:
+def _tables(results: Path, version: int) -> list[Path]:
     return sorted(
         folder
         for folder in results.iterdir()
-        if folder.name != "compact" and any(folder.glob("*.parquet"))
+        if folder.name != "compact" and _files(folder, version)
     )
 
 
-def _read_all(folder: Path) -> pa.Table:
-    """The rows of all files of a table, with the keys of sparsweep that their footers share."""
-    files = sorted(folder.glob("*.parquet"))
+def _files(folder: Path, version: int) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.parquet")) if _version(file) == version]
+
+
+def _read_all(folder: Path, version: int) -> pa.Table:
+    """The rows of all files of a table and version, with the keys of sparsweep that their footers
+    share."""
+    files = _files(folder, version)
     rows = pa.concat_tables(
         [pq.ParquetFile(file).read() for file in files], promote_options="default"
     )
     return rows.replace_schema_metadata(_footer(files[0]))
+
+
+def _version(file: Path) -> int:
+    return int(_footer(file)[b"sparsweep.schema_version"])
 
 
 def _footer(file: Path) -> dict[bytes, bytes]:

@@ -51,7 +51,7 @@ STATES = {
     "SUSPENDED": JobState.RUNNING,
     "STOPPED": JobState.RUNNING,
     "COMPLETING": JobState.STOPPING,
-    "EXPEDITING": JobState.STOPPING,  # Slurm 25.11: it may be requeued
+    "EXPEDITING": JobState.STOPPING,  # of newer versions: it may be requeued
     "STAGE_OUT": JobState.STOPPING,
     "COMPLETED": JobState.COMPLETED,
     "CANCELLED": JobState.CANCELLED,

@@ -1,8 +1,9 @@
 """What Slurm says when it does not take a job, and what to do: pure.
 
-Slurm's sentences stand in its `src/common/slurm_errno.c`, the names of limits, which come in a line
-before them, in `src/common/job_state_reason.c`; both as of Slurm 25.11 and, where they differ, as
-far back as 20.11. A site's own filter (`job_submit.lua`) may say anything besides.
+The sentences are those of Slurm's source `src/common/slurm_errno.c`, of several versions since
+20.11; none but those of 22.05 were met on a real Slurm. The names of limits, which come in a line
+before them, are those of Slurm's page on reason codes and of reports. A site's own filter
+(`job_submit.lua`) may say anything besides.
 """
 
 import re

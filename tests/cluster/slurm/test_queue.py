@@ -41,7 +41,7 @@ LIVE = {
     "SPECIAL_EXIT",
     "RESIZING",
 }
-LIVE |= {"RESV_DEL_HOLD", "EXPEDITING"}  # of slurm.h, the second since 25.11
+LIVE |= {"RESV_DEL_HOLD", "EXPEDITING"}  # of slurm.h, of newer versions
 LIVE |= {"CONFIGURING", "COMPLETING", "STOPPED", "STAGE_OUT", "SIGNALING", "POWER_UP_NODE"}
 
 RECORD = (

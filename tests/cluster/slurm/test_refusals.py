@@ -1,5 +1,5 @@
-"""Each of Slurm's refusals has its own remedy. The sentences are those of Slurm's slurm_errno.c of
-22.05 to 25.11, the names of limits those of its job_state_reason.c."""
+"""Each of Slurm's refusals has its own remedy. The sentences are those of Slurm's slurm_errno.c,
+the names of limits those of its page on reason codes and of reports."""
 
 import re
 
