@@ -76,6 +76,13 @@ def selection(name: str, label: str, options: Mapping[str, str]) -> alt.Paramete
     return alt.param(name=name, value=next(iter(options)), bind=bind)
 
 
+def amounts() -> alt.Scale:
+    """Colours of sparsities that are lines: those of viridis that are seen on light and on dark."""
+    import altair as alt
+
+    return alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.25, 0.85]))
+
+
 def ink_on(column: str, limit: float) -> Any:
     """The colour of a number in a cell that is shaded from -limit to limit.
 

@@ -68,10 +68,11 @@ def with_interval(
         ),
     ]
     if is_joined:
-        some = base.transform_filter("datum.of_languages !== null")
+        # Rows without a text stay: Vega warns of axes that have no rows at all.
+        said = base.transform_calculate(said="datum.of_languages || ''")
         layers.append(
-            some.mark_text(fontSize=10, dx=-5, dy=-7, align="right", color=colour("quiet")).encode(
-                y=vertical(mean), text="of_languages:N"
+            said.mark_text(fontSize=10, dx=-5, dy=-7, align="right", color=colour("quiet")).encode(
+                y=vertical(mean), text="said:N"
             )
         )
     if is_change:
@@ -87,9 +88,10 @@ def number_axis(is_change: bool = True, num_ticks: int = 5) -> alt.Axis:
     import altair as alt
 
     if not is_change:
-        return alt.Axis(format="~g", tickCount=num_ticks)
+        return alt.Axis(format="~g", tickCount=num_ticks, labelOverlap=True)
     return alt.Axis(
         tickCount=num_ticks,
+        labelOverlap=True,
         labelExpr=SIGNED,
         grid=True,
     )

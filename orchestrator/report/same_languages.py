@@ -150,7 +150,7 @@ def join_same(
 
     Returns:
         The table with `joined`, one number for neighbours of the same languages, by which a line is
-        drawn; and `of_languages`, such as `4 of 6`, null in lines of the same ones everywhere.
+        drawn; and `of_languages`, such as `4 of 6`, null where all of the line's are there.
     """
     place = [*line, SPARSITY]
     there = rows.dropna(subset=[value]).groupby(place, dropna=False)["language"].agg(frozenset)
@@ -162,7 +162,8 @@ def join_same(
         joined[known.index] = (known != known.shift()).cumsum()
         if known.nunique() > 1:
             total = len(frozenset().union(*known))
-            told[known.index] = [f"{len(one)} of {total}" for one in known]
+            fewer = known[known.map(len) < total]
+            told[fewer.index] = [f"{len(one)} of {total}" for one in fewer]
     return table.assign(joined=joined, of_languages=told)
 
 
@@ -172,7 +173,7 @@ def tell_joined(table: pd.DataFrame) -> list[str]:
         return []
     return [
         "Where a line is broken other languages are behind the next point: 4 of 6 is how many have "
-        "a value there. Compare only points that are joined."
+        "a value there; where nothing is said all have one. Compare only points that are joined."
     ]
 
 

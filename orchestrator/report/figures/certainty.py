@@ -12,6 +12,7 @@ from orchestrator.analysis.tables import VERDICTS
 from orchestrator.report.charts import (
     FULL,
     VERDICT_COLOURS,
+    amounts,
     called,
     chart,
     colour,
@@ -153,7 +154,7 @@ def draw_tests(material: Material) -> Drawing:
     return Drawing(
         table=table,
         chart=panels,
-        num_trials=int(tests["num_trials"].sum()),
+        num_trials=_count_runs(tests),
         filters=BY_LEVEL,
         text=[
             f"Left of the broken line, p = {LEVEL_OF_TEST:g}, a change over languages is shown. No "
@@ -176,9 +177,7 @@ def draw_profiles(material: Material) -> Drawing:
     sparsities = table["target_sparsity"].map("{:g}".format)
     table["line"] = sparsities.where(fewer.isna(), sparsities + " (" + fewer.fillna("") + ")")
     table["is_whole"] = fewer.isna().map({True: "yes", False: "no"})
-    legend = alt.Legend(
-        symbolType="stroke", symbolSize=600, symbolStrokeWidth=3, symbolOpacity=1, columns=4
-    )
+    legend = alt.Legend(symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, columns=4)
     lines = chart(width=FULL, height=300).encode(
         x=alt.X(
             "threshold:Q", title="F1", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=10)
@@ -186,7 +185,7 @@ def draw_profiles(material: Material) -> Drawing:
         color=alt.Color(
             "line:O",
             title="sparsity",
-            scale=alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.25, 0.85])),
+            scale=amounts(),
             legend=legend,
         ),
         detail="target_sparsity:O",
@@ -204,7 +203,7 @@ def draw_profiles(material: Material) -> Drawing:
                 y=alt.Y("low:Q", title="runs above it"), y2="high:Q", opacity=alt.value(0.2)
             ),
             lines.mark_line(strokeWidth=2.5).encode(
-                y=share, strokeDash=alt.StrokeDash("line:O", title="sparsity", legend=legend)
+                y=share, strokeDash=alt.StrokeDash("target_sparsity:O", legend=None)
             ),
             lines.mark_point(filled=True, size=24).encode(y=share, tooltip=told),
         ),
@@ -220,7 +219,8 @@ def draw_profiles(material: Material) -> Drawing:
 
 
 def _count_runs(rows: pd.DataFrame) -> int:
-    """The trials behind rows of several thresholds or statistics; dense ones count once."""
+    """The trials behind rows of several thresholds, statistics or comparisons; dense ones count
+    once."""
     level = rows.groupby(["series", "embeddings", "target_sparsity"], dropna=False)
     return int(level["num_trials"].max().sum())
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from orchestrator.report.charts import (
+    amounts,
     by_language,
     by_panel,
     chart,
@@ -271,7 +272,7 @@ def draw_reliability(material: Material) -> Drawing:
     lines = panel.encode(
         x=alt.X("confidence:Q", title="mean probability", scale=whole, axis=numbers),
         y=alt.Y("accuracy:Q", title="part that is right", scale=whole, axis=numbers),
-        color=alt.Color("target_sparsity:O", title="sparsity", scale=alt.Scale(scheme="viridis")),
+        color=alt.Color("target_sparsity:O", title="sparsity", scale=amounts()),
     )
     diagonal = panel.mark_rule(color=colour("quiet"), strokeDash=[4, 3]).encode(
         x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)

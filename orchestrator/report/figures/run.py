@@ -181,7 +181,12 @@ def draw_time(material: Material) -> Drawing:
         .encode(
             x=alt.X("hours:Q", title="hours of all trials, one after another", axis=axis),
             y=alt.Y("sweep:N", title=None),
-            color=alt.Color("phase:N", title=None, sort=list(PHASES.values())),
+            color=alt.Color(
+                "phase:N",
+                title=None,
+                sort=list(PHASES.values()),
+                legend=alt.Legend(columns=3),
+            ),
             order="place:Q",
             tooltip=tooltip(sweep="sweep:0", phase="went into:0", hours="hours"),
         )

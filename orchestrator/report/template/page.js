@@ -71,14 +71,22 @@
 
     async embed() {
       const rows = this.rows();
+      const scheme = dark.matches && !isPrinting ? "dark" : "light";
       this.article.querySelector(".empty").hidden = rows.length > 0;
+      this.place.hidden = rows.length === 0;
+      if (rows.length === 0) {
+        this.view?.finalize();
+        this.view = null;
+        this.place.replaceChildren();
+        this.article.dataset.drawn = scheme;
+        return;
+      }
       this.place.style.width = isPrinting ? PAPER_WIDTH : "";
       this.width = this.place.clientWidth;
       const spec = fitted({ ...this.chart, datasets: { rows } }, this.width);
       spec.params = this.chart.params?.map((one) =>
         one.bind && this.view ? { ...one, value: this.view.signal(one.name) } : one,
       );
-      const scheme = dark.matches && !isPrinting ? "dark" : "light";
       this.view?.finalize();
       const made = await vegaEmbed(this.place, spec, {
         mode: "vega-lite",
@@ -112,7 +120,7 @@
       if (!this.isNear || this.isStale || !this.view) return this.renew();
       this.drawing = this.drawing.then(() => {
         const rows = this.rows();
-        this.article.querySelector(".empty").hidden = rows.length > 0;
+        if (rows.length === 0) return this.embed();
         return this.view.data("rows", rows).runAsync();
       });
       return this.drawing;
