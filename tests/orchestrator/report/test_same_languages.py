@@ -89,7 +89,7 @@ def test_a_line_breaks_where_its_languages_change():
     found = join_same(table, rows, ["series"], "f1")
     first, second, last = found["joined"]
     assert first == second != last
-    assert found["of_languages"].tolist() == [None, None, "2 of 3"]
+    assert found["of_languages"].fillna("").tolist() == ["", "", "2 of 3"]
     assert "joined" in tell_joined(found)[0]
     whole = join_same(table, rows[rows["language"] != "my"], ["series"], "f1")
     assert whole["joined"].nunique() == 1
