@@ -103,7 +103,8 @@ def test_figures_in_texts_are_small_and_all_of_them_are_shown():
 @pytest.mark.slow
 def test_figures_in_texts_are_drawn_from_the_kept_results(capsys, tmp_path):
     """Each mark says its numbers; where it stands depends on the fonts of the machine."""
-    results = str(unpack(tmp_path / "results", "paper-mini-6"))
+    for name in ("paper-mini-6", "paper-mini-7"):  # one sweep, begun and continued
+        results = str(unpack(tmp_path / "results", name))
     figures = ("f1-by-language", "change", "errors")
     words = ("report", results, "--figures", str(tmp_path), "--only", *figures)
     code, _, _ = run_command(capsys, *words)
