@@ -28,7 +28,10 @@ NOT_OURS = (
 )
 """Beginnings of the names of variables that change what Slurm's commands do."""
 OF_AN_ALLOCATION = (
-    *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "ZE_AFFINITY_MASK",
 )
 """What Slurm sets in a job, and only where the job has GPUs: another job would take the devices of
 this one for its own."""
