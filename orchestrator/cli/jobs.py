@@ -225,9 +225,9 @@ def _open_jobs(
         goes_on: see `pin`.
     """
     jobs, store = _open_records(sweep)
-    where = _went_to(jobs) if profile is None else [profile]
-    if where:
-        look_where_jobs_do(where[0])
+    goes_to = next(_went_to(jobs), None) if profile is None else profile
+    if goes_to is not None:
+        look_where_jobs_do(goes_to)
     nothing = Stored(Standing({}), [], [], [])
     try:
         sweep = pin(sweep, store if reads_results else None, goes_on=goes_on).sweep
@@ -245,14 +245,15 @@ def _open_jobs(
             "network, and the credentials in the environment"
         ) from error
     except SpecError:
-        if not any(cluster.data_is_there for cluster in (*where, *_went_to(jobs))):
+        is_there = goes_to is not None and goes_to.data_is_there
+        if not is_there and not any(cluster.data_is_there for cluster in _went_to(jobs)):
             raise
         return jobs, store, nothing
 
 
-def _went_to(jobs: Jobs) -> list[ClusterProfile]:
+def _went_to(jobs: Jobs) -> Iterator[ClusterProfile]:
     """The clusters that a sweep was submitted to, the latest first."""
-    return [record.cluster() for _, record in jobs.records()]
+    return (record.cluster() for _, record in jobs.records())
 
 
 def _send(
