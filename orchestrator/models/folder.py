@@ -17,8 +17,11 @@ def refuse_folder(folder: str) -> Path:
     """The folder, where it can be made.
 
     Raises:
-        SweepError: there is something of this name, or its parent cannot be written.
+        SweepError: the name is empty, there is something of this name, or its parent cannot be
+            written.
     """
+    if not folder:
+        raise SweepError("the folder's name is empty; give a new folder")
     path = Path(folder).expanduser()
     if path.exists() or path.is_symlink():
         raise SweepError(f"{folder}: is there already; give a new folder, or remove it")

@@ -2,7 +2,7 @@
 kept of another recipe."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,8 +76,12 @@ class Standing:
             again.append(replace(trial, spec=spec))
         return again
 
-    def lines(self) -> list[str]:
-        """What is to be said beside the counts; nothing, as a rule."""
+    def lines(self, taken_up: Collection[str] = ()) -> list[str]:
+        """What is to be said beside the counts; nothing, as a rule.
+
+        Args:
+            taken_up: ids of completed trials that are about to be scored or to run again.
+        """
         lines = []
         if self.models:
             kept = counted(len(self.models), "model")
@@ -87,17 +91,18 @@ class Standing:
             lines.append(f"{counted(number, 'trial')} to score from stored predictions")
         with_model = [self.lacks[trial_id] for trial_id in self.lacks if trial_id in self.models]
         if number := sum(lack.needs_run for lack in with_model):
+            then = "" if self.models.keys() & set(taken_up) else "; `sparsweep score` does that"
             lines.append(
                 f"{counted(number, 'trial')} to score from kept models, lacking: "
-                f"{describe_lacks(with_model)}; `sparsweep score` does that"
+                f"{describe_lacks(with_model)}{then}"
             )
         without = [self.lacks[trial_id] for trial_id in self.lacks if trial_id not in self.models]
         if number := sum(lack.needs_run for lack in without):
             are = "trial is" if number == 1 else "trials are"
-            lines.append(
-                f"{number:,} {are} completed but lack: {describe_lacks(without)}; "
-                "give --rerun-lacking to run them again"
-            )
+            then = "give --rerun-lacking to run them again"
+            if set(taken_up) - set(self.models):
+                then = "it runs again" if number == 1 else "they run again"
+            lines.append(f"{number:,} {are} completed but lack: {describe_lacks(without)}; {then}")
         for recipe, number in sorted(self.other_recipes.items()):
             are = "is" if number == 1 else "are"
             lines.append(

@@ -86,6 +86,8 @@ def test_what_is_there_is_not_touched(tmp_path):
         refuse_folder(str(tmp_path / "link"))
     with pytest.raises(SweepError, match="model: cannot be written"):
         refuse_folder("/dev/null/model")
+    with pytest.raises(SweepError, match="the folder's name is empty"):
+        refuse_folder("")
 
 
 def test_a_folder_that_somebody_makes_meanwhile_is_kept(opened, tmp_path):

@@ -202,6 +202,11 @@ def test_trials_whose_model_is_kept_are_scored_and_the_others_are_run(with_model
     ]
     (scored_only,) = standing.to_run_again(asked, only_scored=True)
     assert scored_only.trial_id == kept
+    assert standing.lines([trial.trial_id for trial in asked])[1:] == [
+        "1 trial to score from kept models, lacking: predictions of validation (1)",
+        "1 trial is completed but lack: predictions of validation (1); it runs again",
+    ]
+    assert standing.lines([kept])[2] == standing.lines()[2]
     assert [trial.trial_id for trial in standing.to_run_again(asked)] == [
         trial.trial_id for trial in asked
     ]
