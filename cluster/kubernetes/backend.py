@@ -217,6 +217,7 @@ def _status(job_id: str, server: Server, ray_job: Object, folder: Path) -> JobSt
         pods=documents.pods,
         reason=find_reason(documents, has_ended=has_ended),
         progress=progress,
+        fault=heard.fault,
         words_before=words_before(folder, heard.pod),
     )
 

@@ -39,12 +39,14 @@ class Heard:
 
     Attributes:
         pod: that follows it; None: there is none.
-        words: its last line; of those that say why it ended, if there is one.
+        words: its last line; `fault`, if there is one.
+        fault: the last line that says what ended it without the sweep being done.
         progress: the last counts that it gave.
     """
 
     pod: str | None
     words: str = ""
+    fault: str = ""
     progress: Counts | None = None
 
 
@@ -61,10 +63,11 @@ def hear(server: Server, ray_job: Object) -> Heard:
 def heard_in(lines: Iterable[str], pod: str | None = None) -> Heard:
     """What the lines of a driver's log say of it."""
     lines = list(without_farewell(lines))
-    faults = [line for line in lines if line.startswith(f"{COMMAND}: ")]
+    faults = (line for line in reversed(lines) if line.startswith(f"{COMMAND}: "))
+    fault = next(faults, "")
     counts = (Counts.read(line) for line in reversed(lines))
     progress = next((one for one in counts if one is not None), None)
-    return Heard(pod=pod, words=faults[-1] if faults else last_said(lines), progress=progress)
+    return Heard(pod=pod, words=fault or last_said(lines), fault=fault, progress=progress)
 
 
 def driver_lines(

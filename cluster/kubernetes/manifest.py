@@ -127,7 +127,7 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "job_labels": labels | ({QUEUE_LABEL: profile.queue} if is_queued else {}),
         "annotations": {"sparsweep/results": job.results},
         "sweep_json": job.sweep_json,
-        "entrypoint": " ".join([COMMAND, "run", SWEEP_PATH, "--as-job", *run_options(job)]),
+        "entrypoint": " ".join([COMMAND, "run", SWEEP_PATH, *_as_job(profile), *run_options(job)]),
         "submission_mode": profile.submission_mode,
         "has_submitter": profile.submission_mode == "K8sJobMode",
         "is_queued": is_queued,
@@ -181,6 +181,16 @@ def _values(job: JobSpec, profile: KubernetesProfile) -> dict[str, Any]:
         "deadline_s": profile.deadline_s,
         "ttl_s": profile.ttl_s,
     }
+
+
+def _as_job(profile: KubernetesProfile) -> list[str]:
+    """Options by which the driver ends well where another attempt would meet the same: KubeRay
+    builds the whole cluster anew for one that does not.
+
+    A refusal has to be told by the driver's log, which HTTPMode does not give.
+    """
+    refused = [] if profile.submission_mode == "HTTPMode" else ["--exit-0-if-refused"]
+    return ["--as-job", *refused]
 
 
 def _sweep_faults(job: JobSpec, profile: KubernetesProfile) -> Iterator[str]:

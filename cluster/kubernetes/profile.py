@@ -138,7 +138,8 @@ class KubernetesProfile(ClusterProfile):
     grace_period_s: Annotated[StrictInt, Field(ge=30, le=3600)] = 120
     """Time that a pod has to save checkpoints when it is told to go."""
     retries: NaturalInt = 2
-    """How often KubeRay builds the cluster anew when the driver failed."""
+    """How often KubeRay builds the cluster anew when the driver failed; not for input that cannot
+    run (but with submission_mode HTTPMode)."""
     deadline_s: PositiveInt = 7 * 24 * 3600
     """The job has failed after this time, and its pods go `ttl_s` later."""
     ttl_s: NaturalInt = 60

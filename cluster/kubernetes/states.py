@@ -46,6 +46,7 @@ def job_status(
     pods: Sequence[dict[str, Any]] = (),
     reason: Reason | None = None,
     progress: Counts | None = None,
+    fault: str = "",
     words_before: str = "",
 ) -> JobStatus:
     """State of a RayJob as the server gave it.
@@ -56,11 +57,16 @@ def job_status(
         pods: that belong to it.
         reason: why it waits or fails.
         progress: how far its driver said it was.
+        fault: what the driver said that ended it without the sweep being done. A driver that
+            refuses its input ends well for KubeRay, which would try again what cannot run.
         words_before: what the driver of the attempt before said last.
     """
     status = ray_job.get("status") or {}
     deployment, job = status.get("jobDeploymentStatus") or "", status.get("jobStatus") or ""
     state, parts = _state(ray_job, deployment, job), []
+    if state is JobState.COMPLETED and fault:
+        state = JobState.FAILED
+        parts.append(fault)
     if state is JobState.CANCELLED and (ending := pods_of_cluster(pods)):
         state = JobState.STOPPING
         parts.append(f"pods that may still save checkpoints: {', '.join(ending)}")

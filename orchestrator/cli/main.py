@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except (SweepError, ClusterError, OSError) as error:
-        code = STOPPED if may_pass(error) else BAD_INPUT
+        code = STOPPED if may_pass(error) else getattr(args, "code_if_refused", BAD_INPUT)
         _print_error(f"{error}{_remedy(error)}", args.debug)
     except Exception as error:
         code = FAULT
@@ -270,6 +270,15 @@ def _add_runs(line: CommandLine) -> None:
     )
     run.add_argument(
         "--as-job", action="store_true", help="exit with 0 although trials failed; for batch jobs"
+    )
+    run.add_argument(
+        "--exit-0-if-refused",
+        action="store_const",
+        dest="code_if_refused",
+        const=DONE,
+        default=BAD_INPUT,
+        help="exit with 0 where what is given cannot run, too; for batch systems that would run it "
+        "again",
     )
     run.add_argument(
         "--expect-plan",

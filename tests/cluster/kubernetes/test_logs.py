@@ -5,7 +5,7 @@ from threading import Timer
 
 import pytest
 
-from cluster.backend import is_on_log
+from cluster.backend import JobState, is_on_log
 from cluster.contract import Counts
 from cluster.kubernetes import logs
 from tests.cluster.kubernetes.api_server import FakeServer
@@ -179,6 +179,23 @@ def test_last_words_of_a_failed_attempt_are_told_while_the_next_one_comes(
     assert list(backend.logs(ID, tmp_path, follow=False)) == [
         f"{ID}: no output yet, the job is pending (Initializing: {detail})"
     ]
+
+
+def test_a_driver_that_refused_its_input_is_told_by_its_log(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    backend = make_backend()
+    backend.submit(JOB)
+    server.change(NAME, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+    said = "sparsweep: results: /x: cannot be written\nJob 'sweep' succeeded\n"
+    put_submitter(server, "driver", "2026-01-01T00:00:00Z", said)
+
+    status = backend.status(ID, tmp_path)
+
+    assert (status.state, status.detail) == (
+        JobState.FAILED,
+        "sparsweep: results: /x: cannot be written",
+    )
 
 
 def put_submitter(

@@ -175,6 +175,15 @@ def test_words_that_yaml_takes_for_something_else_stay_words() -> None:
 def test_unplanned_sweep_is_run_without_a_digest() -> None:
     _, ray_job = yaml.safe_load_all(render_manifests(make_job(plan_digest=None), make_profile()))
 
+    assert ray_job["spec"]["entrypoint"] == (
+        "sparsweep run /etc/sparsweep/sweep.json --as-job --exit-0-if-refused"
+    )
+
+
+def test_a_refusal_whose_words_nobody_could_read_stays_a_failure() -> None:
+    profile = make_profile(submission_mode="HTTPMode")
+    _, ray_job = yaml.safe_load_all(render_manifests(make_job(plan_digest=None), profile))
+
     assert ray_job["spec"]["entrypoint"] == "sparsweep run /etc/sparsweep/sweep.json --as-job"
 
 

@@ -148,6 +148,18 @@ def test_a_sweep_whose_trials_failed_is_not_said_to_have_finished_well() -> None
     assert status.progress == counts
 
 
+def test_a_driver_that_refused_its_input_has_failed_although_it_ended_well() -> None:
+    ray_job = _ray_job("Complete", "SUCCEEDED", message="Job finished successfully.")
+
+    status = job_status("ns/x", ray_job, fault="sparsweep: results: cannot be written")
+
+    assert (status.state, status.detail) == (
+        JobState.FAILED,
+        "sparsweep: results: cannot be written",
+    )
+    assert status.native == "Complete/SUCCEEDED"
+
+
 def test_a_cancelled_job_is_stopping_until_its_pods_have_ended() -> None:
     ray_job = _ray_job("Suspended", "")
     ray_job["metadata"]["annotations"] = {CANCELLED_ANNOTATION: "true"}

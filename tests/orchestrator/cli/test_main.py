@@ -81,6 +81,13 @@ def test_bad_input_gets_one_line_and_exit_code_2(capsys, words, message):
     assert "secret" not in err
 
 
+def test_a_batch_system_may_be_kept_from_trying_again_what_is_refused(capsys, tmp_path):
+    words = ["run", str(tmp_path / "no.yaml"), "--as-job"]
+    refused = run(capsys, *words)
+    assert refused[0] == 2
+    assert run(capsys, *words, "--exit-0-if-refused") == (0, *refused[1:])
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
