@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE # tests whose compiled form is not kept take ma
 TWO_AT_A_TIME := -n 2 # tests, on two cores; tests/conftest.py says which
 
 .DEFAULT_GOAL := help
-.PHONY: help demo paper-mini check lint test-quick browser test test-slurm test-kubernetes test-gpu chaos fuzz bench bench-gpu \
+.PHONY: help demo paper-mini check lint test-quick browser test test-slurm test-kubernetes test-image test-gpu chaos fuzz bench bench-gpu \
   bench-peers bench-statistics bench-sweep lock clean
 
 help: ## list the targets
@@ -70,7 +70,7 @@ browser: ## install Debian's Chromium, in which tests open the report (root on D
 	@test -x /usr/bin/chromium || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
 	  --no-install-recommends chromium; }
 
-test: $(READY) ## run all tests, but those of Slurm, Kubernetes and GPUs
+test: $(READY) ## run all tests, but those of Slurm, Kubernetes, the image and GPUs
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run sweeps on it (root on Debian; about 15 minutes)
@@ -78,6 +78,9 @@ test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run 
 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=… SPARSWEEP_KUBE_CLAIM=…, a claim with ReadWriteMany)
 	$(BIN)/python -m pytest -m kubernetes tests/integration/kubernetes $(PYTEST_ARGS)
+
+test-image: $(READY) ## build the image with podman and run a sweep in it, without a network (root on Debian with podman, debootstrap, git, 10 GB; downloads 1 GB; variables: tests/integration/image/test_image.py)
+	SPARSWEEP_IMAGE_TESTS=1 $(BIN)/python -m pytest tests/integration/image $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'

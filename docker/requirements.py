@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def requirements(extras: list[str], pyproject: Path = Path("pyproject.toml")) -> list[str]:
-    """Requirements of the project and of some of its extras.
+    """What builds the project, and what it and some of its extras require.
 
     Raises:
         SystemExit: there is no such extra.
@@ -22,6 +22,7 @@ def requirements(extras: list[str], pyproject: Path = Path("pyproject.toml")) ->
         if extra not in optional:
             sys.exit(f"EXTRAS: there is no {extra!r} in {pyproject}; give of {', '.join(optional)}")
     return [
+        *table["build-system"]["requires"],
         *table["project"]["dependencies"],
         *(line for extra in extras for line in optional[extra]),
     ]

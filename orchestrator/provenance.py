@@ -30,8 +30,7 @@ def collect_provenance() -> dict[str, str | bool | None]:
     """
     commit, is_dirty = git_state(Path(__file__))
     if commit is None:
-        told = os.environ.get(COMMIT_VARIABLE, "")
-        commit = told if re.fullmatch("[0-9a-f]{7,64}", told) else None
+        commit = told_commit()
     return {
         "commit": commit,
         "is_dirty": is_dirty,
@@ -40,6 +39,12 @@ def collect_provenance() -> dict[str, str | bool | None]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
     }
+
+
+def told_commit() -> str | None:
+    """The commit that `COMMIT_VARIABLE` tells; None where it is not set, or no commit."""
+    told = os.environ.get(COMMIT_VARIABLE, "")
+    return told if re.fullmatch("[0-9a-f]{7,64}", told) else None
 
 
 def git_state(source: Path) -> tuple[str | None, bool | None]:

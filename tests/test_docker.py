@@ -76,7 +76,7 @@ def _fits(path: str, pattern: str) -> bool:
 
 def test_base_is_an_argument_of_both_stages() -> None:
     assert instructions()[0] == ("ARG", "BASE=nvidia/cuda:13.0.2-base-ubuntu24.04")
-    assert [stage[0][1] for stage in stages()] == ["${BASE} AS build", "${BASE}"]
+    assert [stage[0][1] for stage in stages()] == ["${BASE} AS build", "build AS code", "${BASE}"]
 
 
 def test_image_does_not_run_as_root_and_user_is_a_number() -> None:
@@ -92,8 +92,57 @@ def test_image_does_not_run_as_root_and_user_is_a_number() -> None:
 def test_final_stage_has_the_environment_and_no_source_and_installs_no_packages_of_python() -> None:
     final = stages()[-1]
 
-    assert [rest for word, rest in final if word == "COPY"] == ["--from=build /opt/venv /opt/venv"]
+    assert [rest for word, rest in final if word == "COPY"] == [
+        "--from=build /opt/venv /opt/venv",
+        "--from=code /opt/sparsweep /opt/sparsweep",
+    ]
     assert not [rest for word, rest in final if word == "RUN" and "pip" in rest]
+
+
+def test_a_change_of_the_code_leaves_the_layer_with_the_packages_as_it_was() -> None:
+    """Code is copied in a stage of its own and, like the commit, stands below all that is large."""
+    build, code, final = stages()
+    copied = [rest for word, rest in build if word == "COPY"]
+    assert copied == ["pyproject.toml requirements.lock ./", "docker/requirements.py docker/"]
+    (install,) = [rest for word, rest in code if word == "RUN"]
+    assert "--target /opt/sparsweep" in install
+
+    words = [f"{word} {rest}" for word, rest in final]
+    packages = words.index("COPY --from=build /opt/venv /opt/venv")
+    above = "\n".join(words[:packages])
+    assert "COMMIT" not in above
+    assert "VERSION" not in above
+    assert not [line for line in words[packages:] if line.startswith("RUN")]
+
+
+@pytest.mark.parametrize(
+    ("machine", "code", "said"),
+    [
+        ("x86_64", 0, ""),
+        ("aarch64", 0, ""),
+        (
+            "ppc64le",
+            1,
+            "ppc64le: the image is for linux/amd64 and linux/arm64; build with --platform "
+            "linux/amd64\n",
+        ),
+    ],
+)
+def test_machines_without_wheels_are_refused_by_name(
+    machine: str, code: int, said: str, tmp_path: Path
+) -> None:
+    first = next(rest for word, rest in stages()[0] if word == "RUN")
+    uname = tmp_path / "uname"
+    uname.write_text(f"#!/bin/sh\necho {machine}\n")
+    uname.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", first],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_everything_is_installed_in_locked_versions_and_nothing_editable() -> None:
@@ -102,25 +151,29 @@ def test_everything_is_installed_in_locked_versions_and_nothing_editable() -> No
         for word, rest in instructions()
         if word == "RUN"
         for part in rest.split("&&")
-        if "pip install" in part
+        if " install" in part and "-m pip" in part
     ]
 
     assert len(installs) == 2
-    assert all(
-        "--constraint requirements.lock" in part and "-e" not in shlex.split(part)
-        for part in installs
-    )
-    assert shlex.split(installs[-1])[-1] == ".[jobs,kubernetes${EXTRAS:+,$EXTRAS}]"
+    packages, code = (shlex.split(part) for part in installs)
+    assert packages[-4:] == [
+        "--constraint",
+        "requirements.lock",
+        "--requirement",
+        "requirements.txt",
+    ]
+    assert {"--no-deps", "--no-build-isolation"} < set(code)
+    assert code[-1] == "."
+    assert "-e" not in code
 
 
 @pytest.mark.parametrize(("given", "more"), [(None, []), ("", []), ("export", ["mlflow-skinny"])])
 def test_optional_dependencies_are_an_argument(given: str | None, more: list[str]) -> None:
-    listing, installing = _run_with_extras(given)
+    listing = _listed_with_extras(given)
 
     names = {re.split(r"[^\w-]", line)[0] for line in listing.splitlines()}
     assert {"torch", "kubernetes"} < names
     assert [name for name in ("mlflow-skinny",) if name in names] == more
-    assert installing == f".[jobs,kubernetes{',export' if more else ''}]"
 
 
 def test_an_extra_that_does_not_exist_is_named() -> None:
@@ -136,27 +189,19 @@ def test_an_extra_that_does_not_exist_is_named() -> None:
     assert "export, " in done.stderr
 
 
-def _run_with_extras(given: str | None) -> tuple[str, str]:
-    """What the build stage lists as the packages' layer, and the words that it installs the project
-    by, where a build is given these EXTRAS."""
-    runs = [rest for word, rest in stages()[0] if word == "RUN" and "EXTRAS" in rest]
-    listing, installing = runs[0].split(">")[0], runs[1].split("&&")[0]
+def _listed_with_extras(given: str | None) -> str:
+    """What the build stage lists as the packages' layer, where a build is given these EXTRAS."""
+    (run,) = [rest for word, rest in stages()[0] if word == "RUN" and "EXTRAS" in rest]
     assert ("ARG", "EXTRAS") in stages()[0]
-    found = []
-    for command in (
-        listing.replace("/opt/venv/bin/python", sys.executable),
-        f"printf %s {installing.split('requirements.lock')[1]}",
-    ):
-        done = subprocess.run(
-            ["/bin/sh", "-euc", command],
-            cwd=ROOT,
-            env={} if given is None else {"EXTRAS": given},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found.append(done.stdout)
-    return found[0], found[1]
+    done = subprocess.run(
+        ["/bin/sh", "-euc", run.split(">")[0].replace("/opt/venv/bin/python", sys.executable)],
+        cwd=ROOT,
+        env={} if given is None else {"EXTRAS": given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 def test_old_pips_build_packages_as_new_ones_do_and_a_private_authority_is_an_argument() -> None:
@@ -164,7 +209,7 @@ def test_old_pips_build_packages_as_new_ones_do_and_a_private_authority_is_an_ar
 
     assert any("PIP_USE_PEP517=1" in rest.split() for word, rest in build if word == "ENV")
     assert ("ARG", "PIP_CERT") in build
-    assert not any("PIP_CERT" in rest for _, rest in stages()[1])
+    assert not any("PIP_CERT" in rest for _, rest in stages()[-1])
 
 
 def test_the_commit_given_at_the_build_reaches_rows() -> None:
@@ -251,21 +296,23 @@ def test_dockerfile_passes_hadolint() -> None:
 @pytest.mark.skipif(not STEPS, reason="downloads gigabytes: set SPARSWEEP_TEST_DOCKER_STEPS=1")
 @pytest.mark.timeout(3600)
 def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
-    """The build stage's COPY and RUN in a folder of its own, but for what needs Docker's root."""
-    source, venv = tmp_path / "src", tmp_path / "venv"
+    """COPY and RUN of the stages that build, in a folder of its own, but for what needs root."""
+    source, opt = tmp_path / "src", tmp_path / "opt"
     source.mkdir()
+    opt.mkdir()
+    venv, packages = opt / "venv", opt / "sparsweep"
     environment = {
         name: os.environ[name]
         for name in os.environ
         if name.startswith(("PIP_", "PATH", "HOME", "http"))
     }
-    for word, rest in stages()[0]:
+    for word, rest in [*stages()[0], *stages()[1]]:
         if word == "COPY":
             *sources, destination = shlex.split(rest)
             for name in sources:
                 _copy(name, source, destination)
         elif word == "RUN" and "apt-get" not in rest:
-            command = rest.replace("/opt/venv", str(venv)).replace(
+            command = rest.replace("/opt/", f"{opt}/").replace(
                 "python3 -m venv", f"{sys.executable} -m venv"
             )
             subprocess.run(["/bin/sh", "-euc", command], cwd=source, env=environment, check=True)
@@ -274,7 +321,6 @@ def test_build_steps_give_an_environment_that_works(tmp_path: Path) -> None:
         [venv / "bin" / "sparsweep", "--help"], cwd="/", capture_output=True, text=True, check=True
     )
     assert "run" in help_text.stdout
-    (packages,) = venv.glob("lib/python3*/site-packages")
     assert (packages / "cluster" / "kubernetes" / "templates" / "rayjob.yaml").is_file()
     assert not list(packages.glob("__editable__*"))
     assert not (venv / "bin" / "pip").exists()

@@ -31,6 +31,7 @@ from orchestrator.cli.shared import open_console
 from orchestrator.errors import SweepError
 from orchestrator.planning.memory import GIB, trial_memory
 from orchestrator.planning.plan import make_plan
+from orchestrator.provenance import COMMIT_VARIABLE, told_commit
 from orchestrator.provenance import PACKAGES as COMPUTING
 from orchestrator.spec.profiles import load_profile, profile_files
 from orchestrator.spec.sweep_spec import load_sweep_spec
@@ -308,9 +309,14 @@ def examine_ray(address: str | None) -> Finding:
 
 
 def examine_git() -> Finding:
-    """With git, results name the commit that made them."""
+    """With git, or in an image that was told it, results name the commit that made them."""
     git = shutil.which("git")
-    consequence = "results will not name the commit that made them"
+    told = told_commit()
+    consequence = (
+        f"results name the commit that {COMMIT_VARIABLE} tells, {told[:12]}"
+        if told
+        else "results will not name the commit that made them"
+    )
     if git is None:
         return Finding("git", f"not found: {consequence}")
     try:

@@ -263,8 +263,13 @@ def test_an_address_that_cannot_be_one_is_refused(address):
 
 def test_a_sweep_runs_without_git_but_is_told_what_it_lacks(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("SPARSWEEP_COMMIT", raising=False)
     assert examine_git() == Finding(
         "git", "not found: results will not name the commit that made them"
+    )
+    monkeypatch.setenv("SPARSWEEP_COMMIT", "0123456789abcdef")  # as an image has it
+    assert examine_git() == Finding(
+        "git", "not found: results name the commit that SPARSWEEP_COMMIT tells, 0123456789ab"
     )
 
 
