@@ -79,8 +79,8 @@ test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=… SPARSWEEP_KUBE_CLAIM=…, a claim with ReadWriteMany)
 	$(BIN)/python -m pytest -m kubernetes tests/integration/kubernetes $(PYTEST_ARGS)
 
-test-image: $(READY) ## build the image with podman and run a sweep in it, without a network (root on Debian with podman, debootstrap, git, 10 GB; downloads 1 GB; variables: tests/integration/image/test_image.py)
-	SPARSWEEP_IMAGE_TESTS=1 $(BIN)/python -m pytest tests/integration/image $(PYTEST_ARGS)
+test-image: $(READY) ## build the image with podman and run a sweep in it, without a network (root on Debian with podman, runc and debootstrap; 10 GB; about 10 minutes)
+	SPARSWEEP_REQUIRE_IMAGE=1 $(BIN)/python -m pytest tests/integration/image $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one
 	$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that torch can use")'

@@ -1,20 +1,18 @@
 """The image from docker/Dockerfile, really built and run. `make test-image` runs these.
 
-They take root on Debian with podman (debootstrap makes the base, where none is named), Debian's
-mirror, pip's index and about 10 GB of disk. What a machine needs beside that is said by variables:
-
-- SPARSWEEP_IMAGE_BASE: an image in podman's storage or a registry, instead of one by debootstrap.
-- SPARSWEEP_IMAGE_INDEX: the further index that has torch for CPUs; else PyTorch's own.
-- SPARSWEEP_IMAGE_BUILD: more words for `podman build`, such as `--volume` and `--build-arg` with a
-  private authority's certificates.
+They take root on Debian with podman, runc and debootstrap, about 10 GB of disk, Debian's mirror,
+and the indexes that this machine's pip is configured with. The base is this release of Debian, and
+torch the one for CPUs. Images lie in a storage of their own, which goes at the end.
 """
 
+import ast
 import json
 import os
-import shlex
+import re
+import resource
 import shutil
 import subprocess
-import tempfile
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +20,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-REQUIRED = "SPARSWEEP_IMAGE_TESTS"
+REQUIRED = "SPARSWEEP_REQUIRE_IMAGE"
 """Environment variable; 1: run these tests, and fail where they cannot run."""
 
 ROOT = Path(__file__).resolve().parents[3]
-BASE = os.environ.get("SPARSWEEP_IMAGE_BASE", "")
-INDEX = os.environ.get("SPARSWEEP_IMAGE_INDEX", "https://download.pytorch.org/whl/cpu")
-MORE = shlex.split(os.environ.get("SPARSWEEP_IMAGE_BUILD", ""))
+PROGRAMS = ("podman", "runc", "debootstrap")
+TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 
 SECRET = "file:///an-index-named-pa55word"
 """An index that holds nothing, whose name must not be found in the image."""
 
 COMMITS = ("a" * 40, "b" * 40)
 CHANGED = "orchestrator/spec/languages.py"
+MOST = 16384
+"""Open files, and processes and threads, of a container's user."""
+
 LARGE = 20 * 2**20
 """Bytes; the code's own layer must stay below."""
 
@@ -45,20 +45,61 @@ pytestmark = [
     pytest.mark.skipif(
         os.environ.get(REQUIRED) != "1", reason="builds an image: `make test-image` runs these"
     ),
-    pytest.mark.timeout(5400),
+    pytest.mark.timeout(3600),
 ]
+
+
+class Podman:
+    """Podman with settings and a storage of its own.
+
+    Args:
+        folder: an empty one, for both.
+    """
+
+    def __init__(self, folder: Path):
+        self.storage = ["--root", str(folder / "storage"), "--runroot", str(folder / "run")]
+        # Containers get limits that are within this process's own: without CAP_SYS_RESOURCE, as in
+        # a container, runc may not raise them, which podman would have it do.
+        limits = {
+            name: min(resource.getrlimit(which)[1], 16384)
+            for name, which in (
+                ("nofile", resource.RLIMIT_NOFILE),
+                ("nproc", resource.RLIMIT_NPROC),
+            )
+        }
+        listed = ", ".join(f'"{name}={limit}:{limit}"' for name, limit in limits.items())
+        settings = folder / "containers.conf"
+        settings.write_text(
+            f"[containers]\ndefault_ulimits = [{listed}]\n"
+            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+        )
+        self.environment = {**os.environ, "CONTAINERS_CONF": str(settings)}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What a command did, whether it failed or not."""
+        return subprocess.run(
+            ["podman", *self.storage, *words], env=self.environment, capture_output=True, text=True
+        )
+
+    def __call__(self, *words: str) -> str:
+        """What podman prints; its failure is the test's, in its words."""
+        done = self.run(*words)
+        if done.returncode != 0:
+            pytest.fail(f"podman {' '.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+        return done.stdout
 
 
 @dataclass(frozen=True)
 class Built:
     """An image in podman's storage, and what podman says of it."""
 
+    podman: Podman
     tag: str
 
     @property
     def said(self) -> dict:
         """What `podman image inspect` prints."""
-        return json.loads(podman("image", "inspect", self.tag))[0]
+        return json.loads(self.podman("image", "inspect", self.tag))[0]
 
     @property
     def layers(self) -> list[str]:
@@ -72,51 +113,127 @@ class Built:
             *("--security-opt", "no-new-privileges", "--shm-size", "1g"),
             *("--tmpfs", "/tmp", "--tmpfs", "/home/sparsweep:mode=1777"),
         ]
-        words = ["podman", "run", *confined, *mounts, self.tag, *command]
-        return subprocess.run(words, capture_output=True, text=True)
+        return self.podman.run("run", *confined, *mounts, self.tag, *command)
 
 
-def podman(*words: str) -> str:
-    """What podman prints; its failure is the test's, in its words."""
-    done = subprocess.run(["podman", *words], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.fail(f"podman {' '.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done.stdout
+@dataclass(frozen=True)
+class Builder:
+    """What builds the image from a copy of the project; layers are taken up again.
 
+    Attributes:
+        podman: what it is built with.
+        base: the image that it starts from.
+        packages: words for `podman build` that say where packages come from.
+    """
 
-def build(source: Path, base: str, commit: str) -> Built:
-    """The image of a copy of the project, whose layers later builds may take up again."""
-    tag = f"localhost/sparsweep-test:{commit[:7]}"
-    arguments = {
-        "BASE": base,
-        "COMMIT": commit,
-        "PIP_EXTRA_INDEX_URL": f"{INDEX} {SECRET}",
-    }
-    given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    where = ["--file", str(source / "docker" / "Dockerfile"), "--tag", tag]
-    podman("build", "--layers", *where, *given, *MORE, str(source))
-    return Built(tag)
+    podman: Podman
+    base: str
+    packages: Sequence[str]
+
+    def build(self, source: Path, commit: str) -> Built:
+        """The image of the source, which is told its commit."""
+        tag = f"localhost/sparsweep-test:{commit[:7]}"
+        arguments = [f"--build-arg=BASE={self.base}", f"--build-arg=COMMIT={commit}"]
+        where = ["--file", str(source / "docker" / "Dockerfile"), "--tag", tag]
+        # The host's network: a machine need not have one of its own to give.
+        given = ["--layers", "--network", "host", *where, *arguments, *self.packages]
+        self.podman("build", *given, str(source))
+        return Built(self.podman, tag)
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[str]:
-    """The named base, or this machine's release of Debian by debootstrap."""
-    for program in ("podman",) if BASE else ("podman", "debootstrap"):
-        if shutil.which(program) is None:
-            pytest.fail(f"{program} is not there; on Debian: apt-get install {program}")
-    if BASE:
-        yield BASE
-        return
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+    """This release of Debian as a base, and this machine's sources of packages."""
+    if lacking := [name for name in PROGRAMS if shutil.which(name) is None]:
+        pytest.fail(f"apt-get install {' '.join(lacking)}")
+    folder = tmp_path_factory.mktemp("podman")
+    podman = Podman(folder)
+    try:
+        yield Builder(podman, debian(podman, folder), sources_of_packages(folder))
+    finally:
+        podman.run("rmi", "--all", "--force")  # it knows what is mounted
+        shutil.rmtree(folder)
+
+
+def debian(podman: Podman, folder: Path) -> str:
+    """The name of an image of this machine's release of Debian, made by debootstrap."""
     release = Path("/etc/os-release").read_text().partition("VERSION_CODENAME=")[2].splitlines()[0]
-    tag = "localhost/sparsweep-test-base:latest"
-    with tempfile.TemporaryDirectory(prefix="sparsweep-base-") as folder:
-        made = ["debootstrap", "--variant=minbase", release, f"{folder}/root"]
-        subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-        archive = f"{folder}/root.tar"
-        subprocess.run(["tar", "-C", f"{folder}/root", "-cf", archive, "."], check=True)
-        podman("import", archive, tag)
-    yield tag
-    podman("rmi", "--force", tag)
+    root, archive = str(folder / "root"), str(folder / "root.tar")
+    for words in (
+        ["debootstrap", "--variant=minbase", release, root],
+        ["tar", "-C", root, "-cf", archive, "."],
+    ):
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shutil.rmtree(root)
+    name = "localhost/sparsweep-test-base:latest"
+    podman("import", archive, name)
+    return name
+
+
+def sources_of_packages(folder: Path) -> list[str]:
+    """Words for `podman build`: the index and the certificates that this machine's pip has, and
+    torch for CPUs, fetched by that pip, as a further index."""
+    given = pip_settings()
+    page = folder / "index" / "torch"
+    page.mkdir(parents=True)
+    wheel = torch_for_cpus(page)
+    (page / "index.html").write_text(f'<a href="{wheel}">{wheel}</a>')
+    words = [
+        *("--volume", f"{page.parent}:/index:ro"),
+        f"--build-arg=PIP_EXTRA_INDEX_URL=file:///index {SECRET}",
+    ]
+    if index := given.get("index-url"):
+        words.append(f"--build-arg=PIP_INDEX_URL={index}")
+    if certificates := given.get("cert"):
+        words += ["--volume", f"{certificates}:/certificates.pem:ro"]
+        words.append("--build-arg=PIP_CERT=/certificates.pem")
+    return words
+
+
+def pip_settings() -> dict[str, str]:
+    """What files and the environment set for pip, by option."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    lines = (line.partition("=") for line in listed.splitlines())
+    return {name.rpartition(".")[2]: ast.literal_eval(value) for name, _, value in lines}
+
+
+def torch_for_cpus(folder: Path) -> str:
+    """The locked version in a folder, for this machine's own Python, which is the base's.
+
+    Returns:
+        The name of its file.
+    """
+    (version,) = re.findall("^torch==(.*)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    python = subprocess.run(
+        ["/usr/bin/python3", "-c", "import platform; print(platform.python_version())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    fetched = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--dest",
+                str(folder),
+            ),
+            *("--only-binary", ":all:", "--python-version", python),
+            *("--extra-index-url", TORCH_FOR_CPUS, f"torch=={version}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert fetched.returncode == 0, fetched.stderr
+    (wheel,) = folder.glob("torch-*.whl")
+    return wheel.name
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +251,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def image(source: Path, base: str) -> Iterator[Built]:
-    """The image; it goes at the end."""
-    built = build(source, base, COMMITS[0])
-    yield built
-    podman("rmi", "--force", built.tag)
+def image(builder: Builder, source: Path) -> Built:
+    return builder.build(source, COMMITS[0])
 
 
 def test_it_runs_as_its_user_whose_number_is_1000(image: Built) -> None:
@@ -153,7 +267,7 @@ def test_its_size_is_that_of_torch_for_cpus(image: Built) -> None:
 
 def test_nothing_of_the_build_is_left_in_it(image: Built) -> None:
     """Neither the indexes nor pip, which read them, nor the project's sources."""
-    told = podman("history", "--no-trunc", image.tag) + json.dumps(image.said)
+    told = image.podman("history", "--no-trunc", image.tag) + json.dumps(image.said)
     assert "pa55word" not in told
     assert "PIP_" not in told
     found = image.run(
@@ -196,23 +310,19 @@ def test_a_sweep_runs_without_a_network_and_its_rows_say_the_commit(
 
 
 def test_a_changed_source_file_makes_one_small_layer_anew(
-    image: Built, source: Path, base: str
+    image: Built, builder: Builder, source: Path
 ) -> None:
     with (source / CHANGED).open("a") as file:
         file.write("\n# a change\n")
-    changed = build(source, base, COMMITS[1])
-    try:
-        same = [one for one in image.layers if one in changed.layers]
-        (size,) = [
-            int(line.split()[0])
-            for line in podman(*_history(changed.tag)).splitlines()
-            if "COPY" in line and "/opt/sparsweep" in line
-        ]
-        found = changed.run("tail", "-n", "1", f"/opt/sparsweep/{CHANGED}")
-    finally:
-        podman("rmi", "--force", changed.tag)
+    changed = builder.build(source, COMMITS[1])
+    (size,) = [
+        int(line.split()[0])
+        for line in builder.podman(*_history(changed.tag)).splitlines()
+        if "COPY" in line and "/opt/sparsweep" in line
+    ]
+    found = changed.run("tail", "-n", "1", f"/opt/sparsweep/{CHANGED}")
 
-    assert same == image.layers[:-1]
+    assert [one for one in image.layers if one in changed.layers] == image.layers[:-1]
     assert len(changed.layers) == len(image.layers)
     assert size < LARGE
     assert found.stdout == "# a change\n"
