@@ -111,7 +111,7 @@ class Built:
         confined = [
             *("--rm", "--network", "none", "--read-only", "--cap-drop", "all"),
             *("--security-opt", "no-new-privileges", "--shm-size", "1g"),
-            *("--tmpfs", "/tmp", "--tmpfs", "/home/sparsweep:mode=1777"),
+            *("--tmpfs", "/tmp", "--volume", "home:/home/sparsweep"),
         ]
         return self.podman.run("run", *confined, *mounts, self.tag, *command)
 
