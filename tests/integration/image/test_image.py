@@ -19,11 +19,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 REQUIRED = "SPARSWEEP_REQUIRE_IMAGE"
 """Environment variable; 1: run these tests, and fail where they cannot run."""
 
 ROOT = Path(__file__).resolve().parents[3]
+SMOKE = "orchestrator/sweeps/smoke.yaml"
+COMPOSE = ROOT / "docker" / "compose.yaml"
 PROGRAMS = ("podman", "runc", "debootstrap")
 TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 
@@ -108,12 +111,33 @@ class Built:
 
     def run(self, *command: str, mounts: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run a command as the image's user, as compose.yaml has it and without a network."""
-        confined = [
-            *("--rm", "--network", "none", "--read-only", "--cap-drop", "all"),
-            *("--security-opt", "no-new-privileges", "--shm-size", "1g"),
-            *("--tmpfs", "/tmp", "--volume", "home:/home/sparsweep"),
-        ]
-        return self.podman.run("run", *confined, *mounts, self.tag, *command)
+        confined = as_composed(composed())
+        return self.podman.run(
+            "run", "--rm", "--network", "none", *confined, *mounts, self.tag, *command
+        )
+
+
+def composed() -> dict:
+    """The service of compose.yaml that takes no GPU."""
+    return yaml.safe_load(COMPOSE.read_text())["services"]["sweep-cpu"]
+
+
+def as_composed(service: dict) -> list[str]:
+    """Words for `podman run` that confine a container as a service does, and give it the service's
+    volumes, but for what is the user's own."""
+    words = ["--shm-size", service["shm_size"]]
+    if service["read_only"]:
+        words.append("--read-only")
+    for capability in service["cap_drop"]:
+        words += ["--cap-drop", capability]
+    for option in service["security_opt"]:
+        words += ["--security-opt", option]
+    for volume in service["volumes"]:
+        if volume["type"] == "tmpfs":
+            words += ["--tmpfs", volume["target"]]
+        elif volume["type"] == "volume":
+            words += ["--volume", f"{volume['source']}:{volume['target']}"]
+    return words
 
 
 @dataclass(frozen=True)
@@ -292,11 +316,10 @@ def test_a_sweep_runs_without_a_network_and_its_rows_say_the_commit(
     results = tmp_path / "results"
     results.mkdir()
     os.chown(results, 1000, 1000)
-    smaller = [
-        *("--set", "results=/results", "--set", "languages=[hi]", "--set", "seeds=[0]"),
-        *("--set", "sparsities=[0, 0.5]", "--set", "training.num_steps=40"),
-    ]
-    done = image.run("sparsweep", "run", "smoke", *smaller, mounts=["-v", f"{results}:/results"])
+    mounts = ["--volume", f"{ROOT}/{SMOKE}:/sweep.yaml:ro", "--volume", f"{results}:/results"]
+    smaller = ["languages=[hi]", "seeds=[0]", "sparsities=[0, 0.5]", "training.num_steps=40"]
+    options = [word for setting in smaller for word in ("--set", setting)]
+    done = image.run(*composed()["command"], *options, mounts=mounts)
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     columns = ["status", "provenance_commit"]
@@ -316,9 +339,9 @@ def test_a_changed_source_file_makes_one_small_layer_anew(
         file.write("\n# a change\n")
     changed = builder.build(source, COMMITS[1])
     (size,) = [
-        int(line.split()[0])
-        for line in builder.podman(*_history(changed.tag)).splitlines()
-        if "COPY" in line and "/opt/sparsweep" in line
+        made["size"]
+        for made in _history(builder.podman, changed.tag)
+        if "COPY" in made["CreatedBy"] and "/opt/sparsweep" in made["CreatedBy"]
     ]
     found = changed.run("tail", "-n", "1", f"/opt/sparsweep/{CHANGED}")
 
@@ -328,20 +351,6 @@ def test_a_changed_source_file_makes_one_small_layer_anew(
     assert found.stdout == "# a change\n"
 
 
-def test_compose_file_parses() -> None:
-    if shutil.which("podman-compose") is None:
-        pytest.skip("needs podman-compose: apt-get install podman-compose")
-    done = subprocess.run(
-        ["podman-compose", "-f", str(ROOT / "docker" / "compose.yaml"), "config"],
-        env={**os.environ, "SWEEP": "/sweep.yaml", "RESULTS": "/results"},
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "sweep-cpu" in done.stdout
-
-
-def _history(tag: str) -> list[str]:
-    """Words for podman that print a line for each instruction: its bytes, and what it copied to."""
-    return ["history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", tag]
+def _history(podman: Podman, tag: str) -> list[dict]:
+    """For each instruction, the newest first, its words (`CreatedBy`) and its bytes (`size`)."""
+    return json.loads(podman("history", "--no-trunc", "--format", "json", tag))
