@@ -79,7 +79,7 @@ test-slurm: $(READY) ## start a real Slurm of two nodes on this machine and run 
 test-kubernetes: $(READY) ## run sweeps on a Kubernetes cluster with KubeRay (SPARSWEEP_KUBE_CONTEXT=… SPARSWEEP_IMAGE=… SPARSWEEP_KUBE_CLAIM=…, a claim with ReadWriteMany)
 	$(BIN)/python -m pytest -m kubernetes tests/integration/kubernetes $(PYTEST_ARGS)
 
-test-image: $(READY) ## build the image with podman and run a sweep in it, without a network (root on Debian with podman, runc and debootstrap; 10 GB; about 10 minutes)
+test-image: $(READY) ## build the image with podman and run a sweep in it, without a network (root on Debian; 10 GB of disk; about 10 minutes)
 	SPARSWEEP_REQUIRE_IMAGE=1 $(BIN)/python -m pytest tests/integration/image $(PYTEST_ARGS)
 
 test-gpu: $(READY) ## run the tests that need a GPU, on a machine that has one

@@ -1,4 +1,4 @@
-"""The image's recipe, as far as it can be checked without building it; `make test-image` does that."""
+"""The image's recipe, as far as it can be checked without building it, as `make test-image` does."""
 
 import fnmatch
 import os
