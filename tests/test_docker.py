@@ -1,4 +1,4 @@
-"""The image's recipe, as far as it can be checked without building it, as `make test-image` does."""
+"""The image's recipe, as far as it can be checked without building it (`make test-image`)."""
 
 import fnmatch
 import os
