@@ -169,7 +169,7 @@ SMALL = {
 }
 """What the benchmarks measure, as little of it as can be; by module."""
 
-NOT_SMALL = {"driver", "smoke", "sharing", "launches"}
+NOT_SMALL = {"driver", "smoke", "sharing", "launches", "many_workers"}
 """Benchmarks that start Ray or a process; tests of their own run what they consist of."""
 QUICK = {"scoring", "storing", "perturbing"}
 
@@ -198,6 +198,14 @@ def test_the_smallest_work_of_a_benchmark_is_done(name):
     measured = list(BENCHMARKS[name]())
     assert measured
     assert all(one.median >= 0 for one in measured)
+
+
+def test_workers_are_busy_from_when_all_are_there_until_the_first_is_done():
+    from tests.benchmarks.many_workers import all_at_work, busy_share
+
+    sleeps = [[(0.0, 10.0), (11.0, 21.0), (22.0, 32.0)], [(4.0, 14.0), (14.0, 24.0)]]
+    assert all_at_work(sleeps) == (4.0, 24.0)
+    assert busy_share(sleeps) == pytest.approx((6 + 10 + 2 + 20) / 40)
 
 
 @pytest.mark.parametrize("part", ["coverage", "mixed", "few", "worst"])

@@ -531,10 +531,14 @@ def is_storage_fault(error: BaseException) -> bool:
 
 def _write_beside(path: Path, write: Callable[[BinaryIO], object], mode: int) -> Path:
     """Write a new file beside an old one; it is on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            opened = os.open(temporary, flags, mode)
+        except FileNotFoundError:  # the folder's first file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = os.open(temporary, flags, mode)
         with open(opened, "wb") as file:  # noqa: PTH123, it is a descriptor
             write(file)
             file.flush()

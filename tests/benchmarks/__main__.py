@@ -28,6 +28,7 @@ from tests.benchmarks import (
     kept_models,
     kernels,
     launches,
+    many_workers,
     pruned_models,
     report,
     stored,
@@ -228,14 +229,22 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
         kept_models.kept_models,
         pruned_models.pruned_models,
         sharing,
+        many_workers.many_workers,
     )
 }
+WHEN_NAMED = ("many_workers",)
+"""Left out where none is named: they take ten minutes."""
 
 
 def main() -> int:
     """Run the benchmarks named on the command line, or all; 1 when a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=main.__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)} (default: all)")
+    default = [name for name in BENCHMARKS if name not in WHEN_NAMED]
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help=f"of {', '.join(BENCHMARKS)} (default: all but {', '.join(WHEN_NAMED)})",
+    )
     parser.add_argument(
         "--csv", type=Path, default=Path("results/bench.csv"), help="(default: %(default)s)"
     )
@@ -252,7 +261,7 @@ def main() -> int:
     os.environ.update(private_environment())  # before any benchmark imports Ray
     measured: list[tuple[str, Measurement]] = []
     try:
-        for name in args.names or BENCHMARKS:
+        for name in args.names or default:
             measured.extend((name, one) for one in BENCHMARKS[name]())
     finally:  # one that fails does not take with it what the others found
         Console(width=None if sys.stdout.isatty() else 130).print(make_table(measured))

@@ -2,8 +2,9 @@
 of such a sweep takes."""
 
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.planning.plan import PlannedTrial, make_plan
@@ -14,6 +15,8 @@ from tests.factories import make_circumstances, make_trial_result
 
 NUM_SEEDS = 167
 REPEATS = 5
+ASKING = ("open", "os.rename", "os.mkdir", "os.listdir", "os.scandir")
+"""Python's audit events."""
 
 
 def many_trials(num_seeds: int, results: str = "unused") -> SweepSpec:
@@ -38,6 +41,28 @@ def results() -> Iterator[Measurement]:
             ("aggregate, 2,004 trials, compacted", lambda: aggregate(store)),
         ):
             yield Measurement(what=what, values=(timed(action),), unit="s")
+        (another,) = make_plan(many_trials(NUM_SEEDS + 1))[-1:]
+        yield Measurement(
+            what="file operations of a commit, beside 2,004 trials",
+            values=(_file_operations(lambda: commit(store, [another])),),
+            unit="operations",
+        )
+
+
+def _file_operations(action: Callable[[], object]) -> int:
+    """How often an action opens or renames a file, or makes or lists a folder, by Python."""
+    asked: list[str] = []
+    is_counting = True
+
+    def count(event: str, arguments: tuple) -> None:
+        # A descriptor that becomes a file of Python was opened, and counted, before.
+        if is_counting and event in ASKING and not isinstance(arguments[0], int):
+            asked.append(event)
+
+    sys.addaudithook(count)  # for good
+    action()
+    is_counting = False
+    return len(asked)
 
 
 def status() -> Iterator[Measurement]:

@@ -1,0 +1,154 @@
+"""What the driver costs a trial where many workers run: `python -m tests.benchmarks many_workers`.
+
+Driver, Ray and commits are real; a worker is a process that only sleeps, commits and reports, so
+that a machine of two cores holds 64 of them. Each takes about 0.2 GiB: 500 would need another
+machine.
+"""
+
+import json
+import math
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import psutil
+
+from cluster.node.private_ray import LocalRay, private_ray
+from orchestrator.planning.plan import make_plan
+from orchestrator.results.store import ResultStore
+from orchestrator.running.driver import Driver
+from orchestrator.running.progress import SweepProgress
+from orchestrator.running.trainable import TrialTrainable
+from tests.benchmarks.measurement import Measurement
+from tests.benchmarks.stored import many_trials
+from tests.factories import make_trial_result
+from workers.result import Progress, TrialResult
+from workers.trial import TrialSpec
+
+NUM_WORKERS = (8, 32, 64)
+NUM_ROUNDS = 6
+"""Trials of each worker, about."""
+TRIAL_S = 20.0
+"""How long one sleeps; real ones take minutes."""
+LOOKS_EVERY_S = 0.5
+Sleep = tuple[float, float]
+"""When a trial began and ended."""
+SLEEPS = "sleeps"
+"""Folder in the results: for each worker's process, a file with the trials that it slept for."""
+
+
+class SleepingTrainable(TrialTrainable):
+    """Everything of a real worker, the commit of its results included, but the trial itself."""
+
+    def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
+        """Sleep, and give a finished result."""
+        begun = time.time()
+        time.sleep(TRIAL_S)
+        with (Path(self.sweep.results) / SLEEPS / str(os.getpid())).open("a") as file:
+            file.write(f"{json.dumps([begun, time.time()])}\n")
+        return make_trial_result()
+        yield
+
+
+class Look(NamedTuple):
+    """What a process had taken at a time: CPU time of all its threads, and memory."""
+
+    at: float
+    cpu_s: float
+    rss_bytes: int
+
+
+class Watch(threading.Thread):
+    """Looks at this process, which is the driver's, at intervals."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.looks: list[Look] = []
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look until `end`."""
+        process = psutil.Process()
+        while not self._ended.wait(LOOKS_EVERY_S):
+            times = process.cpu_times()
+            look = Look(time.time(), times.user + times.system, process.memory_info().rss)
+            self.looks.append(look)
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended.set()
+        self.join()
+
+
+def many_workers() -> Iterator[Measurement]:
+    """Busy workers, and the driver's CPU time and memory, with more and more workers."""
+    for number in NUM_WORKERS:
+        sleeps, looks = _run(number)
+        begins, ends = all_at_work(sleeps)
+        within = [look for look in looks if begins <= look.at <= ends]
+        num_ended = sum(begins <= end <= ends for of_worker in sleeps for _, end in of_worker)
+        cpu_s = within[-1].cpu_s - within[0].cpu_s
+        who = f"{number} workers, trials of {TRIAL_S:.0f} s"
+        yield Measurement(
+            what=f"workers busy, {who}",
+            values=(100 * busy_share(sleeps),),
+            unit="%",
+            at_least=97,
+        )
+        yield Measurement(
+            what=f"driver's CPU time a trial, {who}", values=(cpu_s / num_ended,), unit="s"
+        )
+        yield Measurement(
+            what=f"driver's memory, {who}",
+            values=(max(look.rss_bytes for look in within) / 2**20,),
+            unit="MiB",
+        )
+
+
+def all_at_work(sleeps: Sequence[Sequence[Sleep]]) -> Sleep:
+    """From when all workers have a trial until the first finds no more.
+
+    Args:
+        sleeps: of each worker, its trials in order.
+    """
+    return max(first[0] for first, *_ in sleeps), min(last for *_, (_, last) in sleeps)
+
+
+def busy_share(sleeps: Sequence[Sequence[Sleep]]) -> float:
+    """The part of this time that workers slept, on average."""
+    begins, ends = all_at_work(sleeps)
+    busy_s = sum(
+        max(0.0, min(end, ends) - max(begin, begins))
+        for of_worker in sleeps
+        for begin, end in of_worker
+    )
+    return busy_s / (len(sleeps) * (ends - begins))
+
+
+def _run(number: int) -> tuple[list[list[Sleep]], Sequence[Look]]:
+    """When each worker slept, in the order of its trials, and what the driver took meanwhile."""
+    spec = many_trials(math.ceil(number * NUM_ROUNDS / 12))
+    planned = make_plan(spec)
+
+    def with_cores(**given: Any) -> LocalRay:
+        return private_ray(**(given | {"num_cpus": number}))
+
+    with tempfile.TemporaryDirectory() as results:
+        (Path(results) / SLEEPS).mkdir()
+        progress, watch = SweepProgress(spec.name, results, planned), Watch()
+        watch.start()
+        with mock.patch("orchestrator.running.ray_cluster.private_ray", with_cores):
+            Driver(spec, planned, ResultStore(results), progress, SleepingTrainable).run()
+        watch.end()
+        assert progress.snapshot().num_done == len(planned)
+        sleeps = [
+            [(begin, end) for begin, end in map(json.loads, file.read_text().splitlines())]
+            for file in (Path(results) / SLEEPS).iterdir()
+        ]
+    assert len(sleeps) == number, "not all workers had a trial"
+    return sleeps, watch.looks
