@@ -34,7 +34,7 @@ def results() -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         store, planned = ResultStore(folder), make_plan(many_trials(NUM_SEEDS))
         commit_s = timed(lambda: commit(store, planned)) / len(planned)
-        yield Measurement(what="commit of one trial, seven files", values=(commit_s,), unit="s")
+        yield Measurement(what="commit of one trial, eight files", values=(commit_s,), unit="s")
         for what, action in (
             ("statuses of 2,004 trials", store.statuses),
             ("compact, 2,004 trials", store.compact),
