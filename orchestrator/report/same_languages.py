@@ -14,6 +14,14 @@ from orchestrator.analysis.inputs.frames import MIXED
 from orchestrator.wording import counted
 
 SPARSITY = "target_sparsity"
+NUM_SHOWN = "distinct(language)"
+"""What a chart of rows of `mark_same` joins to them as `num_shown`: the languages that the reader
+has chosen, all or one."""
+IN_MEAN = "datum.num_shown === 1 || datum.is_same === 'yes'"
+"""An expression of Vega: whether a row of `mark_same` is drawn. One language is compared with
+itself."""
+NO_MEAN = "datum.num_shown > 1 && datum.has_same === 'no'"
+"""The same: whether a row is of a sparsity that has too few of the languages."""
 SAME_TOLD = (
     "A line is of the same languages at each sparsity; above a panel stands how many. × has too "
     "few of them."
@@ -110,6 +118,32 @@ def average_same(
     )
     means["num_trials"] = means.pop("alone") + means.pop("together")
     return means
+
+
+def mark_same(
+    rows: pd.DataFrame, panel: Sequence[str], value: str, parts: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Say which rows the means are of that a chart draws itself, see `IN_MEAN` and `NO_MEAN`.
+
+    Args:
+        rows: see `find_same`.
+        panel: see `find_same`.
+        value: see `find_same`.
+        parts: see `find_same`.
+
+    Returns:
+        The rows with `is_same`, yes or no; `has_same`, whether any row of its sparsity is; and
+        `of_languages`, see `tell_kept`.
+    """
+    is_in = find_same(rows, panel, value, parts)
+    by_sparsity = [rows[name] for name in (*panel, SPARSITY)]
+    has_same = is_in.groupby(by_sparsity, dropna=False).transform("any")
+    names = {True: "yes", False: "no"}
+    return rows.assign(
+        is_same=is_in.map(names),
+        has_same=has_same.map(names),
+        of_languages=tell_kept(rows, is_in, panel, value),
+    )
 
 
 def tell_kept(rows: pd.DataFrame, is_in: pd.Series, panel: Sequence[str], value: str) -> pd.Series:

@@ -9,6 +9,7 @@ from functools import partial
 
 import pandas as pd
 
+from orchestrator.report.same_languages import mark_same
 from orchestrator.results.rows import Row
 from orchestrator.wording import counted, some_of
 
@@ -139,6 +140,8 @@ def _on_tolerance(tables: Tables) -> Iterator[str]:
 
 def _on_all(tables: Tables) -> Iterator[str]:
     """Tests across languages, and how often a sparse run wins."""
+    verdicts = tables("significance")
+    yield from _tell_others(verdicts[verdicts["delta_mean"].notna()])
     tests = tables("tests")
     tests = tests[tests["comparison"] == "sparse - dense"]
     tests = tests[tests["p"].notna()]
@@ -178,6 +181,21 @@ def _tell_test(row: Row) -> str:
     )
 
 
+def _tell_others(rows: pd.DataFrame) -> Iterator[str]:
+    """A sentence where sparsities are not of the same languages.
+
+    Args:
+        rows: a row a language and sparsity that has a number.
+    """
+    sets = rows.groupby("target_sparsity")["language"].agg(frozenset)
+    if sets.nunique() > 1:
+        total, same = len(frozenset().union(*sets)), len(frozenset.intersection(*sets))
+        yield (
+            f"Sparsities are not of the same languages: {same} of {counted(total, 'language')} "
+            f"{_is(same)} at each. What follows may differ between sparsities for that alone."
+        )
+
+
 def _families(number: int) -> str:
     return f"{number} language famil{'y' if number == 1 else 'ies'}"
 
@@ -185,15 +203,23 @@ def _families(number: int) -> str:
 def _on_seeds(tables: Tables) -> Iterator[str]:
     """How often predictions differ, beside what seeds alone change."""
     rows = tables("disagreement")
-    measured = rows[rows["excess_share"].notna()]
-    for sparsity, level in measured.groupby("target_sparsity"):
-        cross, dense = level["cross_share"].mean(), level["dense_share"].mean()
-        yield (
-            f"At {percent(sparsity)} sparsity a sparse and a dense trial of another seed tag "
-            f"{rounded(cross)} of sentences differently, two dense seeds {rounded(dense)} (mean "
-            f"over {counted(len(level), 'language')})."
-        )
-    if measured.empty and len(rows):
+    marked = mark_same(rows.reset_index(drop=True), ["series"], "excess_share")
+    for sparsity, level in marked.groupby("target_sparsity"):
+        same = level[level["is_same"] == "yes"]
+        start = f"At {percent(sparsity)} sparsity"
+        if len(same):
+            cross, dense = same["cross_share"].mean(), same["dense_share"].mean()
+            yield (
+                f"{start} a sparse and a dense trial of another seed tag {rounded(cross)} of "
+                f"sentences differently, two dense seeds {rounded(dense)} (mean over "
+                f"{same['of_languages'].iloc[0]})."
+            )
+        elif marked["excess_share"].notna().any():
+            yield (
+                f"{start} too few of the languages have predictions of two seeds to be compared "
+                "with other sparsities."
+            )
+    if rows["excess_share"].isna().all() and len(rows):
         yield (
             "What seeds alone change in predictions cannot be told: that takes stored predictions "
             "of two seeds."
@@ -204,6 +230,7 @@ def _on_power(tables: Tables) -> Iterator[str]:
     """How many seeds it takes to see the change that was asked for."""
     power = tables("power")
     power = power[power["language"] != "mean"]
+    yield from _tell_others(power[power["reason"].isna()])
     for sparsity, level in power.groupby("target_sparsity"):
         known = level[level["reason"].isna()]
         change = f"{level['change'].iloc[0]:g}"

@@ -17,7 +17,15 @@ from orchestrator.report.charts import (
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import MISSING, count_trials, number_axis, with_interval
-from orchestrator.report.same_languages import join_same, tell_joined, with_dense
+from orchestrator.report.same_languages import (
+    IN_MEAN,
+    NO_MEAN,
+    NUM_SHOWN,
+    join_same,
+    mark_same,
+    tell_joined,
+    with_dense,
+)
 from orchestrator.wording import counted
 
 NO_PAIRS = (
@@ -31,6 +39,11 @@ SIZES = {
     "megamultiplications": "million multiplications a sub-word",
 }
 """What a model takes, as a reader may choose it."""
+SIZE_LABEL = (
+    "size_by === 'overall_sparsity' ? format(datum.value, '.0%') : "
+    "format(datum.value, '~g') + (size_by === 'megabytes' ? ' MB' : ' M')"
+)
+"""An expression of Vega: a number of the axis of sizes, with its unit."""
 
 
 def draw_embeddings_overall(material: Material) -> Drawing:
@@ -143,9 +156,9 @@ def draw_size(material: Material) -> Drawing:
         .encode(
             x=alt.X(
                 "size:Q",
-                title="size",
+                title="size, as chosen",
                 scale=alt.Scale(zero=False),
-                axis=alt.Axis(format="~g", tickCount=3),
+                axis=alt.Axis(labelExpr=SIZE_LABEL, labelFlush=True, tickCount=3),
             ),
             y=alt.Y(
                 "f1_mean:Q",
@@ -206,6 +219,7 @@ def draw_equal_size(material: Material) -> Drawing:
         )
     numbers = ["delta_equal_size", "f1_mean", "f1_equal_size", "num_bytes", "reason", "num_seeds"]
     table = rows[["series", "language", "target_sparsity", "embeddings", *numbers]].copy()
+    table = mark_same(table, ["series"], "delta_equal_size", ["embeddings"])
     table.insert(2, "language_name", named(table["language"]))
     told = tooltip(
         language_name="language:0",
@@ -218,6 +232,10 @@ def draw_equal_size(material: Material) -> Drawing:
     )
     plain = chart(width=FULL, height=240)
     base = plain.encode(x=sparsity_axis())
+    means = base.transform_filter(IN_MEAN)
+    if table["embeddings"].nunique() > 1:
+        means = means.encode(color=alt.Color("embeddings:N", title="embeddings"))
+    several = plain.transform_filter("datum.num_shown > 1")
     y = alt.Y(
         "delta_equal_size:Q",
         title="F1 at equal size, pruned minus dense",
@@ -226,9 +244,16 @@ def draw_equal_size(material: Material) -> Drawing:
     mean = alt.Y("mean(delta_equal_size):Q", title="F1 at equal size, pruned minus dense")
     chart_ = alt.layer(
         base.mark_point(size=40, opacity=0.7, color=colour("quiet")).encode(y=y, tooltip=told),
-        base.mark_tick(thickness=3, size=26, orient="horizontal").encode(y=mean),
+        means.mark_tick(thickness=3, size=26, orient="horizontal").encode(y=mean),
         plain.mark_rule(color=colour("quiet"), strokeDash=[4, 3]).encode(y=alt.datum(0)),
-    )
+        base.transform_filter(NO_MEAN)
+        .mark_text(text=MISSING, fontSize=14, color=colour("quiet"))
+        .encode(y=alt.value(8)),
+        several.transform_aggregate(groupby=["of_languages"])
+        .transform_calculate(said="'mean of ' + datum.of_languages")
+        .mark_text(align="left", fontSize=11, color=colour("quiet"))
+        .encode(text="said:N", x=alt.value(6), y=alt.value(10)),
+    ).transform_joinaggregate(num_shown=NUM_SHOWN, groupby=["series"])
     without = table["reason"].dropna().value_counts()
     return Drawing(
         table=table,
@@ -236,8 +261,9 @@ def draw_equal_size(material: Material) -> Drawing:
         num_trials=count_trials(rows),
         filters=("series", "language"),
         text=[
-            "A ring is a language, the bar the mean of those shown. Above 0: in as many bytes it "
-            "is better to prune the embeddings as well and the rest less."
+            "A ring is a language, the bar the mean of those that have a ring at each sparsity, as "
+            f"many as stand in the corner; {MISSING} has too few of them. Above 0: in as many "
+            "bytes it is better to prune the embeddings as well and the rest less."
         ],
         notes=[
             f"{counted(number, 'row')} without a point: {why}." for why, number in without.items()

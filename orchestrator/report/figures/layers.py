@@ -5,14 +5,31 @@ from __future__ import annotations
 import pandas as pd
 
 from orchestrator.analysis.topics.layers import USED_EMBEDDINGS
-from orchestrator.report.charts import by_language, chart, colour, named, sparsity_axis, tooltip
+from orchestrator.report.charts import (
+    by_language,
+    by_panel,
+    chart,
+    colour,
+    named,
+    sparsity_axis,
+    tooltip,
+)
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.report.panels import count_trials, with_interval
+from orchestrator.report.same_languages import IN_MEAN, NO_MEAN, NUM_SHOWN, mark_same
 
 LEVEL = ["series", "embeddings", "target_sparsity"]
 NO_LAYER = "–"
 """In the place of the number of a layer, of matrices that belong to none."""
+
+PANEL = (
+    "'sparsity ' + datum.target_sparsity + (datum.num_shown > 1 ? '\\n' + datum.of_languages : '')"
+)
+"""An expression of Vega: the heading of a panel, with the languages that its means are of."""
+
+TOO_FEW = "?"
+"""Drawn where too few of the languages have layers."""
 
 COLLAPSED = "✕"
 """Drawn where a matrix has no weight left."""
@@ -31,7 +48,7 @@ def draw_layers(material: Material) -> Drawing:
             if len(layers) == 0
             else "There is no sparse trial yet."
         )
-    table = _list_matrices(sparse)
+    table = _mark_same(_list_matrices(sparse))
     cells = chart(width=230, height=alt.Step(18)).encode(
         x=alt.X(
             "depth:N",
@@ -48,6 +65,7 @@ def draw_layers(material: Material) -> Drawing:
         alt.Tooltip("mean(sparsity_mean):Q", title="zeros", format=".4f"),
         alt.Tooltip("sum(num_collapsed):Q", title="trials with nothing left", format="d"),
         alt.Tooltip("sum(num_trials):Q", title="trials", format="d"),
+        alt.Tooltip("distinct(language):Q", title="languages", format="d"),
     ]
     shade = alt.Color(
         "mean(sparsity_mean):Q",
@@ -55,17 +73,21 @@ def draw_layers(material: Material) -> Drawing:
         scale=alt.Scale(domain=[0, 1], scheme="viridis"),
         legend=alt.Legend(format=".0%", gradientLength=240, values=[0, 0.25, 0.5, 0.75, 1]),
     )
-    panels = alt.Facet("target_sparsity:O", title="sparsity asked for")
     lost = cells.transform_filter("datum.num_collapsed > 0")
     maps = alt.layer(
-        cells.mark_rect().encode(color=shade, tooltip=told),
+        cells.transform_filter(IN_MEAN).mark_rect().encode(color=shade, tooltip=told),
+        cells.transform_filter(f"({NO_MEAN}) && datum.num_collapsed === 0")
+        .mark_text(text=TOO_FEW, fontSize=11, color=colour("quiet"))
+        .encode(tooltip=told),
         lost.mark_text(text=COLLAPSED, fontSize=13, fontWeight="bold", color="#b2430a").encode(
             tooltip=told
         ),
     )
     return Drawing(
         table=table,
-        chart=maps.facet(facet=panels, columns=4),
+        chart=maps.transform_joinaggregate(num_shown=NUM_SHOWN, groupby=["series"])
+        .transform_calculate(panel=PANEL)
+        .facet(facet=by_panel("panel", 230), columns=4),
         num_trials=int(sparse.drop_duplicates(["series", "cell_id"])["num_trials"].sum()),
         filters=("series", "embeddings", "language"),
         text=[_tell_collapses(table)],
@@ -82,6 +104,14 @@ def _list_matrices(rows: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"layer": "depth"}).round({"sparsity_mean": 6})
 
 
+def _mark_same(rows: pd.DataFrame) -> pd.DataFrame:
+    """Say of rows of matrices whether they are of the languages that have layers at each sparsity,
+    see `mark_same`: a cell has all of its matrices, or none."""
+    place = [*LEVEL, "language"]
+    cells = rows[place].drop_duplicates(ignore_index=True).assign(has=1.0)
+    return rows.merge(mark_same(cells, LEVEL[:2], "has").drop(columns="has"), on=place)
+
+
 def _in_order(depths: pd.Series) -> list[str]:
     """Layers by their numbers, before them what is in none."""
     return sorted(depths.unique(), key=lambda depth: -1 if depth == NO_LAYER else int(depth))
@@ -89,8 +119,8 @@ def _in_order(depths: pd.Series) -> list[str]:
 
 def _tell_collapses(table: pd.DataFrame) -> str:
     of_all = (
-        f"A cell is the mean over trials of the languages that are shown; {NO_LAYER} has what is "
-        "outside of layers."
+        "A cell is the mean over trials of the same languages at each sparsity, as many as stand "
+        f"above; {TOO_FEW} has too few of them. {NO_LAYER} has what is outside of layers."
     )
     collapsed = table[table["num_collapsed"] > 0]
     if collapsed.empty:

@@ -8,6 +8,7 @@ from orchestrator.report.same_languages import (
     choose_same,
     find_same,
     join_same,
+    mark_same,
     same_notes,
     tell_fewer,
     tell_joined,
@@ -70,6 +71,16 @@ def test_lines_of_a_panel_are_of_the_same_languages_too():
     assert rows[is_in]["language"].unique().tolist() == ["en"]
     means = average_same(rows, ["series"], ["f1"], ["part"])
     assert means[means["part"] == "PER"]["f1"].tolist() == [0.9, 0.8]
+
+
+def test_rows_say_whether_means_are_of_them_and_what_has_too_few_of_the_languages():
+    rows = make_rows({name: (0.5, 0.4, 0.3 if name == "a" else None) for name in "abcdef"})
+    rows = pd.concat([rows, make_rows({"g": (0.9, None, None)})], ignore_index=True)
+    marked = mark_same(rows, ["series"], "f1")
+    assert set(marked.loc[marked["is_same"] == "yes", "language"]) == set("abcdef")
+    assert set(marked.loc[marked["is_same"] == "yes", "target_sparsity"]) == {0.0, 0.5}
+    assert set(marked.loc[marked["has_same"] == "no", "target_sparsity"]) == {0.9}
+    assert set(marked["of_languages"]) == {"6 of 7 languages"}
 
 
 def test_of_panels_without_any_value_nothing_is_told():

@@ -81,6 +81,29 @@ def test_one_language_and_two_seeds(tmp_path):
     assert any("two dense seeds" in one for one in told)
 
 
+def test_sentences_on_sparsities_say_where_their_languages_differ(tmp_path):
+    """Burmese is still missing at 0.9 in all sentences but those that count it."""
+
+    def state_of(spec):
+        is_missing = spec.languages == ("my",) and spec.target_sparsity == 0.9
+        return "planned" if is_missing else "completed"
+
+    make_results(
+        str(tmp_path), ("de", "my", "yo"), sparsities=(0.5, 0.9), seeds=(0, 1),
+        num_sentences=20, state_of=state_of,
+    )  # fmt: skip
+    table = conclude(read_material(ResultStore(str(tmp_path)), set(NEEDS)).table)
+    by_series = {name: of["sentence"].tolist() for name, of in table.groupby("series")}
+    told = by_series["monolingual"]
+    means = [one for one in told if "two dense seeds" in one]
+    assert means
+    assert all("(mean over 2 of 3 languages)" in one for one in means)
+    assert any("not of the same languages: 2 of 3 languages are at each." in one for one in told)
+    whole = by_series["multilingual"]
+    assert any("(mean over 3 languages)" in one for one in whole)
+    assert not any("not of the same languages" in one for one in whole)
+
+
 @pytest.mark.parametrize(
     "state_of",
     [

@@ -1,11 +1,14 @@
 """Where the zeros are, by hand."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.report.figures.layers import draw_layers, draw_used_embeddings
+from orchestrator.report.export import to_rows
+from orchestrator.report.figures.layers import TOO_FEW, draw_layers, draw_used_embeddings
 from orchestrator.report.material import read_material
+from orchestrator.report.theme import config
 from orchestrator.results.store import ResultStore
 from tests.factories import PRUNING, make_vocabulary
 from tests.orchestrator.analysis.topics.test_layers import commit_layers
@@ -41,6 +44,33 @@ def test_a_matrix_without_weights_is_named(store):
     drawing = draw_layers(read_material(store, ("layer_sparsity",)))
     assert "this happened to 1 of 2 matrices, from sparsity 0.9 on." in drawing.text[0]
     assert drawing.table["num_collapsed"].tolist() == [0, 0, 0, 1]
+
+
+def test_cells_are_means_of_the_same_languages_and_of_the_one_that_is_chosen(store):
+    """In what Vega draws. Yoruba has nothing at 0.9; at 0.98 there is one of four languages."""
+    zeros = {QUERY.format(0): 5, QUERY.format(1): 6}
+    for language in ("af", "en", "sw", "yo"):
+        for sparsity in (0.5, 0.9, 0.98):
+            if (language, sparsity) == ("yo", 0.9) or (sparsity == 0.98 and language != "af"):
+                continue
+            commit_layers(store, sparsity, 0, zeros, language=language)
+    drawing = draw_layers(read_material(store, ("layer_sparsity",)))
+    for rows, found, num_signs, headings in (
+        (drawing.table, {3, 1}, 2, 3),
+        (drawing.table[drawing.table["language"] == "yo"], {1}, 0, 0),
+    ):
+        svg = drawn(drawing, rows)
+        assert {int(number) for number in re.findall(r"languages: (\d+)", svg)} == found
+        assert svg.count(f">{TOO_FEW}<") == num_signs
+        assert svg.count(">3 of 4 languages<") == headings
+
+
+def drawn(drawing, rows) -> str:
+    import vl_convert
+
+    spec = drawing.chart.to_dict() | {"datasets": {"rows": to_rows(rows)}}
+    svg: str = vl_convert.vegalite_to_svg(spec, config=config("light"))
+    return svg
 
 
 def test_dense_trials_have_no_zeros_to_show(store):
