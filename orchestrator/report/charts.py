@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ NARROW = 150
 
 SIGNED = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
 """An expression of Vega: a number of an axis or legend with its sign, but for 0."""
+
+DASHES = [[1, 0], [9, 3], [5, 2], [9, 2, 2, 2], [3, 2], [9, 2, 2, 2, 2, 2], [6, 3], [5, 2, 2, 2]]
+"""Dashes of the lines of up to eight sparsities; none has so much of a gap that it looks pale."""
 
 VERDICT_COLOURS = dict(zip(VERDICTS, ("good", "bad", "even", "unsure"), strict=True))
 
@@ -76,11 +80,12 @@ def selection(name: str, label: str, options: Mapping[str, str]) -> alt.Paramete
     return alt.param(name=name, value=next(iter(options)), bind=bind)
 
 
-def amounts() -> alt.Scale:
-    """Colours of sparsities that are lines: those of viridis that are seen on light and on dark."""
-    import altair as alt
-
-    return alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.25, 0.85]))
+def colour_limit(changes: pd.Series) -> float:
+    """The largest change that a scale of colours shows, up to which its legend can be read: one
+    digit, such as 0.7 or 0.05, and 0.01 at least."""
+    most = max(float(changes.abs().max()), 0.01)
+    digit = 10.0 ** math.floor(math.log10(most))
+    return float(round(math.ceil(round(most / digit, 9)) * digit, 9))
 
 
 def ink_on(column: str, limit: float) -> Any:

@@ -68,13 +68,15 @@ def with_interval(
         ),
     ]
     if is_joined:
-        # Rows without a text stay: Vega warns of axes that have no rows at all.
-        said = base.transform_calculate(said="datum.of_languages || ''")
-        layers.append(
-            said.mark_text(fontSize=10, dx=-5, dy=-7, align="right", color=colour("quiet")).encode(
-                y=vertical(mean), text="said:N"
+        # Sparsities may stand close: their texts are above and below points in turn. Rows without
+        # a text stay: Vega warns of axes that have no rows at all.
+        for turn, dy in enumerate((-7, 13)):
+            said = base.transform_calculate(
+                said=f"datum.of_languages !== null && datum.joined % 2 === {turn} ? "
+                "datum.of_languages : ''"
             )
-        )
+            text = said.mark_text(fontSize=10, dx=-5, dy=dy, align="right", color=colour("quiet"))
+            layers.append(text.encode(y=vertical(mean), text="said:N"))
     if is_change:
         zero = panel.mark_rule(color=colour("quiet"), strokeDash=[4, 3])
         layers.append(zero.encode(y=alt.datum(0)))
@@ -88,7 +90,7 @@ def number_axis(is_change: bool = True, num_ticks: int = 5) -> alt.Axis:
     import altair as alt
 
     if not is_change:
-        return alt.Axis(format="~g", tickCount=num_ticks, labelOverlap=True)
+        return alt.Axis(format="~r", tickCount=num_ticks, labelOverlap=True)
     return alt.Axis(
         tickCount=num_ticks,
         labelOverlap=True,

@@ -31,9 +31,12 @@ the page."""
 
 CHANGES = {
     "light": ["#b2430a", "#e9a27f", "#f2f2f2", "#8fbfe0", "#0b5c93"],
-    "dark": ["#f08a4b", "#9c4d1f", "#333333", "#2b6ea3", "#7cc0f2"],
+    "dark": ["#f08a4b", "#9c4d1f", "#2a2a2a", "#2b6ea3", "#7cc0f2"],
 }
 """From loss over no change to gain."""
+
+AMOUNTS = {"light": [0.0, 0.85], "dark": [0.2, 1.0]}
+"""The part of viridis whose colours are seen on the page, for sparsities that are lines."""
 
 COLOURS = {
     "light": {
@@ -46,7 +49,7 @@ COLOURS = {
         "even": OKABE_ITO["green"],
         "unsure": "#8c8c8c",
         "bad": OKABE_ITO["vermillion"],
-        "missing": "#e4e4e4",
+        "missing": "#d0d0d0",
     },
     "dark": {
         "paper": "#161616",
@@ -58,7 +61,7 @@ COLOURS = {
         "even": OKABE_ITO["green"],
         "unsure": "#9a9a9a",
         "bad": "#f07c2a",
-        "missing": "#303030",
+        "missing": "#4a4a4a",
     },
 }
 """Colours by what they are for: the page and its text, what is in the foreground, verdicts (better,
@@ -94,6 +97,7 @@ def config(scheme: str, font: str = FONT) -> dict[str, Any]:
         "range": {
             "category": CATEGORIES[scheme],
             "diverging": CHANGES[scheme],
+            "ordinal": {"scheme": "viridis", "extent": AMOUNTS[scheme]},
             "ramp": {"scheme": "viridis"},
             "heatmap": {"scheme": "viridis"},
         },

@@ -15,14 +15,13 @@ from orchestrator.report.page import write_page
 from orchestrator.report.parts import choose_first
 from orchestrator.report.sections import FIGURES, Section, needs
 from orchestrator.results.store import ResultStore
+from tests.benchmarks.analysis import make_results
 from tests.browser import needs_chromium, open_browser
 from tests.golden_results import unpack
 
 pytestmark = needs_chromium
 
 TIMEOUT_MS = 120_000
-HARMLESS = 'Dropping "fit-y" because spec has discrete height'
-"""What Vega-Lite says of every chart that is as wide as the page and as high as its rows."""
 MARKS = ".role-mark path, .role-mark text, .role-mark line"
 
 
@@ -37,6 +36,14 @@ def material(tmp_path_factory):
     """The results of `make paper-mini`, of which 58 trials are missing."""
     results = unpack(tmp_path_factory.mktemp("results"))
     return read_material(ResultStore(str(results)), needs(FIGURES.values()))
+
+
+@pytest.fixture(scope="module")
+def few_sentences(tmp_path_factory):
+    """Two languages of which so few sentences are there that many intervals are not."""
+    folder = str(tmp_path_factory.mktemp("few"))
+    make_results(folder, ("de", "my"), sparsities=(0.5, 0.9), seeds=(0, 1), num_sentences=12)
+    return read_material(ResultStore(folder), needs(FIGURES.values()))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,7 @@ def opened(chromium, file, **options):
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     wrong = []
-    page.on("console", lambda one: None if HARMLESS in one.text else wrong.append(one.text))
+    page.on("console", lambda one: wrong.append(one.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     page.on("request", lambda request: wrong.append(request.url) if is_foreign(request) else None)
@@ -122,6 +129,35 @@ def test_every_figure_is_drawn_in_the_scheme_of_the_page(chromium, file, drawing
             assert article.get_attribute("data-drawn") == scheme
         # A wide chart is scrolled in its own place; the page itself is as wide as the window.
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_under_a_short_line_of_panels_is_no_axis_without_a_panel(chromium, file):
+    """Three panels where two stand beside one another: each has its own axis, and no other is
+    there. Where all lines are full they share the axes of the last one."""
+    counted = "one => [one.querySelectorAll('.mark-group.role-scope.cell > g').length,"
+    counted += "[...one.querySelectorAll('.role-axis-title text')]"
+    counted += ".filter(text => text.textContent === 'sparsity').length]"
+    with opened(chromium, file, viewport={"width": 700, "height": 900}) as page:
+        assert drawn(page, "robustness-change").evaluate(counted) == [3, 3]
+        assert drawn(page, "f1-by-language").evaluate(counted) == [6, 3]
+
+
+def test_intervals_that_nobody_has_and_choices_are_no_fault_of_the_page(
+    chromium, few_sentences, tmp_path
+):
+    """A series without intervals, a language without a change: the page draws what is there."""
+    file = str(write_page(few_sentences, str(tmp_path / "few.html")))
+    with opened(chromium, file) as page:
+        for name in ("disparity", "disparity-change", "f1-by-language", "intervals"):
+            article = drawn(page, name)
+            assert article.locator(MARKS).count() > 0
+            for column, value in (
+                ("series", "multilingual"), ("series", "monolingual"),
+                ("embeddings", "pruned"), ("embeddings", "dense"), ("language", "my"),
+                ("language", ""),
+            ):  # fmt: skip
+                page.select_option(f"select[name={column}]", value)
+                page.evaluate("new Promise(done => setTimeout(done, 60))")
 
 
 def test_browsers_understand_the_whole_style_of_the_page(chromium, file):
@@ -306,6 +342,8 @@ def test_paper_has_every_figure_in_light_colours(chromium, file, drawings):
             ".observe(document.body, {subtree: true, attributeFilter: ['data-drawn']})"
         )
         assert page.pdf().startswith(b"%PDF")
+        page.emulate_media(media="print")
+        assert page.locator("select[name=series]").is_visible(), "paper says what is chosen"
         charts = [name for name, drawing in drawings.items() if drawing.chart is not None]
         assert page.evaluate("[...light].sort()") == sorted(charts)
         assert max(page.evaluate("widths")) <= 700, "paper is that wide"

@@ -10,9 +10,9 @@ import pandas as pd
 
 from orchestrator.analysis.tables import VERDICTS
 from orchestrator.report.charts import (
+    DASHES,
     FULL,
     VERDICT_COLOURS,
-    amounts,
     called,
     chart,
     colour,
@@ -37,8 +37,8 @@ P_SHOWN = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.5, 1)
 
 NONE_ENOUGH = "no number is enough"
 PALE = (
-    "A pale line is of fewer languages than others, as many as the legend says: those that are "
-    "missing may be the better ones, or the worse ones.",
+    "A line that is pale is of fewer languages than others, as many as the legend says: those that "
+    "are missing may be the better ones, or the worse ones.",
 )
 
 
@@ -185,7 +185,6 @@ def draw_profiles(material: Material) -> Drawing:
         color=alt.Color(
             "line:O",
             title="sparsity",
-            scale=amounts(),
             legend=legend,
         ),
         detail="target_sparsity:O",
@@ -203,7 +202,10 @@ def draw_profiles(material: Material) -> Drawing:
                 y=alt.Y("low:Q", title="runs above it"), y2="high:Q", opacity=alt.value(0.2)
             ),
             lines.mark_line(strokeWidth=2.5).encode(
-                y=share, strokeDash=alt.StrokeDash("target_sparsity:O", legend=None)
+                y=share,
+                strokeDash=alt.StrokeDash(
+                    "target_sparsity:O", legend=None, scale=alt.Scale(range=DASHES)
+                ),
             ),
             lines.mark_point(filled=True, size=24).encode(y=share, tooltip=told),
         ),
@@ -240,7 +242,7 @@ def draw_improvement(material: Material) -> Drawing:
     base = chart(width=FULL, height=alt.Step(34))
     rows = base.encode(y=alt.Y("target_sparsity:O", title="sparsity"))
     scale = alt.Scale(domain=[0, 1])
-    axis = alt.Axis(format=".0%", tickCount=8)
+    axis = alt.Axis(format=".0%", tickCount=5)
     title = "pairs of runs in which the sparse one has the higher F1"
     x = alt.X("value:Q", title=title, scale=scale, axis=axis)
     told = tooltip(
@@ -296,7 +298,12 @@ def draw_power(material: Material) -> Drawing:
         .encode(y=alt.Y("language_name:N", title=None, sort=order))
     )
     title = f"seeds that see a change of {power['change'].iloc[0]:g}"
-    x = alt.X("seeds_needed:Q", title=title, scale=alt.Scale(type="log", domain=[1, 1_000]))
+    x = alt.X(
+        "seeds_needed:Q",
+        title=title,
+        scale=alt.Scale(type="log", domain=[1, 1_000]),
+        axis=alt.Axis(values=[1, 3, 10, 30, 100, 300, 1_000], format=",d"),
+    )
     enough = rows.transform_filter("datum.seeds_needed !== null")
     return Drawing(
         table=table,

@@ -63,7 +63,7 @@ def draw_shares(material: Material) -> Drawing:
         num_sentences="sentences:0",
         num_pairs="seeds:0",
     )
-    kinds, in_two = list(COMPARED.values()), alt.Legend(columns=2)
+    kinds, in_two = list(COMPARED.values()), alt.Legend(columns=2, symbolStrokeWidth=0)
     base = chart(width=150, height=110).encode(x=sparsity_axis())
     encoded = base.encode(
         y=alt.Y("share:Q", title="sentences that differ", axis=alt.Axis(format=".0%", tickCount=4)),
@@ -130,7 +130,7 @@ def draw_profile(material: Material) -> Drawing:
     )
     base = chart(width=260, height=alt.Step(34))
     encoded = base.encode(
-        x=alt.X("by:Q", title="more, on average", axis=alt.Axis(format="~g", tickCount=5)),
+        x=alt.X("by:Q", title="more, on average", axis=alt.Axis(format="~r", tickCount=5)),
         y=alt.Y("target_sparsity:O", title="sparsity"),
         yOffset=alt.YOffset("than:N", scale=alt.Scale(domain=list(THAN.values()))),
         color=alt.Color("than:N", title=None, scale=alt.Scale(domain=list(THAN.values()))),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from orchestrator.report.charts import (
-    amounts,
     by_language,
     by_panel,
     chart,
@@ -269,10 +268,17 @@ def draw_reliability(material: Material) -> Drawing:
     )
     panel = chart(width=260, height=240)
     whole, numbers = alt.Scale(domain=[0, 1]), number_axis(is_change=False)
+    sparsities = sorted(table["target_sparsity"].unique().tolist())
     lines = panel.encode(
         x=alt.X("confidence:Q", title="mean probability", scale=whole, axis=numbers),
         y=alt.Y("accuracy:Q", title="part that is right", scale=whole, axis=numbers),
-        color=alt.Color("target_sparsity:O", title="sparsity", scale=amounts()),
+        color=alt.Color(
+            "target_sparsity:N",
+            title="sparsity",
+            scale=alt.Scale(domain=sparsities, range="ordinal"),
+        ),
+        # With the same domain both are one legend.
+        shape=alt.Shape("target_sparsity:N", title="sparsity", scale=alt.Scale(domain=sparsities)),
     )
     diagonal = panel.mark_rule(color=colour("quiet"), strokeDash=[4, 3]).encode(
         x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)

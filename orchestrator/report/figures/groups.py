@@ -12,6 +12,7 @@ from orchestrator.report.charts import (
     SIGNED,
     chart,
     colour,
+    colour_limit,
     ink_on,
     named,
     selection,
@@ -250,7 +251,7 @@ def draw_worst(material: Material) -> Drawing:
         named([name])[0] if kind == "language" and name else name
         for kind, name in zip(table["kind"], table["name"], strict=True)
     ]
-    limit = max(float(table["delta_pooled"].abs().max()), 0.01)
+    limit = colour_limit(table["delta_pooled"])
     told = tooltip(
         of="of:0",
         who="loses most:0",

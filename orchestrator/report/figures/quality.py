@@ -17,6 +17,7 @@ from orchestrator.report.charts import (
     by_panel,
     chart,
     colour,
+    colour_limit,
     ink_on,
     named,
     selection,
@@ -208,7 +209,7 @@ def draw_change(material: Material) -> Drawing:
     highest = last["delta_dense_mean"].transform("last")
     table["place_change"] = highest.fillna(9).rank(method="dense").astype(int)
     order = selection("order", "Languages by", ORDERS)
-    limit = max(float(table["delta_dense_mean"].abs().max()), 0.01)
+    limit = colour_limit(table["delta_dense_mean"])
     cells = (
         chart(width=alt.Step(76), height=alt.Step(20))
         .transform_calculate(

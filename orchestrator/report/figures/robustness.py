@@ -12,6 +12,7 @@ from orchestrator.report.charts import (
     by_panel,
     chart,
     colour,
+    colour_limit,
     named,
     share_dense,
     sparsity_axis,
@@ -202,7 +203,7 @@ def draw_robustness_by_language(material: Material) -> Drawing:
         y=alt.Y("language_name:N", title=None),
         tooltip=told,
     )
-    limit = max(float(table["drop_mean"].abs().max()), 0.01)
+    limit = colour_limit(table["drop_mean"])
     shade = alt.Color(
         "drop_mean:Q",
         title="drop of F1, as published minus replaced",

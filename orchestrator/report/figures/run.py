@@ -174,7 +174,7 @@ def draw_time(material: Material) -> Drawing:
     long = by_sweep.rename(columns=PHASES).rename_axis(columns="phase").stack() / 3600
     table = long.rename("hours").reset_index()
     table["place"] = table["phase"].map(list(PHASES.values()).index)
-    axis = alt.Axis(format="~g", tickCount=10)
+    axis = alt.Axis(format=",~r", tickCount=10)
     bars = (
         chart(width=FULL, height=alt.Step(28))
         .mark_bar()

@@ -151,7 +151,7 @@ def _panels() -> alt.TopLevelMixin:
     known = {"dense": "quiet", "sparse": "main"}
     lines = chart(width=330, height=220).encode(
         x=alt.X("step:Q", title="optimizer steps", axis=alt.Axis(format="~s", tickCount=5)),
-        y=alt.Y("value:Q", title=None, axis=alt.Axis(format="~g", tickCount=5)),
+        y=alt.Y("value:Q", title=None, axis=alt.Axis(format="~r", tickCount=5)),
         color=alt.Color(
             "trial:N",
             title=None,

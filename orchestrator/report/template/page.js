@@ -5,8 +5,33 @@
   const form = document.getElementById("page-choices");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const ROWS_SHOWN = 200;
+  const SHORT = 24; // letters of a cell that stay in one line
   const PAPER_WIDTH = "680px"; // of A4 and of letter, less their margins
+  const EMBEDDED = {
+    renderer: "svg",
+    actions: false,
+    defaultStyle: false,
+    ast: true, // expressions are interpreted: the page's policy forbids to compile them
+  };
+  const GAPS = { panel: 30, axis: 50 }; // pixels between panels, and left of them
   let isPrinting = false;
+
+  // Vega-Lite takes this, too, but warns of it where the height is that of the rows.
+  const FIT = { type: "fit-x", contains: "padding" };
+
+  // Where no row that is chosen has an interval its axis goes by the means, which is no fault. The
+  // class of views is to be had of a view only.
+  const quietView = vegaEmbed(element("div"), {}, { mode: "vega", ...EMBEDDED }).then(
+    ({ view }) =>
+      class extends view.constructor {
+        constructor(...given) {
+          super(...given);
+          const log = this.logger();
+          const warn = (...told) => /^Infinite extent/.test(told[0]) || log.warn(...told);
+          this.logger({ ...log, warn });
+        }
+      },
+  );
 
   class Figure {
     constructor(article) {
@@ -83,22 +108,49 @@
       }
       this.place.style.width = isPrinting ? PAPER_WIDTH : "";
       this.width = this.place.clientWidth;
-      const spec = fitted({ ...this.chart, datasets: { rows } }, this.width);
+      const spec = this.fitted(rows);
       spec.params = this.chart.params?.map((one) =>
         one.bind && this.view ? { ...one, value: this.view.signal(one.name) } : one,
       );
       this.view?.finalize();
       const made = await vegaEmbed(this.place, spec, {
         mode: "vega-lite",
-        renderer: "svg",
-        actions: false,
-        ast: true, // expressions are interpreted: the page's policy forbids to compile them
+        ...EMBEDDED,
         config: settings.config[scheme],
-        defaultStyle: false,
+        patch: (vega) => (isWide(this.chart) ? { ...vega, autosize: FIT } : vega),
+        viewClass: await quietView,
         tooltip: { theme: scheme },
       });
       this.view = made.view;
       this.article.dataset.drawn = scheme;
+    }
+
+    // A chart of the width of the page, or of as many panels beside one another as it has room for.
+    // Under the last line of panels Vega-Lite draws an axis a column, also where no panel is; then
+    // each panel has its own.
+    fitted(rows) {
+      const spec = { ...this.chart, datasets: { rows } };
+      if (isWide(spec)) {
+        const layer = spec.layer?.map(({ width, ...one }) => one);
+        return { ...spec, width: this.width, ...(layer && { layer }) };
+      }
+      const { columns, hasGap } = this.layout(rows);
+      this.hasGap = hasGap;
+      const axis = { ...spec.resolve?.axis, x: "independent" };
+      return { ...spec, ...(columns && { columns }), ...(hasGap && { resolve: { ...spec.resolve, axis } }) };
+    }
+
+    // How many panels stand beside one another, in lines of about a length, and whether the last
+    // line is shorter, as far as is known before the chart is drawn. A panel is a value of a column.
+    layout(rows) {
+      if (!this.chart.columns) return { columns: 0, hasGap: false };
+      const panel = this.chart.spec.width ?? this.chart.spec.layer?.[0].width ?? 200;
+      const most = Math.max(1, Math.floor((this.width - GAPS.axis) / (panel + GAPS.panel)));
+      const { field } = this.chart.facet;
+      if (!this.names.includes(field)) return { columns: most, hasGap: true };
+      const number = new Set(rows.map((row) => row[field])).size;
+      const columns = Math.max(1, Math.ceil(number / Math.ceil(number / most)));
+      return { columns, hasGap: number % columns > 0 };
     }
 
     // Rows are shown that are no chart.
@@ -120,7 +172,7 @@
       if (!this.isNear || this.isStale || !this.view) return this.renew();
       this.drawing = this.drawing.then(() => {
         const rows = this.rows();
-        if (rows.length === 0) return this.embed();
+        if (rows.length === 0 || this.layout(rows).hasGap > this.hasGap) return this.embed();
         return this.view.data("rows", rows).runAsync();
       });
       return this.drawing;
@@ -141,6 +193,7 @@
           cell.textContent = shown(value);
           if (typeof value === "number") cell.className = "number";
           else cell.dir = "auto";
+          if (cell.textContent.length <= SHORT) cell.classList.add("short");
         }
       }
       const around = element("div", "scrolled");
@@ -184,14 +237,8 @@
     }
   }
 
-  // As many panels beside one another as the page has room for; a single chart takes all of it.
-  function fitted(spec, width) {
-    if (spec.columns) {
-      const panel = spec.spec.width ?? spec.spec.layer?.[0].width ?? 200;
-      return { ...spec, columns: Math.max(1, Math.floor((width - 50) / (panel + 22))) };
-    }
-    if ((spec.width ?? spec.layer?.[0].width) !== "container") return spec;
-    return { ...spec, autosize: { type: "fit-x", contains: "padding" } };
+  function isWide(spec) {
+    return (spec.width ?? spec.layer?.[0].width) === "container";
   }
 
   function choice(name) {

@@ -10,6 +10,7 @@ from orchestrator.report.charts import (
     by_language,
     chart,
     colour,
+    colour_limit,
     named,
     selection,
     share_dense,
@@ -51,6 +52,12 @@ def test_dense_rows_are_of_all_embeddings():
     shared = share_dense(rows)["embeddings"]
     assert shared.isna().tolist() == [True, False]
     assert shared[1] == "dense"
+
+
+def test_scales_of_colours_end_at_a_number_of_one_digit():
+    limits = {0.718861: 0.8, 0.05: 0.05, 0.3: 0.3, 0.0421: 0.05, 0.0001: 0.01, 0.96: 1.0}
+    for most, limit in limits.items():
+        assert colour_limit(pd.Series([-most, most / 2, None])) == limit
 
 
 def test_tooltips_round_numbers_and_keep_texts():
