@@ -14,11 +14,11 @@ from pathlib import Path
 from cluster.backend import JobSpec, JobState, JobStatus, user_name
 from cluster.contract import SOME_FAILED, STOPPED
 from cluster.errors import ClusterError
-from cluster.job_files import read_lines, write_sweep_file, write_whole
+from cluster.job_files import last_line, read_lines, write_sweep_file, write_whole
 from cluster.slurm import shared_files
 from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
-from cluster.slurm.refusals import UNANSWERED, remedy_of
+from cluster.slurm.refusals import MAY_BE_LATER, UNANSWERED, remedy_of, why_waits
 from cluster.slurm.script import make_script, probe, worker_name
 
 NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
@@ -57,7 +57,7 @@ class SlurmBackend:
         if problems := self.check():
             raise ClusterError("\n".join(problems))
         for script in scripts:
-            _sbatch(script, "--test-only")
+            _ask_first(script)
         write_sweep_file(job)
         write_whole(job.folder / shared_files.PROBE, probe(job))
         head = _send(scripts[0], job.job_name, job.folder)
@@ -82,6 +82,8 @@ class SlurmBackend:
         """See `Backend`; an elastic job has the state of its head, and `detail` counts workers."""
         head, _, workers = job_id.partition("+")
         state, native, detail = _status(head)
+        if state is JobState.FAILED and (line := last_line(folder / f"{head}.log")):
+            detail = "; ".join(filter(None, (detail, f"its log ends: {line}")))
         if state is JobState.FAILED and not _was_seen(folder):
             shared = f"{folder}, which must be on a file system that all nodes share"
             detail = f"{detail}; its first node did not see {shared}"
@@ -115,6 +117,15 @@ class SlurmBackend:
         if self.profile.mode == "block":
             return [make_script(job, self.profile, "block")]
         return [make_script(job, self.profile, "head"), make_script(job, self.profile, "worker")]
+
+
+def _ask_first(script: str) -> None:
+    """Ask whether Slurm would take a script; where it cannot tell, sending it will."""
+    try:
+        _sbatch(script, "--test-only")
+    except ClusterError as error:
+        if not MAY_BE_LATER.search(str(error)):
+            raise
 
 
 def _send(script: str, name: str, folder: Path, *options: str) -> str:
@@ -178,7 +189,7 @@ def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
     if native == "FAILED" and fields.get("ExitCode") == f"{SOME_FAILED}:0":
         return JobState.COMPLETED, native, "some trials failed"
     if state is JobState.PENDING:
-        return state, native, f"waits: {fields.get('Reason', 'None')}"
+        return state, native, f"waits: {why_waits(fields.get('Reason', 'None'))}"
     if state is JobState.RUNNING:
         restarts = int(fields.get("Restarts", "0"))
         ran = (

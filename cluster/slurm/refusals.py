@@ -1,9 +1,10 @@
-"""What Slurm says when it does not take a job, and what to do: pure.
+"""What Slurm says when it does not take a job, or takes it and does not start it, and what to do:
+pure.
 
 The sentences are those of Slurm's source `src/common/slurm_errno.c`, of several versions since
-20.11; none but those of 22.05 were met on a real Slurm. The names of limits, which come in a line
-before them, are those of Slurm's page on reason codes and of reports. A site's own filter
-(`job_submit.lua`) may say anything besides.
+20.11. Those that the tests call recorded were met on a real Slurm 22.05 with accounting; no newer
+Slurm was. The names of limits, which come in a line before them, are those of Slurm's page on
+reason codes and of reports. A site's own filter (`job_submit.lua`) may say anything besides.
 """
 
 import re
@@ -59,6 +60,7 @@ REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     (r"[Rr]eservation", f"mend --reservation in extra ({RESERVATIONS})"),
     (r"license|wckey", "mend --licenses or --wckey in extra, or ask who runs the cluster"),
+    (r"time specified", "mend --begin or --deadline in extra"),
     (r"unrecognized option|[Ii]nvalid option", "mend extra in the profile"),
     # What the profile names.
     (
@@ -98,7 +100,10 @@ REMEDIES: tuple[tuple[str, str], ...] = (
         "ask for fewer nodes, GPUs, cores or less memory in the profile (sinfo -o '%R %D %G %c "
         "%m')",
     ),
-    (r"node not available", "mend --nodelist in extra, or wait for the node (sinfo -R says why)"),
+    (
+        r"node not available|node name",
+        "mend --nodelist in extra, or wait for the node (sinfo -R says why)",
+    ),
     (r"ode count", "ask for fewer nodes in the profile"),
     (
         r"job array",
@@ -131,6 +136,70 @@ UNANSWERED = re.compile(
     r"timed out|did not answer|Zero Bytes|receive failure|onnection (reset|timed out)"
 )
 """After these a job may have arrived all the same."""
+
+
+MAY_BE_LATER = re.compile(r"node configuration is not available|Invalid time specified")
+"""What `sbatch --test-only` also says of a job that sbatch takes: its nodes are drained or reserved
+now, or its reservation has not begun. Only sbatch itself tells these from jobs that never start."""
+
+WAITS: tuple[tuple[str, str], ...] = (
+    (
+        r"MaxWall|PartitionTimeLimit",
+        f"it never starts so: lower time_limit in the profile, and send it again ({LIMITS})",
+    ),
+    (
+        r"(QOS|Assoc)(Max\w+Per(Job|Node)|Min\w+)",
+        "it never starts so: ask for another number of nodes, GPUs or cores, or less memory in the "
+        f"profile, and send it again ({LIMITS})",
+    ),
+    (
+        r"Grp\w*(Minutes|Mins)|Billing|UsageThreshold",
+        "the hours of account or qos are used up: set another in the profile, or ask who runs the "
+        f"cluster ({LIMITS})",
+    ),
+    (
+        r"(QOS|Assoc)(Max|Grp)\w*(Jobs|Submit)",
+        f"it starts when other jobs of yours, or of the account, have ended ({LIMITS})",
+    ),
+    (
+        r"(QOS|Assoc)(Max|Grp)|MaxGRES|MaxTRES",
+        "it starts when other jobs of yours, or of the account, have ended; one that asks for more "
+        f"than the limit by itself never does ({LIMITS})",
+    ),
+    (
+        r"ReqNodeNotAvail|Nodes_required",
+        "its nodes are down, drained or reserved (sinfo -R and scontrol show reservation say why)",
+    ),
+    (
+        r"PartitionNodeLimit|PartitionConfig|BadConstraints",
+        "no nodes of the partition are as the profile asks, or they are down: ask for fewer nodes, "
+        "GPUs, cores or less memory (sinfo -o '%R %D %t %G %c %m')",
+    ),
+    (
+        r"Partition(Down|Inactive)",
+        "it starts when the partition is up again (sinfo); or set another in the profile",
+    ),
+    (r"^Reservation", f"it starts with its reservation ({RESERVATIONS})"),
+    (r"Invalid(Account|QOS)", "set another account or qos in the profile, and send it again"),
+    (r"JobHeldUser", "you hold it: scontrol release lets it go"),
+    (r"JobHeldAdmin|held", "Slurm or an admin holds it: ask who runs the cluster"),
+    (r"DependencyNeverSatisfied", "it never starts: what extra makes it wait for has failed"),
+)
+"""Pattern of the reason why a job waits, as `scontrol` writes it, and what that means; the first
+that is found counts. What goes away by itself, such as Priority, is not here."""
+
+
+def why_waits(reason: str) -> str:
+    """What a person can know or do of a job that waits.
+
+    Args:
+        reason: as `scontrol` writes it, such as QOSMaxWallDurationPerJobLimit.
+
+    Returns:
+        The reason, and after a colon what it means, where that is not plain.
+    """
+    meaning = next((words for pattern, words in WAITS if re.search(pattern, reason)), "")
+    return f"{reason}: {meaning}" if meaning else reason
 
 
 def remedy_of(refusal: str) -> str:

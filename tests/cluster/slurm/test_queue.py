@@ -118,6 +118,13 @@ def test_failed_job_whose_nodes_did_not_see_its_folder_says_so(says, tmp_path):
     assert status(says, tmp_path, state="FAILED", code="1:0").detail == "exit code 1:0"
 
 
+def test_job_that_failed_says_how_its_log_ends(says, tmp_path):
+    (tmp_path / "12.log").write_text("slurm_script: line 19: module: command not found\n\n")
+    assert status(says, tmp_path, state="FAILED", code="127:0").detail == (
+        "exit code 127:0; its log ends: slurm_script: line 19: module: command not found"
+    )
+
+
 def test_job_that_slurm_has_forgotten_is_gone_unless_there_are_accounts(says):
     says("scontrol", "slurm_load_jobs error: Invalid job id specified", code=1)
     says("sacct", "Slurm accounting storage is disabled", code=1)
@@ -234,7 +241,20 @@ def test_refusal_comes_with_a_remedy_and_leaves_nothing(says, tmp_path, said, me
     says("sinfo", "main")
     says("sbatch", said, code=1)
     with pytest.raises(ClusterError, match=message):
-        SlurmBackend(SlurmProfile()).submit(JOB)
+        SlurmBackend(SlurmProfile()).submit(replace(JOB, folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Requested node configuration is not available", "Invalid time specified"],
+)
+def test_what_slurm_queues_although_it_cannot_start_now_is_sent(says, tmp_path, said):
+    """Slurm 22.05 says so of drained nodes, and of a reservation that has not begun."""
+    says("sinfo", "main")
+    says("sbatch", "")
+    refuses = f"[[ $* != *test-only* ]] || {{ echo allocation failure: {said} >&2; exit 1; }}"
+    (tmp_path / "sbatch").write_text(f"#!/bin/bash\n{refuses}\necho 12\n")
+    assert SlurmBackend(SlurmProfile()).submit(replace(JOB, folder=tmp_path)) == "12"
 
 
 def test_head_is_taken_back_when_the_workers_are_refused(says, tmp_path, monkeypatch):

@@ -5,7 +5,14 @@ import re
 
 import pytest
 
-from cluster.slurm.refusals import REMEDIES, UNANSWERED, remedy_of
+from cluster.slurm.refusals import (
+    MAY_BE_LATER,
+    REMEDIES,
+    UNANSWERED,
+    WAITS,
+    remedy_of,
+    why_waits,
+)
 
 POLICY = (
     "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's "
@@ -67,6 +74,8 @@ SAID = [
     ("Unable to contact slurm controller (connect failure)", "Slurm is busy or down"),
     ("Socket timed out on send/recv operation", "Slurm is busy or down"),
     ("Rate limit exceeded, please retry momentarily", "Slurm is busy or down"),
+    ("Invalid node name specified", "mend --nodelist in extra"),
+    ("Invalid time specified", "mend --begin or --deadline in extra"),
     ("something that nobody has heard of", "see the profile"),
 ]
 
@@ -85,3 +94,81 @@ def test_every_remedy_is_met():
 def test_only_after_a_lost_answer_a_job_may_have_arrived():
     unsure = {refusal for refusal, _ in SAID if UNANSWERED.search(refusal)}
     assert unsure == {"Socket timed out on send/recv operation"}
+
+
+# What sbatch of Slurm 22.05.8 said, with slurmdbd and AccountingStorageEnforce=associations,limits,
+# qos, and the option or the limit that it was about; accounting ones with DenyOnLimit.
+RECORDED = [
+    ("--account", "Invalid account or account/partition combination specified", "set account"),
+    ("--qos", "Invalid qos specification", "set qos"),
+    ("MaxWall", f"QOSMaxWallDurationPerJobLimit {POLICY}", "lower time_limit"),
+    ("MaxSubmitJobsPerUser", f"QOSMaxSubmitJobPerUserLimit {POLICY}", "you, or all of your"),
+    ("MaxSubmitJobs", f"AssocMaxSubmitJobLimit {POLICY}", "you, or all of your account, may"),
+    ("MaxTRESPerJob", f"QOSMaxCpuPerJobLimit {POLICY}", "ask for another number"),
+    ("GrpTRES", f"QOSGrpGRES {POLICY}", "ask for another number"),
+    ("MinTRESPerJob", f"QOSMinGRES {POLICY}", "ask for another number"),
+    ("GrpTRESMins", f"QOSGrpCPUMinutesLimit {POLICY}", "the hours of account or qos"),
+    ("another's --reservation", "Access denied to requested reservation", "ask who made"),
+    ("an unknown --reservation", "Requested reservation is invalid", "mend --reservation"),
+    ("--nodelist", "Invalid node name specified", "mend --nodelist"),
+    ("--constraint", "Invalid feature specification", "set constraint"),
+    ("--licenses", "Invalid license specification", "mend --licenses"),
+    ("a drained partition", "Required partition not available (inactive or drain)", "wait until"),
+]
+
+
+@pytest.mark.parametrize(("_about", "refusal", "remedy"), RECORDED)
+def test_what_a_real_slurm_said_has_its_remedy(_about, refusal, remedy):
+    assert remedy_of(refusal).startswith(remedy)
+
+
+# Reasons that scontrol of Slurm 22.05.8 gave, but for those of the last lines, which are of
+# its page on reason codes.
+WAITING = [
+    ("QOSMaxWallDurationPerJobLimit", "it never starts so: lower time_limit"),
+    ("PartitionTimeLimit", "it never starts so: lower time_limit"),
+    ("QOSMaxCpuPerUserLimit", "it starts when other jobs of yours, or of the account, have ended;"),
+    ("AssocMaxJobsLimit", "it starts when other jobs of yours, or of the account, have ended ("),
+    ("QOSMaxJobsPerUserLimit", "it starts when other jobs of yours, or of the account, have ended"),
+    ("ReqNodeNotAvail,_May_be_reserved_for_other_job", "its nodes are down, drained or reserved"),
+    (
+        "Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions",
+        "its nodes are down, drained or reserved",
+    ),
+    ("PartitionNodeLimit", "no nodes of the partition are as the profile asks, or they are down"),
+    ("PartitionConfig", "no nodes of the partition are as the profile asks, or they are down"),
+    ("PartitionDown", "it starts when the partition is up again"),
+    ("Reservation", "it starts with its reservation"),
+    ("JobHeldUser", "you hold it"),
+    ("JobHeldAdmin", "Slurm or an admin holds it"),
+    ("QOSMaxGRESPerJob", "it never starts so: ask for another number of nodes"),
+    ("QOSMinGRES", "it never starts so: ask for another number of nodes"),
+    ("AssocGrpGRES", "it starts when other jobs of yours, or of the account, have ended; one"),
+    ("AssocGrpCPUMinutesLimit", "the hours of account or qos are used up"),
+    ("InvalidQOS", "set another account or qos"),
+    ("DependencyNeverSatisfied", "it never starts: what extra makes it wait for has failed"),
+    ("launch_failed_requeued_held", "Slurm or an admin holds it"),
+]
+
+
+@pytest.mark.parametrize(("reason", "meaning"), WAITING)
+def test_reason_of_a_job_that_waits_is_explained(reason, meaning):
+    assert why_waits(reason).startswith(f"{reason}: {meaning}")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["None", "Priority", "Resources", "Dependency", "BeginTime", "JobArrayTaskLimit", "Cleaning"],
+)
+def test_reason_that_goes_away_by_itself_is_left_as_it_is(reason):
+    assert why_waits(reason) == reason
+
+
+def test_every_meaning_is_met():
+    met = {why_waits(reason).partition(": ")[2] for reason, _ in WAITING}
+    assert {meaning for _, meaning in WAITS} == met
+
+
+def test_what_may_be_later_is_no_refusal_for_good():
+    unsure = {refusal for refusal, _ in SAID if MAY_BE_LATER.search(refusal)}
+    assert unsure == {"Requested node configuration is not available", "Invalid time specified"}

@@ -145,6 +145,7 @@ def _slurm(request: pytest.FixtureRequest, for_all: Path) -> Iterator[SlurmClust
             Path(sys.executable).resolve().parents[1],
         }
         patch.setenv("SLURM_CLUSTER_DIR", str(folder))
+        patch.setenv("SLURM_CLUSTER_ACCOUNTING", "1")
         patch.setenv("SLURM_CLUSTER_SHARED", ":".join(map(str, shared)))
         patch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
         with FileLock(for_all / "packages.lock"):  # the first one may have to install them

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.slurm.queue import accounted_state
 from orchestrator.results.store import ResultStore
 from tests import mps_control
 from tests.real_sweeps import (
@@ -400,6 +401,62 @@ def test_what_slurm_cannot_give_is_refused_before_anything_is_queued(
     assert message in output
     assert "Traceback" not in output
     assert slurm.live_jobs() == []
+
+
+def test_limit_of_a_qos_is_refused_or_explained_and_the_accounts_know_the_end(slurm, folder):
+    for qos, flags in (("tight", ["flags=DenyOnLimit"]), ("late", [])):
+        sacctmgr("add", "qos", qos, "MaxWall=10", *flags)
+        sacctmgr("modify", "user", "ann", "set", f"qos+={qos}")
+    tight = SlurmSweep(slurm, folder, {"qos": "tight"}, "ann")
+    code, output = tight.command("submit", tight.spec, "--on", "slurm")
+    assert code == 2, output
+    assert "QOSMaxWallDurationPerJobLimit" in output
+    assert "lower time_limit in the profile" in output
+    assert slurm.live_jobs() == []
+
+    late = SlurmSweep(slurm, folder, {"qos": "late"}, "ann")
+    job_id = late.submit()
+    code, output = sparsweep("status", late.spec)
+    assert "waits: QOSMaxWallDurationPerJobLimit: it never starts so: lower time_limit" in output
+    code, output = late.command("cancel", late.spec)
+    assert code == 0, output
+    slurm.wait_until(lambda: accounted_state(job_id) == ("CANCELLED", "0:0"))
+
+
+def test_submit_from_inside_an_allocation_hands_on_nothing_of_it(slurm, folder):
+    setup = [f"env >{folder}/env", "exit 9"]
+    sweep = SlurmSweep(slurm, folder, {"setup": setup}, "ann")
+    allocated = ["salloc", "-N1", "-c2", "--gres=gpu:2", "--mem=2000", "srun", "-n1"]
+    command = [sys.executable, "-m", "orchestrator.cli", "submit", sweep.spec, "--on", "slurm"]
+    code, output = slurm.run_as(
+        "ann", "env", "SBATCH_PARTITION=spot", "SBATCH_TIMELIMIT=3", *allocated, *command
+    )
+    assert code == 0, output
+    sweep.wait_until_over()
+    lines = (folder / "env").read_text().splitlines()
+    found = dict(line.partition("=")[::2] for line in lines)
+    assert (found["SLURM_JOB_PARTITION"], found["SLURM_JOB_NUM_NODES"]) == ("main", "2")
+    assert (found["SLURM_CPUS_ON_NODE"], found["SLURM_MEM_PER_NODE"]) == ("1", "3072")
+    assert found["CUDA_VISIBLE_DEVICES"] == "0"
+    assert not [name for name in found if name.startswith("SBATCH_")]
+
+
+def test_nodes_that_are_drained_are_waited_for_and_a_setup_that_fails_is_told(slurm, folder):
+    sweep = SlurmSweep(slurm, folder, {"setup": ["unset -f module", "module load nothere"]})
+    slurm.scontrol("update", "NodeName=node1", "State=drain", "Reason=test")
+    try:
+        job_id = sweep.submit()
+        assert slurm.job_state(job_id) == "PENDING"
+    finally:
+        slurm.scontrol("update", "NodeName=node1", "State=resume")
+    sweep.wait_until_over()
+    job = sweep.job()
+    assert job["state"] == "failed"
+    assert re.search(r"exit code 127:0; its log ends: .*module: command not found", job["detail"])
+
+
+def sacctmgr(*words: str) -> None:
+    subprocess.run(["sacctmgr", "-i", "-Q", *words], check=True, timeout=60)
 
 
 def num_resumes(sweep: SlurmSweep) -> int:
