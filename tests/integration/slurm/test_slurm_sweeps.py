@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.slurm.backend import SlurmBackend
+from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import accounted_state
 from orchestrator.results.store import ResultStore
 from tests import mps_control
@@ -416,8 +418,8 @@ def test_limit_of_a_qos_is_refused_or_explained_and_the_accounts_know_the_end(sl
 
     late = SlurmSweep(slurm, folder, {"qos": "late"}, "ann")
     job_id = late.submit()
-    code, output = sparsweep("status", late.spec)
-    assert "waits: QOSMaxWallDurationPerJobLimit: it never starts so: lower time_limit" in output
+    detail = SlurmBackend(SlurmProfile()).status(job_id, folder).detail
+    assert detail.startswith("waits: QOSMaxWallDurationPerJobLimit: it never starts so: lower time")
     code, output = late.command("cancel", late.spec)
     assert code == 0, output
     slurm.wait_until(lambda: accounted_state(job_id) == ("CANCELLED", "0:0"))
