@@ -1,17 +1,17 @@
 """What the driver costs a trial where many workers run: `python -m tests.benchmarks many_workers`.
 
 Driver, Ray and commits are real; a worker is a process that only sleeps, commits and reports, so
-that a machine of two cores holds 64 of them. Each takes about 0.2 GiB: 500 would need another
-machine.
+that a machine of two cores and 24 GiB holds 64 of them, and no 500.
 """
 
+import contextlib
 import json
 import math
-import os
+import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -21,38 +21,23 @@ import psutil
 from cluster.node.private_ray import LocalRay, private_ray
 from orchestrator.planning.plan import make_plan
 from orchestrator.results.store import ResultStore
-from orchestrator.running.driver import Driver
-from orchestrator.running.progress import SweepProgress
-from orchestrator.running.trainable import TrialTrainable
 from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.stored import many_trials
-from tests.factories import make_trial_result
-from workers.result import Progress, TrialResult
-from workers.trial import TrialSpec
 
-NUM_WORKERS = (8, 32, 64)
+NUM_WORKERS = (8, 64)
 NUM_ROUNDS = 6
 """Trials of each worker, about."""
 TRIAL_S = 20.0
 """How long one sleeps; real ones take minutes."""
-LOOKS_EVERY_S = 0.5
-Sleep = tuple[float, float]
-"""When a trial began and ended."""
 SLEEPS = "sleeps"
 """Folder in the results: for each worker's process, a file with the trials that it slept for."""
-
-
-class SleepingTrainable(TrialTrainable):
-    """Everything of a real worker, the commit of its results included, but the trial itself."""
-
-    def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
-        """Sleep, and give a finished result."""
-        begun = time.time()
-        time.sleep(TRIAL_S)
-        with (Path(self.sweep.results) / SLEEPS / str(os.getpid())).open("a") as file:
-            file.write(f"{json.dumps([begun, time.time()])}\n")
-        return make_trial_result()
-        yield
+LOOKS_EVERY_S = 0.5
+TRAINABLE = "SleepingTrainable"
+"""What the title of a worker's process has."""
+WORKERS_EVERY = 60
+"""Looks."""
+Sleep = tuple[float, float]
+"""When a trial began and ended."""
 
 
 class Look(NamedTuple):
@@ -64,11 +49,13 @@ class Look(NamedTuple):
 
 
 class Watch(threading.Thread):
-    """Looks at this process, which is the driver's, at intervals."""
+    """Looks at this process, which is the driver's, at intervals, and at workers now and then."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.looks: list[Look] = []
+        self.worker_bytes: list[int] = []
+        """What a worker has of memory for itself, once for each that was looked at."""
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -78,6 +65,8 @@ class Watch(threading.Thread):
             times = process.cpu_times()
             look = Look(time.time(), times.user + times.system, process.memory_info().rss)
             self.looks.append(look)
+            if len(self.looks) % WORKERS_EVERY == 0:
+                self.worker_bytes += _memory_of_workers(process)
 
     def end(self) -> None:
         """Look no more."""
@@ -88,9 +77,9 @@ class Watch(threading.Thread):
 def many_workers() -> Iterator[Measurement]:
     """Busy workers, and the driver's CPU time and memory, with more and more workers."""
     for number in NUM_WORKERS:
-        sleeps, looks = _run(number)
+        sleeps, watch = _run(number)
         begins, ends = all_at_work(sleeps)
-        within = [look for look in looks if begins <= look.at <= ends]
+        within = [look for look in watch.looks if begins <= look.at <= ends]
         num_ended = sum(begins <= end <= ends for of_worker in sleeps for _, end in of_worker)
         cpu_s = within[-1].cpu_s - within[0].cpu_s
         who = f"{number} workers, trials of {TRIAL_S:.0f} s"
@@ -106,6 +95,11 @@ def many_workers() -> Iterator[Measurement]:
         yield Measurement(
             what=f"driver's memory, {who}",
             values=(max(look.rss_bytes for look in within) / 2**20,),
+            unit="MiB",
+        )
+        yield Measurement(
+            what=f"a worker's own memory, {who}",
+            values=(statistics.median(watch.worker_bytes) / 2**20,),
             unit="MiB",
         )
 
@@ -130,8 +124,20 @@ def busy_share(sleeps: Sequence[Sequence[Sleep]]) -> float:
     return busy_s / (len(sleeps) * (ends - begins))
 
 
-def _run(number: int) -> tuple[list[list[Sleep]], Sequence[Look]]:
-    """When each worker slept, in the order of its trials, and what the driver took meanwhile."""
+def _memory_of_workers(driver: psutil.Process) -> Iterator[int]:
+    for process in driver.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[:1] and TRAINABLE in process.cmdline()[0]:
+                yield process.memory_full_info().uss
+
+
+def _run(number: int) -> tuple[list[list[Sleep]], Watch]:
+    """When each worker slept, in the order of its trials, and what was seen meanwhile."""
+    # They import Ray, which reads its environment then.
+    from orchestrator.running.driver import Driver
+    from orchestrator.running.progress import SweepProgress
+    from tests.benchmarks.idle import SleepingTrainable
+
     spec = many_trials(math.ceil(number * NUM_ROUNDS / 12))
     planned = make_plan(spec)
 
@@ -151,4 +157,4 @@ def _run(number: int) -> tuple[list[list[Sleep]], Sequence[Look]]:
             for file in (Path(results) / SLEEPS).iterdir()
         ]
     assert len(sleeps) == number, "not all workers had a trial"
-    return sleeps, watch.looks
+    return sleeps, watch
