@@ -1,7 +1,7 @@
 """What the driver costs a trial where many workers run: `python -m tests.benchmarks many_workers`.
 
 Driver, Ray and commits are real; a worker is a process that only sleeps, commits and reports, so
-that a machine of two cores and 24 GiB holds 64 of them, and no 500.
+that a machine of two cores and 24 GiB holds 64 of them, but not 500.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ TRIAL_S = 20.0
 SLEEPS = "sleeps"
 """Folder in the results: for each worker's process, a file with the trials that it slept for."""
 LOOKS_EVERY_S = 0.5
-TRAINABLE = "SleepingTrainable"
-"""What the title of a worker's process has."""
+TRAINABLE = "Trainable"
+"""In the title of a worker's process."""
 WORKERS_EVERY = 60
 """Looks."""
 Sleep = tuple[float, float]
