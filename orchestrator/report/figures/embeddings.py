@@ -158,7 +158,13 @@ def draw_size(material: Material) -> Drawing:
                 "size:Q",
                 title="size, as chosen",
                 scale=alt.Scale(zero=False),
-                axis=alt.Axis(labelExpr=SIZE_LABEL, labelFlush=True, tickCount=3),
+                axis=alt.Axis(
+                    labelExpr=SIZE_LABEL,
+                    labelFlush=True,
+                    labelOverlap=True,
+                    labelSeparation=6,
+                    tickCount=3,
+                ),
             ),
             y=alt.Y(
                 "f1_mean:Q",
