@@ -532,13 +532,8 @@ def is_storage_fault(error: BaseException) -> bool:
 def _write_beside(path: Path, write: Callable[[BinaryIO], object], mode: int) -> Path:
     """Write a new file beside an old one; it is on the disk when this returns."""
     temporary = temporary_beside(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    opened = _open_new(temporary, mode)
     try:
-        try:
-            opened = os.open(temporary, flags, mode)
-        except FileNotFoundError:  # the folder's first file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            opened = os.open(temporary, flags, mode)
         with open(opened, "wb") as file:  # noqa: PTH123, it is a descriptor
             write(file)
             file.flush()
@@ -547,6 +542,16 @@ def _write_beside(path: Path, write: Callable[[BinaryIO], object], mode: int) ->
         _give_up(temporary, path, error)
         raise
     return temporary
+
+
+def _open_new(path: Path, mode: int) -> int:
+    """A new file's descriptor; its folder is made where this is its first file."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except (FileNotFoundError, NotADirectoryError):
+        path.parent.mkdir(parents=True, exist_ok=True)  # or says what is in the way
+    return os.open(path, flags, mode)
 
 
 def _rename(temporary: Path, path: Path) -> None:
