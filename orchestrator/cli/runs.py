@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, signals: StopSignals) -> int:
     console.print(counts_line(sweep, store, count(planned, standing.statuses)), soft_wrap=True)
     if args.as_job:  # for who reads the log where the results cannot be seen
         console.print(str(_counts_of(work)))
-    taken_up = [trial.trial_id for trial in run_again]
+    taken_up = (trial.trial_id for trial in run_again)
     print_lines([*standing.lines(taken_up), *notes_on(loaded), *unused], console)
     # This refuses what neither cache nor hub has, before Ray starts.
     if lacking := files_lacking(work.left):

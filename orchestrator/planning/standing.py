@@ -2,7 +2,7 @@
 kept of another recipe."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,13 +76,13 @@ class Standing:
             again.append(replace(trial, spec=spec))
         return again
 
-    def lines(self, taken_up: Collection[str] = ()) -> list[str]:
+    def lines(self, taken_up: Iterable[str] = ()) -> list[str]:
         """What is to be said beside the counts; nothing, as a rule.
 
         Args:
             taken_up: ids of completed trials that are about to be scored or to run again.
         """
-        lines = []
+        lines, taken = [], set(taken_up)
         if self.models:
             kept = counted(len(self.models), "model")
             lines.append(f"{kept} kept, {size_in_words(self.models_bytes)}")
@@ -91,7 +91,7 @@ class Standing:
             lines.append(f"{counted(number, 'trial')} to score from stored predictions")
         with_model = [self.lacks[trial_id] for trial_id in self.lacks if trial_id in self.models]
         if number := sum(lack.needs_run for lack in with_model):
-            then = "" if self.models.keys() & set(taken_up) else "; `sparsweep score` does that"
+            then = "" if self.models.keys() & taken else "; `sparsweep score` does that"
             lines.append(
                 f"{counted(number, 'trial')} to score from kept models, lacking: "
                 f"{describe_lacks(with_model)}{then}"
@@ -100,7 +100,7 @@ class Standing:
         if number := sum(lack.needs_run for lack in without):
             are = "trial is" if number == 1 else "trials are"
             then = "give --rerun-lacking to run them again"
-            if set(taken_up) - set(self.models):
+            if taken - self.models.keys():
                 then = "it runs again" if number == 1 else "they run again"
             lines.append(f"{number:,} {are} completed but lack: {describe_lacks(without)}; {then}")
         for recipe, number in sorted(self.other_recipes.items()):

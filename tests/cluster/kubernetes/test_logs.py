@@ -8,6 +8,7 @@ import pytest
 from cluster.backend import JobState, is_on_log
 from cluster.contract import Counts
 from cluster.kubernetes import logs
+from cluster.kubernetes.backend import KubernetesBackend
 from tests.cluster.kubernetes.api_server import FakeServer
 from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 
@@ -149,11 +150,8 @@ def test_following_waits_for_a_node_that_does_not_answer(
 def test_status_has_what_the_driver_says_of_its_progress(
     server: FakeServer, tmp_path: Path
 ) -> None:
-    backend = make_backend()
-    backend.submit(JOB)
-    server.change(NAME, jobDeploymentStatus="Running", jobStatus="RUNNING")
     said = "[0/6 done, 0 failed, 1 running, 5 left]\n[1/6 done, 2 failed, 1 running, 2 left]\nx\n"
-    put_submitter(server, "driver", "2026-01-01T00:00:00Z", said)
+    backend = with_driver(server, "driver", said, "Running", "RUNNING")
     list(backend.logs(ID, tmp_path, follow=False))
 
     counts = Counts(done=1, total=6, failed=2, running=1, left=2)
@@ -166,10 +164,8 @@ def test_status_has_what_the_driver_says_of_its_progress(
 def test_last_words_of_a_failed_attempt_are_told_while_the_next_one_comes(
     server: FakeServer, tmp_path: Path
 ) -> None:
-    backend = make_backend()
-    backend.submit(JOB)
-    server.change(NAME, jobDeploymentStatus="Running", jobStatus="FAILED")
-    put_submitter(server, "first", "2026-01-01T00:00:00Z", "x\nsparsweep: results: no\n---\n")
+    said = "x\nsparsweep: results: no\n---\n"
+    backend = with_driver(server, "first", said, "Running", "FAILED")
     backend.status(ID, tmp_path)
     server.remove("pods", "first")
     server.change(NAME, jobDeploymentStatus="Initializing", jobStatus="", failed=1)
@@ -184,11 +180,8 @@ def test_last_words_of_a_failed_attempt_are_told_while_the_next_one_comes(
 def test_a_driver_that_refused_its_input_is_told_by_its_log(
     server: FakeServer, tmp_path: Path
 ) -> None:
-    backend = make_backend()
-    backend.submit(JOB)
-    server.change(NAME, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
     said = "sparsweep: results: /x: cannot be written\nJob 'sweep' succeeded\n"
-    put_submitter(server, "driver", "2026-01-01T00:00:00Z", said)
+    backend = with_driver(server, "driver", said, "Complete", "SUCCEEDED")
 
     status = backend.status(ID, tmp_path)
 
@@ -196,6 +189,17 @@ def test_a_driver_that_refused_its_input_is_told_by_its_log(
         JobState.FAILED,
         "sparsweep: results: /x: cannot be written",
     )
+
+
+def with_driver(
+    server: FakeServer, pod: str, text: str, deployment: str, job: str
+) -> KubernetesBackend:
+    """A backend whose job stands so, and what its driver has said in this pod's log."""
+    backend = make_backend()
+    backend.submit(JOB)
+    server.change(NAME, jobDeploymentStatus=deployment, jobStatus=job)
+    put_submitter(server, pod, "2026-01-01T00:00:00Z", text)
+    return backend
 
 
 def put_submitter(
