@@ -19,7 +19,7 @@ from cluster.slurm import shared_files
 from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_fields, scancel
 from cluster.slurm.refusals import MAY_BE_LATER, UNANSWERED, remedy_of, why_waits
-from cluster.slurm.script import make_script, probe, worker_name
+from cluster.slurm.script import SETUP_FAILED, make_script, probe, worker_name
 
 NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
 """Stands between the two scripts of elastic mode in what `render` returns."""
@@ -188,6 +188,8 @@ def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
         return JobState.CANCELLED, native, "stopped with trials left"
     if native == "FAILED" and fields.get("ExitCode") == f"{SOME_FAILED}:0":
         return JobState.COMPLETED, native, "some trials failed"
+    if native == "FAILED" and fields.get("ExitCode") == f"{SETUP_FAILED}:0":
+        return state, native, "a line of setup in the profile ended the job"
     if state is JobState.PENDING:
         return state, native, f"waits: {why_waits(fields.get('Reason', 'None'))}"
     if state is JobState.RUNNING:

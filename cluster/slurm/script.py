@@ -15,6 +15,8 @@ from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.time_limit import seconds
 
 TEMPLATE = Path(__file__).parent / "templates" / "job.sbatch"
+SETUP_FAILED = 78
+"""Exit code of a job that a line of setup ended, however it did: it is none of the driver's."""
 HEAD_CPUS, HEAD_MEM_GIB = 2, 4
 """Resources of the head job of elastic mode, for Ray's services and the driver."""
 
@@ -55,10 +57,21 @@ def make_script(job: JobSpec, profile: SlurmProfile, role: Role) -> str:
         title=f"sparsweep, sweep {job.name}: {TITLES[role]}",
         version=version("sparsweep"),
         options=options,
-        setup="\n".join([*profile.setup, *_exports(profile)]) or ":",
+        setup="\n".join([*_setup(profile), *_exports(profile)]) or ":",
         purpose=JOINS if role == "worker" else STARTS,
         start=_start(job, profile, role, limit_s),
     )
+
+
+def _setup(profile: SlurmProfile) -> list[str]:
+    """The profile's lines, between two that keep their exit code apart from the driver's."""
+    if not profile.setup:
+        return []
+    return [
+        f"trap 'exit {SETUP_FAILED}' EXIT # from here on it is not the driver's code",
+        *profile.setup,
+        "trap - EXIT",
+    ]
 
 
 def _options(job: JobSpec, profile: SlurmProfile, role: Role) -> list[str]:

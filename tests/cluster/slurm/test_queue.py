@@ -14,6 +14,7 @@ from cluster.slurm import shared_files
 from cluster.slurm.backend import SlurmBackend
 from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import STATES, ask, is_live, job_fields, time_left_s
+from cluster.slurm.script import SETUP_FAILED
 from cluster.slurm.time_limit import seconds
 from tests.cluster.slurm.test_script import JOB
 
@@ -104,6 +105,9 @@ def test_stopped_sweep_is_no_failed_job(says, tmp_path):
     holes = status(says, state="FAILED", code="3:0")
     assert (holes.state, holes.detail) == (JobState.COMPLETED, "some trials failed")
     (tmp_path / shared_files.SEEN).touch()
+    unset = status(says, tmp_path, state="FAILED", code=f"{SETUP_FAILED}:0")
+    assert unset.state is JobState.FAILED
+    assert unset.detail == "a line of setup in the profile ended the job"
     failed = status(says, tmp_path, state="FAILED", code="2:0")
     assert (failed.state, failed.detail) == (JobState.FAILED, "exit code 2:0")
 
@@ -277,7 +281,7 @@ def test_both_jobs_are_taken_back_when_somebody_loses_patience_between_them(
     says("sinfo", "main")
     says("sbatch", "")
     (tmp_path / "sbatch").write_text(
-        "#!/bin/bash\n[[ $* == *dependency* ]] && kill -INT $PPID && sleep 0.1\necho 12\n"
+        "#!/bin/bash\n[[ $* == *dependency* ]] && kill -INT $PPID && sleep 2\necho 12\n"
     )
     cancelled = says("scancel", "")
     with pytest.raises(KeyboardInterrupt):

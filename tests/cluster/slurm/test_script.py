@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cluster.backend import JobSpec
 from cluster.errors import ClusterError
 from cluster.slurm.backend import NEXT_SCRIPT, SlurmBackend
 from cluster.slurm.profile import SlurmProfile
-from cluster.slurm.script import make_script
+from cluster.slurm.script import SETUP_FAILED, make_script
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
 JOB = JobSpec(
@@ -131,6 +132,20 @@ def test_container_is_for_ray_and_driver_and_the_submitting_python_starts_them()
     assert mounts == ["/shared/results:/shared/results", "/tmp:/tmp", "/data:/data"]
 
 
+@pytest.mark.parametrize("line", ["false", "exit 3", "exit 0", "unset -f x; x"])
+def test_a_line_of_setup_that_ends_the_job_has_an_exit_code_of_its_own(line):
+    done = subprocess.run(["bash"], input=script(setup=[line]), text=True, capture_output=True)
+    assert done.returncode == SETUP_FAILED
+
+
+def test_lines_of_setup_leave_the_drivers_exit_code_alone(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    text = script(setup=["export A=1"], python=str(python))
+    assert subprocess.run(["bash"], input=text, text=True).returncode == 3
+
+
 def test_no_secret_is_in_the_script(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t0k3n")
@@ -142,8 +157,9 @@ def test_no_secret_is_in_the_script(monkeypatch):
 def test_the_hubs_cache_of_the_profile_is_what_its_own_lines_do_not_change():
     text = script(offline=True, hub_cache="/shared/my hub", setup=["export HF_HOME=/elsewhere"])
     setup, _, started = text.partition("set -e\n")[2].partition("exec ")
-    assert setup.splitlines()[:3] == [
+    assert setup.splitlines()[1:5] == [
         "export HF_HOME=/elsewhere",
+        "trap - EXIT",
         "export 'HF_HUB_CACHE=/shared/my hub'",
         "export HF_HUB_OFFLINE=1",
     ]

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.slurm.backend import SlurmBackend
+from cluster.slurm.driver import SHORTEST_RUN_S
 from cluster.slurm.profile import SlurmProfile
 from cluster.slurm.queue import accounted_state
 from orchestrator.results.store import ResultStore
@@ -370,6 +372,46 @@ def test_elastic_sweep_grows_into_free_gpus_and_shrinks_when_it_loses_them(
     assert slurm.job_fields(head)["Restarts"] == "0"
 
 
+@pytest.mark.parametrize("lost", ["driver", "gcs_server"])
+def test_elastic_sweep_whose_head_loses_a_process_starts_again(slurm, folder, local_run, lost):
+    profile = {
+        "mode": "elastic",
+        "nodes": None,
+        "workers": 2,
+        "setup": [f"export {GIVES_UP_AFTER_S}=20"],
+    }
+    # So many trials that some are left after the time that a job must run to come back.
+    sweep = SlurmSweep(slurm, folder, profile, seeds=list(range(12)))
+    head, _, workers = sweep.submit().partition("+")
+    sweep.wait_until(sweep.is_training)
+    time.sleep(SHORTEST_RUN_S)
+    assert 0 < sweep.num_completed() < 48
+    process_of_head(folder, lost).kill()
+    sweep.wait_until(lambda: int(slurm.job_fields(head)["Restarts"]) == 1)
+    again = time.time()
+    assert "back to the queue" in sweep.log()
+    sweep.wait_until(lambda: sweep.is_training(since=again), timeout_s=END_WITHIN_S)
+    sweep.wait_until_over()
+    sweep.assert_complete(local_run)
+    assert slurm.job_fields(head)["Restarts"] == "1"
+    assert running(slurm, workers) == 0, "no worker stays when the sweep is over"
+
+
+def process_of_head(folder: Path, name: str) -> psutil.Process:
+    """The driver, or a service of Ray's, of the one elastic head whose files are in a folder."""
+    (batch,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "cluster.slurm.job head" in " ".join(process.info["cmdline"] or [])
+        and str(folder) in " ".join(process.info["cmdline"])
+    ]
+    if name == "driver":
+        (found,) = [child for child in batch.children() if "orchestrator.cli" in child.cmdline()]
+    else:
+        (found,) = [child for child in batch.children(recursive=True) if child.name() == name]
+    return found
+
+
 GIVES_UP_AFTER_S = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """Environment variable of Ray's."""
 
@@ -454,7 +496,10 @@ def test_nodes_that_are_drained_are_waited_for_and_a_setup_that_fails_is_told(sl
     sweep.wait_until_over()
     job = sweep.job()
     assert job["state"] == "failed"
-    assert re.search(r"exit code 127:0; its log ends: .*module: command not found", job["detail"])
+    assert re.search(
+        r"a line of setup .* ended the job; its log ends: .*module: command not found",
+        job["detail"],
+    )
 
 
 def sacctmgr(*words: str) -> None:
