@@ -1,7 +1,7 @@
 """The whole analysis: reads results once, gives every table, and writes tables to files."""
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
+from functools import cache, cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -119,146 +119,197 @@ def analyze(
             f"power: {change:g} is no change of F1; give a number above 0 and below 1, such as "
             f"{MARGIN:g}"
         )
-    options = intervals or IntervalOptions()
     wanted = set(ANALYSES if only is None else only)
     there = [*ANALYSES, POWER.name]
     if unknown := sorted(wanted - set(there)):
         raise StoreError(f"only: no table {', '.join(unknown)}; there are {', '.join(there)}")
-    rows = read_rows(store, same_device)
-    refuse_rule_without_scores(rows, split, matching)
-    results = make_results(rows, split, matching)
-
-    @cache
-    def sentences_of(set_id: str) -> pa.Table:
-        return read_sentences(store, set_id)
-
-    calibrations = Calibrations(split, sentences_of)
-
-    @cache
-    def predicted() -> list[SetPredictions]:
-        if wanted.isdisjoint({CALIBRATION.name, RELIABILITY.name}):
-            return read_predictions(store, _with_predictions(results), split, tags=results.tags)
-        columns = [*PREDICTIONS_READ, "confidence"]
-        tables = store.read_each("predictions", _with_predictions(results), columns)
-        return collect_predictions(calibrations.taking(tables), split, tags=results.tags)
-
-    @cache
-    def perturbed() -> list[SetPredictions]:
-        # Most results have no predictions of perturbed sentences, and then nothing is read again.
-        ids = _with_predictions(on_test(), is_perturbed=True)
-        return read_predictions(store, ids, "test", is_perturbed=True, tags=results.tags)
-
-    @cache
-    def predicted_on_test() -> list[SetPredictions]:
-        if split == "test":
-            return predicted()
-        return read_predictions(store, _with_predictions(on_test()), "test", tags=results.tags)
-
-    @cache
-    def counted() -> ErrorCounts:
-        others = perturbed() if split == "test" else []
-        return count_errors(results, [*predicted(), *others], sentences_of)
-
-    @cache
-    def counted_on_test() -> ErrorCounts:
-        if split == "test" or not perturbed():
-            return counted()
-        return count_errors(on_test(), [*predicted_on_test(), *perturbed()], sentences_of)
-
-    @cache
-    def layers() -> pa.Table:
-        return store.read("layers", LAYERS_READ)
-
-    @cache
-    def vocabulary() -> pa.Table:
-        return store.read("vocabulary", VOCABULARY_READ)
-
-    @cache
-    def on_test() -> Results:
-        return results if split == "test" else make_results(rows, "test", matching)
-
-    @cache
-    def perturbed_scores() -> pa.Table:
-        return store.read("robustness", ROBUSTNESS_READ)
-
-    def robustness() -> list[AnalysisTable]:
-        return analyze_robustness(on_test(), perturbed_scores(), drops(), options)
-
-    def robustness_types() -> list[AnalysisTable]:
-        return [find_robustness_types(on_test(), rows.scores, perturbed_scores())]
-
-    def robustness_subsets() -> list[AnalysisTable]:
-        return [find_robustness_subsets(on_test(), counted_on_test())]
-
-    def words_of(set_id: str) -> np.ndarray:
-        numbers: np.ndarray = sentences_of(set_id)["words"].to_numpy()
-        return numbers
-
-    @cache
-    def sentences() -> Sentences:
-        return Sentences(results, predicted(), words_of if options.is_identical_one else None)
-
-    def drops() -> dict[str, Sentences]:
-        if not perturbed():
-            return {}
-        words = words_of if options.is_identical_one else None
-        if split == "test":
-            published = sentences()
-        else:
-            published = Sentences(on_test(), predicted_on_test(), words)
-        return Sentences.of_drops(on_test(), published, perturbed(), words)
-
-    @cache
-    def f1s() -> Changes:
-        return f1s_of(results, sentences())
-
-    @cache
-    def changes() -> Changes:
-        return changes_to_dense(results, sentences())
-
-    def calibration() -> list[AnalysisTable]:
-        predicted()  # what is read once is measured then
-        return [find_calibration(results, calibrations), find_reliability(results, calibrations)]
-
-    def verdicts() -> list[AnalysisTable]:
-        each_is_one = None
-        if options.is_identical_one:
-            each_is_one = changes_to_dense(results, Sentences(results, predicted()))
-        return judge_changes(results, changes(), options, margin, each_is_one)
-
-    def losses() -> list[AnalysisTable]:
-        described = describe_languages(results, predicted(), sentences_of, vocabulary())
-        return [tabulate_languages(described), *find_losses(results, described)]
-
-    # Each step with the tables that it makes, in the order of `ANALYSES`.
-    steps: dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]] = {
-        (QUALITY,): lambda: [analyze_quality(results, f1s(), options)],
-        CHANGE_TABLES: lambda: analyze_changes(results, f1s(), changes(), sentences(), options),
-        (STEPS,): lambda: [find_steps(results, rows.trials)],
-        (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, counted())],
-        (LAYER_SPARSITY,): lambda: [find_layers(results, layers(), vocabulary())],
-        (BUDGET,): lambda: [find_budget(results, rows.trials, layers())],
-        (ACROSS_LANGUAGES, PROFILES): lambda: describe_across(results, options),
-        (DISPARITY,): lambda: [find_disparity(results, changes(), sentences(), options)],
-        (ROBUSTNESS, ROBUSTNESS_OVERALL): robustness,
-        (ROBUSTNESS_TYPES,): robustness_types,
-        (ROBUSTNESS_SUBSETS,): robustness_subsets,
-        (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(results, predicted(), sentences_of),
-        (ERRORS,): lambda: [find_errors(results, counted())],
-        (CALIBRATION, RELIABILITY): calibration,
-        VERDICT_TABLES: verdicts,
-        (TESTS,): lambda: [compare_languages(results)],
-        (COVARIATES, CORRELATIONS, SLOPES): losses,
-        (MODEL,): lambda: [fit_models(results)],
-        (POWER,): lambda: [find_power(changes(), change)],
-    }
+    inputs = _Inputs(store, split, matching, same_device, intervals or IntervalOptions(), wanted)
     made = [
         table
-        for of_step, make in steps.items()
-        if wanted & {table.name for table in of_step}
+        for tables, make in _steps(inputs, margin, change).items()
+        if wanted & {table.name for table in tables}
         for table in make()
     ]
     return [table for table in made if table.name in wanted]
+
+
+class _Inputs:
+    """What tables are made of: each part is read or computed once, when a table first asks for it.
+
+    Args:
+        store, split, matching, same_device, options: see `analyze`.
+        wanted: names of the tables that will be asked for.
+    """
+
+    def __init__(
+        self,
+        store: ResultStore,
+        split: str,
+        matching: str | None,
+        same_device: bool,
+        options: IntervalOptions,
+        wanted: set[str],
+    ):
+        self.store, self.split, self.matching = store, split, matching
+        self.options, self.wanted = options, wanted
+        self.rows = read_rows(store, same_device)
+        refuse_rule_without_scores(self.rows, split, matching)
+        self.results = make_results(self.rows, split, matching)
+        self.sentences_of = cache(partial(read_sentences, store))
+        self.calibrations = Calibrations(split, self.sentences_of)
+
+    @cached_property
+    def on_test(self) -> Results:
+        """Results of the test split, of which robustness is always."""
+        if self.split == "test":
+            return self.results
+        return make_results(self.rows, "test", self.matching)
+
+    @cached_property
+    def predicted(self) -> list[SetPredictions]:
+        """Predictions of the split; probabilities are measured while they pass, if asked for."""
+        ids, tags = _with_predictions(self.results), self.results.tags
+        if not self.wanted & {CALIBRATION.name, RELIABILITY.name}:
+            return read_predictions(self.store, ids, self.split, tags=tags)
+        tables = self.store.read_each("predictions", ids, [*PREDICTIONS_READ, "confidence"])
+        return collect_predictions(self.calibrations.taking(tables), self.split, tags=tags)
+
+    @cached_property
+    def predicted_on_test(self) -> list[SetPredictions]:
+        """Predictions of test sentences as published."""
+        if self.split == "test":
+            return self.predicted
+        ids = _with_predictions(self.on_test)
+        return read_predictions(self.store, ids, "test", tags=self.results.tags)
+
+    @cached_property
+    def perturbed(self) -> list[SetPredictions]:
+        """Predictions of perturbed test sentences, which most results do not have."""
+        ids = _with_predictions(self.on_test, is_perturbed=True)
+        return read_predictions(self.store, ids, "test", is_perturbed=True, tags=self.results.tags)
+
+    @cached_property
+    def counted(self) -> ErrorCounts:
+        """Kinds of error in the predictions of the split."""
+        others = self.perturbed if self.split == "test" else []
+        return count_errors(self.results, [*self.predicted, *others], self.sentences_of)
+
+    @cached_property
+    def counted_on_test(self) -> ErrorCounts:
+        """Kinds of error in those of test sentences, as published and perturbed."""
+        if self.split == "test" or not self.perturbed:
+            return self.counted
+        both = [*self.predicted_on_test, *self.perturbed]
+        return count_errors(self.on_test, both, self.sentences_of)
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        """What is drawn anew for intervals."""
+        return Sentences(self.results, self.predicted, self._words_if_identical_is_one)
+
+    @cached_property
+    def drops(self) -> dict[str, Sentences]:
+        """The same of what each perturbation takes from F1."""
+        if not self.perturbed:
+            return {}
+        words = self._words_if_identical_is_one
+        if self.split == "test":
+            published = self.sentences
+        else:
+            published = Sentences(self.on_test, self.predicted_on_test, words)
+        return Sentences.of_drops(self.on_test, published, self.perturbed, words)
+
+    @property
+    def _words_if_identical_is_one(self) -> Callable[[str], np.ndarray] | None:
+        return self._words_of if self.options.is_identical_one else None
+
+    def _words_of(self, set_id: str) -> np.ndarray:
+        numbers: np.ndarray = self.sentences_of(set_id)["words"].to_numpy()
+        return numbers
+
+    @cached_property
+    def f1s(self) -> Changes:
+        """F1 of each cell."""
+        return f1s_of(self.results, self.sentences)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """Change of F1 of each cell to its dense one."""
+        return changes_to_dense(self.results, self.sentences)
+
+    @cached_property
+    def changes_of_each_sentence(self) -> Changes | None:
+        """The same where identical sentences are not one; None where they never are."""
+        if not self.options.is_identical_one:
+            return None
+        return changes_to_dense(self.results, Sentences(self.results, self.predicted))
+
+    @cached_property
+    def layers(self) -> pa.Table:
+        """Sparsity of each matrix."""
+        return self.store.read("layers", LAYERS_READ)
+
+    @cached_property
+    def vocabulary(self) -> pa.Table:
+        """How languages are cut into sub-words."""
+        return self.store.read("vocabulary", VOCABULARY_READ)
+
+    @cached_property
+    def perturbed_scores(self) -> pa.Table:
+        """Scores of perturbed sentences."""
+        return self.store.read("robustness", ROBUSTNESS_READ)
+
+
+def _steps(
+    inputs: _Inputs, margin: float, change: float
+) -> dict[tuple[Table, ...], Callable[[], list[AnalysisTable]]]:
+    """How tables are made, each step with those that it makes, in the order of `ANALYSES`."""
+    results, rows, options = inputs.results, inputs.rows, inputs.options
+
+    def calibration() -> list[AnalysisTable]:
+        _ = inputs.predicted  # probabilities are measured when predictions are read
+        of_results = (results, inputs.calibrations)
+        return [find_calibration(*of_results), find_reliability(*of_results)]
+
+    def losses() -> list[AnalysisTable]:
+        described = describe_languages(
+            results, inputs.predicted, inputs.sentences_of, inputs.vocabulary
+        )
+        return [tabulate_languages(described), *find_losses(results, described)]
+
+    return {
+        (QUALITY,): lambda: [analyze_quality(results, inputs.f1s, options)],
+        CHANGE_TABLES: lambda: analyze_changes(
+            results, inputs.f1s, inputs.changes, inputs.sentences, options
+        ),
+        (STEPS,): lambda: [find_steps(results, rows.trials)],
+        (BREAKDOWN,): lambda: [find_breakdown(results, rows.scores, inputs.counted)],
+        (LAYER_SPARSITY,): lambda: [find_layers(results, inputs.layers, inputs.vocabulary)],
+        (BUDGET,): lambda: [find_budget(results, rows.trials, inputs.layers)],
+        (ACROSS_LANGUAGES, PROFILES): lambda: describe_across(results, options),
+        (DISPARITY,): lambda: [find_disparity(results, inputs.changes, inputs.sentences, options)],
+        (ROBUSTNESS, ROBUSTNESS_OVERALL): lambda: analyze_robustness(
+            inputs.on_test, inputs.perturbed_scores, inputs.drops, options
+        ),
+        (ROBUSTNESS_TYPES,): lambda: [
+            find_robustness_types(inputs.on_test, rows.scores, inputs.perturbed_scores)
+        ],
+        (ROBUSTNESS_SUBSETS,): lambda: [
+            find_robustness_subsets(inputs.on_test, inputs.counted_on_test)
+        ],
+        (DISAGREEMENT, PIES_PROFILE): lambda: find_disagreement(
+            results, inputs.predicted, inputs.sentences_of
+        ),
+        (ERRORS,): lambda: [find_errors(results, inputs.counted)],
+        (CALIBRATION, RELIABILITY): calibration,
+        VERDICT_TABLES: lambda: judge_changes(
+            results, inputs.changes, options, margin, inputs.changes_of_each_sentence
+        ),
+        (TESTS,): lambda: [compare_languages(results)],
+        (COVARIATES, CORRELATIONS, SLOPES): losses,
+        (MODEL,): lambda: [fit_models(results)],
+        (POWER,): lambda: [find_power(inputs.changes, change)],
+    }
 
 
 def plan_power(store: ResultStore, change: float, split: str = "test") -> AnalysisTable:

@@ -453,6 +453,30 @@ def _add_results(line: CommandLine) -> None:
             help="let test sentences with the same words count as one in intervals, as for text in "
             "general; else they are those of this corpus, which repeats itself",
         )
+    analyze.add_argument(
+        "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
+    )
+    _add_report_options(report)
+
+    export = line.add(
+        "export",
+        lambda args: _trackers().export(args),
+        "Bring curves, settings and scores of all trials that have ended into a folder that "
+        "TensorBoard or MLflow reads. Done again it adds what is new, also while a sweep runs.",
+        takes_results=True,
+    )
+    export.add_argument("--to", required=True, metavar="TRACKER", help="tensorboard or mlflow")
+    export.add_argument("folder", metavar="FOLDER", help="a new one, or one that the tracker reads")
+
+    line.add(
+        "compact",
+        lambda args: _reading().compact(args),
+        "Write each table of the results as one Parquet file.",
+        takes_results=True,
+    )
+
+
+def _add_report_options(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--out", metavar="FILE", help="where it is written; default: RESULTS/report.html"
     )
@@ -486,26 +510,6 @@ def _add_results(line: CommandLine) -> None:
         "--every",
         metavar="SECONDS",
         help="with --live: how often it is looked whether results have changed; default: 30",
-    )
-    analyze.add_argument(
-        "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
-    )
-
-    export = line.add(
-        "export",
-        lambda args: _trackers().export(args),
-        "Bring curves, settings and scores of all trials that have ended into a folder that "
-        "TensorBoard or MLflow reads. Done again it adds what is new, also while a sweep runs.",
-        takes_results=True,
-    )
-    export.add_argument("--to", required=True, metavar="TRACKER", help="tensorboard or mlflow")
-    export.add_argument("folder", metavar="FOLDER", help="a new one, or one that the tracker reads")
-
-    line.add(
-        "compact",
-        lambda args: _reading().compact(args),
-        "Write each table of the results as one Parquet file.",
-        takes_results=True,
     )
 
 

@@ -54,6 +54,9 @@ from workers.source import code_identity
 from workers.visits import ANSWERS_WITHIN_S, find_silent, unanswered
 
 if TYPE_CHECKING:
+    from ray.tune import Tuner
+
+    from orchestrator.running.events import SweepCallback
     from orchestrator.running.searcher import OrderedSearcher
 
 TIME_LIMIT = "time limit"
@@ -224,53 +227,15 @@ class Driver:
         scratch: str,
         signal: Any,
     ) -> None:
-        import ray
-        from ray import tune
-
-        from orchestrator.running.events import (
-            StopWhenNoneRuns,
-            SweepCallback,
-            other_errors_as_dead_workers,
-        )
-        from orchestrator.running.nodes import ClusterWatch, nodes_for_trials
-        from orchestrator.running.scheduler import NewestFirst
+        from orchestrator.running.events import SweepCallback, other_errors_as_dead_workers
+        from orchestrator.running.nodes import ClusterWatch
         from orchestrator.running.trainable import TrialTrainable, make_worker
 
         searcher = self._make_searcher(concurrency)
-        outcomes = Outcomes(
-            self.spec,
-            self.trials,
-            self.store,
-            self.progress,
-            give_back=searcher.retry,
-            num_workers=concurrency,
-            stop=self._switch.stop,
-            close=lambda place: signal.close.remote(place.node_id, place.gpu),
-            is_over=self._prefixes.is_over,
-            nodes=lambda: nodes_for_trials(ray.nodes(), resources),
-        )
+        outcomes = self._make_outcomes(searcher, resources, concurrency, signal)
         callback = SweepCallback(outcomes, self.progress, searcher, self._switch, self._prefixes)
-        tuner = tune.Tuner(
-            make_worker(self.trainable or TrialTrainable, setup, resources),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=NewestFirst(),
-                num_samples=-1,  # as many as the searcher gives: trials may come back at any time
-                reuse_actors=self.reuse_workers,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[callback],
-                # Left out, Tune would save at each trial's end, to a folder that other machines do
-                # not have.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                stop=StopWhenNoneRuns(self._switch, callback),
-                failure_config=tune.FailureConfig(max_failures=0),
-            ),
-        )
+        worker = make_worker(self.trainable or TrialTrainable, setup, resources)
+        tuner = self._make_tuner(worker, searcher, callback, scratch)
         # Else Tune starts one worker at a time for searchers that are not its own, and none where
         # trials are shorter than that takes.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
@@ -290,6 +255,62 @@ class Driver:
             outcomes.close()
         except OSError as error:
             self._switch.results_failed(error)
+
+    def _make_tuner(
+        self, worker: Any, searcher: "OrderedSearcher", callback: "SweepCallback", scratch: str
+    ) -> "Tuner":
+        """Tune, which places the trials, and leaves all else to the callback."""
+        from ray import tune
+
+        from orchestrator.running.events import StopWhenNoneRuns
+        from orchestrator.running.scheduler import NewestFirst
+
+        return tune.Tuner(
+            worker,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=NewestFirst(),
+                num_samples=-1,  # as many as the searcher gives: trials may come back at any time
+                reuse_actors=self.reuse_workers,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[callback],
+                # Left out, Tune would save at each trial's end, to a folder that other machines do
+                # not have.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                stop=StopWhenNoneRuns(self._switch, callback),
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+
+    def _make_outcomes(
+        self,
+        searcher: "OrderedSearcher",
+        resources: dict[str, float],
+        concurrency: int,
+        signal: Any,
+    ) -> Outcomes:
+        """What becomes of trials that end."""
+        import ray
+
+        from orchestrator.running.nodes import nodes_for_trials
+
+        return Outcomes(
+            self.spec,
+            self.trials,
+            self.store,
+            self.progress,
+            give_back=searcher.retry,
+            num_workers=concurrency,
+            stop=self._switch.stop,
+            close=lambda place: signal.close.remote(place.node_id, place.gpu),
+            is_over=self._prefixes.is_over,
+            nodes=lambda: nodes_for_trials(ray.nodes(), resources),
+        )
 
     def _make_searcher(self, concurrency: int) -> "OrderedSearcher":
         """What hands the trials out, those that still make sense in time."""

@@ -3,12 +3,12 @@
 import contextlib
 import http.client
 import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chaos.store import FailingWay
+from tests.served import served
 
 ENDED = (ConnectionError, http.client.HTTPException)
 
@@ -28,11 +28,9 @@ class Hello(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def way() -> Iterator[FailingWay]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with FailingWay(f"http://127.0.0.1:{server.server_port}") as way:
-            yield way
-        server.shutdown()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello)
+    with served(server), FailingWay(f"http://127.0.0.1:{server.server_port}") as way:
+        yield way
 
 
 def connect(way: FailingWay, timeout_s: float = 10) -> http.client.HTTPConnection:

@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -18,6 +17,7 @@ from orchestrator.models.card import make_card
 from orchestrator.models.folder import push, refuse_folder, write_folder
 from orchestrator.models.tagging import Sentence, tag
 from tests.real_sweeps import TINY_MODEL
+from tests.served import served
 from workers.tags import WIKIANN
 
 PLAIN = """
@@ -149,15 +149,13 @@ class Hub(BaseHTTPRequestHandler):
 def hub(monkeypatch):
     """A hub on loopback, and what it was given."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # tests are, as a rule
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(Hub, "got", {})
-    yield Hub
-    server.shutdown()
-    server.server_close()
+    with served(server):
+        yield Hub
 
 
 def test_it_is_uploaded_with_the_token_of_its_owner(folder, hub):

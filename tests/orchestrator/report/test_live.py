@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from orchestrator.errors import StoreError, SweepError
 from orchestrator.report.live import LivePage, LiveServer, find_state
 from orchestrator.results.store import ResultStore
 from tests.orchestrator.analysis.committing import commit
+from tests.served import served
 
 
 @pytest.fixture
@@ -55,10 +55,9 @@ def live(store, make, said):
 @pytest.fixture
 def server(live):
     live.renew()
-    with LiveServer(live) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = LiveServer(live)
+    with served(server):
         yield server
-        server.shutdown()
 
 
 def ask(server, path: str, host: str | None = None, method: str = "GET") -> tuple[int, str]:

@@ -90,6 +90,12 @@ def test_builtin_sweeps_load_by_name():
         assert load_sweep_spec(name).name == name
 
 
+def test_every_built_in_sweep_of_wikiann_runs_on_a_folder_of_ones_own():
+    for name in set(builtin_sweeps()) - {"smoke", "masakhaner-2", "wikineural"}:
+        corpus = load_sweep_spec(name, ["corpus.path=/data"]).corpus
+        assert (corpus.kind, corpus.path) == ("path", "/data")
+
+
 def test_a_field_says_what_it_means_in_the_schema():
     schema = SweepSpec.model_json_schema()
     assert schema["additionalProperties"] is False
