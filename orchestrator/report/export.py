@@ -15,6 +15,10 @@ from orchestrator.report.parts import Part, divide, settle_choices
 from orchestrator.results.export import write_bytes, write_csv
 from orchestrator.wording import counted
 
+FOR_CHARTS = ("place", "place_name", "place_tier", "place_change", "joined", "level", "sign")
+"""Columns that charts are put in order or broken into lines by. LaTeX's tables leave them out, and
+the code of a language where its name, which has the code, is there."""
+
 DRAWN = ("pdf", "svg", "png")
 """Endings of the files of a chart."""
 
@@ -80,7 +84,8 @@ def _write(
                 yield Written(figure=figure, name=stem, endings=DRAWN)
             else:
                 endings = [*DRAWN, *endings]
-    told = part.rows.drop(columns=list(part.chosen))
+    left_out = [*part.chosen, *FOR_CHARTS, *(["language"] * ("language_name" in part.rows))]
+    told = part.rows.drop(columns=left_out, errors="ignore")
     write_bytes(make_table(told, _say(figure, drawing, part)).encode(), folder, f"{name}.tex")
     write_csv(_to_arrow(part.rows), folder, f"{name}.csv")
     yield Written(figure=figure, name=name, endings=endings)
