@@ -144,9 +144,34 @@ def named(languages: Sequence[str] | pd.Series) -> list[str]:
     ]
 
 
+def lend_dense(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, with those of dense trials in each series whose settings differ from theirs only in
+    how is pruned, which dense trials have no settings of. A series that all others of its dense
+    trials belong to, and that has no sparse ones, is no longer one of its own.
+
+    Args:
+        rows: with the columns `series` and `target_sparsity`.
+    """
+    is_dense = rows["target_sparsity"] == 0
+    with_sparse, own = set(rows.loc[~is_dense, "series"]), set(rows.loc[is_dense, "series"])
+    parts = {series: frozenset(series.split(", ")) for series in with_sparse | own}
+    lenders = {}
+    for series in sorted(with_sparse - own):
+        fitting = [one for one in own if parts[one] < parts[series]]
+        if fitting:
+            lenders[series] = max(sorted(fitting), key=lambda one: len(parts[one]))
+    lent = [
+        rows[is_dense & (rows["series"] == lender)].assign(series=series)
+        for series, lender in lenders.items()
+    ]
+    is_elsewhere = is_dense & rows["series"].isin(set(lenders.values()) - with_sparse)
+    return pd.concat([rows[~is_elsewhere], *lent], ignore_index=True) if lent else rows
+
+
 def share_dense(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with `embeddings` null where they are of dense trials, which belong to dense and to
-    pruned embeddings alike; see `figure.FILTERS`."""
+    pruned embeddings alike, see `figure.FILTERS`; and lent to other series, see `lend_dense`."""
+    rows = lend_dense(rows) if "series" in rows else rows
     is_dense = rows["target_sparsity"] == 0
     return rows.assign(embeddings=rows["embeddings"].mask(is_dense, None))
 

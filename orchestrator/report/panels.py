@@ -103,9 +103,11 @@ def count_trials(rows: pd.DataFrame, column: str = "num_seeds") -> int:
     """Trials behind rows of languages: one that has several languages counts once.
 
     Args:
-        rows: with `regime`, `settings`, the level and a column of counts.
+        rows: with `regime`, `settings`, the level and a column of counts; dense ones may be there
+            in several series, see `charts.lend_dense`.
         column: that column.
     """
+    rows = rows.drop(columns="series", errors="ignore").drop_duplicates()
     alone = rows["regime"] == "monolingual"
     level = ["regime", "settings", "target_sparsity", "embedding_sparsity"]
     shared = rows[~alone].groupby(level, dropna=False)[column].max()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from orchestrator.analysis.inputs.frames import MIXED
+from orchestrator.report.charts import lend_dense
 from orchestrator.wording import counted
 
 SPARSITY = "target_sparsity"
@@ -219,12 +220,14 @@ def same_notes(notes: Sequence[str]) -> list[str]:
 
 def with_dense(rows: pd.DataFrame, of: Sequence[str] = ("series",)) -> pd.DataFrame:
     """The rows, with those of dense trials once for each kind of embeddings that sparse ones of
-    the same place have, whose lines begin there; as of dense embeddings where there are none.
+    the same place have, whose lines begin there; as of dense embeddings where there are none. They
+    are lent to other series, see `charts.lend_dense`.
 
     Args:
         rows: with the columns `embeddings`, `target_sparsity` and `of`.
         of: columns that say the place.
     """
+    rows = lend_dense(rows)
     is_dense = rows[SPARSITY] == 0
     kinds = rows.loc[~is_dense, [*of, "embeddings"]].drop_duplicates()
     begin = rows[is_dense].drop(columns="embeddings").merge(kinds, on=list(of), how="left")

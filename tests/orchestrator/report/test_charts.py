@@ -11,6 +11,7 @@ from orchestrator.report.charts import (
     chart,
     colour,
     colour_limit,
+    lend_dense,
     named,
     selection,
     share_dense,
@@ -83,3 +84,22 @@ def test_a_long_heading_of_a_panel_is_in_two_lines_and_no_wider_than_its_panel()
     assert "x" * 60 not in re.sub('aria-label="[^"]*"', "", svg)
     width = float(re.search(r'width="([\d.]+)"', svg)[1])
     assert width < 4 * (NARROW + 35)
+
+
+def test_dense_rows_belong_to_every_way_of_pruning():
+    rows = pd.DataFrame(
+        {
+            "series": ["mono", "mono, lr=1", "mono, lr=1, scope=layer", "mono, scope=global"],
+            "target_sparsity": [0.0, 0.0, 0.5, 0.5],
+            "f1": [0.8, 0.7, 0.5, 0.6],
+        }
+    )
+    lent = lend_dense(rows)
+    found = sorted(lent.itertuples(index=False, name=None))
+    assert found == [
+        ("mono, lr=1, scope=layer", 0.0, 0.7),
+        ("mono, lr=1, scope=layer", 0.5, 0.5),
+        ("mono, scope=global", 0.0, 0.8),
+        ("mono, scope=global", 0.5, 0.6),
+    ]
+    assert lend_dense(lent).equals(lent)
