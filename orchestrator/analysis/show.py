@@ -87,12 +87,15 @@ def show_table(table: AnalysisTable) -> Iterator[RenderableType]:
         place = ", ".join(filter(None, series))
         of_series = list(members)
         for view in VIEWS[table.name]:
+            shown = view.of(of_series)
+            if not shown:  # such as sparsities of a series that is dense
+                continue
             if isinstance(view, Matrix):
                 yield Text(f"{place}: {view.title}", overflow="fold")
-                yield _matrix(view, view.of(of_series))
+                yield _matrix(view, shown)
             else:
                 yield Text(place, overflow="fold")
-                yield _lines(view, view.of(of_series))
+                yield _lines(view, shown)
 
     if table.name == "robustness":
         yield from _reasons(rows)

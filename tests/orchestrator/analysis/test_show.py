@@ -1,6 +1,9 @@
 """Tables of an analysis on a terminal."""
 
+from dataclasses import replace
+
 from orchestrator.analysis.tables import ANALYSES
+from tests.factories import PRUNING
 from tests.orchestrator.analysis.committing import commit, shown_tables, tables_of
 
 
@@ -27,3 +30,12 @@ def test_a_count_that_differs_is_written_above(store):
         if line.strip().startswith("sw ")
     )
     assert line.split() == ["sw", "dense", ".500(0)", ".500(0)", ".500¹", "2"]
+
+
+def test_a_series_that_a_table_says_nothing_of_is_left_out(store):
+    commit(store, "sw", 0.0, 0, 0.5)
+    for scope in ("global", "layer"):
+        commit(store, "sw", 0.5, 0, 0.5, pruning=replace(PRUNING, scope=scope))
+    lines = shown_tables([tables_of(store)["layer_sparsity"]]).splitlines()
+    titles = [line.partition(":")[0] for line in lines if ": mean sparsity" in line]
+    assert titles == ["monolingual, pruning.scope=global", "monolingual, pruning.scope=layer"]
