@@ -4,9 +4,9 @@
     python -m tests.golden_results unpack NAME RESULTS    # the other way
 
 packs the results of a sweep that this version of sparsweep ran; files of earlier versions beside
-them are left out, since they are packed already. `paper-mini` (schema version 3), `paper-mini-6`
-and `paper-mini-7` (each a part of its trials) came from `make paper-mini`, and `results/v1` to
-`results/v6` from the versions before; what each holds is in results/README.md. They stay as they
+them are left out, since they are packed already. `paper-mini` (schema version 3) came from
+`make paper-mini`, `paper-mini-6` and `paper-mini-7`, the trials of one run, too, and `results/v1`
+to `results/v6` from the versions before; what each holds is in results/README.md. They stay as they
 are: later versions must read them.
 A sweep goes on from results that are unpacked where it looks for its own, one after another.
 
@@ -106,6 +106,8 @@ def unpack(folder: Path, golden: str = "paper-mini", tables: Iterable[str] = ())
     Returns:
         The location.
     """
+    trials = pq.read_table(GOLDEN / golden / "trials.parquet", columns=["trial_id", "status"])
+    completed = trials.filter(pc.equal(trials["status"], "completed"))["trial_id"].to_pylist()
     for file in sorted((GOLDEN / golden).glob("*.parquet")):
         if tables and file.stem not in tables:
             continue
@@ -114,7 +116,9 @@ def unpack(folder: Path, golden: str = "paper-mini", tables: Iterable[str] = ())
         footer.pop(b"sparsweep.columns", None)
         (folder / file.stem).mkdir(parents=True, exist_ok=True)
         keys = rows[KEYS.get(file.stem, "trial_id")]
-        for key in keys.unique().to_pylist():
+        # A trial that was not perturbed has a file, too, without rows.
+        without = [] if file.stem in KEYS else completed
+        for key in dict.fromkeys([*keys.unique().to_pylist(), *without]):
             of_key = rows.filter(pc.equal(keys, key)).replace_schema_metadata(None)
             _write(folder / file.stem / f"{key}.parquet", of_key, footer)
     # Last: compact files are newer than what they were made of.

@@ -33,7 +33,7 @@ NUM_ROWS = {
     "results/v1 results/v2 results/v3": (15, 200, 30, 48, 8, 13, 161, 0, 20, 9),
     "results/v3 results/v4": (14, 288, 60, 96, 8, 12, 148, 0, 14, 7),
     "paper-mini-6": (47, 564, 561, 19000, 1700, 1410, 3384, 47, 49, 72),
-    "paper-mini-6 paper-mini-7": (147, 3024, 2898, 71400, 1700, 4620, 10647, 252, 154, 147),
+    "paper-mini-6 paper-mini-7": (201, 3672, 2898, 86700, 1700, 6240, 14535, 306, 208, 219),
     "paper-mini": (89, 1908, 1824, 38050, 1700, 768, 6446, 0, 95, 147),
 }
 """Rows of each table in the order of `TABLES`, by the golden folders that lie in one location."""
