@@ -58,6 +58,17 @@ def tooltip(**fields: str) -> list[alt.Tooltip]:
     ]
 
 
+def count_axis(most: float) -> alt.Axis:
+    """Whole numbers, each at most once.
+
+    Args:
+        most: the largest that is shown.
+    """
+    import altair as alt
+
+    return alt.Axis(format="d", tickMinStep=1, tickCount=max(1, min(10, int(most))))
+
+
 def sparsity_axis(title: str = "sparsity") -> alt.X:
     """The horizontal axis of sparsity, from 0 to 1."""
     import altair as alt

@@ -92,6 +92,6 @@ class Figure:
     needs: tuple[str, ...] = ()
 
 
-def nothing(why: str) -> Drawing:
+def nothing(*why: str) -> Drawing:
     """A figure of which there is nothing to show, and why."""
-    return Drawing(table=pd.DataFrame(), num_trials=0, notes=(why,))
+    return Drawing(table=pd.DataFrame(), num_trials=0, notes=why)

@@ -255,7 +255,10 @@ def _on_power(tables: Tables) -> Iterator[str]:
                 f"{first} to {last}{more}."
             )
     if len(power) and power["reason"].notna().all():
-        yield ("How many seeds it takes to see a change cannot be told: that takes a second seed.")
+        yield (
+            "How many seeds it takes to see a change cannot be told: that takes two seeds whose "
+            "changes differ."
+        )
 
 
 def percent(share: float) -> str:

@@ -121,8 +121,10 @@ def draw_tests(material: Material) -> Drawing:
     import altair as alt
 
     tests = material.table("tests")
-    if tests["p"].isna().all():
+    if tests.empty:
         return nothing(NOTHING)
+    if tests["p"].isna().all():
+        return nothing(*material.notes("tests"))
     shown = {"p_holm": "p after Holm's correction", "p": "p of this test", "p_least": "lowest p"}
     numbers = ["median_change", *shown, "p_independent", "num_tests", "num_families"]
     place = ["series", "embeddings", "target_sparsity", "comparison"]
@@ -190,7 +192,12 @@ def draw_profiles(material: Material) -> Drawing:
         detail="target_sparsity:O",
         opacity=alt.condition("datum.is_whole === 'no'", alt.value(0.4), alt.value(1)),
     )
-    share = alt.Y("value:Q", title="runs above it", axis=alt.Axis(format=".0%", tickCount=5))
+    share = alt.Y(
+        "value:Q",
+        title="runs above it",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(format=".0%", tickCount=5),
+    )
     told = tooltip(
         target_sparsity="sparsity", threshold="F1 above", value="share of runs", low="from",
         high="to", num_languages="languages:0",
@@ -275,7 +282,8 @@ def draw_power(material: Material) -> Drawing:
     power = material.table("power")
     if power["reason"].isna().sum() == 0:
         return nothing(
-            "How far seeds differ is not known: that takes sparse and dense trials of two seeds."
+            "How far seeds differ is not known: that takes sparse and dense trials of two seeds, "
+            "whose changes differ."
         )
     place = ["series", "language", "embeddings", "target_sparsity", "change"]
     numbers = ["num_seeds", "seeds_needed", "detectable", "num_sentences", "sentences_at_least"]

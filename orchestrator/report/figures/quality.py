@@ -18,6 +18,7 @@ from orchestrator.report.charts import (
     chart,
     colour,
     colour_limit,
+    count_axis,
     ink_on,
     named,
     selection,
@@ -291,7 +292,7 @@ def draw_verdicts(material: Material) -> Drawing:
             x=alt.X(
                 "num_languages:Q",
                 title="languages",
-                axis=alt.Axis(format="d", tickMinStep=1, tickCount=10),
+                axis=count_axis(tally["num_languages"].max()),
             ),
             y=alt.Y("target_sparsity:O", title="sparsity"),
             color=_verdict_colour(),

@@ -7,7 +7,15 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.analysis.inputs.reading import choose_recipe
-from orchestrator.report.charts import FULL, chart, colour, named, share_dense, tooltip
+from orchestrator.report.charts import (
+    FULL,
+    chart,
+    colour,
+    count_axis,
+    named,
+    share_dense,
+    tooltip,
+)
 from orchestrator.report.figure import Drawing, Figure, nothing
 from orchestrator.report.material import Material
 from orchestrator.results.schema import PROVENANCE, SETTINGS
@@ -55,7 +63,7 @@ def draw_trials(material: Material) -> Drawing:
             x=alt.X(
                 "num_trials:Q",
                 title="trials",
-                axis=alt.Axis(format="d", tickMinStep=1, tickCount=10),
+                axis=count_axis(table.groupby("sweep")["num_trials"].sum().max()),
             ),
             y=alt.Y("sweep:N", title=None),
             color=alt.Color("status:N", title=None, scale=domain),

@@ -11,6 +11,7 @@ from orchestrator.report.charts import (
     chart,
     colour,
     colour_limit,
+    count_axis,
     lend_dense,
     named,
     selection,
@@ -103,3 +104,7 @@ def test_dense_rows_belong_to_every_way_of_pruning():
         ("mono, scope=global", 0.5, 0.6),
     ]
     assert lend_dense(lent).equals(lent)
+
+
+def test_few_things_are_counted_in_whole_numbers_each_once():
+    assert [count_axis(most).tickCount for most in (0, 1, 2, 40)] == [1, 1, 2, 10]

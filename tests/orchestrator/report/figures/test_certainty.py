@@ -7,7 +7,12 @@ from orchestrator.report.figures.certainty import (
     draw_intervals,
     draw_power,
     draw_profiles,
+    draw_tests,
 )
+from orchestrator.report.material import read_material
+from orchestrator.report.sections import FIGURES
+from orchestrator.results.store import ResultStore
+from tests.orchestrator.analysis.committing import commit
 
 
 def test_every_change_of_the_analysis_has_its_interval(material):
@@ -37,3 +42,13 @@ def test_conclusions_are_of_each_series_and_embeddings(material):
     assert len(places) == 4
     assert isinstance(table["sentence"], pd.Series)
     assert table["sentence"].str.endswith(".").all()
+
+
+def test_changes_that_are_all_0_are_said_to_be_the_reason_why_there_is_no_p(tmp_path):
+    store = ResultStore(str(tmp_path))
+    for language in ("sw", "yo"):
+        for sparsity in (0.0, 0.5):
+            commit(store, language, sparsity, 0, 0.0)
+    drawing = draw_tests(read_material(store, FIGURES["tests"].needs))
+    assert drawing.chart is None
+    assert drawing.notes[-1].endswith(": no language with a change other than 0.")
