@@ -289,6 +289,8 @@ def test_sentences_stand_side_by_side_by_kind_of_change(chromium, file, drawings
             num_entities = sum(tag.startswith("B-") for tag in row[side].split())
             assert line.locator("mark").count() >= num_entities
             assert line.locator(".text").get_attribute("dir") == "auto"
+            marks = line.locator("mark").all()
+            assert {mark.get_attribute("dir") for mark in marks} <= {"auto"}
         assert cards.first.locator("mark.wrong").count() > 0
         article.get_by_role("button", name="Next").click()
         assert f"11 to {min(20, len(table))} of {len(table)}" in article.inner_text()

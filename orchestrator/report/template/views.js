@@ -143,7 +143,8 @@ function tagged(words, found, isTrue, language) {
   };
   for (const one of found) {
     plain(one.start);
-    const mark = made("mark", `${words.slice(one.start, one.end).join(" ")} `, one.type);
+    const mark = made("mark", `${words.slice(one.start, one.end).join(" ")}\u00a0`, one.type);
+    mark.dir = "auto"; // whole, and with its label, in text of another direction
     const label = made("bdi", one.label);
     label.lang = "en";
     if (!isTrue.has(one.key)) {
