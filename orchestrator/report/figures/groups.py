@@ -272,7 +272,7 @@ def draw_worst(material: Material) -> Drawing:
         "delta_pooled:Q",
         title="change of F1 to dense",
         scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
-        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240),
+        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240, values=[-limit, 0, limit]),
     )
     ink = ink_on("delta_pooled", limit)
     somebody = cells.transform_filter("datum.name !== null")

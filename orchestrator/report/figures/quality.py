@@ -242,7 +242,7 @@ def draw_change(material: Material) -> Drawing:
         "delta_dense_mean:Q",
         title="change of F1 to dense",
         scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
-        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240),
+        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240, values=[-limit, 0, limit]),
     )
     number = measured.mark_text(fontSize=11).encode(
         text=alt.Text("shown:N"),
