@@ -101,10 +101,8 @@ def open_store(location: str, must_exist: bool = True) -> ResultStore:
         is_file = store.location.is_local and path.exists() and not path.is_dir()
     if is_file:
         raise SweepError(f"results: {location} is a file; give a folder")
-    if must_exist and not store.planned_sweeps():
-        raise SweepError(
-            f"{location}: holds no results; give the results of a sweep that has been run"
-        )
+    if must_exist:
+        store.refuse_unless_planned(location)
     return store
 
 

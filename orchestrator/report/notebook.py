@@ -171,10 +171,7 @@ def _open(results: str | Path | ResultStore) -> ResultStore:
     if isinstance(results, ResultStore):
         return results
     store = ResultStore(str(results))
-    if not store.planned_sweeps():
-        raise SweepError(
-            f"{results}: holds no results; give the results of a sweep that has been run"
-        )
+    store.refuse_unless_planned(str(results))
     return store
 
 

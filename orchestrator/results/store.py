@@ -372,6 +372,26 @@ class ResultStore:
         """Names of the sweeps that have been run here, sorted."""
         return list(self._files.keys("plans"))
 
+    def refuse_unless_planned(self, given: str) -> None:
+        """Refuse a location where no sweep has been run.
+
+        Args:
+            given: the location as the user named it.
+
+        Raises:
+            StoreError: there is no plan of a sweep.
+        """
+        if self.planned_sweeps():
+            return
+        if self._files.keys("trials"):
+            raise StoreError(
+                f"{given}: has trials but no plan of a sweep, which says what is missing; run the "
+                "sweep there again: it writes its plan, and its trials stay done"
+            )
+        raise StoreError(
+            f"{given}: holds no results; give the results of a sweep that has been run"
+        )
+
     def read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a table, sorted as `schema` says; of the tables in `CHILD_TABLES` those of
         completed trials.

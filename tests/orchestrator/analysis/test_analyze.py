@@ -76,6 +76,7 @@ def test_three_seeds_cannot_tell_within_a_language(store):
     for seed in range(3):
         commit(store, "sw", 0.0, seed, 0.5)
         commit(store, "sw", 0.5, seed, 0.25)
+    commit(store, "sw", 0.0, 3, 0.5)  # without a sparse trial it is in no pair
     tables = assert_whole(store)
     assert "cannot go below p = 0.25 with 3 seeds" in notes_of(tables, "tests")
     assert tables["significance"].rows["verdict"].to_pylist() == ["undecided"]

@@ -23,6 +23,7 @@ from orchestrator.errors import SweepError
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.results.store import ResultStore
 from tests.factories import STARTED_AT, make_circumstances, make_trial_result, make_trial_spec
+from tests.orchestrator.analysis.committing import commit
 
 
 def planned(*seeds: int) -> list[PlannedTrial]:
@@ -103,6 +104,12 @@ def test_places_without_results_are_refused(tmp_path, name, message):
     with pytest.raises(SweepError, match=message):
         open_store(str(tmp_path / name))
     assert open_store(str(tmp_path / "none"), must_exist=False).statuses() == {}
+
+
+def test_trials_whose_plan_is_lost_are_not_called_no_results(tmp_path):
+    commit(ResultStore(str(tmp_path)), "sw", 0.5, 0, 0.5)
+    with pytest.raises(SweepError, match="has trials but no plan of a sweep.*run the sweep there"):
+        open_store(str(tmp_path))
 
 
 def test_a_console_takes_brackets_as_they_are(capsys):
