@@ -216,7 +216,7 @@ def draw_profiles(material: Material) -> Drawing:
             ),
             lines.mark_point(filled=True, size=24).encode(y=share, tooltip=told),
         ),
-        num_trials=_count_runs(profiles),
+        num_trials=_count_runs(material.table("profiles")),
         filters=BY_LEVEL,
         text=[
             "A run is a language and seed. The higher the line, the more runs are as good; the band"

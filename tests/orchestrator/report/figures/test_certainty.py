@@ -1,5 +1,7 @@
 """Figures of what can be told."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from orchestrator.report.figures.certainty import (
@@ -12,6 +14,7 @@ from orchestrator.report.figures.certainty import (
 from orchestrator.report.material import read_material
 from orchestrator.report.sections import FIGURES
 from orchestrator.results.store import ResultStore
+from tests.factories import PRUNING
 from tests.orchestrator.analysis.committing import commit
 
 
@@ -52,3 +55,13 @@ def test_changes_that_are_all_0_are_said_to_be_the_reason_why_there_is_no_p(tmp_
     drawing = draw_tests(read_material(store, FIGURES["tests"].needs))
     assert drawing.chart is None
     assert drawing.notes[-1].endswith(": no language with a change other than 0.")
+
+
+def test_a_dense_trial_that_two_ways_of_pruning_share_counts_once(tmp_path):
+    store = ResultStore(str(tmp_path))
+    commit(store, "sw", 0.0, 0, 0.5)
+    for scope in ("global", "layer"):
+        commit(store, "sw", 0.5, 0, 0.5, pruning=replace(PRUNING, scope=scope))
+    drawing = draw_profiles(read_material(store, FIGURES["profiles"].needs))
+    assert drawing.table["series"].nunique() == 2
+    assert drawing.num_trials == 3
