@@ -24,8 +24,9 @@ from cluster.job_files import exit_state, last_said, lines_of, run_options, swee
 from cluster.rayjobs.profile import RayProfile
 
 RAYS_FIRST_LINE = "Running entrypoint for job "
-"""How the log of each job begins. Ray's message about a failed job ends with it where Ray read the
-log too early; the log then has what the driver said."""
+"""How Ray's own line in the log of each job begins. Its message about a failed job ends with that
+line where Ray read the log too early. The log has what the driver said, before or after it: Ray
+writes its line when the driver has been started."""
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -119,7 +120,8 @@ class RayJobsBackend:
         last_line = last_said((details.message or "").splitlines())
         if last_line.startswith(RAYS_FIRST_LINE):
             with self._in_words():
-                last_line = last_said(client.get_job_logs(job_id).splitlines())
+                lines = client.get_job_logs(job_id).splitlines()
+            last_line = last_said([line for line in lines if not line.startswith(RAYS_FIRST_LINE)])
         return _status(job_id, details, last_line)
 
     def logs(self, job_id: str, folder: Path, follow: bool) -> Iterator[str]:

@@ -116,7 +116,10 @@ def test_table_has_every_state_of_ray():
     assert all(JobStatus(name).is_terminal() == state.is_terminal for name, state in STATES.items())
 
 
-def test_driver_that_ray_overheard_is_looked_up_in_the_log(monkeypatch, tmp_path):
+@pytest.mark.parametrize("is_rays_line_late", [False, True])
+def test_driver_that_ray_overheard_is_looked_up_in_the_log(
+    monkeypatch, tmp_path, is_rays_line_late
+):
     class Client:
         """A cluster whose message about the job was made before the driver's words were there."""
 
@@ -126,7 +129,8 @@ def test_driver_that_ray_overheard_is_looked_up_in_the_log(monkeypatch, tmp_path
             return SimpleNamespace(status="FAILED", driver_exit_code=2, message=said)
 
         def get_job_logs(self, job_id):
-            return f"Running entrypoint for job {job_id}: python\nsparsweep: bad\n\n"
+            lines = [f"Running entrypoint for job {job_id}: python", "sparsweep: bad"]
+            return "\n".join(reversed(lines) if is_rays_line_late else lines) + "\n\n"
 
     monkeypatch.setattr(RayJobsBackend, "_client", lambda self: Client())
     backend = RayJobsBackend(RayProfile(address="http://head:8265"))
