@@ -21,6 +21,12 @@ from cluster.slurm.queue import STATES, accounted_state, ask, is_live, job_field
 from cluster.slurm.refusals import MAY_BE_LATER, UNANSWERED, remedy_of, why_waits
 from cluster.slurm.script import SETUP_FAILED, make_script, probe, worker_name
 
+ENDED = {
+    f"{STOPPED}:0": (JobState.CANCELLED, "stopped with trials left"),
+    f"{SOME_FAILED}:0": (JobState.COMPLETED, "some trials failed"),
+    f"{SETUP_FAILED}:0": (JobState.FAILED, "a line of setup in the profile ended the job"),
+}
+"""What exit codes of a job that Slurm calls failed mean, as Slurm writes them: code and signal."""
 NEXT_SCRIPT = "\n# ---- the workers' script ----\n"
 """Stands between the two scripts of elastic mode in what `render` returns."""
 
@@ -184,12 +190,8 @@ def _state(fields: Mapping[str, str]) -> tuple[JobState, str, str]:
     """Our state, Slurm's, and what it says besides."""
     native = fields["JobState"].partition(",")[0]
     state = STATES.get(native, JobState.UNKNOWN)
-    if native == "FAILED" and fields.get("ExitCode") == f"{STOPPED}:0":
-        return JobState.CANCELLED, native, "stopped with trials left"
-    if native == "FAILED" and fields.get("ExitCode") == f"{SOME_FAILED}:0":
-        return JobState.COMPLETED, native, "some trials failed"
-    if native == "FAILED" and fields.get("ExitCode") == f"{SETUP_FAILED}:0":
-        return state, native, "a line of setup in the profile ended the job"
+    if native == "FAILED" and (ended := ENDED.get(fields.get("ExitCode", ""))):
+        return ended[0], native, ended[1]
     if state is JobState.PENDING:
         return state, native, f"waits: {why_waits(fields.get('Reason', 'None'))}"
     if state is JobState.RUNNING:
