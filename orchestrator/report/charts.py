@@ -99,6 +99,18 @@ def colour_limit(changes: pd.Series) -> float:
     return float(round(math.ceil(round(most / digit, 9)) * digit, 9))
 
 
+def change_colour(column: str, limit: float) -> alt.Color:
+    """The shade of a change of F1 to dense, from -limit to limit, with its legend."""
+    import altair as alt
+
+    return alt.Color(
+        f"{column}:Q",
+        title="change of F1 to dense",
+        scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
+        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240, values=[-limit, 0, limit]),
+    )
+
+
 def ink_on(column: str, limit: float) -> Any:
     """The colour of a number in a cell that is shaded from -limit to limit.
 

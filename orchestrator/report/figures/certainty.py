@@ -216,7 +216,7 @@ def draw_profiles(material: Material) -> Drawing:
             ),
             lines.mark_point(filled=True, size=24).encode(y=share, tooltip=told),
         ),
-        num_trials=_count_runs(material.table("profiles")),
+        num_trials=_count_runs(profiles),
         filters=BY_LEVEL,
         text=[
             "A run is a language and seed. The higher the line, the more runs are as good; the band"
@@ -229,8 +229,8 @@ def draw_profiles(material: Material) -> Drawing:
 
 def _count_runs(rows: pd.DataFrame) -> int:
     """The trials behind rows of several thresholds, statistics or comparisons; dense ones count
-    once."""
-    level = rows.groupby(["series", "embeddings", "target_sparsity"], dropna=False)
+    once, also where they are lent to several series."""
+    level = rows.groupby(["regime", "settings", "embeddings", "target_sparsity"], dropna=False)
     return int(level["num_trials"].max().sum())
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from orchestrator.analysis.tables import TIERS
 from orchestrator.report.charts import (
     FULL,
-    SIGNED,
+    change_colour,
     chart,
     colour,
     colour_limit,
@@ -268,12 +268,7 @@ def draw_worst(material: Material) -> Drawing:
         y=alt.Y("of:N", title=None, sort=list(KINDS.values())),
         tooltip=told,
     )
-    shade = alt.Color(
-        "delta_pooled:Q",
-        title="change of F1 to dense",
-        scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
-        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240, values=[-limit, 0, limit]),
-    )
+    shade = change_colour("delta_pooled", limit)
     ink = ink_on("delta_pooled", limit)
     somebody = cells.transform_filter("datum.name !== null")
     nobody = cells.transform_filter("datum.name === null")

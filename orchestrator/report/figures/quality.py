@@ -11,10 +11,10 @@ import pandas as pd
 from orchestrator.analysis.tables import TIERS, VERDICTS
 from orchestrator.report.charts import (
     FULL,
-    SIGNED,
     VERDICT_COLOURS,
     by_language,
     by_panel,
+    change_colour,
     chart,
     colour,
     colour_limit,
@@ -238,12 +238,7 @@ def draw_change(material: Material) -> Drawing:
         )
     )
     measured = cells.transform_filter("datum.delta_dense_mean !== null")
-    shade = alt.Color(
-        "delta_dense_mean:Q",
-        title="change of F1 to dense",
-        scale=alt.Scale(domain=[-limit, 0, limit], range="diverging"),
-        legend=alt.Legend(labelExpr=SIGNED, gradientLength=240, values=[-limit, 0, limit]),
-    )
+    shade = change_colour("delta_dense_mean", limit)
     number = measured.mark_text(fontSize=11).encode(
         text=alt.Text("shown:N"),
         color=ink_on("delta_dense_mean", limit),
