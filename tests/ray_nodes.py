@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from cluster.node.private_ray import NODE_ENVIRONMENT
+
 
 class Node:
     """A raylet in a process group of its own, and a file that tells its workers to leave."""
@@ -24,15 +26,16 @@ class Node:
         self.log = (self.folder / "log").open("w")
         services = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export")
         words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block"]
-        words += ["--disable-usage-stats", "--num-gpus=0", "--memory=1000000000"]
-        words += ["--object-store-memory=80000000", f"--temp-dir={self.folder / 'r'}"]
+        words += ["--num-gpus=0", "--memory=1000000000", "--object-store-memory=80000000"]
+        words += [f"--temp-dir={self.folder / 'r'}"]
         words += [
             f"--{service}-port={port}"
             for service, port in zip(services, free_ports(len(services)), strict=True)
         ]
+        own = NODE_ENVIRONMENT | {"SPARSWEEP_DRAIN_FILE": str(self.drain_file)}
         self.process = subprocess.Popen(
             [*words, *options],
-            env=os.environ | environment | {"SPARSWEEP_DRAIN_FILE": str(self.drain_file)},
+            env=os.environ | environment | own,
             stdout=self.log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

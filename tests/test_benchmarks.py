@@ -201,11 +201,13 @@ def test_the_smallest_work_of_a_benchmark_is_done(name):
 
 
 def test_workers_are_busy_from_when_all_are_there_until_the_first_is_done():
-    from tests.benchmarks.many_workers import all_at_work, busy_share
+    from tests.benchmarks.many_workers import Sleep, all_at_work, busy_share
 
-    sleeps = [[(0.0, 10.0), (11.0, 21.0), (22.0, 32.0)], [(4.0, 14.0), (14.0, 24.0)]]
-    assert all_at_work(sleeps) == (4.0, 24.0)
-    assert busy_share(sleeps) == pytest.approx((6 + 10 + 2 + 20) / 40)
+    always = [Sleep(0, 10, 10), Sleep(11, 21, 10), Sleep(22, 32, 10)]
+    half_of_one = [Sleep(4, 14, 5), Sleep(14, 24, 10)]
+    sleeps = [always, half_of_one]
+    assert all_at_work(sleeps) == (4, 24)
+    assert busy_share(sleeps) == pytest.approx((6 + 10 + 2 + 5 + 10) / 40)
 
 
 @pytest.mark.parametrize("part", ["coverage", "mixed", "few", "worst"])

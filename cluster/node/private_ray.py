@@ -24,6 +24,14 @@ OBJECT_STORE_BYTES = 128 * 2**20
 MEMORY_MONITOR = "RAY_memory_monitor_refresh_ms"
 """Ray's setting of how often it looks at the node's memory; 0: never."""
 
+# For nodes that run nothing but sweeps.
+NODE_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would start a Python for each core beforehand. No trial ever runs in one, since Tune gives
+    # its workers variables of their own.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
 # For Ray Tune on any cluster.
 TUNE_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the folder that the sweep was started in
@@ -65,10 +73,10 @@ def private_environment() -> dict[str, str]:
         # Ray otherwise replaces 127.0.0.1 by the machine's outward address and listens on every
         # interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
         # Ray's monitor kills workers as soon as anybody's processes fill the machine to 95 %. The
         # kernel only does when no memory is left.
         MEMORY_MONITOR: os.environ.get(MEMORY_MONITOR, "0"),
+        **NODE_ENVIRONMENT,
         **TUNE_ENVIRONMENT,
     }
 

@@ -23,7 +23,7 @@ from cluster.contract import DRAIN_FILE, TRIAL_TITLE
 from cluster.node.machine import usable_cpus, usable_memory_bytes, visible_gpus
 from cluster.node.mps import Mps, NoMpsError
 from cluster.node.own_folder import make_own_folder, remove_own_folder
-from cluster.node.private_ray import OBJECT_STORE_BYTES, private_caches
+from cluster.node.private_ray import NODE_ENVIRONMENT, OBJECT_STORE_BYTES, private_caches
 from cluster.node.processes import Below, command_line, descendants, kill, starting_deaf_to
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), above those of known
@@ -219,7 +219,7 @@ class Raylet:
         environment = os.environ | {
             DRAIN_FILE: str(self.drain_file),
             **private_caches(self.temp_dir),
-            "RAY_USAGE_STATS_ENABLED": "0",
+            **NODE_ENVIRONMENT,
             **(self._mps.environment if self._mps else {}),
         }
         # Slurm sends TERM to every process below a step, whatever its session or group. Ray would

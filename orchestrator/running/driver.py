@@ -34,7 +34,7 @@ from orchestrator.planning.memory import GIB, TrialMemory
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.planning.sharing import find_sharing
 from orchestrator.results.store import ResultStore
-from orchestrator.running.messages import Assignment, WorkerSetup
+from orchestrator.running.messages import Assignment, WorkerSetup, report_every_s
 from orchestrator.running.outcomes import Outcomes
 from orchestrator.running.pace import TimeLimit, Timetable
 from orchestrator.running.prefixes import Prefixes
@@ -160,7 +160,7 @@ class Driver:
 
         name = f"sparsweep-stop-{secrets.token_hex(8)}"
         signal = _make_stop_signal(name)
-        setup = self._worker_setup(name, resources["gpu"])
+        setup = self._worker_setup(name, resources["gpu"], concurrency)
         with (
             self._switch.telling(lambda reason: signal.set.remote()),
             self._prefixes.kept(),
@@ -368,7 +368,9 @@ class Driver:
         self._prefixes.is_over(assignment.trial_id)
         return False
 
-    def _worker_setup(self, stop_signal: str, gpus_per_trial: float) -> WorkerSetup:
+    def _worker_setup(
+        self, stop_signal: str, gpus_per_trial: float, concurrency: int
+    ) -> WorkerSetup:
         return WorkerSetup(
             results=str(self.store.location),
             sweep_name=self.spec.name,
@@ -379,6 +381,7 @@ class Driver:
             kernels=self.spec.pruning.kernels,
             keeps_models=self.spec.keeps_models,
             stop_signal=stop_signal,
+            report_every_s=report_every_s(concurrency),
             code=code_identity(),
         )
 

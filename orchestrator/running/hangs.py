@@ -1,8 +1,8 @@
 """When a worker counts as hanging: it has said nothing for far longer than is usual.
 
-A worker reports twice a second, or after each step, batch or checkpoint that takes longer. A call
-of a device or of a file system that never returns would hold its place, and the sweep, without end.
-Pure: no Ray.
+A worker reports twice a second, every ten seconds where there are hundreds, or after each step,
+batch or checkpoint that takes longer. A call of a device or of a file system that never returns
+would hold its place, and the sweep, without end. Pure: no Ray.
 """
 
 SILENT_S = 600.0

@@ -19,6 +19,21 @@ from workers.trial import ErrorKind, TrialSpec
 REPORT = "report"
 """Key of a report in Tune's result, which has keys of Tune's own beside it."""
 
+REPORT_EVERY_S = 0.5
+"""Seconds from one report of a worker to the next, where there are few workers."""
+REPORTS_PER_S = 50.0
+"""Of all workers together, at most. Tune takes milliseconds for each, the longer the more workers
+there are, and a worker waits until its report was taken."""
+
+
+def report_every_s(num_workers: int) -> float:
+    """Seconds from one report of a worker to the next.
+
+    Args:
+        num_workers: trials that run at a time.
+    """
+    return max(REPORT_EVERY_S, num_workers / REPORTS_PER_S)
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSetup:
@@ -34,6 +49,7 @@ class WorkerSetup:
         kernels: `pruning.kernels` of the sweep.
         keeps_models: whether each trial that is trained leaves its model.
         stop_signal: name of the actor that workers ask whether they shall stop.
+        report_every_s: seconds from one report of a worker to the next, see `report_every_s`.
         code: which code planned the sweep, see `workers.source.code_identity`.
     """
 
@@ -46,6 +62,7 @@ class WorkerSetup:
     kernels: str
     keeps_models: bool
     stop_signal: str
+    report_every_s: float
     code: str
 
     @property

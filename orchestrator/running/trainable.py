@@ -1,9 +1,9 @@
 """The class that Ray starts once a worker and uses for trial after trial.
 
-The first `step` of a trial reports on which node it is; each further one runs the trial for half a
-second and reports how far it is; the last one commits the result. Whatever goes wrong inside a
-trial ends here, as a report of the cause; the driver decides whether the trial is tried again. Only
-the death of the process itself is left for the driver to notice.
+The first `step` of a trial reports on which node it is; each further one runs the trial until its
+next report is due and tells how far it is; the last one commits the result. Whatever goes wrong
+inside a trial ends here, as a report of the cause; the driver decides whether the trial is tried
+again. Only the death of the process itself is left for the driver to notice.
 
 On a node that is about to leave (see `DRAIN_FILE`) a worker saves its trial's checkpoint, reports
 that it leaves, and ends with its next step. It must end: Ray Tune would otherwise hand it the next
@@ -46,7 +46,8 @@ from workers.trial import MICRO, ErrorKind, TrialError, TrialSpec
 if TYPE_CHECKING:
     from workers.model.kept_model import KeptModel
 
-REPORT_EVERY_S = 0.5
+LOOKS_EVERY_S = 0.5
+"""At `DRAIN_FILE`."""
 
 ENDS_WORKER: tuple[ErrorKind, ...] = ("device", "out_of_memory")
 """Kinds of failure on a GPU that may stay with the process, as a broken context or memory that is
@@ -60,7 +61,6 @@ class TrialTrainable(tune.Trainable):
     without torch, which takes more than a second to load.
     """
 
-    report_every_s = REPORT_EVERY_S
     signal: Any = None
 
     def setup(self, config: dict[str, Any], setup: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run for half a second, or to the end of the trial."""
+        """Run until the next report is due, or to the end of the trial."""
         if self.is_leaving:
             # For Tune a worker that died, so that it forgets it; the driver was told the reason.
             ray.actor.exit_actor()
@@ -200,23 +200,27 @@ class TrialTrainable(tune.Trainable):
         if not self.has_arrived:
             return self._arrive()
         if self.is_held:
-            time.sleep(self.report_every_s)
+            time.sleep(self.sweep.report_every_s)
             return self._report()
-        until = time.monotonic() + self.report_every_s
-        if self.begins_s > time.monotonic():
-            time.sleep(max(0.0, min(self.begins_s, until) - time.monotonic()))
+        begun = time.monotonic()
+        due, looks = begun + self.sweep.report_every_s, begun + LOOKS_EVERY_S
+        if self.begins_s > begun:
+            time.sleep(min(self.begins_s, due) - begun)
             return self._report(ending=Stopped() if self.shall_stop() else None)
         while True:
             try:
                 progress = next(self.running)
             except StopIteration as finished:
                 return self._commit(finished.value)
-            if time.monotonic() >= until:
-                if self.shall_stop():
-                    self.running.close()  # saves its checkpoint
-                    return self._report(ending=Stopped())
+            now = time.monotonic()
+            if now >= due and self.shall_stop():
+                self.running.close()  # saves its checkpoint
+                return self._report(ending=Stopped())
+            if now >= min(looks, due):
+                looks = now + LOOKS_EVERY_S
                 if self._shall_leave():
                     return self._leave(progress)
+            if now >= due:
                 return self._report(progress)
 
     def _arrive(self) -> Report:

@@ -1,10 +1,11 @@
 """What the driver costs a trial where many workers run: `python -m tests.benchmarks many_workers`.
 
-Driver, Ray and commits are real; a worker is a process that only sleeps, commits and reports, so
-that a machine of two cores and 24 GiB holds 64 of them, but not 500.
+Driver, Ray, reports and commits are real; a trial only sleeps. Up to 64 workers are processes of
+their own, as always. 500 would take 120 GiB, so they share some, see `tests.benchmarks.pretended`.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import statistics
@@ -24,11 +25,20 @@ from orchestrator.results.store import ResultStore
 from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.stored import many_trials
 
-NUM_WORKERS = (8, 64)
-NUM_ROUNDS = 6
-"""Trials of each worker, about."""
-TRIAL_S = 20.0
-"""How long one sleeps; real ones take minutes."""
+
+class Case(NamedTuple):
+    """A number of workers, how long a trial sleeps, and about how many trials each worker gets."""
+
+    num_workers: int
+    trial_s: float
+    num_rounds: int
+
+
+CASES = (Case(8, 20, 6), Case(64, 20, 6), Case(500, 60, 20))
+OWN_PROCESSES = 64
+"""Up to so many workers have a process each."""
+STEP_S = 0.25
+"""How long a trial sleeps at a time."""
 SLEEPS = "sleeps"
 """Folder in the results: for each worker's process, a file with the trials that it slept for."""
 LOOKS_EVERY_S = 0.5
@@ -36,8 +46,14 @@ TRAINABLE = "Trainable"
 """In the title of a worker's process."""
 WORKERS_EVERY = 60
 """Looks."""
-Sleep = tuple[float, float]
-"""When a trial began and ended."""
+
+
+class Sleep(NamedTuple):
+    """When a trial began and ended, and how long it slept."""
+
+    begin: float
+    end: float
+    slept_s: float
 
 
 class Look(NamedTuple):
@@ -76,13 +92,13 @@ class Watch(threading.Thread):
 
 def many_workers() -> Iterator[Measurement]:
     """Busy workers, and the driver's CPU time and memory, with more and more workers."""
-    for number in NUM_WORKERS:
-        sleeps, watch = _run(number)
+    for case in CASES:
+        sleeps, watch = _run(case)
         begins, ends = all_at_work(sleeps)
         within = [look for look in watch.looks if begins <= look.at <= ends]
-        num_ended = sum(begins <= end <= ends for of_worker in sleeps for _, end in of_worker)
+        num_ended = sum(begins <= sleep.end <= ends for of_worker in sleeps for sleep in of_worker)
         cpu_s = within[-1].cpu_s - within[0].cpu_s
-        who = f"{number} workers, trials of {TRIAL_S:.0f} s"
+        who = f"{case.num_workers} workers, trials of {case.trial_s:g} s"
         yield Measurement(
             what=f"workers busy, {who}",
             values=(100 * busy_share(sleeps),),
@@ -93,34 +109,39 @@ def many_workers() -> Iterator[Measurement]:
             what=f"driver's CPU time a trial, {who}", values=(cpu_s / num_ended,), unit="s"
         )
         yield Measurement(
+            what=f"driver's CPU, of a core, {who}",
+            values=(100 * cpu_s / (within[-1].at - within[0].at),),
+            unit="%",
+        )
+        yield Measurement(
             what=f"driver's memory, {who}",
             values=(max(look.rss_bytes for look in within) / 2**20,),
             unit="MiB",
         )
-        yield Measurement(
-            what=f"a worker's own memory, {who}",
-            values=(statistics.median(watch.worker_bytes) / 2**20,),
-            unit="MiB",
-        )
+        if watch.worker_bytes:
+            yield Measurement(
+                what=f"a worker's own memory, {who}",
+                values=(statistics.median(watch.worker_bytes) / 2**20,),
+                unit="MiB",
+            )
 
 
-def all_at_work(sleeps: Sequence[Sequence[Sleep]]) -> Sleep:
+def all_at_work(sleeps: Sequence[Sequence[Sleep]]) -> tuple[float, float]:
     """From when all workers have a trial until the first finds no more.
 
     Args:
         sleeps: of each worker, its trials in order.
     """
-    return max(first[0] for first, *_ in sleeps), min(last for *_, (_, last) in sleeps)
+    return max(first.begin for first, *_ in sleeps), min(last.end for *_, last in sleeps)
 
 
 def busy_share(sleeps: Sequence[Sequence[Sleep]]) -> float:
     """The part of this time that workers slept, on average."""
     begins, ends = all_at_work(sleeps)
-    busy_s = sum(
-        max(0.0, min(end, ends) - max(begin, begins))
-        for of_worker in sleeps
-        for begin, end in of_worker
-    )
+    busy_s = 0.0
+    for sleep in itertools.chain.from_iterable(sleeps):
+        within_s = max(0.0, min(sleep.end, ends) - max(sleep.begin, begins))
+        busy_s += within_s * sleep.slept_s / (sleep.end - sleep.begin)
     return busy_s / (len(sleeps) * (ends - begins))
 
 
@@ -131,29 +152,34 @@ def _memory_of_workers(driver: psutil.Process) -> Iterator[int]:
                 yield process.memory_full_info().uss
 
 
-def _run(number: int) -> tuple[list[list[Sleep]], Watch]:
+def _run(case: Case) -> tuple[list[list[Sleep]], Watch]:
     """When each worker slept, in the order of its trials, and what was seen meanwhile."""
     # They import Ray, which reads its environment then.
     from orchestrator.running.driver import Driver
     from orchestrator.running.progress import SweepProgress
     from tests.benchmarks.idle import SleepingTrainable
+    from tests.benchmarks.pretended import sharing_processes
 
-    spec = many_trials(math.ceil(number * NUM_ROUNDS / 12))
+    number = case.num_workers
+    num_steps = f"training.num_steps={round(case.trial_s / STEP_S)}"
+    spec = many_trials(math.ceil(number * case.num_rounds / 12), extra=(num_steps,))
     planned = make_plan(spec)
 
     def with_cores(**given: Any) -> LocalRay:
         return private_ray(**(given | {"num_cpus": number}))
 
-    with tempfile.TemporaryDirectory() as results:
+    with tempfile.TemporaryDirectory() as results, contextlib.ExitStack() as stack:
         (Path(results) / SLEEPS).mkdir()
         progress, watch = SweepProgress(spec.name, results, planned), Watch()
+        stack.enter_context(mock.patch("orchestrator.running.ray_cluster.private_ray", with_cores))
+        if number > OWN_PROCESSES:
+            stack.enter_context(sharing_processes())
         watch.start()
-        with mock.patch("orchestrator.running.ray_cluster.private_ray", with_cores):
-            Driver(spec, planned, ResultStore(results), progress, SleepingTrainable).run()
+        Driver(spec, planned, ResultStore(results), progress, SleepingTrainable).run()
         watch.end()
         assert progress.snapshot().num_done == len(planned)
         sleeps = [
-            [(begin, end) for begin, end in map(json.loads, file.read_text().splitlines())]
+            [Sleep(*json.loads(line)) for line in file.read_text().splitlines()]
             for file in (Path(results) / SLEEPS).iterdir()
         ]
     assert len(sleeps) == number, "not all workers had a trial"

@@ -4,7 +4,7 @@ of such a sweep takes."""
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.planning.plan import PlannedTrial, make_plan
@@ -19,9 +19,9 @@ ASKING = ("open", "os.rename", "os.mkdir", "os.listdir", "os.scandir")
 """Python's audit events."""
 
 
-def many_trials(num_seeds: int, results: str = "unused") -> SweepSpec:
-    """The smoke sweep with so many seeds: 12 trials a seed."""
-    return load_sweep_spec("smoke", settings(num_seeds, results))
+def many_trials(num_seeds: int, results: str = "unused", extra: Sequence[str] = ()) -> SweepSpec:
+    """The smoke sweep with so many seeds, 12 trials a seed, and more settings."""
+    return load_sweep_spec("smoke", [*settings(num_seeds, results), *extra])
 
 
 def settings(num_seeds: int, results: str) -> list[str]:

@@ -16,6 +16,7 @@ from orchestrator.running.messages import (
     Stopped,
     TooLate,
     WorkerSetup,
+    report_every_s,
 )
 from tests.factories import make_trial_spec
 from workers.result import Progress
@@ -43,6 +44,7 @@ SETUP = WorkerSetup(
     kernels="auto",
     keeps_models=True,
     stop_signal="stop",
+    report_every_s=0.5,
     code="0.2.0, code 012345678901",
 )
 PROGRESS = Progress(
@@ -74,6 +76,11 @@ def test_an_assignment_arrives_as_it_was_sent():
 
 def test_the_setup_of_a_worker_arrives_as_it_was_sent():
     assert WorkerSetup.from_parameter(sent(SETUP.to_parameter())) == SETUP
+
+
+@pytest.mark.parametrize(("num_workers", "every_s"), [(1, 0.5), (25, 0.5), (64, 1.28), (500, 10)])
+def test_many_workers_report_less_often_each(num_workers, every_s):
+    assert report_every_s(num_workers) == every_s
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,6 @@ class Scripted(TrialTrainable):
     """A real worker whose trials take two reports, and fail if their seed has a fault; seed 4 goes
     on until it is stopped."""
 
-    report_every_s = 0.0
     is_stopping = False
 
     def connect(self, stop_signal: str) -> tuple[str, Callable[[], bool]]:
@@ -78,7 +77,9 @@ def config(seed: int = 0, **changes) -> dict:
     return assignment.to_config()
 
 
-def setup_of(tmp_path: Path, gpus_per_trial: float, code: str = CODE) -> WorkerSetup:
+def setup_of(
+    tmp_path: Path, gpus_per_trial: float, code: str = CODE, report_every_s: float = 0.0
+) -> WorkerSetup:
     return WorkerSetup(
         results=str(tmp_path / "results"),
         sweep_name="tiny",
@@ -89,6 +90,7 @@ def setup_of(tmp_path: Path, gpus_per_trial: float, code: str = CODE) -> WorkerS
         kernels="auto",
         keeps_models=False,
         stop_signal="the sweep's signal",
+        report_every_s=report_every_s,
         code=code,
     )
 
@@ -303,6 +305,16 @@ def test_a_worker_on_a_leaving_node_says_so_with_its_last_report(start, tmp_path
     drain_file.touch()
     last = step(worker)
     assert (last.is_leaving, last.ending, worker.is_leaving) == (True, None, True)
+
+
+def test_a_worker_that_reports_rarely_leaves_as_soon(tmp_path, monkeypatch):
+    drain_file = Path(tmp_path / "drain")
+    monkeypatch.setenv(DRAIN_FILE, str(drain_file))
+    rarely = setup_of(tmp_path, 0.0, report_every_s=3600.0)
+    worker = make_worker(Scripted, rarely, {"cpu": 1, "gpu": 0})(config(seed=4))
+    step(worker)
+    drain_file.touch()
+    assert step(worker).is_leaving
 
 
 def test_a_checkpoint_that_cannot_be_written_is_reported(start):
