@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from orchestrator.results.schema import CHILD_TABLES
 from orchestrator.results.store import ResultStore
+from tests.ray_nodes import is_called
 
 TIMEOUT_S = 180
 # What may differ between two runs of a trial: when, how long, where, how often.
@@ -77,13 +78,13 @@ class Command:
         """What a terminal does: to the whole process group."""
         os.killpg(self.process.pid, number)
 
+    def children(self) -> list[psutil.Process]:
+        """All processes below the command's own."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
     def workers(self) -> list[psutil.Process]:
         """Processes that run trials now."""
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children(recursive=True)
-            if _runs_trials(child)
-        ]
+        return [child for child in self.children() if is_called(child, "Trainable")]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to happen while the command runs."""
@@ -104,13 +105,6 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
-
-
-def _runs_trials(process: psutil.Process) -> bool:
-    try:
-        return "Trainable" in " ".join(process.cmdline())
-    except psutil.Error:  # it has just ended
-        return False
 
 
 def sparsweep(*words: str, **environment: str) -> tuple[int, str]:

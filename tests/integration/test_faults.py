@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from cluster.contract import SOME_FAILED
 from orchestrator.results.store import ResultStore
+from tests.ray_nodes import is_called
 from tests.real_sweeps import (
     LONG_STEPS,
     ONE_TO_STOP,
@@ -67,6 +68,8 @@ def test_ctrl_c_saves_checkpoints_and_says_how_to_go_on(never_stopped, tmp_path)
     spec = write_sweep(tmp_path / "tiny.yaml", results, **ONE_TO_STOP)
     stopped = Command("run", spec)
     stopped.wait_until(lambda: any(saved_step(file) >= 10 for file in checkpoints(results)))
+    idle = [child for child in stopped.children() if is_called(child, "ray::IDLE")]
+    assert not idle, "no Python was started for what never comes"
     stopped.signal(signal.SIGINT)
     code, output = stopped.finish()
     assert code == 130, output

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 DRIVER = """
 import json, os, sys
 from cluster.node.private_ray import private_ray
-local_ray = private_ray(num_cpus=2, num_gpus=0)
+local_ray = private_ray(num_cpus=1, num_gpus=0)
 os.environ.update(local_ray.environment)
 import ray
 context = ray.init(**local_ray.init_options)
@@ -157,12 +157,6 @@ def run_python(code: str, *args: str, **environment: str) -> subprocess.Popen[st
     )
 
 
-def waits_for_work(process: psutil.Process) -> bool:
-    """Whether it is a worker without a task or an actor, as of one that starts."""
-    line = " ".join(process.cmdline())
-    return "ray::IDLE" in line or "default_worker.py" in line
-
-
 @pytest.mark.slow
 def test_two_private_rays_run_side_by_side_closed_to_strangers_and_leave_nothing(tmp_path):
     # What would lead Ray astray: an address in the environment and the note of a cluster that is
@@ -179,7 +173,6 @@ def test_two_private_rays_run_side_by_side_closed_to_strangers_and_leave_nothing
             for child in psutil.Process(driver.pid).children(recursive=True)
         ]
         assert len(children) >= 6, "a Ray consists of several processes"
-        assert sum(waits_for_work(child) for child in children) == 2, "each for the one task it had"
         for ray in rays:
             assert ray["square"] == 144
             assert ray["num_nodes"] == 1, "neither Ray has joined the other"
