@@ -403,6 +403,26 @@ def _add_jobs(line: CommandLine) -> None:
 
 
 def _add_results(line: CommandLine) -> None:
+    _add_analyses(line)
+    export = line.add(
+        "export",
+        lambda args: _trackers().export(args),
+        "Bring curves, settings and scores of all trials that have ended into a folder that "
+        "TensorBoard or MLflow reads. Done again it adds what is new, also while a sweep runs.",
+        takes_results=True,
+    )
+    export.add_argument("--to", required=True, metavar="TRACKER", help="tensorboard or mlflow")
+    export.add_argument("folder", metavar="FOLDER", help="a new one, or one that the tracker reads")
+
+    line.add(
+        "compact",
+        lambda args: _reading().compact(args),
+        "Write each table of the results as one Parquet file.",
+        takes_results=True,
+    )
+
+
+def _add_analyses(line: CommandLine) -> None:
     aggregate = line.add(
         "aggregate",
         lambda args: _reading().aggregate(args),
@@ -457,23 +477,6 @@ def _add_results(line: CommandLine) -> None:
         "--out", metavar="FOLDER", help="where tables are written; default: RESULTS/analysis"
     )
     _add_report_options(report)
-
-    export = line.add(
-        "export",
-        lambda args: _trackers().export(args),
-        "Bring curves, settings and scores of all trials that have ended into a folder that "
-        "TensorBoard or MLflow reads. Done again it adds what is new, also while a sweep runs.",
-        takes_results=True,
-    )
-    export.add_argument("--to", required=True, metavar="TRACKER", help="tensorboard or mlflow")
-    export.add_argument("folder", metavar="FOLDER", help="a new one, or one that the tracker reads")
-
-    line.add(
-        "compact",
-        lambda args: _reading().compact(args),
-        "Write each table of the results as one Parquet file.",
-        takes_results=True,
-    )
 
 
 def _add_report_options(report: argparse.ArgumentParser) -> None:

@@ -19,11 +19,12 @@ from workers.trial import ErrorKind, TrialSpec
 REPORT = "report"
 """Key of a report in Tune's result, which has keys of Tune's own beside it."""
 
-REPORT_EVERY_S = 0.5
-"""Seconds from one report of a worker to the next, where there are few workers."""
+REPORT_EVERY_S, REPORT_WITHIN_S = 0.5, 20.0
+"""Seconds from one report of a worker to the next, at least and at most. A stop reaches it with a
+report, and must before it is given up, see `orchestrator.running.events`."""
 REPORTS_PER_S = 50.0
-"""Of all workers together, at most. Tune takes milliseconds for each, the longer the more workers
-there are, and a worker waits until its report was taken."""
+"""Of all workers together. Ray Tune takes milliseconds for each, the longer the more workers there
+are, and a worker waits until its report was taken."""
 
 
 def report_every_s(num_workers: int) -> float:
@@ -32,7 +33,7 @@ def report_every_s(num_workers: int) -> float:
     Args:
         num_workers: trials that run at a time.
     """
-    return max(REPORT_EVERY_S, num_workers / REPORTS_PER_S)
+    return min(max(REPORT_EVERY_S, num_workers / REPORTS_PER_S), REPORT_WITHIN_S)
 
 
 @dataclass(frozen=True, kw_only=True)

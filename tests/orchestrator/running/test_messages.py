@@ -78,7 +78,9 @@ def test_the_setup_of_a_worker_arrives_as_it_was_sent():
     assert WorkerSetup.from_parameter(sent(SETUP.to_parameter())) == SETUP
 
 
-@pytest.mark.parametrize(("num_workers", "every_s"), [(1, 0.5), (25, 0.5), (64, 1.28), (500, 10)])
+@pytest.mark.parametrize(
+    ("num_workers", "every_s"), [(1, 0.5), (25, 0.5), (64, 1.28), (500, 10), (9999, 20)]
+)
 def test_many_workers_report_less_often_each(num_workers, every_s):
     assert report_every_s(num_workers) == every_s
 
