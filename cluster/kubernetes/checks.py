@@ -61,6 +61,8 @@ def look(server: Server, profile: KubernetesProfile) -> Findings:
             )
         jobs = server.list_jobs()
     except ClusterError as error:
+        if status_of(error) == 403 and (missing := _missing_rights(server)):
+            return Findings(missing)
         if status_of(error) != 404:
             return Findings([str(error)])
         return Findings(
@@ -113,16 +115,20 @@ def _untaken(server: Server, jobs: list[Object]) -> Iterator[str]:
             return
 
 
-def _missing_rights(server: Server) -> Iterator[str]:
+def _missing_rights(server: Server) -> list[str]:
+    """The rights that this user lacks, in a line; nothing where none is lacking."""
+    verbs: dict[str, list[str]] = {}  # by resource
     for verb, group, resource, subresource in needed_rights():
         if not server.may(verb, group, resource, subresource):
-            name = (
-                f"{resource}.{group}" if group else "/".join(filter(None, (resource, subresource)))
-            )
-            yield (
-                f"kubernetes: you may not {verb} {name} in namespace {server.namespace}; "
-                "ask who runs the cluster for a role that allows it"
-            )
+            name = f"{resource}.{group}" if group else resource
+            verbs.setdefault(f"{name}/{subresource}" if subresource else name, []).append(verb)
+    if not verbs:
+        return []
+    listed = "; ".join(f"{', '.join(several)} {name}" for name, several in verbs.items())
+    return [
+        f"kubernetes: you lack rights in namespace {server.namespace} ({listed}); "
+        f"ask who runs the cluster for the role in {ROLE}"
+    ]
 
 
 def _named(profile: KubernetesProfile) -> Iterator[tuple[str, str]]:

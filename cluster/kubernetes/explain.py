@@ -21,7 +21,7 @@ REMEDIES = {
         "whoami}` knows you"
     ),
     403: (
-        "you lack the right; ask who runs the cluster for it, `{auth can-i --list}` "
+        "you lack the right; `sparsweep clusters` names all that you lack, `{auth can-i --list}` "
         "shows what you have"
     ),
     404: (

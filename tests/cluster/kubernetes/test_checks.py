@@ -1,5 +1,6 @@
 """What stands in the way of a submission."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from kmock import KubernetesError
 
 from cluster.errors import ClusterError
 from cluster.kubernetes.backend import KubernetesBackend
+from cluster.kubernetes.checks import ROLE, needed_rights
 from cluster.kubernetes.profile import amount
 from tests.cluster.kubernetes.api_server import FakeServer, kubernetes_server, write_kubeconfig
 from tests.cluster.kubernetes.jobs import JOB, make_backend, make_profile
@@ -227,13 +229,27 @@ def test_a_claim_that_lost_its_volume(server: FakeServer) -> None:
     assert obstacle == "volumes: claim data has lost its volume; make it anew"
 
 
-def test_rights_that_are_missing_are_named_one_by_one(server: FakeServer) -> None:
-    server.denied = {("create", "rayjobs"), ("get", "pods")}
+def test_rights_that_are_missing_are_named_with_the_role_that_gives_them(
+    server: FakeServer,
+) -> None:
+    server.denied = {("create", "rayjobs"), ("delete", "rayjobs"), ("get", "pods")}
 
-    assert [line.split(";")[0] for line in check()] == [
-        "kubernetes: you may not create rayjobs.ray.io in namespace team",
-        "kubernetes: you may not get pods/log in namespace team",
+    assert check() == [
+        "kubernetes: you lack rights in namespace team (create, delete rayjobs.ray.io; "
+        f"get pods/log); ask who runs the cluster for the role in {ROLE}"
     ]
+
+
+def test_who_has_no_right_at_all_is_told_of_all_that_are_needed(server: FakeServer) -> None:
+    server.refusals["get", "rayjobs"] = KubernetesError(
+        status=403, reason="Forbidden", message="cannot list resource"
+    )
+    server.denied = {(verb, resource) for verb, _, resource, _ in needed_rights()}
+
+    (obstacle,) = check()
+
+    for verb, _, resource, _ in needed_rights():
+        assert re.search(rf"\b{verb}\b.* {resource}", obstacle)
 
 
 def test_kuberay_is_not_installed(server: FakeServer) -> None:
