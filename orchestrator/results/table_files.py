@@ -69,13 +69,15 @@ class TableFiles:
         return {match[1]: mtime_ns for match, mtime_ns in matches if match}
 
     def later_runs(self, trial_id: str) -> list[str]:
-        """Keys of the files of a trial that was run again, the last run first."""
-        keys = [
-            match[1]
-            for name in (self.location / "trials").names()
-            if name.startswith(f"{trial_id}-") and (match := TRIAL_KEY.fullmatch(name))
-        ]
-        return sorted(keys, key=lambda key: number_of_run(key, trial_id), reverse=True)
+        """Keys of the files of a trial that was run again, the last run first.
+
+        Runs are numbered without a gap. It is asked for at each trial's begin and end, so it does
+        not list the folder, which may have thousands of files.
+        """
+        keys: list[str] = []
+        while self.path("trials", key := f"{trial_id}-{len(keys) + 2}").is_file():
+            keys.append(key)
+        return keys[::-1]
 
     def added_keys(self, name: str) -> dict[str, list[str]]:
         """Of `scores` or `robustness`: keys of trials with files of scores that were added, each
