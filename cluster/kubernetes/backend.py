@@ -37,6 +37,10 @@ LONGEST_SUBMISSION = timedelta(seconds=60)
 """A ConfigMap without a RayJob that is older was left behind."""
 
 
+NOT_BEGUN = ("", "Waiting")
+"""States of a RayJob that KubeRay does not suspend: no operator has looked at it, or it waits."""
+
+
 class KubernetesBackend:
     """Runs jobs on the cluster of a profile.
 
@@ -137,8 +141,8 @@ class KubernetesBackend:
 
         A RayJob takes no signals. It can be suspended, by which KubeRay deletes the pods, each with
         its preStop and its grace period, while the RayJob stays and says that it was cancelled. In
-        a queue that would not last, since Kueue lets suspended jobs go on: there the RayJob is
-        deleted, with the same grace for the pods.
+        a queue that would not last, since Kueue lets suspended jobs go on, and a job that KubeRay
+        has not begun stays as it is: there the RayJob is deleted, with the same grace for the pods.
 
         Raises:
             ClusterError: it is not a job of that name of this user, or it may not be stopped.
@@ -155,8 +159,8 @@ class KubernetesBackend:
             return
         if now:
             _kill(server, ray_job)
-        elif queue_of(ray_job) is not None or _deployment(ray_job) == "Waiting":
-            server.delete_job(ray_job)  # KubeRay does not suspend waiting ones
+        elif queue_of(ray_job) is not None or _deployment(ray_job) in NOT_BEGUN:
+            server.delete_job(ray_job)
         else:
             mark = {"annotations": {CANCELLED_ANNOTATION: "true"}}
             server.patch_job(name, {"metadata": mark, "spec": {"suspend": True}})

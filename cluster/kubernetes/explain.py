@@ -37,6 +37,12 @@ REMEDIES = {
 }
 """HTTP status -> what to do. In braces stands what kubectl is told."""
 
+NOT_ADMITTED = {
+    "exceeded quota": "wait until others have ended, or ask who runs the cluster for more",
+    "denied the request": "it is against a rule of this cluster; change the profile, or ask who runs it",
+}
+"""What the server says where it is not the user or the request that it minds -> what to do."""
+
 
 @contextmanager
 def in_words(doing: str, kubectl: Kubectl) -> Iterator[None]:
@@ -66,15 +72,15 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _answer(error: Any, kubectl: Kubectl) -> str:
-    remedy = REMEDIES.get(
-        error.status,
-        "ask who runs the cluster" if error.status >= 500 else "see the server's message",
-    )
+    message = _message(error.body) or error.reason or "no reason given"
+    remedy = next((todo for words, todo in NOT_ADMITTED.items() if words in message), None)
+    if remedy is None:
+        remedy = REMEDIES.get(
+            error.status,
+            "ask who runs the cluster" if error.status >= 500 else "see the server's message",
+        )
     remedy = re.sub(r"\{(.*?)\}", lambda found: kubectl.line(*found[1].split()), remedy)
-    return (
-        f"{_message(error.body) or error.reason or 'no reason given'} (HTTP {error.status}); "
-        f"{remedy}"
-    )
+    return f"{message} (HTTP {error.status}); {remedy}"
 
 
 def _message(body: Any) -> str:

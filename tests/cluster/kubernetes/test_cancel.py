@@ -29,7 +29,7 @@ def test_cancelling_suspends_and_the_job_then_counts_as_cancelled(server: FakeSe
 
 
 @pytest.mark.parametrize(
-    ("profile", "deployment"), [({"queue": "gpus"}, "Running"), ({}, "Waiting")]
+    ("profile", "deployment"), [({"queue": "gpus"}, "Running"), ({}, "Waiting"), ({}, "")]
 )
 def test_jobs_that_suspending_would_not_stop_are_deleted_with_their_grace(
     server: FakeServer, profile: dict[str, Any], deployment: str

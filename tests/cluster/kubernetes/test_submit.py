@@ -74,6 +74,14 @@ def test_namespace_is_the_profiles_or_the_contexts(
             r"ada cannot create .*\(HTTP 403\); .*kubectl -n team auth can-i --list",
         ),
         (
+            refusal(403, "Forbidden", "exceeded quota: none, requested: count/rayjobs.ray.io=1"),
+            r"exceeded quota: none.*\(HTTP 403\); wait until others have ended, or ask",
+        ),
+        (
+            refusal(400, "BadRequest", 'admission webhook "x" denied the request: no team label'),
+            r"no team label \(HTTP 400\); it is against a rule of this cluster",
+        ),
+        (
             refusal(404, "NotFound", "no such resource"),
             r"no such resource \(HTTP 404\); .*kubectl -n team get crd",
         ),
