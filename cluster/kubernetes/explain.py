@@ -39,7 +39,7 @@ REMEDIES = {
 
 NOT_ADMITTED = {
     "exceeded quota": "wait until others have ended, or ask who runs the cluster for more",
-    "denied the request": "it is against a rule of this cluster; change the profile, or ask who runs it",
+    "denied the request": "it is against a rule; change the profile, or ask who runs the cluster",
 }
 """What the server says where it is not the user or the request that it minds -> what to do."""
 

@@ -79,7 +79,7 @@ def test_namespace_is_the_profiles_or_the_contexts(
         ),
         (
             refusal(400, "BadRequest", 'admission webhook "x" denied the request: no team label'),
-            r"no team label \(HTTP 400\); it is against a rule of this cluster",
+            r"admission webhook .*no team label \(HTTP 400\); it is against a rule; change the",
         ),
         (
             refusal(404, "NotFound", "no such resource"),
