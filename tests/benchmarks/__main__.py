@@ -233,7 +233,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
     )
 }
 WHEN_NAMED = ("many_workers",)
-"""Left out where none is named: they take ten minutes."""
+"""Left out where none is named: they take half an hour."""
 
 
 def main() -> int:
