@@ -28,8 +28,6 @@ ROOT = Path(__file__).resolve().parents[3]
 SMOKE = "orchestrator/sweeps/smoke.yaml"
 COMPOSE = ROOT / "docker" / "compose.yaml"
 PROGRAMS = ("podman", "runc", "debootstrap")
-INSTALLING = "/run/lock/sparsweep-tests"
-"""Who installs packages for tests holds this file's lock."""
 TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 
 SECRET = "file:///an-index-named-pa55word"
@@ -173,8 +171,7 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     if any(shutil.which(name) is None for name in PROGRAMS):
         for words in (["update"], ["install", "--yes", "--no-install-recommends", *PROGRAMS]):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            alone = ["flock", INSTALLING, "apt-get", "--quiet", *words]
-            subprocess.run(alone, env=environment, check=True)
+            subprocess.run(["apt-get", "--quiet", *words], env=environment, check=True)
     folder = tmp_path_factory.mktemp("podman")
     podman = Podman(folder)
     try:
