@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from safetensors import safe_open
 
@@ -132,11 +131,7 @@ def test_a_sweep_whose_ray_is_gone_stops_soon_and_says_so(name, tmp_path):
     spec = write_sweep(tmp_path / "tiny.yaml", results, **ONE_TO_STOP)
     command = Command("run", spec)
     command.wait_until(lambda: len(checkpoints(results)) > 0)
-    (victim,) = (
-        child
-        for child in psutil.Process(command.process.pid).children(recursive=True)
-        if child.name() == name
-    )
+    (victim,) = (child for child in command.children() if child.name() == name)
     victim.kill()
     killed = time.monotonic()
     code, output = command.finish()
