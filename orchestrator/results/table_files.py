@@ -139,6 +139,8 @@ class TableFiles:
 
         starts = range(0, len(keys), FILES_OF_TASK)
         batches = [keys[start : start + FILES_OF_TASK] for start in starts]
+        if len(batches) == 1:  # threads would have nothing to share
+            return list(zip(keys, decode_all(keys, read(keys)), strict=True))
         with (
             ThreadPoolExecutor(NUM_READERS) as readers,
             ThreadPoolExecutor(NUM_DECODERS) as decoders,

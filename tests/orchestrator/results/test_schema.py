@@ -1,5 +1,6 @@
 """The tables: every column has a type and a meaning, and their description is that on file."""
 
+import io
 import json
 import math
 from dataclasses import fields, replace
@@ -40,6 +41,14 @@ POINT = {
     "sparsity": 0.25,
     "grad_norm": 3.0,
 }
+
+
+def test_files_of_a_few_rows_are_written_by_the_codec_that_starts_faster():
+    for number, codec in ((1, "SNAPPY"), (3000, "ZSTD")):
+        rows = CURVES.build([POINT] * number)
+        data = encode_small(CURVES, rows)
+        assert pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).compression == codec
+        assert decode(CURVES, data, "here").rows == rows
 
 
 def test_description_is_the_golden_file():
