@@ -107,10 +107,16 @@ def read_runs(store: ResultStore) -> Iterator[TrackedRun]:
     Raises:
         StoreError: a file is damaged, or of a later version.
     """
-    trials = store.read("trials", OF_TRIALS)
-    curves = _by_trial(store.read("curves", ("trial_id", "step", *CURVE)))
-    scores = _by_trial(store.read("scores", OF_SCORES))
-    robustness = store.read("robustness", (*OF_ROBUSTNESS, "status"))
+    tables = store.read_together(
+        {
+            "trials": OF_TRIALS,
+            "curves": ("trial_id", "step", *CURVE),
+            "scores": OF_SCORES,
+            "robustness": (*OF_ROBUSTNESS, "status"),
+        }
+    )
+    trials, robustness = tables["trials"], tables["robustness"]
+    curves, scores = _by_trial(tables["curves"]), _by_trial(tables["scores"])
     perturbed = _by_trial(robustness.filter(pc.field("status") == "scored"))
     for row in trials.to_pylist():
         trial_id = row["trial_id"]

@@ -206,7 +206,7 @@ def _number(value: float | None) -> float:
 
 def _find_facts(trials: pd.DataFrame, described: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """A row a series and language: its number of train sentences, tiers, script and family; what is
-    not known is empty. For `described` see `reading.read_described`."""
+    not known is empty. For `described` see `reading.find_described`."""
     grouped = trials.groupby(["series", "language"])[["num_used", "max_train_sentences"]]
     facts = grouped.max().astype(float).reset_index()
     known = [

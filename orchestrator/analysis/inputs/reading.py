@@ -70,7 +70,7 @@ class StoredRows:
         num_pairs: sparse trials whose dense trial has run, too.
         num_across: those of them that other models of device computed than their dense trial.
         is_same_device: these are not compared with it; their `dense_trial_id` is null.
-        described: what sweeps say of languages, see `read_described`.
+        described: what sweeps say of languages, see `find_described`.
     """
 
     trials: pa.Table
@@ -126,28 +126,25 @@ def read_rows(store: ResultStore, same_device: bool = False) -> StoredRows:
     Raises:
         StoreError: a file cannot be read.
     """
-    rows = of_one_recipe(
-        trials=store.read("trials", TRIALS_READ),
-        scores=store.read("scores", SCORES_READ),
-        plans=store.read("plans"),
+    tables = store.read_together(
+        {"trials": [*TRIALS_READ, "asked_json"], "scores": SCORES_READ, "plans": None}
     )
-    return replace(_with_pairs(rows, same_device), described=read_described(store))
+    described = find_described(tables["trials"])
+    tables["trials"] = tables["trials"].select(TRIALS_READ)
+    return replace(_with_pairs(of_one_recipe(**tables), same_device), described=described)
 
 
-def read_described(store: ResultStore) -> dict[str, dict[str, str]]:
+def find_described(trials: pa.Table) -> dict[str, dict[str, str]]:
     """What the sweeps in a results location say of languages (`SweepSpec.language_table`).
 
     Args:
-        store: the results.
+        trials: all rows of `trials` with the columns `started_at` and `asked_json`.
 
     Returns:
         By code, the facts that are given, by the names of `orchestrator.spec.languages.Language`.
         Of two sweeps that differ the one counts whose trial began last.
-
-    Raises:
-        StoreError: a file cannot be read.
     """
-    rows = store.read("trials", ["started_at", "asked_json"])
+    rows = trials.select(["started_at", "asked_json"])
     rows = rows.filter(pc.match_substring(rows["asked_json"], '"language_table":{"'))
     asked_when = rows.group_by("asked_json").aggregate([("started_at", "max")])
     described: dict[str, dict[str, str]] = {}

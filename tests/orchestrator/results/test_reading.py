@@ -39,6 +39,29 @@ def test_reading_is_the_same_with_and_without_a_compacttrial_file(store):
     assert with_compact[5]["seed"].to_pylist() == [5]
 
 
+def test_tables_that_are_read_together_are_of_the_same_trials(store, monkeypatch):
+    names = ("trials", "scores", "curves", "plans")
+    store.write_plan("demo", [make_trial_spec()])
+    commit(store)
+    everything = dict.fromkeys(names)
+    assert store.read_together(everything) == {name: store.read(name) for name in names}
+    columns = {"scores": ("trial_id", "f1"), "plans": ("seed",)}
+    some = {name: store.read(name, wanted) for name, wanted in columns.items()}
+    assert store.read_together(columns) == some
+
+    read_catalog = store._reader.catalog
+
+    def and_then_a_trial_ends(columns=()):
+        catalog = read_catalog(columns)
+        commit(store, make_trial_spec(seed=7))
+        return catalog
+
+    monkeypatch.setattr(store._reader, "catalog", and_then_a_trial_ends)
+    tables = store.read_together({name: ["trial_id"] for name in ("trials", "scores")})
+    ids = [set(rows["trial_id"].to_pylist()) for rows in tables.values()]
+    assert ids == [{make_trial_spec().trial_id()}] * 2
+
+
 def test_a_trial_deleted_by_hand_is_gone_and_may_be_run_again(store):
     spec = make_trial_spec()
     commit(store, spec, make_trial_result(f1=0.25))
@@ -125,6 +148,7 @@ print([name for name in ("pandas", "torch", "ray") if name in sys.modules])
 """
 
 
+@pytest.mark.slow
 def test_asking_for_statuses_imports_nothing_slow(store):
     fail(store, make_trial_spec(seed=1))
     commit(store)
