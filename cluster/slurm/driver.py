@@ -13,7 +13,7 @@ from cluster.slurm.signals import Signals, StopRequest, log_line
 
 RESERVE_S = 20.0
 """Time it takes to end Ray and to go back to the queue, kept of that before the time limit."""
-LOOKS_FOR_WORKERS_EVERY_S = 30.0
+LOOKS_EVERY_S, LOOKS_FOR_WORKERS_EVERY_S = 0.2, 30.0
 SHORTEST_RUN_S = 60.0
 """A driver that stops by itself sooner than this would only do it again."""
 
@@ -53,7 +53,7 @@ def _wait_for(driver: "subprocess.Popen[bytes]", args: argparse.Namespace, signa
     killed, so that the job can go back."""
     looked_s = time.monotonic()
     while (code := driver.poll()) is None:
-        time.sleep(0.2)
+        time.sleep(LOOKS_EVERY_S)
         is_late = signals.waited_s() > args.stop_before_s - RESERVE_S
         if signals.request and signals.request.comes_back and is_late:
             log_line("the driver does not stop; its trials go on from their last checkpoints")

@@ -151,7 +151,7 @@ def _serve(head: dict[str, str], args: argparse.Namespace, signals: Signals) -> 
     raylet = _start(head["address"], own, ports, offered, args, is_head=False)
     try:
         while raylet.is_running() and not signals.request:
-            time.sleep(0.2)
+            time.sleep(LOOKS_EVERY_S)
         if signals.request:
             raylet.leave(within_s=max(10.0, args.stop_before_s - LEAVING_RESERVE_S))
             return False

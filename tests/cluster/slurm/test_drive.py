@@ -70,6 +70,7 @@ def srun(slurm_job: Path, says, tmp_path: Path) -> Path:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [DONE, SOME_FAILED, BAD_INPUT])
 def test_exit_code_of_the_driver_is_that_of_the_job(slurm_job, srun, code):
     job = Job(slurm_job, f"exit {code}")
@@ -78,12 +79,14 @@ def test_exit_code_of_the_driver_is_that_of_the_job(slurm_job, srun, code):
     assert srun.with_suffix(".ended").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--mps",)])
 def test_nodes_are_told_whether_trials_share_their_gpus_by_mps(slurm_job, srun, options):
     assert Job(slurm_job, "exit 0", *options).finish()[0] == DONE
     assert ("--mps" in srun.read_text().split()) == bool(options)
 
 
+@pytest.mark.slow
 def test_nodes_are_started_on_the_whole_allocation_with_a_token_of_the_jobs_own(slurm_job, srun):
     assert Job(slurm_job, "exit 0").finish()[0] == DONE
     asked = srun.read_text()
@@ -97,6 +100,7 @@ def test_nodes_are_started_on_the_whole_allocation_with_a_token_of_the_jobs_own(
     assert token.partition("=")[2] not in asked
 
 
+@pytest.mark.slow
 def test_job_goes_back_to_the_queue_when_its_time_is_nearly_over(slurm_job, srun, says):
     asked = says("scontrol", RUNNING)
     job = Job(slurm_job, WAITS)
@@ -108,6 +112,7 @@ def test_job_goes_back_to_the_queue_when_its_time_is_nearly_over(slurm_job, srun
     assert "trials are left; back to the queue" in output
 
 
+@pytest.mark.slow
 def test_cancelled_job_does_not_go_back_and_is_called_cancelled(slurm_job, srun, says):
     asked, cancelled = says("scontrol", RUNNING), says("scancel", "")
     job = Job(slurm_job, WAITS)

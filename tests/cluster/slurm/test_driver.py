@@ -21,8 +21,9 @@ NO_JOB = "slurm_load_jobs error: Invalid job id specified"
 
 
 @pytest.fixture(autouse=True)
-def no_limit(says) -> None:
+def no_limit(says, monkeypatch) -> None:
     says("squeue", "UNLIMITED")
+    monkeypatch.setattr(driver, "LOOKS_EVERY_S", 0.02)
 
 
 def args_of(folder: Path, role: str, script: str = "exit 0", *more: str) -> argparse.Namespace:

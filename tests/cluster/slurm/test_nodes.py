@@ -36,14 +36,15 @@ def head(slurm_job: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who looks for a head looks all the time."""
-    monkeypatch.setattr(nodes, "LOOKS_FOR_HEAD_EVERY_S", 0.05)
+    """Who looks for something looks all the time."""
+    monkeypatch.setattr(nodes, "LOOKS_FOR_HEAD_EVERY_S", 0.02)
+    monkeypatch.setattr(nodes, "LOOKS_EVERY_S", 0.02)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a head, and Slurm is asked at every look."""
-    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.3)
+    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.1)
     monkeypatch.setattr(nodes, "ASKS_EVERY_S", 0.0)
 
 
@@ -82,7 +83,7 @@ def test_head_is_found_where_its_file_says_and_somebody_listens(slurm_job, head,
 def test_head_that_does_not_answer_is_not_waited_for_for_ever(
     slurm_job, signals, says, monkeypatch
 ):
-    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.3)
+    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.1)
     gone = {"address": "127.0.0.1:9", "token": "secret"}
     (slurm_job / shared_files.ADDRESS).write_text(json.dumps(gone))
     assert find_head(slurm_job, signals) is None
@@ -90,7 +91,7 @@ def test_head_that_does_not_answer_is_not_waited_for_for_ever(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"address": 1}', b"\xff"])
 def test_damaged_file_of_the_head_is_no_head(slurm_job, signals, monkeypatch, content):
-    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.3)
+    monkeypatch.setattr(nodes, "HEAD_PATIENCE_S", 0.1)
     (slurm_job / shared_files.ADDRESS).write_bytes(content)
     assert find_head(slurm_job, signals) is None
 
@@ -99,7 +100,7 @@ def test_head_that_comes_later_is_found(slurm_job, signals):
     with socket.create_server(("127.0.0.1", 0)) as server:
         fields = {"address": f"127.0.0.1:{server.getsockname()[1]}", "token": "secret"}
         write = (slurm_job / shared_files.ADDRESS).write_text
-        threading.Timer(0.3, write, [json.dumps(fields)]).start()
+        threading.Timer(0.1, write, [json.dumps(fields)]).start()
         assert find_head(slurm_job, signals) == fields
 
 
@@ -135,7 +136,7 @@ def test_worker_asks_for_a_gpu_again_later_while_the_heads_job_is_live(
         "requeue 12",
         f"update JobId=12 StartTime=now+{nodes.RETRY_AFTER_S}",
     ]
-    assert "no head within 0.3 s; asks again in 300 s" in capsys.readouterr().out
+    assert "no head within 0.1 s; asks again in 300 s" in capsys.readouterr().out
 
 
 def test_worker_ends_when_the_heads_job_is_over(slurm_job, signals, says, impatient, capsys):
@@ -150,6 +151,7 @@ def test_worker_whose_folder_is_gone_ends(slurm_job, signals, impatient):
     assert run_worker(args_of(slurm_job / "gone", "worker")) == DONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "is_requeued"),
     [
@@ -173,4 +175,4 @@ def test_node_of_a_block_does_not_wait_for_ever_for_the_head(
 ):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     assert run_node(args_of(slurm_job, "node", "--head-name", "node2")) == 1
-    assert "node1: no head at 127.0.0.1:9 within 0.3 s" in capsys.readouterr().out
+    assert "node1: no head at 127.0.0.1:9 within 0.1 s" in capsys.readouterr().out

@@ -276,6 +276,7 @@ def test_head_is_taken_back_when_the_workers_are_refused(says, tmp_path, monkeyp
 
 
 # An interrupted `subprocess.run` kills its process, and does not wait until it has ended.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*subprocess .* is still running")
 def test_both_jobs_are_taken_back_when_somebody_loses_patience_between_them(
     says, tmp_path, monkeypatch
