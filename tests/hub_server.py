@@ -169,6 +169,7 @@ def folder_files(folder: Path) -> dict[str, bytes | Path]:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for a word of the client
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""

@@ -4,7 +4,6 @@ import http.server
 import socket
 import subprocess
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +13,7 @@ from cluster.errors import ClusterError
 from cluster.rayjobs.backend import STATES, RayJobsBackend
 from cluster.rayjobs.profile import RayProfile
 from tests.factories import make_job
+from tests.served import served
 
 RENDER = """
 import sys
@@ -56,15 +56,9 @@ def test_nothing_at_the_address():
 
 def test_some_other_server_at_the_address():
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            (line,) = RayJobsBackend(
-                RayProfile(address=f"http://127.0.0.1:{server.server_port}")
-            ).check()
-        finally:
-            server.shutdown()
-            thread.join()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with served(server):
+            (line,) = RayJobsBackend(RayProfile(address=address)).check()
     assert "refuses" in line or "has no job API" in line
 
 
@@ -84,19 +78,14 @@ def test_answers_that_make_no_sense_are_told_in_a_line(tmp_path):
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Nonsense) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         backend = RayJobsBackend(RayProfile(address=f"http://127.0.0.1:{server.server_port}"))
-        try:
+        with served(server):
             for answer in (b"", b"[1]", b"null", b'{"status": 5}', b'"x"'):
                 said.append(answer)
                 with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
                     backend.status("sw-a-0123abcd", tmp_path)
                 with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
                     backend.live_jobs("sw-a-0123abcd")
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_rendered_request_is_quoted_and_needs_no_ray():

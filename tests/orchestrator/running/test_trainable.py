@@ -55,6 +55,9 @@ class Scripted(TrialTrainable):
         assert stop_signal == "the sweep's signal"
         return "n1", lambda: self.is_stopping
 
+    def given_gpus(self) -> list[int]:
+        return [0]
+
     def make_run(self, spec: TrialSpec) -> Generator[Progress, None, TrialResult]:
         step = 0
         while step < 2 or spec.seed == 4:
