@@ -55,7 +55,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, a night on 2 cor
 	done # trials that failed are holes in the tables
 	$(BIN)/sparsweep analyze $(MINI)
 
-check: $(READY) ## what to run after every change: style, types and the quick tests (280 seconds of CPU on 2 cores)
+check: $(READY) ## what to run after every change: style, types and the quick tests (a minute on 2 cores)
 	@$(MAKE) --no-print-directory -j 2 lint test-quick
 
 lint: $(READY) ## check style, formatting and types
@@ -63,7 +63,7 @@ lint: $(READY) ## check style, formatting and types
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 
-test-quick: $(READY) ## run the tests that start no Ray, train nothing and need no server
+test-quick: $(READY) ## run the tests that start no Ray, train nothing, need no server and take a moment
 	@$(BIN)/python -m pytest -q -m 'not slow' $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 browser: ## install Debian's Chromium, in which tests open the report (root on Debian)

@@ -26,7 +26,6 @@ many = settings(
     max_examples=EXAMPLES,
     derandomize=EXAMPLES <= FEW,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import pwd
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,8 +28,14 @@ ON_ONE_RAY = {
 """Files of tests whose sweeps share a Ray that runs; one process starts it."""
 ON_GPUS = {f"tests/workers/test_{name}.py" for name in ("gpu", "gpu_trials", "replay")}
 INTEGRATION = Path(__file__).parent / "integration"
-SLOW_FIXTURES = {"device", "s3_server", "compiled"}
-"""Who takes one of these trains a model, waits for a server, or compiles kernels for GPUs."""
+QUICK = "not slow"
+"""What `make check` asks pytest for."""
+IN_MEMORY, ROOM_BYTES = Path("/dev/shm"), 2 * 2**30
+"""Where quick tests have their folders, if that much is free there: each file that is written for
+good would wait for a disk, which takes a tenth of their time."""
+SLOW_FIXTURES = {"device", "s3_server", "compiled", "whole"}
+"""Who takes one of these trains a model, waits for a server, compiles kernels for GPUs, or makes
+all tables of results."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,8 +50,14 @@ def pytest_configure(config: pytest.Config) -> None:
     # Frozen by `pytest_collection_finish`; libraries whose modules outlive Python report leaks.
     config.add_cleanup(gc.unfreeze)
     if not config.getoption("numprocesses", None):  # with `-n`, the first process runs no tests
+        gc.disable()  # until `pytest_collection_finish`: it would walk through what is loaded
         import torch
+        from hypothesis import HealthCheck, settings
 
+        # No test fails because the machine is busy.
+        untimed = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+        settings.register_profile("untimed", **untimed)
+        settings.load_profile("untimed")
         if not torch.cuda.is_available():
             # Triton's kernels then run on CPUs, to be compared with the reference.
             os.environ["TRITON_INTERPRET"] = "1"
@@ -52,7 +65,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "SPARSWEEP_CACHE": cache.name,
         "HF_HOME": f"{cache.name}/huggingface",
         "HF_HUB_OFFLINE": "1",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # a call of Ray without one that runs would start one
     }
+    if config.option.markexpr == QUICK and _has_room(IN_MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= ROOM_BYTES
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not load tests only to leave them out, with all that they import."""
+    return True if collection_path == INTEGRATION and config.option.markexpr == QUICK else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -66,10 +91,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_finish() -> None:
     """What the modules hold now stays: spare the garbage collector a walk through a million objects
-    time and again.
+    time and again, here as while they are loaded.
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -210,6 +210,7 @@ def test_workers_are_busy_from_when_all_are_there_until_the_first_is_done():
     assert busy_share(sleeps) == pytest.approx((6 + 10 + 2 + 5 + 10) / 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["coverage", "mixed", "few", "worst"])
 def test_the_smallest_work_of_a_part_of_the_statistics_is_done(part, monkeypatch):
     from tests.benchmarks import statistics
@@ -376,6 +377,7 @@ def tiny_work(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_a_command_and_its_processes_use_is_seen(tmp_path, monkeypatch):
     from tests.benchmarks import sweep
 

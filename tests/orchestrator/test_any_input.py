@@ -116,6 +116,7 @@ def test_any_value_of_any_field_of_a_sweep(path, value):
             refused_in_words("sweep file", REFUSALS, lambda f=fields: make_sweep_spec(f, "a.yaml"))
 
 
+@pytest.mark.slow
 @many
 @given(scraps, st.sampled_from(PATHS), seeds)
 def test_any_text_as_a_sweep(text, path, seed):
@@ -170,6 +171,7 @@ def test_any_profile_is_refused_or_rendered(backend, data):
                 try_with(fields | {name: copy.deepcopy(value)})
 
 
+@pytest.mark.slow
 @many
 @given(
     st.binary()
@@ -205,6 +207,7 @@ def test_any_file_of_results(file, seed):
         refused_in_words("results", REFUSALS, call)
 
 
+@pytest.mark.slow
 @many
 @given(st.sampled_from(PATHS), values, seeds)
 def test_the_command_itself(path, value, seed):

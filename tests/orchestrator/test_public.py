@@ -15,6 +15,7 @@ def test_every_name_that_is_offered_is_there_and_documented(name):
     assert getattr(orchestrator, name).__doc__
 
 
+@pytest.mark.slow
 def test_results_are_read_and_compared_with_one_import(tmp_path):
     from orchestrator import IntervalOptions, ResultStore, aggregate, analyze
 

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pytest
 import torch
 
 from workers.measured import (
@@ -16,6 +17,7 @@ from workers.measured import (
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_the_peak_is_that_since_it_was_reset():
     reset_peak_memory(CPU)
     before = peak_memory_gib()

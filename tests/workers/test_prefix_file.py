@@ -252,6 +252,7 @@ def test_file_that_does_not_serve_is_computed(device, tmp_path, spoil, caplog):
     assert str(prefix.location) in caplog.text
 
 
+@pytest.mark.slow
 def test_other_threads_are_other_bits(tmp_path):
     prefix = leave(tmp_path, BASE, prepare_process(1, use_gpu=False))
     try:

@@ -202,6 +202,7 @@ def _add_one_a_hundred_times(folder: str) -> None:
             count.write_text(str(int(count.read_text()) + 1))
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_holds_the_lock(tmp_path):
     (tmp_path / "count").write_text("0")
     spawn = multiprocessing.get_context("spawn")

@@ -10,6 +10,7 @@ from tests.cluster.kubernetes.api_server import FakeServer
 from tests.cluster.kubernetes.jobs import FOLDER, ID, JOB, NAME, make_backend, refusal
 
 
+@pytest.mark.slow
 def test_cancelling_suspends_and_the_job_then_counts_as_cancelled(server: FakeServer) -> None:
     backend = make_backend()
     backend.submit(JOB)

@@ -47,6 +47,7 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
         amount(text)
 
 
+@pytest.mark.slow
 def test_nothing_stands_in_the_way(server: FakeServer) -> None:
     server.put("secrets", "registry", {})
     server.put("secrets", "s3-keys", {})

@@ -46,6 +46,7 @@ def test_manifest_is_the_golden_one(name: str) -> None:
     assert text.replace(installed, 'rayVersion: "2.60.0"') == (GOLDEN / f"{name}.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_gpus_are_shared_by_mps_in_the_workers_alone(schema: dict[str, Any]) -> None:
     text = render_manifests(make_job(), make_profile(mps=True))
     plain = render_manifests(make_job(), make_profile())
@@ -76,6 +77,7 @@ def test_ray_jobs_satisfy_kuberays_schema(schema: dict[str, Any], name: str, mod
     jsonschema.Draft202012Validator(schema).validate(ray_job)
 
 
+@pytest.mark.slow
 def test_schema_notices_unknown_fields_and_wrong_types(schema: dict[str, Any]) -> None:
     _, ray_job = yaml.safe_load_all(render_manifests(make_job(), make_profile()))
     validator = jsonschema.Draft202012Validator(schema)

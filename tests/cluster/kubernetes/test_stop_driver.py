@@ -22,6 +22,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_driver_is_told_to_stop_and_waited_for(tmp_path: Path) -> None:
     script = tmp_path / "sparsweep"
     script.write_text(DRIVER)

@@ -176,6 +176,7 @@ def test_a_job_that_is_over_stays_when_its_successor_is_refused(server: FakeServ
     assert backend.status(ID, FOLDER).state is JobState.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_go_away_is_said(server: FakeServer) -> None:
     backend = make_backend()
     backend.submit(JOB)

@@ -103,6 +103,7 @@ def in_session(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_job_runs_the_sweep_in_a_session_of_its_own(tmp_path, running, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     backend, job = (
@@ -123,6 +124,7 @@ def with_mps(script: str) -> LocalBackend:
     return LocalBackend(LocalProfile(mps=True), program=("/bin/sh", "-c", script, "sh"))
 
 
+@pytest.mark.slow
 def test_processes_of_a_job_share_gpus_by_a_server_of_its_own(tmp_path, running, monkeypatch):
     log = mps_control.install(tmp_path, monkeypatch)
     mps_control.install_nvidia_smi(tmp_path, "GPU-aa", "GPU-bb")
@@ -146,6 +148,7 @@ def test_processes_of_a_job_share_gpus_by_a_server_of_its_own(tmp_path, running,
     assert not Path(folder).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [local_job.STOP, local_job.KILL, signal.SIGKILL])
 def test_the_server_ends_with_a_job_however_that_ends(tmp_path, running, monkeypatch, number):
     log = mps_control.install(tmp_path, monkeypatch)
@@ -164,6 +167,7 @@ def test_the_server_ends_with_a_job_however_that_ends(tmp_path, running, monkeyp
     wait_for_end(backend, job_id, job.folder)
 
 
+@pytest.mark.slow
 def test_a_job_without_mps_goes_on_and_says_so(tmp_path, running, monkeypatch):
     mps_control.install(tmp_path, monkeypatch, start="echo no GPU of ours >&2; exit 1")
     backend, job = with_mps("echo runs"), make_job(tmp_path / "job")
@@ -189,6 +193,7 @@ def test_files_are_the_owners_alone(tmp_path, running, state):
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_job_survives_the_end_of_its_terminal(tmp_path, running):
     job = make_job(tmp_path / "job")
     terminal = submitting(job.folder, start_new_session=True)
@@ -237,6 +242,7 @@ def test_damaged_exit_code_is_told(tmp_path, running, content):
     assert f"{file} is damaged" in status.detail
 
 
+@pytest.mark.slow
 def test_one_job_of_a_sweep_at_a_time(tmp_path, running):
     backend, job = shell(SLEEP), make_job(tmp_path / "job")
     job_id = backend.submit(job)
@@ -253,6 +259,7 @@ def test_one_job_of_a_sweep_at_a_time(tmp_path, running):
     assert backend.live_jobs(job.job_name) == [job_id]
 
 
+@pytest.mark.slow
 def test_submissions_at_once_start_one_job(tmp_path, running):
     at_once = [submitting(make_job(tmp_path / f"job{number}").folder) for number in range(4)]
     for process in at_once:
@@ -265,6 +272,7 @@ def test_submissions_at_once_start_one_job(tmp_path, running):
     assert sum("runs already as" in stderr for _, stderr in outputs) == 3
 
 
+@pytest.mark.slow
 def test_submission_that_dies_keeps_nobody_from_submitting(tmp_path, running, state):
     state.mkdir(parents=True)
     lock = state / ".sw-tiny-0123abcd.lock"
@@ -283,6 +291,7 @@ def test_submission_that_dies_keeps_nobody_from_submitting(tmp_path, running, st
     assert shell("").status(running[0], job.folder).state is JobState.RUNNING
 
 
+@pytest.mark.slow
 def test_cancel_stops_cleanly(tmp_path, running):
     backend = shell(
         'trap "echo saved; sleep 0.5; exit 75" USR2; echo begun; while true; do sleep 0.05; done'
@@ -390,6 +399,7 @@ def test_state_folder_that_cannot_be_made(tmp_path, monkeypatch):
     assert "Not a directory; set XDG_STATE_HOME to a folder that you may write to" in line
 
 
+@pytest.mark.slow
 def test_records_of_removed_folders_are_dropped(tmp_path, running, state):
     backend, job = shell("exit 0"), make_job(tmp_path / "job")
     first = backend.submit(job)
@@ -441,6 +451,7 @@ def test_lines_are_whole_while_a_log_grows(tmp_path):
     assert list(read_lines(tmp_path / "none", None)) == []
 
 
+@pytest.mark.slow
 def test_a_job_gets_what_the_profile_says_of_the_hub(tmp_path, running):
     profile = LocalProfile(offline=True, hub_cache=f"{tmp_path}/my hub")
     script = 'echo "$HF_HUB_OFFLINE $HF_HUB_CACHE"'

@@ -63,6 +63,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_it_ends_with_a_process_that_is_killed(tmp_path, monkeypatch, folder):
     log = install(tmp_path, monkeypatch)
     words = [sys.executable, "-c", OWNER, str(folder)]
@@ -77,6 +78,7 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path, monkeypatch, folder):
     assert told(log)[-2:] == [f"quit in {folder}/pipe", "ended"]
 
 
+@pytest.mark.slow
 def test_signals_for_all_processes_of_a_job_do_not_end_it(tmp_path, monkeypatch, folder):
     """Slurm sends some to each of them; trials compute on while they save."""
     install(tmp_path, monkeypatch)

@@ -107,6 +107,7 @@ def test_workers_are_known_by_the_title_that_ray_gives_them():
             process.wait()
 
 
+@pytest.mark.slow
 def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
     environment = os.environ | {DRAIN_FILE: str(tmp_path / "leaving")}
     trial = _sleeper("ray::TrialTrainable.train")
@@ -118,7 +119,7 @@ def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
             assert time.monotonic() < until
             time.sleep(0.05)
         with pytest.raises(subprocess.TimeoutExpired):
-            leaver.wait(timeout=1)
+            leaver.wait(timeout=0.5)
     finally:
         trial.kill()
         trial.wait()

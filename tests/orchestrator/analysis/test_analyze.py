@@ -35,6 +35,7 @@ def notes_of(tables, name):
     return " ".join(tables[name].notes)
 
 
+@pytest.mark.slow
 def test_without_dense_trials_there_is_no_change(store):
     for seed in range(3):
         commit(store, "sw", 0.5, seed, 0.5)
@@ -50,6 +51,7 @@ def test_without_dense_trials_there_is_no_change(store):
     assert "no model of 0 languages; it takes 3 or more" in notes_of(tables, "model")
 
 
+@pytest.mark.slow
 def test_with_dense_trials_only_nothing_is_compared(store):
     commit(store, "sw", 0.0, 0, 0.5)
     tables = assert_whole(store)
@@ -58,6 +60,7 @@ def test_with_dense_trials_only_nothing_is_compared(store):
     assert "No sparse trials" in notes_of(tables, "model")
 
 
+@pytest.mark.slow
 def test_one_seed_and_no_predictions_have_no_spread_and_no_interval(store):
     commit(store, "sw", 0.0, 0, 0.5)
     commit(store, "sw", 0.5, 0, 0.25)
@@ -72,6 +75,7 @@ def test_one_seed_and_no_predictions_have_no_spread_and_no_interval(store):
     assert "cannot go below p = 1 with 1 seed" in notes_of(tables, "tests")
 
 
+@pytest.mark.slow
 def test_three_seeds_cannot_tell_within_a_language(store):
     for seed in range(3):
         commit(store, "sw", 0.0, seed, 0.5)
@@ -85,6 +89,7 @@ def test_three_seeds_cannot_tell_within_a_language(store):
     )
 
 
+@pytest.mark.slow
 def test_multilingual_results_alone_say_that_their_languages_share_a_model(store):
     for seed in range(2):
         commit_together(store, 0.0, seed, {"de": 0.75, "my": 0.5, "sw": 0.5, "yo": 0.5})
@@ -102,6 +107,7 @@ def test_multilingual_results_alone_say_that_their_languages_share_a_model(store
     assert "no model of 2 sparsities; it takes 3 or more" in notes_of(tables, "model")
 
 
+@pytest.mark.slow
 def test_what_is_only_planned_is_a_hole(store):
     store.write_plan("demo", [make_trial_spec(target_sparsity=sparsity) for sparsity in (0.0, 0.5)])
     tables = assert_whole(store)
@@ -156,6 +162,7 @@ def test_a_missing_set_of_sentences_is_refused(store, tmp_path):
         analyze(store)
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_written_are_refused(whole, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
@@ -165,6 +172,7 @@ def test_files_that_cannot_be_written_are_refused(whole, tmp_path):
         write_tables(whole, str(tmp_path / "file"))
 
 
+@pytest.mark.slow
 def test_files_hold_all_digits_and_the_meaning_of_each_column(whole, tmp_path):
     files = write_tables(whole, str(tmp_path / "new"))
     assert [file.name for file in files[:2]] == ["quality.parquet", "quality.csv"]
@@ -183,6 +191,7 @@ def test_files_hold_all_digits_and_the_meaning_of_each_column(whole, tmp_path):
     assert (float(row["f1_mean"]), row["settings"]) == (first["f1_mean"], "")
 
 
+@pytest.mark.slow
 def test_tables_that_are_asked_for_are_those_of_the_whole_analysis(store, tmp_path):
     """Alone, a table is what it is among all; what it does not need is not read."""
     for seed in range(2):

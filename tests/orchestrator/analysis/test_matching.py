@@ -118,6 +118,7 @@ def test_no_rule_is_refused_where_nothing_is_scored(store):
     assert len(aggregate(store, "test", "lenient").holes) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["strict", "lenient"])
 def test_every_table_is_of_the_rule_that_is_chosen(store, rule):
     for seed in range(2):
@@ -134,6 +135,7 @@ def test_every_table_is_of_the_rule_that_is_chosen(store, rule):
     assert f"Entities count by the {rule} rule of matching." in tables["quality"].notes
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_run_again_by_another_rule_counts_once_by_either(store):
     """Without predictions, so that the strict scores are those of the first run."""
     spec = make_trial_spec(robustness=ROBUSTNESS)
@@ -201,6 +203,7 @@ def test_seeds_run_with_two_rules_are_compared_by_that_of_the_newest(store):
     ]
 
 
+@pytest.mark.slow
 def test_predictions_counted_by_another_rule_are_not_used(store):
     """The dense trials' predictions are counted strictly; only their scores are lenient, too."""
     for seed in range(2):

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from orchestrator.analysis.tables import ANALYSES
 from tests.factories import PRUNING
 from tests.orchestrator.analysis.committing import commit, shown_tables, tables_of
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_every_table_at_a_hundred_columns(whole):
     text = shown_tables(whole)
     assert max(map(len, text.splitlines())) <= 100
@@ -20,6 +23,7 @@ def test_the_terminal_shows_every_table_at_a_hundred_columns(whole):
     assert line.split()[-1] == "2"
 
 
+@pytest.mark.slow
 def test_a_count_that_differs_is_written_above(store):
     for sparsity, seeds in ((0.0, 2), (0.5, 2), (0.9, 1)):
         for seed in range(seeds):
@@ -32,6 +36,7 @@ def test_a_count_that_differs_is_written_above(store):
     assert line.split() == ["sw", "dense", ".500(0)", ".500(0)", ".500¹", "2"]
 
 
+@pytest.mark.slow
 def test_a_series_that_a_table_says_nothing_of_is_left_out(store):
     commit(store, "sw", 0.0, 0, 0.5)
     for scope in ("global", "layer"):

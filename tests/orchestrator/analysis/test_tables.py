@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from orchestrator.analysis.tables import ANALYSES
 
 
+@pytest.mark.slow
 def test_columns_are_documented_without_pandas():
     modules = "sys, orchestrator.analysis.tables, orchestrator.analysis.show"
     code = f"import {modules}; print('pandas' in sys.modules)"

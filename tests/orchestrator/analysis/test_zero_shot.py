@@ -1,6 +1,7 @@
 """Scores in languages that a trial was not trained on are a regime of their own in every table."""
 
 import polars
+import pytest
 
 from orchestrator.analysis.inputs.aggregate import aggregate
 from orchestrator.analysis.topics.layers import USED_EMBEDDINGS
@@ -69,6 +70,7 @@ def test_means_over_languages_keep_them_apart(store):
     }
 
 
+@pytest.mark.slow
 def test_what_a_language_uses_of_the_vocabulary_is_told_of_languages_trained_on(store):
     fill(store)
     rows = rows_of(store, "languages", "covariate", "regime", "language", "source")
@@ -85,6 +87,7 @@ def test_what_a_language_uses_of_the_vocabulary_is_told_of_languages_trained_on(
     }
 
 
+@pytest.mark.slow
 def test_every_table_can_be_made_and_shown(store):
     fill(store)
     tables = tables_of(store)

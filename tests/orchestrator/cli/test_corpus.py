@@ -73,6 +73,7 @@ def test_files_that_languages_share_are_shown_by_language(capsys, tmp_path):
     assert [list(one["entities"]) for one in splits[::2]] == [["PER", "ORG", "LOC"], ["DATE"]]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_shown_with_the_subwords_of_its_model(capsys):
     settings = ("--set", "languages=[ka]", "--set", "corpus.max_train_sentences=20")
     code, out, _ = run(capsys, "corpus", "smoke", *settings, "--json")

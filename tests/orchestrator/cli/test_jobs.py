@@ -119,6 +119,7 @@ def test_status_is_watched_until_the_job_is_over(sparsweep, spec, toy_queue):
     assert (code, out.count("completed\n")) == (0, 1)
 
 
+@pytest.mark.slow
 def test_each_look_of_a_watch_counts_and_names_what_failed_by_then(
     sparsweep, spec, toy_queue, tmp_path, monkeypatch
 ):

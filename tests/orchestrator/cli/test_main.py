@@ -124,6 +124,7 @@ def test_debug_adds_the_traceback(capsys):
     assert "Traceback" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["schema", "plan smoke"])
 def test_a_reader_that_leaves_early_is_no_error(words):
     command = f"{sys.executable} -m orchestrator.cli {words} | true; exit ${{PIPESTATUS[0]}}"
@@ -131,6 +132,7 @@ def test_a_reader_that_leaves_early_is_no_error(words):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(closed):
     command = f"{sys.executable} -m orchestrator.cli sweeps {closed}"
@@ -139,6 +141,7 @@ def test_closed_streams_are_no_error(closed):
     assert (done.stdout == "") == (">&-" in closed.split())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_a_full_disk_is_one_line_and_no_bad_input():
     command = f"{sys.executable} -m orchestrator.cli sweeps > /dev/full"
@@ -147,6 +150,7 @@ def test_a_full_disk_is_one_line_and_no_bad_input():
     assert done.stderr == "sparsweep: [Errno 28] No space left on device; make room, then go on\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
 def test_a_disk_that_fails_is_one_line_and_no_bad_input(tmp_path):
     (tmp_path / "sw").mkdir()
@@ -176,6 +180,7 @@ def test_a_current_folder_that_is_gone_is_told(tmp_path):
     assert done.stderr == "sparsweep: the current folder is gone; cd to one that is there\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_without_these_characters_gets_question_marks(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     command = [
@@ -210,6 +215,7 @@ def test_help_loads_nothing_that_takes_long():
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_command_at_once_and_without_a_word(tmp_path):
     os.mkfifo(sweep := tmp_path / "sweep.yaml")
     words = [sys.executable, "-m", "orchestrator.cli", "plan", str(sweep)]
@@ -246,6 +252,7 @@ def planning(
     return place, [sys.executable, "-c", ASKING, address, str(limit_s), command]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_store_that_is_silent_is_told_in_a_line(scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -257,6 +264,7 @@ def test_a_store_that_is_silent_is_told_in_a_line(scheme):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_silent_store_hears_ctrl_c_at_once():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)

@@ -90,6 +90,7 @@ def test_plan_has_a_row_for_pruned_embeddings(capsys, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_plan_of_the_paper_fits_a_terminal(capsys, tmp_path):
     code, out, _ = run(capsys, "plan", "paper-mono", "--set", f"results={tmp_path}/r")
     assert code == 0
@@ -171,6 +172,7 @@ def test_patterns_that_find_nothing_are_refused(capsys, tmp_path):
     assert "leave none of the encoder's 12 linear layers; correct them, names are like" in err
 
 
+@pytest.mark.slow
 def test_plan_says_how_many_seeds_and_sentences_see_a_change(capsys, tmp_path):
     make_results(str(tmp_path), ("de", "my"), sparsities=(0.5, 0.9), seeds=(0, 1), num_sentences=20)
     words = ["plan", "smoke", "--set", f"results={tmp_path}", "--power"]

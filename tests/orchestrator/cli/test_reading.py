@@ -111,6 +111,7 @@ def test_a_margin_that_is_none_is_refused_in_one_line(capsys, tmp_path, margin, 
     assert not (tmp_path / "analysis").exists()
 
 
+@pytest.mark.slow
 def test_the_margin_is_a_setting_whose_default_the_help_says(capsys, tmp_path):
     text = " ".join(run(capsys, "analyze", "--help")[1].split())
     assert "--margin F1 largest change of F1 that does not matter" in text
@@ -163,6 +164,7 @@ def test_cache_of_a_user_without_a_home(capsys, homeless):
     assert (code, err) == (2, "sparsweep: no home folder is known; set HOME or SPARSWEEP_CACHE\n")
 
 
+@pytest.mark.slow
 def test_identical_sentences_count_as_one_when_asked(capsys, tmp_path):
     make_results(str(tmp_path), ("de",), sparsities=(0.5,), seeds=(0, 1), num_sentences=20)
     told = "Identical sentences count as one: 4 intervals"

@@ -131,10 +131,12 @@ def test_who_waits_may_be_stopped_and_goes_on_to_wait():
     assert (process.returncode, out, err) == (3, "", "")
 
 
+@pytest.mark.slow
 def test_a_terminal_sends_a_signal_once():
     count = (
         "came = []; signal.signal(signal.SIGINT, lambda *_: came.append(1));"
-        "print('ready', flush=True); time.sleep(1); print(len(came), 'came', flush=True); return 0"
+        "print('ready', flush=True); time.sleep(0.3);"
+        "print(len(came), 'came', flush=True); return 0"
     )
     pid, terminal = pty.fork()
     if pid == 0:
@@ -270,6 +272,7 @@ def test_what_a_crashed_command_started_ends_with_it():
     assert not psutil.pid_exists(int(out.splitlines()[0]))
 
 
+@pytest.mark.slow
 def test_a_command_does_not_outlive_who_waits_for_it():
     process = start("print(os.getpid(), flush=True); time.sleep(60)")
     command = psutil.Process(int(process.stdout.readline()))

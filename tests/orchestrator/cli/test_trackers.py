@@ -40,6 +40,7 @@ def test_it_brings_them_to_mlflow(capsys, results, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

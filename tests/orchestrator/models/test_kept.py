@@ -162,6 +162,7 @@ def test_each_model_that_is_damaged_gone_or_of_another_trial_is_named(three):
     assert f"{files[1]}: the kept model cannot be read (" in found[ids[1]]
 
 
+@pytest.mark.slow
 def test_any_bit_of_a_model_and_any_length_counts(three):
     """Every fault is one line with its remedy, whatever it does to the header."""
     store, ids, files = three

@@ -32,6 +32,7 @@ def test_no_built_in_sweep_warns():
             assert describe_few_steps(make_plan(sweep)) == [], name
 
 
+@pytest.mark.slow
 def test_paper_mono_by_epochs_gets_three_lines_for_1800_trials():
     """By hand: 100 sentences are 40 steps, pruned from step 4 to 28 after 10, 20 and 24 of them;
     1,000 are 320, with 96 after the last update. A language has 42 sparse trials and 3 dense."""

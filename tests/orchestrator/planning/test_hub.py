@@ -80,6 +80,7 @@ def test_a_branch_that_moved_makes_other_trials(hub, commits):
     assert not before & after
 
 
+@pytest.mark.slow
 def test_wikineural_is_planned_and_read_from_the_hub(hub):
     """As its repository has it: splits of all languages together, `val`, and bare numbers."""
     row = {"tokens": ["In", "Rom", "spielt", "Tosca"], "ner_tags": [0, 5, 0, 7], "lang": "xx"}

@@ -310,6 +310,7 @@ def test_weights_count_for_pretrained_models_only(tmp_path):
     assert first_id("pretrained") != before[1]
 
 
+@pytest.mark.slow
 def test_planning_needs_neither_torch_nor_ray():
     code = (
         "import sys, json; from orchestrator.spec.sweep_spec import load_sweep_spec;"

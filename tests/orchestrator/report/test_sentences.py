@@ -74,6 +74,7 @@ def test_one_seed_tells_nothing_of_others(tmp_path):
     assert any(one.startswith("How many seeds it takes to see a change cannot") for one in told)
 
 
+@pytest.mark.slow
 def test_one_language_and_two_seeds(tmp_path):
     told = conclude_of(tmp_path, ("my",), (0, 1))
     assert told[0].startswith("At 90 % sparsity my is ")
@@ -81,6 +82,7 @@ def test_one_language_and_two_seeds(tmp_path):
     assert any("two dense seeds" in one for one in told)
 
 
+@pytest.mark.slow
 def test_sentences_on_sparsities_say_where_their_languages_differ(tmp_path):
     """Burmese is still missing at 0.9 in all sentences but those that count it."""
 
@@ -104,6 +106,7 @@ def test_sentences_on_sparsities_say_where_their_languages_differ(tmp_path):
     assert not any("not of the same languages" in one for one in whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "state_of",
     [

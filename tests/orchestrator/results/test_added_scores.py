@@ -363,6 +363,7 @@ def commit_scored(store: ResultStore, matching: str, f1: float, **robustness) ->
     assert store.commit_completed(spec, result, **make_circumstances())
 
 
+@pytest.mark.slow
 def test_a_run_by_another_rule_leaves_the_scores_of_the_run_before_readable(store):
     commit_scored(store, "strict", 0.5)
     assert not store.has(scored("lenient")), "it has no predictions"

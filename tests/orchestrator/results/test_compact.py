@@ -19,6 +19,7 @@ from tests.orchestrator.results.committing import commit, fail, run_python
 WANTED = "split == 'test' and entity_type == 'micro' and subset == 'all'"
 
 
+@pytest.mark.slow
 def test_compact_files_do_not_depend_on_the_order_of_commits_or_on_earlier_ones(tmp_path):
     specs = [
         make_trial_spec(seed=seed, language=language)
@@ -85,6 +86,7 @@ def test_duckdb_reads_version_and_meanings_from_the_footer(store):
     assert json.loads(footer["sparsweep.columns"])["train_s"]["unit"] == "s"
 
 
+@pytest.mark.slow
 def test_predictions_are_compacted_in_parts_to_the_same_rows(store, monkeypatch):
     for seed in range(20):  # more than are read at a time
         commit(store, make_trial_spec(seed=seed))
@@ -152,6 +154,7 @@ def test_compacting_that_is_killed_loses_nothing(store, touch, old):
     assert _bytes_of_files(store) == files
 
 
+@pytest.mark.slow
 def test_who_reads_while_others_compact_sees_the_same_rows(store):
     for seed in range(3):
         commit(store, make_trial_spec(seed=seed))

@@ -32,6 +32,7 @@ def test_nothing_is_counted_in_no_sentences():
     assert count_by_seqeval(nothing, nothing, "strict").shape == (0, 3)
 
 
+@pytest.mark.slow
 @MATCHINGS
 @pytest.mark.parametrize("stored", ["results/v3", "paper-mini"])
 def test_stored_predictions_are_counted_as_a_trial_counts_them(stored, matching):

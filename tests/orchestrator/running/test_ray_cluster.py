@@ -61,6 +61,7 @@ def test_workers_get_no_address_of_a_hub_with_a_password(monkeypatch, user, is_p
     assert passed_on().get("HF_ENDPOINT") == (endpoint if is_passed else None)
 
 
+@pytest.mark.slow
 def test_an_address_where_no_ray_answers_is_refused_by_its_name(monkeypatch):
     monkeypatch.setattr("orchestrator.running.ray_cluster.ANSWERS_WITHIN_S", 0.1)
     with socket.socket() as unused:  # bound, and not listening

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from queue import SimpleQueue
 
+import pytest
+
 from orchestrator.running.ray_watch import RayWatch
 
 
@@ -33,6 +35,7 @@ def test_the_head_of_a_cluster_is_watched_before_ray_is_connected():
     assert not RayWatch.of_cluster("auto")._services, "Ray says later where it is"
 
 
+@pytest.mark.slow
 def test_while_nobody_wants_to_be_told_a_loss_ends_the_process(tmp_path):
     (tmp_path / "gcs_server").symlink_to("/bin/sleep")
     script = (

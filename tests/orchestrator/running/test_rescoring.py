@@ -105,6 +105,7 @@ def rows(store: ResultStore, matching: str) -> list[dict]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stored", "asked"), [("strict", "lenient"), ("lenient", "strict")])
 def test_rescoring_gives_what_scoring_by_that_rule_gives_to_the_last_bit(tmp_path, stored, asked):
     store, expected = ResultStore(str(tmp_path / "a")), ResultStore(str(tmp_path / "b"))

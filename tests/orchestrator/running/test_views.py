@@ -163,6 +163,7 @@ def test_the_live_view_leaves_its_last_state_on_the_terminal():
     assert "1/1 done, 0 failed, 0 running, 0 left" in text_of(console).rsplit("smoke", 1)[-1]
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_are_drawn_in_a_moment():
     trials = [planned("sw", seed) for seed in range(10_000)]
     progress = sweep(trials)

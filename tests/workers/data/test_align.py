@@ -97,6 +97,7 @@ def test_word_that_the_tokenizer_drops_is_refused_where_it_knows_nothing_unknown
         encode(Sentences([["a", "я", "b"]], [[0, 1, 0]]), tokenizer, 16)
 
 
+@pytest.mark.slow
 def test_cached_split_equals_a_fresh_one(wikiann, mbert, tokenizer):
     model = ModelSpec(
         name=str(mbert),
@@ -139,6 +140,7 @@ def same(one: EncodedSplit, other: EncodedSplit) -> bool:
     return all(np.array_equal(vars(one)[name], vars(other)[name]) for name in vars(one))
 
 
+@pytest.mark.slow
 def test_no_bit_of_a_kept_split_may_flip(corpus_folder, caplog):
     made = load_small(corpus_folder)
     (file,) = (corpus_folder.parent / "cache" / "encoded").iterdir()

@@ -65,6 +65,7 @@ lines = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @many
 @given(lines | st.text(), seeds)
 def test_any_text_as_a_split(corpus, text, seed):
@@ -74,6 +75,7 @@ def test_any_text_as_a_split(corpus, text, seed):
     Path(corpus, "sw", "train.tsv").unlink()
 
 
+@pytest.mark.slow
 @many
 @given(lines | st.text(), seeds, st.sampled_from(["train", "train.txt", "train.jsonl", "train.gz"]))
 def test_any_other_text_as_a_split(corpus, text, seed, name):
@@ -144,6 +146,7 @@ def as_parquet(table: pa.Table) -> bytes | None:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @many
 @given(tables(), seeds)
 def test_any_table_as_a_split(corpus, table, seed):

@@ -68,6 +68,7 @@ def test_entities_are_those_of_seqeval_in_every_sequence_of_up_to_four_tags(matc
     assert found_by_us(tags, matching) == found_by_seqeval(tags, matching)
 
 
+@pytest.mark.slow
 @MATCHINGS
 @many
 @given(tags=st.lists(st.lists(st.sampled_from(TAGS), max_size=12), min_size=1, max_size=20))
@@ -88,6 +89,7 @@ def test_an_unknown_rule_is_refused():
         find_entities(np.array([0]), np.array([0, 1]), "exact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "language", ["ja", "zh", "sw"]
 )  # the first two have I- tags that continue nothing
@@ -138,6 +140,7 @@ def test_nothing_is_seen_where_train_has_no_entity_of_the_type():
     assert (facts.is_seen.tolist(), facts.num_unseen_entities.tolist()) == ([False], [2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "seen"), [("ur", 0.51), ("hi", 0.32), ("vi", 0.28), ("en", 0.03)]
 )

@@ -72,6 +72,7 @@ def written(pieces, single: str, last: str) -> list[str]:
     return tags
 
 
+@pytest.mark.slow
 @given(st.lists(WELL_FORMED, min_size=1, max_size=5), st.sampled_from(["SE", "UL"]))
 def test_entities_of_bioes_and_bilou_are_those_of_seqeval(sentences, prefixes):
     tags = [written(pieces, *prefixes) for pieces in sentences]

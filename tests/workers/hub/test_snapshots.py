@@ -152,6 +152,7 @@ def test_a_hub_behind_a_firewall_is_waited_for_once_and_for_seconds(hub, without
     assert len(hub.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_hub_that_hangs_over_its_list_is_not_waited_for_without_a_limit(
     hub, without_list, monkeypatch
 ):

@@ -20,6 +20,7 @@ def test_philox_gives_the_published_words(rounds, word, expected):
     assert tuple(philox(counter, (word, word), rounds)[:, 0]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "shape", [(0,), (1,), (15,), (16, 1), (17,), (127,), (8, 16), (3, 43), (5000,)]

@@ -93,6 +93,7 @@ def test_every_operation_of_the_step_is_rounded_as_the_reference_rounds_it(machi
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_tensors", [1, 5])
 def test_launches_do_not_grow_with_the_number_of_tensors(num_tensors):
     kernels = TritonKernels(DEVICE)

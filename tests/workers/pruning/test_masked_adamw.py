@@ -447,6 +447,7 @@ def test_autograd_notices_that_weights_have_changed(kernels):
             loss.backward()
 
 
+@pytest.mark.slow
 def test_after_an_interrupt_no_thread_writes_on():
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -319,6 +319,7 @@ def draw_plainly(
     return drawn
 
 
+@pytest.mark.slow
 def test_drawing_for_all_at_once_is_drawing_one_after_another(wikiann):
     corpus = path_corpus(wikiann, max_train_sentences=500)
     found = load_perturbed(corpus, SPEC, pool_of("jv", "sw", "vi", language="hi"), 2)

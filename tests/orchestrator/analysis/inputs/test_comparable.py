@@ -154,6 +154,7 @@ def test_sets_of_languages_trained_on_together_are_settings(store):
     }
 
 
+@pytest.mark.slow
 def test_settings_are_never_mixed(store):
     training = make_trial_spec().training
     for lr, dense, sparse in ((1e-5, 0.5, 0.25), (2e-5, 0.75, 0.875)):
@@ -169,6 +170,7 @@ def test_settings_are_never_mixed(store):
     }
 
 
+@pytest.mark.slow
 def test_data_that_changed_for_one_language_does_not_part_the_others(store):
     """The present data of all languages are compared, whether a language's ever changed or not."""
     old, new = (replace(make_trial_spec().corpus, fingerprint=name) for name in ("old", "new"))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
+import pytest
 
 from orchestrator.analysis.inputs.frames import families_of, tier
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -17,6 +18,7 @@ from tests.factories import (
 from tests.orchestrator.analysis.committing import commit, commit_together, rows_of, tables_of
 
 
+@pytest.mark.slow
 def test_what_is_known_of_a_language_stands_beside_its_f1(store):
     commit(store, "sw", 0.5, 0, 0.5, num_train=640)
     commit(store, "xx", 0.5, 0, 0.5, num_train=30)

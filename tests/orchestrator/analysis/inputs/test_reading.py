@@ -64,12 +64,14 @@ def test_rows_of_the_running_recipe_are_compared(of_two_recipes):
     assert rows_of(of_two_recipes, "quality", *names) == [(0.75, None, None), (0.5, None, -0.25)]
 
 
+@pytest.mark.slow
 def test_both_commands_name_the_rest_in_one_line(of_two_recipes):
     line = f"4 trials of recipe {OLDER} are kept and not compared."
     assert line in shown(render(aggregate(of_two_recipes))).splitlines()
     assert f"· {line}" in shown_tables(tables_of(of_two_recipes).values()).splitlines()
 
 
+@pytest.mark.slow
 def test_nothing_is_deleted(of_two_recipes):
     aggregate(of_two_recipes)
     tables_of(of_two_recipes)
@@ -138,6 +140,7 @@ def of_two_devices(store):
     return store
 
 
+@pytest.mark.slow
 def test_pairs_of_different_devices_are_counted_in_a_line(of_two_devices):
     line = "2 pairs of sparse and dense trial (of 4): computed on different models of device"
     found = aggregate(of_two_devices)
@@ -147,6 +150,7 @@ def test_pairs_of_different_devices_are_counted_in_a_line(of_two_devices):
     assert f"· {line}" in shown_tables(tables.values())
 
 
+@pytest.mark.slow
 def test_pairs_of_different_devices_are_left_out_where_that_is_asked(of_two_devices):
     found = aggregate(of_two_devices, same_device=True)
     pairs = found.table.select(["f1_mean", "num_seeds", "delta_dense_mean", "num_pairs"])

@@ -34,6 +34,7 @@ def found(store, sparsity, *names):
     return {row[1:3]: row[3:] for row in rows if row[0] == sparsity}
 
 
+@pytest.mark.slow
 def test_f1_and_its_change_by_subset_and_type_are_means_over_seeds(store):
     for seed, dense, sparse in ((0, 0.75, 0.25), (1, 0.5, 0.375), (2, None, 0.5)):
         commit_parts(store, 0.0, seed, {("all", "micro"): 0.9, ("unseen", "LOC"): dense})

@@ -16,6 +16,7 @@ def test_every_language_has_the_size_of_its_wikipedia():
     assert min(WIKIPEDIA_MB, key=WIKIPEDIA_MB.get) == "yo"
 
 
+@pytest.mark.slow
 def test_values_have_a_source_and_what_is_not_known_a_reason(store):
     for seed, f1 in enumerate((0.7, 0.8)):
         commit(store, "sw", 0.0, seed, f1, num_train=500)
@@ -37,6 +38,7 @@ def test_values_have_a_source_and_what_is_not_known_a_reason(store):
     assert "No fertility" not in notes
 
 
+@pytest.mark.slow
 def test_the_words_of_the_train_split_tell_fertility_unknown_pieces_and_rows(store):
     predictions = (make_predicted_set(),)
     for seed, num_unknown in enumerate((2, 7)):

@@ -10,6 +10,7 @@ from tests.factories import make_predicted_set
 from tests.orchestrator.analysis.committing import commit, rows_of, tables_of
 
 
+@pytest.mark.slow
 def test_sentences_whose_mode_changes_and_what_they_are(store):
     one = make_predicted_set()
     other = replace(

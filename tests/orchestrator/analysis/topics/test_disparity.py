@@ -154,6 +154,7 @@ def test_what_does_not_vary_has_intervals_of_no_width():
     assert found["worst_f1_change"] == (-0.25, -0.25)
 
 
+@pytest.mark.slow
 def test_intervals_of_stored_results_hold_their_numbers(store):
     random = np.random.default_rng(0)
     pairs = {

@@ -77,6 +77,7 @@ SENTENCE = st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), max
 )
 
 
+@pytest.mark.slow
 @given(st.lists(SENTENCE, max_size=4), st.sampled_from(RULES))
 def test_counts_are_those_of_loops_over_tags_and_those_that_are_scored(sentences, matching):
     counts, scored = counted(sentences, matching)
@@ -205,6 +206,7 @@ def test_a_set_of_other_sentences_than_were_predicted_is_refused(store):
         tables_of(store, only=["errors"])
 
 
+@pytest.mark.slow
 def test_totals_are_those_of_stored_scores_and_counts_of_stored_predictions(tmp_path):
     """Whole results: made-up predictions of two languages, counted anew by loops over tags."""
     folder = str(tmp_path / "results")

@@ -76,6 +76,7 @@ def test_languages_that_are_alike_within_families_are_no_evidence():
         assert table != "tests" or p_independent > 0.25
 
 
+@pytest.mark.slow
 def test_reasons_tell_missing_dense_trials_from_changes_of_zero(store):
     def notes():
         return " ".join(tables_of(store, only=["tests"])["tests"].notes)

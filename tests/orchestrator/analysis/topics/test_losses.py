@@ -70,6 +70,7 @@ def commit_grid(store, f1_of, sparsities=(0.5, 0.7, 0.9), languages=LANGUAGES):
             commit(store, language, sparsity, 0, f1_of(number, sparsity), num_train=num_train)
 
 
+@pytest.mark.slow
 def test_a_loss_that_goes_with_the_train_size_is_found(store):
     commit_grid(store, lambda number, sparsity: 0.8 - sparsity * (0.5 - 0.05 * number))
     names = ("outcome", "covariate", "target_sparsity", "rho", "num_languages", "num_families")
@@ -95,6 +96,7 @@ def test_a_loss_that_goes_with_the_train_size_is_found(store):
     ]
 
 
+@pytest.mark.slow
 def test_collapsed_cells_are_left_out_and_counted(store):
     def f1_of(number, sparsity):
         is_collapsed = (number == 0 and sparsity > 0) or (number == 1 and sparsity == 0.9)
@@ -111,6 +113,7 @@ def test_collapsed_cells_are_left_out_and_counted(store):
     assert "So are sparsities at which any other language has collapsed" in notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("f1_of", "languages", "reason"),
     [
@@ -130,12 +133,14 @@ def test_what_cannot_be_tested_has_a_reason(store, f1_of, languages, reason):
         assert reason in " ".join(table.notes)
 
 
+@pytest.mark.slow
 def test_one_sparsity_or_no_dense_trial_has_no_slope(store):
     commit_grid(store, lambda number, sparsity: 0.8 - sparsity * number / 10, sparsities=(0.5,))
     reasons = set(rows_of(store, "slopes", "reason"))
     assert reasons == {("fewer than 2 sparsities at which no language collapsed",)}
 
 
+@pytest.mark.slow
 def test_without_dense_trials_nothing_is_lost(store):
     for language in LANGUAGES:
         for sparsity in (0.5, 0.7):
@@ -145,6 +150,7 @@ def test_without_dense_trials_nothing_is_lost(store):
         assert set(rows_of(store, name, *names)) == {(0, 8, None)}
 
 
+@pytest.mark.slow
 def test_a_language_without_a_change_is_counted_as_missing(store):
     commit_grid(store, lambda number, sparsity: 0.8 - sparsity * (0.5 - 0.05 * number))
     commit(store, "ja", 0.5, 0, 0.5)

@@ -40,6 +40,7 @@ def test_a_model_recovers_what_was_planted():
     assert fit.sd_residual == pytest.approx(0.01, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sd_intercept", "sd_slope"), [(0.05, 0.2), (0.02, 0.05)])
 def test_it_is_the_restricted_maximum_likelihood_of_statsmodels(sd_intercept, sd_slope):
     from statsmodels.regression.mixed_linear_model import MixedLM
@@ -75,6 +76,7 @@ def test_coefficients_are_those_of_generalized_least_squares():
     assert fit.estimates == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_lines_without_noise_have_no_model():
     sparsity = np.tile([0.5, 0.7, 0.9], 4)
     languages = np.repeat(np.arange(4), 3)
@@ -102,6 +104,7 @@ def test_rows_and_counts(store):
     assert rows == [("dense", term, 12, 4, 3, 15) for term in terms]
 
 
+@pytest.mark.slow
 def test_embeddings_that_are_pruned_alike_and_to_a_value_are_two_models(store):
     commit_grid(store, bent)
     for number, language in enumerate(LANGUAGES):
@@ -116,6 +119,7 @@ def test_embeddings_that_are_pruned_alike_and_to_a_value_are_two_models(store):
     assert names == {"dense", "pruned", "pruned to 0.5"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -134,6 +138,7 @@ def test_what_cannot_be_modelled_has_a_reason(store, changes, why):
     assert f"monolingual, embeddings dense: no model{why}" in " ".join(table.notes)
 
 
+@pytest.mark.slow
 def test_a_variance_at_its_bound_does_not_say_that_languages_are_alike(store):
     # Up and down in all languages: the rest is larger than what lines differ by.
     commit_grid(store, lambda number, sparsity: 0.5 + 0.1 * ((10 * sparsity + number) % 4 < 2))

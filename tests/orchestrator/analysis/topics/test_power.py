@@ -63,6 +63,7 @@ def results(tmp_path_factory) -> ResultStore:
     return ResultStore(folder)
 
 
+@pytest.mark.slow
 def test_stored_results_have_the_variances_of_their_intervals(results):
     rows = plan_power(results, 0.05).rows.to_pylist()
     (significance,) = analyze(results, only=["significance"])
@@ -84,6 +85,7 @@ def test_stored_results_have_the_variances_of_their_intervals(results):
     assert [row["num_languages"] for row in means] == [2] * 4, "of trials of one language"
 
 
+@pytest.mark.slow
 def test_no_sparse_trial_and_one_seed_have_no_numbers(tmp_path):
     dense, alone = str(tmp_path / "dense"), str(tmp_path / "alone")
     make_results(dense, ("de",), sparsities=(), seeds=(0, 1), num_sentences=5)

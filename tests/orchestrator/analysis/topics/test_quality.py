@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.factories import (
     PRUNING,
     make_circumstances,
@@ -34,6 +36,7 @@ def test_groups_are_means_of_languages_however_many_seeds_they_have(store):
     assert ("family", "Indo-European", 0.5, 0.25, -0.375, 3) in found  # -0.25 of de and -0.5 of fr
 
 
+@pytest.mark.slow
 def test_the_worst_language_and_groups(store):
     for language, sparse in (("de", 0.5), ("yo", 0.25), ("sw", 0.75)):
         commit(store, language, 0.0, 0, 0.75)
@@ -54,6 +57,7 @@ def test_the_worst_language_and_groups(store):
     ]
 
 
+@pytest.mark.slow
 def test_pruned_embeddings_are_compared_by_seed(store):
     pruned = replace(PRUNING, embedding_sparsity=0.5)
     for seed, (dense, sparse) in enumerate(((0.5, 0.25), (0.75, 0.75), (0.875, None))):
@@ -82,6 +86,7 @@ def test_a_fixed_target_of_the_embeddings_is_one_row(store):
     assert rows_of(store, "tolerance", *names) == [("pruned to 0.5", 2, 0.5)]
 
 
+@pytest.mark.slow
 def test_a_sparsity_that_is_on_two_curves_of_embeddings_is_a_point_of_both(store):
     commit(store, "sw", 0.0, 0, 0.8)
     for sparsity, embeddings in ((0.5, 0.5), (0.9, 0.5), (0.9, 0.9)):

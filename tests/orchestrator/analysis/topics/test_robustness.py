@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from tests.factories import (
     STARTED_AT,
     make_circumstances,
@@ -18,6 +20,7 @@ from tests.orchestrator.analysis.committing import commit, rows_of, shown_tables
 ROBUSTNESS = make_robustness("within_language", "within_family")
 
 
+@pytest.mark.slow
 def test_robustness_is_dense_against_sparse_and_names_what_does_not_apply(store):
     for sparsity, clean, perturbed in ((0.0, 0.75, (0.25, 0.25)), (0.5, 0.5, (0.5, 0.25))):
         scores = tuple(make_robustness_score(draw=draw, f1=f1) for draw, f1 in enumerate(perturbed))
@@ -43,6 +46,7 @@ def test_robustness_is_dense_against_sparse_and_names_what_does_not_apply(store)
     )
 
 
+@pytest.mark.slow
 def test_the_validation_split_is_analyzed_with_robustness_on_test(store):
     result = make_trial_result(
         scores=(make_score(split="validation", f1=0.25), make_score(f1=0.75)), predictions=()

@@ -194,6 +194,7 @@ def test_subsets_are_those_of_test_whatever_split_is_analysed(store):
     assert of_test.equals(of_validation)
 
 
+@pytest.mark.slow
 def test_intervals_of_drops_allow_for_sentences_whose_predictions_are_stored(store, tmp_path):
     random = np.random.default_rng(1)
     stores = {"seeds and sentences": store, "seeds": ResultStore(str(tmp_path / "without"))}

@@ -57,6 +57,7 @@ def judged(rows, sets=(), margin=0.01):
     return judge_changes(results, changes, IntervalOptions(), margin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [0.01, 0.05, 0.2])
 def test_verdicts_are_those_of_t_tests(margin):
     """Without predictions a language alone has the tests of Student."""
@@ -153,6 +154,7 @@ def test_a_sparsity_is_tolerated_if_all_below_it_are(verdicts, expected):
     assert row["num_sparsities_missing"] == 3 - len(measured)
 
 
+@pytest.mark.slow
 def test_equal_f1_everywhere_says_why_there_is_no_interval_and_no_library_warns(store):
     for language in ("de", "yo"):
         for sparsity in (0.0, 0.5):

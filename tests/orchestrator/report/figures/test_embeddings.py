@@ -31,6 +31,7 @@ def two_languages(tmp_path):
     return read_material(store, NEEDS)
 
 
+@pytest.mark.slow
 def test_what_pruned_embeddings_cost(two_languages):
     overall = draw_embeddings_overall(two_languages)
     assert overall.table["delta_embeddings_mean"].tolist() == [pytest.approx(-0.2, abs=0.001)]
@@ -43,6 +44,7 @@ def test_what_pruned_embeddings_cost(two_languages):
     assert (table["delta_embeddings_low"] < table["delta_embeddings_high"]).all()
 
 
+@pytest.mark.slow
 def test_lines_of_both_kinds_of_embeddings_begin_at_the_dense_model(two_languages):
     drawing = draw_size(two_languages)
     of_swahili = drawing.table[drawing.table["language"] == "sw"]
@@ -55,6 +57,7 @@ def test_lines_of_both_kinds_of_embeddings_begin_at_the_dense_model(two_language
     assert drawing.num_trials == 12
 
 
+@pytest.mark.slow
 def test_equal_size_says_how_many_have_no_dense_one_of_their_size(two_languages):
     drawing = draw_equal_size(two_languages)
     budget = two_languages.table("budget")

@@ -35,6 +35,7 @@ def predicted(tmp_path):
     return read_material(store, needs(FIGURES))
 
 
+@pytest.mark.slow
 def test_shares_of_kinds_of_errors(predicted):
     drawing = draw_errors(predicted)
     rows = drawing.table[(drawing.table["side"] == "true") & (drawing.table["share_mean"] > 0)]
@@ -46,6 +47,7 @@ def test_shares_of_kinds_of_errors(predicted):
     assert drawing.num_trials == 4
 
 
+@pytest.mark.slow
 def test_f1_of_distinct_sentences_stands_beside_that_of_all(predicted):
     drawing = draw_breakdown(predicted)
     rows = drawing.table[drawing.table["parts"] == "sentences"]
@@ -55,6 +57,7 @@ def test_f1_of_distinct_sentences_stands_beside_that_of_all(predicted):
     assert drawing.num_trials == 4
 
 
+@pytest.mark.slow
 def test_confidence_and_accuracy_of_words(predicted):
     drawing = draw_calibration(predicted)
     rows = drawing.table[drawing.table["words"] == "all"].set_index("target_sparsity")
@@ -63,6 +66,7 @@ def test_confidence_and_accuracy_of_words(predicted):
     assert drawing.num_trials == 4
 
 
+@pytest.mark.slow
 def test_reliability_pools_the_words_of_all_seeds(predicted):
     drawing = draw_reliability(predicted)
     rows = drawing.table[drawing.table["words"] == "all words"].set_index("target_sparsity")
@@ -80,6 +84,7 @@ def test_without_predictions_the_figures_say_so(tmp_path):
         assert draw(material).notes == ("No trial has stored probabilities of its predicted tags.",)
 
 
+@pytest.mark.slow
 def test_what_was_planned_and_has_no_predictions_is_drawn_as_missing(predicted):
     """A row of each side stays in the table, and a sign is drawn of one kind of each."""
     predicted.store.write_plan("demo", [make_trial_spec(language="sw", target_sparsity=0.9)])

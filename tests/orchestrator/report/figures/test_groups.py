@@ -26,6 +26,7 @@ def three_languages(tmp_path):
     return read_material(store, NEEDS)
 
 
+@pytest.mark.slow
 def test_measures_stand_beside_those_of_the_same_languages_dense(three_languages):
     drawing = draw_disparity(three_languages)
     rows = drawing.table.set_index("measure")
@@ -42,6 +43,7 @@ def test_measures_stand_beside_those_of_the_same_languages_dense(three_languages
     assert changes.loc["best language minus worst", "change_low"] < 0.1
 
 
+@pytest.mark.slow
 def test_groups_have_their_number_of_languages_and_the_worst_is_marked(three_languages):
     table = draw_group_changes(three_languages).table
     scripts = table[table["grouping"] == "script"].set_index("group")
@@ -52,6 +54,7 @@ def test_groups_have_their_number_of_languages_and_the_worst_is_marked(three_lan
     assert tiers["group"].tolist() == ["up to 100", "up to 1,000", "over 10,000"]
 
 
+@pytest.mark.slow
 def test_the_language_that_loses_most_has_its_name(three_languages):
     table = draw_worst(three_languages).table.set_index("kind")
     assert table.loc["language", "who"] == "sw Swahili"

@@ -46,6 +46,7 @@ def test_a_matrix_without_weights_is_named(store):
     assert drawing.table["num_collapsed"].tolist() == [0, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_cells_are_means_of_the_same_languages_and_of_the_one_that_is_chosen(store):
     """In what Vega draws. Yoruba has nothing at 0.9; at 0.98 there is one of four languages."""
     zeros = {QUERY.format(0): 5, QUERY.format(1): 6}

@@ -40,6 +40,7 @@ def test_dense_trials_belong_to_dense_and_pruned_embeddings(material):
     assert set(table.loc[table["target_sparsity"] > 0, "embeddings"]) == {"dense", "pruned"}
 
 
+@pytest.mark.slow
 def test_what_was_planned_and_has_no_f1_stays_in_the_figure(two_languages):
     drawing = draw_f1_by_language(two_languages)
     missing = drawing.table[drawing.table["f1_mean"].isna()]
@@ -48,6 +49,7 @@ def test_what_was_planned_and_has_no_f1_stays_in_the_figure(two_languages):
     assert drawing.num_trials == 12
 
 
+@pytest.mark.slow
 def test_lines_by_group_are_languages_and_their_means(two_languages):
     table = draw_f1_by_group(two_languages).table
     languages = table[table["grouping"].isna()]
@@ -58,6 +60,7 @@ def test_lines_by_group_are_languages_and_their_means(two_languages):
     assert of_script["f1"].tolist() == [pytest.approx((0.2001 + 0.5001) / 2)]
 
 
+@pytest.mark.slow
 def test_changes_are_ordered_by_code_data_and_loss(two_languages):
     table = draw_change(two_languages).table
     measured = table[table["target_sparsity"] == 0.5].set_index("language")
@@ -70,6 +73,7 @@ def test_changes_are_ordered_by_code_data_and_loss(two_languages):
     assert measured.loc["sw", "place_change"] < measured.loc["en", "place_change"]
 
 
+@pytest.mark.slow
 def test_verdicts_count_every_language_once(two_languages):
     table = draw_verdicts(two_languages).table
     assert table.groupby("target_sparsity")["num_languages"].sum().to_dict() == {0.5: 2, 0.9: 2}
@@ -78,6 +82,7 @@ def test_verdicts_count_every_language_once(two_languages):
     assert counts[0.9, "not compared"] == 2
 
 
+@pytest.mark.slow
 def test_tolerance_draws_what_is_undecided_and_what_is_missing_as_such(two_languages):
     drawing = draw_tolerance(two_languages)
     by_place = drawing.table.set_index(["language", "target_sparsity"])
@@ -87,6 +92,7 @@ def test_tolerance_draws_what_is_undecided_and_what_is_missing_as_such(two_langu
     assert by_place.loc[("en", 0.5), "tolerated_sparsity"] == 0.5
 
 
+@pytest.mark.slow
 def test_without_a_dense_trial_it_is_said_that_nothing_can_be_compared(tmp_path):
     store = ResultStore(str(tmp_path))
     commit(store, "sw", 0.5, 0, 0.5)
@@ -98,6 +104,7 @@ def test_without_a_dense_trial_it_is_said_that_nothing_can_be_compared(tmp_path)
     assert draw_f1_by_language(material).num_trials == 1
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_group_is_of_the_same_languages_at_each_sparsity(tmp_path):
     """Swahili is missing at 0.9: Latin would seem to gain there."""
     store = ResultStore(str(tmp_path))

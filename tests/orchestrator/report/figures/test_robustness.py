@@ -44,6 +44,7 @@ def perturbed(tmp_path):
     return read_material(store, needs(FIGURES))
 
 
+@pytest.mark.slow
 def test_clean_and_perturbed_f1_stand_side_by_side(perturbed):
     drawing = draw_robustness(perturbed)
     of_language = drawing.table[drawing.table["perturbation"] == "entities of the same language"]
@@ -56,6 +57,7 @@ def test_clean_and_perturbed_f1_stand_side_by_side(perturbed):
     assert drawing.num_trials == 4
 
 
+@pytest.mark.slow
 def test_sparse_trials_that_drop_further_are_above_zero(perturbed):
     drawing = draw_robustness_change(perturbed)
     rows = drawing.table.dropna(subset=["delta_drop_mean"])
@@ -63,6 +65,7 @@ def test_sparse_trials_that_drop_further_are_above_zero(perturbed):
     assert drawing.num_trials == 2
 
 
+@pytest.mark.slow
 def test_what_does_not_apply_is_in_the_figure_with_its_reason(perturbed):
     table = draw_robustness_by_language(perturbed).table
     of_family = table[table["perturbation"] == "entities of the same family"]
@@ -81,6 +84,7 @@ def test_what_was_not_measured_is_said_with_what_measures_it(tmp_path):
         assert "`robustness.perturbations` of a sweep asks for it." in draw(material).notes[0]
 
 
+@pytest.mark.slow
 def test_sentences_that_were_seen_in_training_drop_by_themselves(tmp_path, perturbed):
     """By the numbers of the analysis' own test: 1 to 0.5 where seen, 0.8 to 0.65 where not."""
     store = ResultStore(str(tmp_path / "hits"))
