@@ -26,7 +26,12 @@ class Node:
         self.log = (self.folder / "log").open("w")
         services = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export")
         words = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block"]
-        words += ["--num-gpus=0", "--memory=1000000000", "--object-store-memory=80000000"]
+        words += [
+            "--include-log-monitor=false",
+            "--num-gpus=0",
+            "--memory=1000000000",
+            "--object-store-memory=80000000",
+        ]
         words += [f"--temp-dir={self.folder / 'r'}"]
         words += [
             f"--{service}-port={port}"

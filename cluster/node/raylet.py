@@ -205,6 +205,7 @@ class Raylet:
         words = [
             *(sys.executable, "-P", "-m", "ray.scripts.scripts"),
             *("start", "--block", "--log-color=false"),
+            "--include-log-monitor=false",  # it reads all logs to send them to the driver, unwanted
             *place,
             *client,
             *ports.options(),

@@ -11,6 +11,7 @@ from ray import cloudpickle
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayTaskError
 from ray.tune import TuneError
+from ray.tune.experiment import Trial
 
 from orchestrator.errors import SweepError
 from orchestrator.running.events import (
@@ -62,6 +63,8 @@ class Events:
             trial_id="tune-1",
             config=self.searcher.suggest("tune-1"),
             temporary_state=SimpleNamespace(ray_actor="the worker"),
+            metric_analysis={},
+            metric_n_steps={},
         )
 
     def start(self) -> None:
@@ -89,6 +92,18 @@ class Events:
 @pytest.fixture
 def events(tmp_path) -> Events:
     return Events(tmp_path)
+
+
+def test_statistics_that_tune_makes_of_reports_are_not_kept(events):
+    trial = Trial("a trainable", stub=True, trial_id="tune-1", config=events.trial.config)
+    events.start()
+    result = replace(REPORT, ending=Stopped()).to_result() | {"training_iteration": 1}
+    trial.update_last_result(result)
+    assert trial.metric_analysis
+    assert trial.metric_n_steps
+    events.callback.on_trial_complete(1, [], trial)
+    assert not trial.metric_analysis
+    assert not trial.metric_n_steps
 
 
 def test_reports_are_shown_with_the_machine(events):
