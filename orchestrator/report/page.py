@@ -144,13 +144,8 @@ def as_json(value: Any) -> str:
 def _find_choices(drawings: Sequence[Drawing]) -> Sequence[tuple[str, str, Mapping[str, str]]]:
     """Of each column by which there is something to choose: its name, what it is called, and the
     values with what they are called; an empty value for all of them. The page begins with the first
-    one: of series that with most rows of sparse trials, so that it does not look empty."""
+    one."""
     found = []
-    num_sparse = Counter[str]()
-    for drawing in drawings:
-        if {"series", "target_sparsity"} <= set(drawing.table.columns):
-            is_sparse = drawing.table["target_sparsity"] > 0
-            num_sparse.update(drawing.table.loc[is_sparse, "series"].dropna().astype(str))
     for column, label in FILTERS.items():
         values: dict[str, str] = {"": "all languages"} if column == "language" else {}
         for drawing in drawings:
@@ -158,11 +153,22 @@ def _find_choices(drawings: Sequence[Drawing]) -> Sequence[tuple[str, str, Mappi
                 there = drawing.table[column].dropna().unique()
                 values |= {str(value): _name(column, str(value)) for value in sorted(there)}
         if column == "series":
+            num_sparse = _count_sparse(drawings)  # the page shall not look empty
             most = sorted(values, key=lambda value: (-num_sparse[value], value))
             values = {value: values[value] for value in most}
         if len(values) > (2 if column == "language" else 1):
             found.append((column, label, values))
     return found
+
+
+def _count_sparse(drawings: Sequence[Drawing]) -> Counter[str]:
+    """Rows of sparse trials, by series."""
+    number = Counter[str]()
+    for drawing in drawings:
+        if {"series", "target_sparsity"} <= set(drawing.table.columns):
+            is_sparse = drawing.table["target_sparsity"] > 0
+            number.update(drawing.table.loc[is_sparse, "series"].dropna().astype(str))
+    return number
 
 
 def _name(column: str, value: str) -> str:
