@@ -55,7 +55,7 @@ paper-mini: $(READY) ## the paper's questions on a small scale, a night on 2 cor
 	done # trials that failed are holes in the tables
 	$(BIN)/sparsweep analyze $(MINI)
 
-check: $(READY) ## what to run after every change: style, types and the quick tests (a minute on 2 cores)
+check: $(READY) ## what to run after every change: style, types and the quick tests (about a minute on 2 cores)
 	@$(MAKE) --no-print-directory -j 2 lint test-quick
 
 lint: $(READY) ## check style, formatting and types
