@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.served import served
+from tests.served import Quiet, served
 
 LARGE = (".parquet", ".safetensors", ".bin")
 """Files that are kept by another host."""
@@ -166,13 +166,9 @@ def folder_files(folder: Path) -> dict[str, bytes | Path]:
     }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each answer waits 40 ms for a word of the client
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
 
     def do_HEAD(self) -> None:
         self._answer()

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.store import FailingWay
-from tests.served import served
+from tests.served import Quiet, served
 
 ENDED = (ConnectionError, http.client.HTTPException)
 
 
-class Hello(http.server.BaseHTTPRequestHandler):
+class Hello(Quiet, http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections stay open
 
     def do_GET(self) -> None:
@@ -21,9 +21,6 @@ class Hello(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "5")
         self.end_headers()
         self.wfile.write(b"hello")
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture

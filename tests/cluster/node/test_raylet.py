@@ -119,7 +119,7 @@ def test_leaving_tells_the_trials_and_waits_until_they_are_gone(tmp_path):
             assert time.monotonic() < until
             time.sleep(0.05)
         with pytest.raises(subprocess.TimeoutExpired):
-            leaver.wait(timeout=0.5)
+            leaver.wait(timeout=1)
     finally:
         trial.kill()
         trial.wait()

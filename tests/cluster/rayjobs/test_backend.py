@@ -13,7 +13,7 @@ from cluster.errors import ClusterError
 from cluster.rayjobs.backend import STATES, RayJobsBackend
 from cluster.rayjobs.profile import RayProfile
 from tests.factories import make_job
-from tests.served import served
+from tests.served import Quiet, served
 
 RENDER = """
 import sys
@@ -55,10 +55,10 @@ def test_nothing_at_the_address():
 
 
 def test_some_other_server_at_the_address():
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        address = f"http://127.0.0.1:{server.server_port}"
-        with served(server):
-            (line,) = RayJobsBackend(RayProfile(address=address)).check()
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    address = f"http://127.0.0.1:{server.server_port}"
+    with served(server):
+        (line,) = RayJobsBackend(RayProfile(address=address)).check()
     assert "refuses" in line or "has no job API" in line
 
 
@@ -67,25 +67,22 @@ def test_answers_that_make_no_sense_are_told_in_a_line(tmp_path):
 
     said = [b""]
 
-    class Nonsense(http.server.BaseHTTPRequestHandler):
+    class Nonsense(Quiet, http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             text = b'{"ray_version": "2"}' if self.path.endswith("version") else said[-1]
             self.send_response(200)
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, *words):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Nonsense) as server:
-        backend = RayJobsBackend(RayProfile(address=f"http://127.0.0.1:{server.server_port}"))
-        with served(server):
-            for answer in (b"", b"[1]", b"null", b'{"status": 5}', b'"x"'):
-                said.append(answer)
-                with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
-                    backend.status("sw-a-0123abcd", tmp_path)
-                with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
-                    backend.live_jobs("sw-a-0123abcd")
+    server = http.server.HTTPServer(("127.0.0.1", 0), Nonsense)
+    backend = RayJobsBackend(RayProfile(address=f"http://127.0.0.1:{server.server_port}"))
+    with served(server):
+        for answer in (b"", b"[1]", b"null", b'{"status": 5}', b'"x"'):
+            said.append(answer)
+            with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
+                backend.status("sw-a-0123abcd", tmp_path)
+            with pytest.raises(ClusterError, match="^ray: .*(refuses|no job API).*$"):
+                backend.live_jobs("sw-a-0123abcd")
 
 
 def test_rendered_request_is_quoted_and_needs_no_ray():

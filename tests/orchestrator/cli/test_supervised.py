@@ -135,8 +135,7 @@ def test_who_waits_may_be_stopped_and_goes_on_to_wait():
 def test_a_terminal_sends_a_signal_once():
     count = (
         "came = []; signal.signal(signal.SIGINT, lambda *_: came.append(1));"
-        "print('ready', flush=True); time.sleep(0.3);"
-        "print(len(came), 'came', flush=True); return 0"
+        "print('ready', flush=True); time.sleep(1); print(len(came), 'came', flush=True); return 0"
     )
     pid, terminal = pty.fork()
     if pid == 0:

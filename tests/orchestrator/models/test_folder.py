@@ -17,7 +17,7 @@ from orchestrator.models.card import make_card
 from orchestrator.models.folder import push, refuse_folder, write_folder
 from orchestrator.models.tagging import Sentence, tag
 from tests.real_sweeps import TINY_MODEL
-from tests.served import served
+from tests.served import Quiet, served
 from workers.tags import WIKIANN
 
 PLAIN = """
@@ -100,7 +100,7 @@ def test_a_folder_that_somebody_makes_meanwhile_is_kept(opened, tmp_path):
     assert [file.name for file in folder.parent.iterdir()] == ["model"]
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(Quiet, BaseHTTPRequestHandler):
     """As much of the hub as an upload of small files asks."""
 
     got: ClassVar[dict] = {}
@@ -140,9 +140,6 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
